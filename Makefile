@@ -1,0 +1,73 @@
+# make | make test | make demo | make bench | make lint | make install PREFIX=/usr/local
+# make SAN=address,undefined test | make fuzz-imagefile CC=clang T=60
+PREFIX ?= /usr/local
+VERSION := 0.1.0
+MODS  := base imagefile cache image vm builder builder/appliance
+PKGS  := jansson libarchive libcurl libzstd liblzma libssh libxxhash libcrypto zlib
+comma := ,
+BUILD ?= build/$(or $(subst $(comma),-,$(SAN)),plain)
+CFLAGS ?= -O2 -g
+WARN  := -Wall -Wextra -Wshadow -Wvla -Wundef -Wstrict-prototypes -Wmissing-prototypes \
+  -Wold-style-definition -Wpointer-arith -Wwrite-strings -Wformat=2 -Wswitch-enum $(if $(WERROR),-Werror)
+BASE_FLAGS := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -MMD -MP -pthread $(WARN) \
+  -include base/banned.h -DKILN_VERSION='"$(VERSION)"'
+override CFLAGS += $(BASE_FLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
+  $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+LIBS  := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lbz2 -ldl -lm
+objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
+AGENT := $(BUILD)/kiln-agent
+LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/message.o $(BUILD)/builder/appliance/agent_blob.o
+UNIT  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
+FUZZ  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+MAN   := $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
+SRC    = $(shell git ls-files '*.[ch]')
+link   = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
+
+all: $(BUILD)/kiln $(MAN)
+$(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) ; $(link)
+$(UNIT): %: %.o $(LIB_O) ; $(link) -lcmocka
+$(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) ; $(link)
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+# The agent runs in the builder VM: static, without sanitizers, and carried inside kiln.
+AGENT_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/agent/*.c) base/alloc.c base/buf.c base/vector.c)
+$(BUILD)/static/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -g $(BASE_FLAGS) -c -o $@ $<
+$(AGENT): $(AGENT_O) ; $(CC) -static -o $@ $^ && strip -o $@.tmp $@ && mv $@.tmp $@
+$(BUILD)/builder/appliance/agent_blob.o: builder/appliance/agent_blob.S $(AGENT)
+	@mkdir -p $(@D)
+	$(CC) -DAGENT='"$(AGENT)"' -c -o $@ $<
+$(BUILD)/man/%: docs/man/%.scd ; @mkdir -p $(@D) && scdoc <$< >$@
+
+test: setup
+	$(MAKE) check
+# check = test without the set-up of packages
+check: all $(UNIT) $(FUZZ)
+	tests/run $(BUILD) $(UNIT)
+setup: ; @tools/setup
+demo: setup
+	$(MAKE) all
+	tools/demo $(BUILD)/kiln
+bench: all ; tools/bench $(BUILD)/kiln
+fuzz-%:
+	@mkdir -p build/corpus-$*
+	$(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
+	  $(wildcard $(filter-out builder/appliance,$(MODS:%=%))/*.c) builder/agent/message.c $(LIBS)
+	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
+lint:
+	clang-format --dry-run -Werror $(SRC)
+	tools/check-layers base "imagefile cache image vm" builder cli
+	cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
+	  --suppressions-list=tools/cppcheck.suppress -I. -D_GNU_SOURCE -DKILN_VERSION='""' $(filter %.c,$(SRC))
+	shellcheck $(shell git ls-files -- tools .ci examples | xargs grep -lE '^#!.*(ba)?sh$$' 2>/dev/null)
+install: all
+	install -D -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+compile_commands.json: ; bear -- $(MAKE) -B all
+clean: ; rm -rf build compile_commands.json
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.SECONDARY:
+.PHONY: all test check setup demo bench lint install clean

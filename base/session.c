@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+#include "base/session.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Only the signal handler writes these. */
+static volatile sig_atomic_t caught, caught_times, wake_fd = -1;
+
+static char *from_env(const char *env, const char *below)
+{
+    const char *v = getenv(env);
+    return v && *v ? path_join(v, below) : NULL;
+}
+
+int session_init(struct session *s, struct error **err)
+{
+    *s = (struct session){.cancel_fd = -1, .log = stderr};
+    const char *home = getenv("KILN_HOME");
+    if (home && *home)
+        s->data = xstrdup(home);
+    if (!s->data)
+        s->data = from_env("XDG_DATA_HOME", "kiln");
+    if (!s->data)
+        s->data = from_env("HOME", ".local/share/kiln");
+    s->cache = from_env("KILN_HOME", "cache");
+    if (!s->cache)
+        s->cache = from_env("XDG_CACHE_HOME", "kiln");
+    if (!s->cache)
+        s->cache = from_env("HOME", ".cache/kiln");
+    if (!s->data || !s->cache) {
+        error_set(err, ERR_USER, "cannot tell where to keep images: HOME is not set");
+        return error_hint(err, "set KILN_HOME to a folder");
+    }
+    s->backend = path_join(s->data, "backend");
+    s->vmstore = path_join(s->data, "vmstore");
+    return 0;
+}
+
+void session_clear(struct session *s)
+{
+    free(s->backend);
+    free(s->vmstore);
+    free(s->cache);
+    free(s->data);
+    if (s->cancel_fd >= 0) {
+        int other = wake_fd;
+        wake_fd = -1;
+        close(other);
+        close(s->cancel_fd);
+    }
+    *s = (struct session){.cancel_fd = -1};
+}
+
+static void on_signal(int sig)
+{
+    if (++caught_times >= 3)
+        _exit(128 + sig);
+    caught = sig;
+    if (wake_fd >= 0 && write(wake_fd, "", 1) < 0)
+        return; // the pipe is full: it is readable already
+}
+
+int session_catch_signals(struct session *s, struct error **err)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+        return error_errno(err, "cannot make a pipe");
+    s->cancel_fd = fds[0];
+    wake_fd = fds[1];
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&act.sa_mask);
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction old;
+        // nohup and background jobs of a plain sh ignore some of these: keep it so
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+            continue;
+        if (sigaction(signals[i], &act, NULL) < 0)
+            return error_errno(err, "cannot catch signals");
+    }
+    signal(SIGPIPE, SIG_IGN);
+    return 0;
+}
+
+bool session_cancelled(const struct session *s)
+{
+    (void)s;
+    return caught != 0;
+}
+
+int session_cancel_signal(void)
+{
+    return caught;
+}
+
+void session_debug(const struct session *s, int level, const char *fmt, ...)
+{
+    if (!s || s->verbosity < level || !s->log)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(s->log, fmt, ap);
+    va_end(ap);
+    fputc('\n', s->log);
+    fflush(s->log);
+}
+
+long long now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What kiln (the host) and the agent (PID 1 of the builder VM) say to each other. This header is
+ * shared by both ends; it and message.h are all that either knows of the other.
+ *
+ * Transport: one virtio-serial port named AGENT_PORT, a byte stream both ways. It carries frames:
+ *
+ *     u32 length of the payload (at most AGENT_FRAME_MAX) | u32 id | u16 type | u16 zero | payload
+ *
+ * all numbers little endian. A payload is a list of fields (message.h):
+ *
+ *     u16 tag | u16 zero | u32 length | bytes
+ *
+ * numbers in fields are u64; strings are bytes without a NUL and need not be UTF-8. A tag may stand
+ * several times (argv). Unknown tags are ignored, unknown types are answered with FAIL.
+ *
+ * The host sends requests, each with an id of its own (from 1). The agent answers each with any
+ * number of OUTPUT and WARN frames and then exactly one DONE or FAIL, all carrying the request's
+ * id. Requests are carried out one after the other, but the frames that belong to a running EXEC
+ * (INPUT, RESIZE, SIGNAL, with its id) are taken meanwhile, and PING is answered at any time.
+ *
+ * After boot and after every restore the agent waits until the host has the port open and then
+ * answers; the host's first request is HELLO.
+ */
+#ifndef BUILDER_AGENT_PROTOCOL_H
+#define BUILDER_AGENT_PROTOCOL_H
+
+#define AGENT_PROTOCOL_VERSION 1
+#define AGENT_PORT "kiln.agent"
+#define AGENT_FRAME_MAX (256 * 1024)
+#define AGENT_FRAME_HEADER 12
+
+/* Disk slots: virtio-blk devices that are there from the start, told apart by their serial
+ * "kiln0".."kiln7". A slot without a disk has a size of AGENT_EMPTY_SIZE bytes. */
+enum {
+    AGENT_DISK_TARGET = 0, /* the disk being built */
+    AGENT_DISK_STREAM = 1, /* host → guest bulk data, see stream.h */
+    AGENT_DISK_EXTRA = 2,  /* 2..7: cache disks, images of COPY --from */
+    AGENT_DISKS = 8,
+    AGENT_EMPTY_SIZE = 1 << 20,
+};
+
+enum agent_type {
+    /* agent → host */
+    AGENT_OUTPUT = 1, /* STREAM (1 stdout, 2 stderr), DATA */
+    AGENT_DONE = 2,   /* fields by request */
+    AGENT_FAIL = 3,   /* MESSAGE [HINT] [ERRNO] */
+    AGENT_WARN = 4,   /* MESSAGE: told to the user, nothing has failed */
+
+    /* host → agent */
+    AGENT_HELLO = 16, /* VERSION, TIME (ns since the epoch: the clock is stepped), ENTROPY (bytes
+                       * for the kernel's pool, which is reseeded) → VERSION, RELEASE (uname -r) */
+    AGENT_PING,       /* → */
+    AGENT_DISK, /* SLOT, SIZE: waits until the slot has this size, rereads its partitions → */
+    AGENT_PARTITION, /* SLOT, TABLE ("gpt"/"mbr"), then for each partition PART_SIZE (bytes, 0 =
+                      * the rest), PART_FS ("" none), PART_OPTIONS, PART_MOUNT ("" none),
+                      * PART_FLAGS ("boot,efi"), in that order. Partitions the disk and makes the
+                      * file systems; the programs' output comes as OUTPUT. → */
+    AGENT_MOUNT,     /* SLOT, FLAGS (AGENT_READ_ONLY), and for a disk just partitioned its mounts as
+                      * pairs DEVICE_INDEX (1-based partition number), PATH. Without pairs: finds the
+                      * root file system (GPT type, fstab, os-release; LVM; btrfs subvolume) and
+                      * mounts the image's tree as its fstab says (local file systems only). The
+                      * slot's tree is then at AGENT_TREE of that slot. FAIL lists what was seen.
+                      * → DEVICE (of root), FS, RELEASE (PRETTY_NAME of os-release or "") */
+    AGENT_UMOUNT,    /* SLOT: ends what still runs in it, unmounts its tree → */
+    AGENT_EXEC,      /* a command in the image, see AGENT_TAG_* below → STATUS (wait status) */
+    AGENT_INPUT,     /* to a running EXEC: DATA; no DATA = end of input. Not answered */
+    AGENT_RESIZE,    /* to a running EXEC with a terminal: ROWS, COLUMNS. Not answered */
+    AGENT_SIGNAL,    /* to a running EXEC: NUMBER, sent to its process group. Not answered */
+    AGENT_RECEIVE,   /* OFFSET of a stream on the stream disk (stream.h), PATH (the destination in
+                      * the target's tree, absolute), FLAGS (AGENT_DEST_DIR: <dest> is a folder:
+                      * it ended in '/'), OWNER (--chown, resolved in the image's passwd/group; absent
+                      * = as in   the entries), MODE (--chmod, octal text; absent = as in the entries)
+                      * → COUNT (entries), SIZE (bytes of content) */
+    AGENT_COPY,      /* COPY --from: SLOT (source tree), SOURCE (patterns, repeated), PATH, FLAGS,
+                      * OWNER, MODE, EXCLUDE (repeated) → COUNT, SIZE */
+    AGENT_MKDIR,     /* PATH, OWNER: WORKDIR: made with its parents if missing, 0755 → */
+    AGENT_FREEZE, /* kills leftovers, syncs and freezes the target's file systems (FIFREEZE); after
+                   * DONE nothing is dirty → */
+    AGENT_THAW,   /* → */
+    AGENT_OS,     /* SLOT: what is on the disk, for `image inspect` → TEXT (JSON: partitions, file
+                   * systems, os-release) */
+    AGENT_READ,   /* SLOT, PATH: a file's bytes as OUTPUT frames → SIZE */
+    AGENT_FORMAT, /* SLOT: makes an ext4 file system on the whole disk if it has none (cache disks)
+                   * and mounts it at AGENT_TREE of that slot → FLAGS (1: it was made new) */
+    AGENT_SHUTDOWN, /* unmounts everything, syncs, powers off. → (then the VM ends) */
+};
+
+enum agent_tag {
+    AGENT_TAG_VERSION = 1,
+    AGENT_TAG_TIME,
+    AGENT_TAG_ENTROPY,
+    AGENT_TAG_RELEASE,
+    AGENT_TAG_STREAM,
+    AGENT_TAG_DATA,
+    AGENT_TAG_MESSAGE,
+    AGENT_TAG_HINT,
+    AGENT_TAG_ERRNO,
+    AGENT_TAG_SLOT,
+    AGENT_TAG_SIZE,
+    AGENT_TAG_TABLE,
+    AGENT_TAG_PART_SIZE,
+    AGENT_TAG_PART_FS,
+    AGENT_TAG_PART_OPTIONS,
+    AGENT_TAG_PART_MOUNT,
+    AGENT_TAG_PART_FLAGS,
+    AGENT_TAG_FLAGS,
+    AGENT_TAG_DEVICE_INDEX,
+    AGENT_TAG_PATH,
+    AGENT_TAG_DEVICE,
+    AGENT_TAG_FS,
+    AGENT_TAG_STATUS,
+    AGENT_TAG_ROWS,
+    AGENT_TAG_COLUMNS,
+    AGENT_TAG_NUMBER,
+    AGENT_TAG_OFFSET,
+    AGENT_TAG_OWNER,
+    AGENT_TAG_MODE,
+    AGENT_TAG_COUNT,
+    AGENT_TAG_SOURCE,
+    AGENT_TAG_EXCLUDE,
+    AGENT_TAG_TEXT,
+
+    /* EXEC. The command runs in the target's tree in PID, mount, IPC and UTS namespaces of its own;
+     * stdin is empty unless AGENT_STDIN or AGENT_TTY. What it leaves running is killed. */
+    AGENT_TAG_ARG = 64,   /* argv, repeated; looked up in the image's PATH */
+    AGENT_TAG_ENV,        /* "name=value", repeated: the whole environment */
+    AGENT_TAG_CWD,        /* absolute; absent = / */
+    AGENT_TAG_USER,       /* "name|uid[:group|gid]", resolved in the image; absent = root */
+    AGENT_TAG_TERM,       /* with AGENT_TTY: the value of TERM */
+    AGENT_TAG_HOSTNAME,   /* of the UTS namespace; absent = "kiln" */
+    AGENT_TAG_SCRIPT,     /* bytes to place in a file outside the image that is the last argument's
+                           * place: used for here-documents; given to the command as stdin */
+    AGENT_TAG_NAMESERVER, /* repeated; written to the resolv.conf the command sees */
+    /* Mounts, repeated; each starts with MOUNT_TYPE, the following MOUNT_* tags belong to it. */
+    AGENT_TAG_MOUNT_TYPE,   /* "tmpfs", "cache", "bind", "secret" */
+    AGENT_TAG_MOUNT_TARGET, /* absolute path in the image; made for the run if missing, then removed
+                             */
+    AGENT_TAG_MOUNT_SLOT,   /* cache, bind: whose tree holds the source */
+    AGENT_TAG_MOUNT_SOURCE, /* bind: path in that tree; cache: absent (its root) */
+    AGENT_TAG_MOUNT_DATA,   /* secret: its bytes */
+    AGENT_TAG_MOUNT_MODE,   /* octal text */
+    AGENT_TAG_MOUNT_OWNER,  /* "uid[:gid]" or names */
+    AGENT_TAG_MOUNT_FLAGS,  /* AGENT_READ_ONLY; tmpfs SIZE in MOUNT_SIZE */
+    AGENT_TAG_MOUNT_SIZE,
+    AGENT_TAG_MOUNT_OFFSET, /* bind without a slot: a stream (stream.h) is unpacked to memory first
+                             */
+};
+
+/* Bits of FLAGS fields. */
+enum {
+    AGENT_READ_ONLY = 1,
+    AGENT_DEST_DIR = 2,
+    AGENT_TTY = 4,   /* EXEC on a pseudo-terminal of its own session, stdout and stderr joined */
+    AGENT_STDIN = 8, /* EXEC: INPUT frames are its stdin */
+    AGENT_NO_NETWORK = 16,
+    AGENT_KEEP_OWNER =
+        32, /* COPY: owners as in the source (ADD of an archive has them in the entries) */
+};
+
+/* Where a slot's tree is mounted in the builder VM: "/tree/<slot>". */
+#define AGENT_TREE "/tree/"
+
+#endif

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: MIT
+//
+// Finds the command whose name is the longest prefix of the words given ("image build DIR"), then
+// takes options by the command's own table. Not getopt_long: it permutes argv, knows nothing of two
+// tables (common and own) and its messages are not ours ("error: unrecognized arguments: --foo", as
+// transient's users know it).
+#include "cli/command.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct given {
+    const struct option_spec *option;
+    const char *value; /* borrowed from argv; NULL for a flag */
+};
+
+const struct option_spec common_options[] = {
+    {"verbose", 'v', NULL, "Say more; twice: QMP and agent traffic too", NULL},
+    {"image-backend", 0, "DIR", "Where finished images are [default: ~/.local/share/kiln/backend]",
+     NULL},
+    {"vmstore", 0, "DIR", "Where named VMs are [default: ~/.local/share/kiln/vmstore]", NULL},
+    {"help", 'h', NULL, "Show this help", NULL},
+    {0},
+};
+
+const char *args_nth(const struct args *a, const char *name, size_t i)
+{
+    for (size_t g = 0; g < a->n_given; g++)
+        if (!strcmp(a->given[g].option->name, name) && i-- == 0)
+            return a->given[g].value ? a->given[g].value : "";
+    return NULL;
+}
+
+const char *args_get(const struct args *a, const char *name)
+{
+    const char *last = NULL, *v;
+    for (size_t i = 0; (v = args_nth(a, name, i)); i++)
+        last = v;
+    return last;
+}
+
+bool args_has(const struct args *a, const char *name)
+{
+    return args_nth(a, name, 0) != NULL;
+}
+
+int args_num(const struct args *a, const char *name, long long min, long long max, long long *ret,
+             struct error **err)
+{
+    const char *v = args_get(a, name);
+    if (!v)
+        return 0;
+    char *end;
+    errno = 0;
+    long long n = strtoll(v, &end, 10);
+    if (end == v || *end || errno || n < min || n > max)
+        return error_set(err, ERR_USAGE,
+                         "argument --%s: '%s' is not a whole number from %lld to %lld", name, v,
+                         min, max);
+    *ret = n;
+    return 0;
+}
+
+int args_size(const struct args *a, const char *name, unsigned long long *ret, struct error **err)
+{
+    static const char units[] = "KMGT";
+    const char *v = args_get(a, name);
+    if (!v)
+        return 0;
+    char *end;
+    double n = strtod(v, &end);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    if (unit) {
+        n = ldexp(n, 10 * (int)(unit - units + 1));
+        end += 1 + (end[1] == 'i');
+    }
+    if (*end == 'B')
+        end++;
+    if (end == v || *end || !(n >= 0) || n > ldexp(1, 62))
+        return error_set(err, ERR_USAGE, "argument --%s: '%s' is not a size such as 500M or 20GB",
+                         name, v);
+    *ret = (unsigned long long)n;
+    return 0;
+}
+
+int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err)
+{
+    const char *v = args_get(a, name);
+    if (!v)
+        return 0;
+    char *end;
+    double n = strtod(v, &end);
+    switch (end != v ? *end : 'x') {
+    case 'd':
+        n *= 24; // fallthrough
+    case 'h':
+        n *= 60; // fallthrough
+    case 'm':
+        n *= 60; // fallthrough
+    case 's':
+        end++; // fallthrough
+    default:
+        break;
+    }
+    if (end == v || *end || !(n >= 0) || n > 1e12)
+        return error_set(err, ERR_USAGE,
+                         "argument --%s: '%s' is not a time such as 90s, 15m, 12h or 7d", name, v);
+    *ret = (long long)n;
+    return 0;
+}
+
+void print_error(const struct error *err)
+{
+    if (err->kind == ERR_REPORTED)
+        return;
+    if (err->loc.path) {
+        fputs(err->loc.path, stderr);
+        if (err->loc.line)
+            fprintf(stderr, ":%u", err->loc.line);
+        if (err->loc.line && err->loc.column)
+            fprintf(stderr, ":%u", err->loc.column);
+        fputs(": ", stderr);
+    }
+    fprintf(stderr, "error: %s\n", err->message);
+    if (err->hint)
+        fprintf(stderr, "hint: %s\n", err->hint);
+}
+
+static void print_options(const struct option_spec *o)
+{
+    for (; o->name; o++) {
+        CLEANUP(buf_clear) struct buf left = BUF_INIT;
+        if (o->letter)
+            buf_addf(&left, "-%c, ", o->letter);
+        buf_addf(&left, "--%s", o->name);
+        if (o->value)
+            buf_addf(&left, " %s", o->value);
+        if (left.len > 28)
+            printf("  %s\n  %-28s  %s\n", left.data, "", o->help);
+        else
+            printf("  %-28s  %s\n", left.data, o->help);
+    }
+}
+
+static void print_command_help(const struct command *c)
+{
+    printf("Usage: kiln %s %s\n\n%s\n", c->name, c->usage ? c->usage : "[options]", c->summary);
+    if (c->detail)
+        printf("\n%s", c->detail);
+    puts("\nOptions:");
+    if (c->options)
+        print_options(c->options);
+    print_options(common_options);
+    AUTO_FREE char *page = xstrdup(c->name);
+    for (char *p = page; *p; p++)
+        if (*p == ' ')
+            *p = '-';
+    printf("\nSee also: man kiln-%s\n", page);
+}
+
+/* Help for kiln itself (group "") or for a group such as "image". */
+static void print_group_help(const char *group)
+{
+    size_t n = strlen(group);
+    if (n)
+        printf("Usage: kiln %s COMMAND [options]\n\nCommands:\n", group);
+    else
+        puts(
+            "Usage: kiln [-v] [--version] [--help] COMMAND [options]\n\n"
+            "docker build, for virtual machines: an Imagefile becomes a bootable disk image, and\n"
+            "every step is a cached qcow2 layer.\n\nCommands:");
+    for (const struct command *const *c = commands; *c; c++)
+        if (!n || (!strncmp((*c)->name, group, n) && (*c)->name[n] == ' '))
+            printf("  %-18s %s\n", (*c)->name, (*c)->summary);
+    puts("\n'kiln COMMAND --help' tells more, 'kiln help imagefile' shows the language.");
+}
+
+static bool is_group(const char *word)
+{
+    size_t n = strlen(word);
+    for (const struct command *const *c = commands; *c; c++)
+        if (!strncmp((*c)->name, word, n) && (*c)->name[n] == ' ')
+            return true;
+    return false;
+}
+
+/* How many words of argv make the name of c; 0 = not this one. */
+static int matches(const struct command *c, char **argv, int argc)
+{
+    const char *name = c->name;
+    for (int i = 0; i < argc; i++) {
+        size_t n = strlen(argv[i]);
+        if (strncmp(name, argv[i], n) || (name[n] && name[n] != ' '))
+            return 0;
+        if (!name[n])
+            return i + 1;
+        name += n + 1;
+    }
+    return 0;
+}
+
+static const struct option_spec *find_in(const struct option_spec *o, const char *name, size_t n,
+                                         char letter)
+{
+    for (; o && o->name; o++) {
+        if (letter && o->letter == letter)
+            return o;
+        if (!letter && ((strlen(o->name) == n && !strncmp(o->name, name, n)) ||
+                        (o->alias && strlen(o->alias) == n && !strncmp(o->alias, name, n))))
+            return o;
+    }
+    return NULL;
+}
+
+static const struct option_spec *find_option(const struct command *c, const char *name, size_t n,
+                                             char letter)
+{
+    const struct option_spec *o = find_in(c->options, name, n, letter);
+    return o ? o : find_in(common_options, name, n, letter);
+}
+
+static struct given *add_given(struct args *a, const struct option_spec *o, const char *value)
+{
+    a->given = xreallocarray(a->given, a->n_given + 1, sizeof *a->given);
+    a->given[a->n_given] = (struct given){o, value};
+    return &a->given[a->n_given++];
+}
+
+/* A cluster of short options ("-vvf FILE"); returns how many further words it took, -1 on error. */
+static int take_letters(struct args *a, const char *word, const char *next, struct error **err)
+{
+    for (const char *p = word + 1; *p; p++) {
+        const struct option_spec *o = find_option(a->command, NULL, 0, *p);
+        if (!o)
+            return error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
+        if (!o->value) {
+            add_given(a, o, NULL);
+            continue;
+        }
+        if (p[1]) {
+            add_given(a, o, p + 1);
+            return 0;
+        }
+        if (!next)
+            return error_set(err, ERR_USAGE, "argument -%c: expected one argument", *p);
+        add_given(a, o, next);
+        return 1;
+    }
+    return 0;
+}
+
+static int take_long(struct args *a, const char *word, const char *next, struct error **err)
+{
+    const char *name = word + 2, *eq = strchr(name, '=');
+    size_t n = eq ? (size_t)(eq - name) : strlen(name);
+    const struct option_spec *o = find_option(a->command, name, n, 0);
+    if (!o)
+        return error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
+    if (!o->value && eq)
+        return error_set(err, ERR_USAGE, "argument --%s: takes no value", o->name);
+    if (o->value && !eq && !next)
+        return error_set(err, ERR_USAGE, "argument --%s: expected one argument", o->name);
+    add_given(a, o, !o->value ? NULL : eq ? eq + 1 : next);
+    return o->value && !eq;
+}
+
+static int parse_args(struct args *a, int argc, char **argv, struct error **err)
+{
+    a->pos = xcalloc((size_t)argc + 1, sizeof *a->pos);
+    bool only_pos = false;
+    for (int i = 0; i < argc; i++) {
+        char *word = argv[i];
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        int took = 0;
+        if (!only_pos && !strcmp(word, "--")) {
+            if (a->command->flags & CMD_REST) {
+                a->rest = argv + i + 1;
+                a->n_rest = (size_t)(argc - i - 1);
+                break;
+            }
+            only_pos = true;
+        } else if (!only_pos && word[0] == '-' && word[1] == '-') {
+            took = take_long(a, word, next, err);
+        } else if (!only_pos && word[0] == '-' && word[1]) {
+            took = take_letters(a, word, next, err);
+        } else {
+            a->pos[a->n_pos++] = word;
+        }
+        if (took < 0)
+            return -1;
+        i += took;
+    }
+    if (args_has(a, "help"))
+        return 0;
+    if (a->n_pos < a->command->min_args)
+        return error_set(err, ERR_USAGE, "an argument is missing: kiln %s %s", a->command->name,
+                         a->command->usage);
+    if (a->n_pos > a->command->max_args)
+        return error_set(err, ERR_USAGE, "unrecognized arguments: %s",
+                         a->pos[a->command->max_args]);
+    return 0;
+}
+
+static int exit_status(const struct error *err)
+{
+    switch (err->kind) {
+    case ERR_USAGE:
+        return 2;
+    case ERR_CANCELLED:
+        return 128 + (session_cancel_signal() ? session_cancel_signal() : 2);
+    case ERR_USER:
+    case ERR_NOT_FOUND:
+    case ERR_EXISTS:
+    case ERR_BUSY:
+    case ERR_SYSTEM:
+    case ERR_GUEST:
+    case ERR_REPORTED:
+        break;
+    }
+    return 1;
+}
+
+static void set_path(char **where, const char *value)
+{
+    if (!value)
+        return;
+    free(*where);
+    *where = xstrdup(value);
+}
+
+static int run_command(const struct command *c, int verbosity, int argc, char **argv,
+                       struct error **err)
+{
+    struct args a = {.command = c};
+    AUTO_FREE struct given *given = NULL;
+    AUTO_FREE char **pos = NULL;
+    int rc = parse_args(&a, argc, argv, err);
+    given = a.given;
+    pos = a.pos;
+    if (rc < 0)
+        return error_hint(err, "'kiln %s --help' shows what there is", c->name);
+    if (args_has(&a, "help")) {
+        print_command_help(c);
+        return 0;
+    }
+    CLEANUP(session_clear) struct session s = {.cancel_fd = -1};
+    if (session_init(&s, err) < 0 || session_catch_signals(&s, err) < 0)
+        return -1;
+    s.verbosity = verbosity;
+    for (size_t i = 0; args_nth(&a, "verbose", i); i++)
+        s.verbosity++;
+    set_path(&s.backend, args_get(&a, "image-backend"));
+    set_path(&s.vmstore, args_get(&a, "vmstore"));
+    rc = c->run(&s, &a, err);
+    if (rc >= 0 && fflush(stdout) != 0)
+        return error_errno(err, "cannot write to standard output");
+    return rc;
+}
+
+static int dispatch(int argc, char **argv, struct error **err)
+{
+    int verbosity = 0, i = 1;
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        if (!strcmp(argv[i], "--version")) {
+            puts("kiln " KILN_VERSION);
+            return 0;
+        }
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            print_group_help("");
+            return 0;
+        }
+        if (!strcmp(argv[i], "--verbose"))
+            verbosity++;
+        else if (argv[i][1] == 'v' && strspn(argv[i] + 1, "v") == strlen(argv[i] + 1))
+            verbosity += (int)strlen(argv[i] + 1);
+        else
+            return error_set(err, ERR_USAGE, "unrecognized arguments: %s", argv[i]);
+    }
+    if (i == argc) {
+        print_group_help("");
+        return 0;
+    }
+    const struct command *best = NULL;
+    int words = 0;
+    for (const struct command *const *c = commands; *c; c++) {
+        int n = matches(*c, argv + i, argc - i);
+        if (n > words) {
+            best = *c;
+            words = n;
+        }
+    }
+    if (best)
+        return run_command(best, verbosity, argc - i - words, argv + i + words, err);
+    if (is_group(argv[i])) {
+        if (i + 1 == argc || !strcmp(argv[i + 1], "--help") || !strcmp(argv[i + 1], "-h")) {
+            print_group_help(argv[i]);
+            return 0;
+        }
+        error_set(err, ERR_USAGE, "there is no command '%s %s'", argv[i], argv[i + 1]);
+        return error_hint(err, "'kiln %s --help' lists the commands", argv[i]);
+    }
+    error_set(err, ERR_USAGE, "there is no command '%s'", argv[i]);
+    return error_hint(err, "'kiln --help' lists the commands");
+}
+
+int command_main(int argc, char **argv)
+{
+    CLEANUP(error_freep) struct error *err = NULL;
+    int rc = dispatch(argc, argv, &err);
+    if (rc >= 0)
+        return rc;
+    if (!err)
+        return 1;
+    print_error(err);
+    return exit_status(err);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A subcommand is one file cmd_<name>.c that ends in its descriptor; main.c lists them all, and
+ * dispatch, --help, shell completion and the check of the command line come from the table.
+ *
+ *     static int run(struct session *s, const struct args *a, struct error **err) { ... return 0; }
+ *     const struct command cmd_image_ls = {
+ *         .name = "image ls", .summary = "List the images of the backend", .usage = "[options]",
+ *         .options = options, .max_args = 0, .run = run};
+ *
+ * run returns the exit status, or -1 with *err (exit 1; ERR_USAGE: 2; ERR_CANCELLED: 130).
+ */
+#ifndef CLI_COMMAND_H
+#define CLI_COMMAND_H
+
+#include "base/error.h"
+#include "base/session.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct option_spec {
+    const char *name;  /* long name without the dashes; NULL ends the table */
+    char letter;       /* short name, 0 = none */
+    const char *value; /* what stands for its value in the help ("FILE"); NULL = a plain flag */
+    const char *help;  /* one sentence, no full stop */
+    const char *alias; /* another long name for it, or NULL */
+};
+
+struct args {
+    const struct command *command;
+    struct given *given; /* options as given, in order */
+    size_t n_given;
+    char **pos; /* positional arguments, NULL-terminated */
+    size_t n_pos;
+    char **rest; /* what follows "--" when the command takes it (CMD_REST); NULL-terminated */
+    size_t n_rest;
+};
+
+enum command_flags {
+    CMD_REST = 1, /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
+};
+
+struct command {
+    const char *name; /* "image build" */
+    const char *summary;
+    const char *usage;  /* what follows the name: "[options] BUILD-DIR" */
+    const char *detail; /* further text of the help, whole lines; NULL = none */
+    const struct option_spec *options;
+    size_t min_args, max_args; /* of positional arguments; max SIZE_MAX = any number */
+    int flags;
+    int (*run)(struct session *s, const struct args *a, struct error **err);
+};
+
+/* The option's last value (borrowed); NULL when it was not given. */
+const char *args_get(const struct args *a, const char *name);
+bool args_has(const struct args *a, const char *name);
+/* The i-th value (from 0) of an option that may stand several times; NULL after the last. */
+const char *args_nth(const struct args *a, const char *name, size_t i);
+/* A whole number in [min, max] (0, *ret untouched when not given); -1 with ERR_USAGE. */
+int args_num(const struct args *a, const char *name, long long min, long long max, long long *ret,
+             struct error **err);
+/* A size such as 512, 10K, 1.5GB, 2GiB in bytes (K, M, G, T are binary). As args_num. */
+int args_size(const struct args *a, const char *name, unsigned long long *ret, struct error **err);
+/* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
+int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
+
+/* NULL-terminated; in main.c. */
+extern const struct command *const commands[];
+
+/* Options every command has: -v/--verbose, -h/--help, --image-backend, --vmstore. */
+extern const struct option_spec common_options[];
+
+/*
+ * Parses argv (argv[0] is the program) and runs the command; returns the exit status. Everything
+ * it has to tell goes to stdout (help) and stderr (errors).
+ */
+int command_main(int argc, char **argv);
+/* Prints an error as users see it: place, "error: message", "hint: …". */
+void print_error(const struct error *err);
+
+#endif

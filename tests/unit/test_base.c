@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+// clang-format on
+#include "base/alloc.h"
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "base/process.h"
+
+static void errors_wrap_and_keep_the_first_hint(void **state)
+{
+    (void)state;
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(error_set(&err, ERR_USER, "no '%s'", "x"), -1);
+    error_hint(&err, "inner");
+    error_hint(&err, "outer");
+    error_wrap(&err, "step %d", 3);
+    assert_string_equal(err->message, "step 3: no 'x'");
+    assert_string_equal(err->hint, "inner");
+}
+
+static void buf_grows_and_consumes(void **state)
+{
+    (void)state;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    for (int i = 0; i < 1000; i++)
+        buf_addf(&b, "%d,", i);
+    buf_consume(&b, 4);
+    assert_true(str_starts(buf_str(&b), "2,3,"));
+    buf_reset(&b);
+    buf_add_size(&b, 1126170624);
+    assert_string_equal(b.data, "1.05 GiB");
+}
+
+static void sha256_is_the_standard_one(void **state)
+{
+    (void)state;
+    struct digest d = digest_of("abc", 3), back;
+    char hex[DIGEST_HEX + 1];
+    digest_hex(&d, hex);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_true(digest_parse(hex, &back) && digest_eq(&d, &back));
+    assert_false(digest_parse("ba78", &back));
+}
+
+static void an_abandoned_file_never_was(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/kiln-unit-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    AUTO_FREE char *path = path_join(dir, "f");
+    struct atomic_file f = ATOMIC_FILE_INIT;
+    assert_int_equal(atomic_file_open(&f, path, 0644, NULL), 0);
+    atomic_file_abandon(&f);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(rmdir(dir), 0); // nothing is left in it
+}
+
+static void a_lock_excludes_and_ends(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/kiln-unit-XXXXXX";
+    close(mkstemp(path));
+    int a = lock_try(path, LOCK_EXCLUSIVE, NULL);
+    assert_true(a >= 0);
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(lock_try(path, LOCK_SHARED, &err), -1);
+    assert_int_equal(err->kind, ERR_BUSY);
+    close(a);
+    int b = lock_try(path, LOCK_SHARED, NULL);
+    assert_true(b >= 0);
+    close(b);
+    unlink(path);
+}
+
+static void programs_run_and_fail_with_words(void **state)
+{
+    (void)state;
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    char *const echo[] = {"echo", "hi", NULL};
+    assert_int_equal(process_run(NULL, echo, &out, NULL), 0);
+    assert_string_equal(out.data, "hi\n");
+    CLEANUP(error_freep) struct error *err = NULL;
+    char *const bad[] = {"ls", "/no/such", NULL};
+    assert_int_equal(process_run(NULL, bad, NULL, &err), -1);
+    assert_non_null(strstr(err->message, "exit status 2"));
+    assert_non_null(strstr(err->message, "/no/such"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(errors_wrap_and_keep_the_first_hint),
+        cmocka_unit_test(buf_grows_and_consumes),
+        cmocka_unit_test(sha256_is_the_standard_one),
+        cmocka_unit_test(an_abandoned_file_never_was),
+        cmocka_unit_test(a_lock_excludes_and_ends),
+        cmocka_unit_test(programs_run_and_fail_with_words),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
