@@ -22,6 +22,9 @@
 
 struct session;
 
+/* An argv of string literals and borrowed strings: ARGV("qemu-img", "check", path). */
+#define ARGV(...) ((char *const *)(const char *const[]){__VA_ARGS__, NULL})
+
 enum { PROCESS_NULL = -1, PROCESS_PIPE = -2, PROCESS_INHERIT = -3 };
 
 struct process_spec {

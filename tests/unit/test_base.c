@@ -83,12 +83,10 @@ static void programs_run_and_fail_with_words(void **state)
 {
     (void)state;
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
-    char *const echo[] = {"echo", "hi", NULL};
-    assert_int_equal(process_run(NULL, echo, &out, NULL), 0);
+    assert_int_equal(process_run(NULL, ARGV("echo", "hi"), &out, NULL), 0);
     assert_string_equal(out.data, "hi\n");
     CLEANUP(error_freep) struct error *err = NULL;
-    char *const bad[] = {"ls", "/no/such", NULL};
-    assert_int_equal(process_run(NULL, bad, NULL, &err), -1);
+    assert_int_equal(process_run(NULL, ARGV("ls", "/no/such"), NULL, &err), -1);
     assert_non_null(strstr(err->message, "exit status 2"));
     assert_non_null(strstr(err->message, "/no/such"));
 }
