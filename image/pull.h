@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Images from elsewhere into the backend: fetched (file, http, https, Vagrant), decompressed while
+ * they arrive, judged, made a read-only qcow2, registered whole or not at all.
+ *
+ *     struct image_pull_options o = {.notice = say, .progress = draw};
+ *     if (image_ensure(session, &spec, &o, &image, &err) < 0) ...
+ *
+ * What arrives is told by content, never by name: gzip, bzip2, xz, zstd or none; in it qcow2, raw
+ * (a partition table or filesystem must be seen), vmdk (monolithicSparse and streamOptimized that
+ * name no other file), vhdx or vdi. No QEMU tool sees a file before our own reader has passed it,
+ * and each gets an explicit format. No copy of the compressed file is kept.
+ *
+ * A connection that breaks is resumed where it was (Range with If-Range) without starting the
+ * decoder again. After kiln itself was stopped the next pull of the name resumes what was not
+ * compressed, and what was compressed if it was pulled with .resumable; otherwise it starts again:
+ * decoders of these formats can't be stored. A file that changed on the server in between is
+ * started again once.
+ */
+#ifndef IMAGE_PULL_H
+#define IMAGE_PULL_H
+
+#include "base/error.h"
+#include "base/session.h"
+#include "image/backend.h"
+#include "image/spec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* For people; called on the caller's thread. total 0 = not known. `end` is the last call of a bar.
+ */
+struct image_progress {
+    void (*notice)(void *arg, const char *line); /* a whole line without newline; NULL = silent */
+    void (*update)(void *arg, uint64_t done, uint64_t total, bool end); /* bytes; NULL = none */
+    void *arg;
+};
+
+struct image_pull_options {
+    struct image_progress progress;
+    const char *checksum; /* "sha256:<hex>" or "<hex>" of the file as it is at the source, or the
+                           * URL or path of a SHA256SUMS-like file; NULL = none */
+    bool checksum_beside; /* look for <file>.sha256 and SHA256SUMS beside the source; absent is fine
+                           */
+    bool force;           /* fetch even when the name exists, then replace */
+    bool resumable;       /* keep compressed bytes until done, so that a killed pull can resume */
+    bool raw;             /* take any content that is no known format as a raw disk */
+    uint64_t max_size;    /* limit of the uncompressed bytes; 0 = 8 TiB, and bounded by ratio */
+    const char *vagrant_url; /* base of the registry; NULL = KILN_VAGRANT_URL or Vagrant's own */
+};
+
+/* Makes sure that the image is in the backend and finds it. */
+int image_ensure(const struct session *s, const struct image_spec *spec,
+                 const struct image_pull_options *o, struct backend_image *ret, struct error **err);
+/* As above without finding. *ret_pulled (may be NULL): false if it was there already. */
+int image_pull(const struct session *s, const struct image_spec *spec,
+               const struct image_pull_options *o, bool *ret_pulled, struct error **err);
+
+#endif
