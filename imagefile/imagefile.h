@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The Imagefile language: text → checked steps, or diagnostics with places. Pure functions over
+ * bytes: no files, no network, no VM. The language is described in docs/man/imagefile.5.scd.
+ *
+ *     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse("Imagefile", text, len);
+ *     imagefile_lint(f);                                 // optional: adds warnings
+ *     if (f->diags.errors) ... print each with diag_format(&f->source, ...)
+ *     for (size_t i = 0; i < f->n_steps; i++) switch (f->steps[i].op) ...
+ *
+ * Words stay as they were written until imagefile_expand replaces variables and quotes, since
+ * what a variable holds is known only during the build.
+ *
+ * Everything reached from a struct imagefile lives in its arena until imagefile_free; it copies
+ * the text and the path. Strings are bytes: usually UTF-8, but nothing depends on it.
+ */
+#ifndef IMAGEFILE_IMAGEFILE_H
+#define IMAGEFILE_IMAGEFILE_H
+
+#include "imagefile/source.h"
+
+#include <stdint.h>
+
+enum imagefile_op {
+    OP_FROM,
+    OP_DISK,
+    OP_PARTITION,
+    OP_COPY,
+    OP_ADD,
+    OP_RUN,
+    OP_ARG,
+    OP_ENV,
+    OP_WORKDIR,
+    OP_USER,
+    OP_SHELL,
+    OP_LABEL,
+    OP_INSPECT,
+    OP_COUNT,
+};
+
+/* How much of a word imagefile_expand still has to do. */
+enum word_mode {
+    WORD_LITERAL, /* nothing: final bytes */
+    WORD_VARS,    /* variables, and backslash before '$'; quotes are ordinary bytes */
+    WORD_SHELL,   /* variables, quotes and backslashes */
+};
+
+struct word {
+    struct str raw; /* JSON escapes are already undone */
+    enum word_mode mode;
+    struct span span; /* where it stands in the source */
+};
+/* An absent word has raw.ptr == NULL. */
+static inline bool word_given(const struct word *w)
+{
+    return w->raw.ptr != NULL;
+}
+
+struct words {
+    struct word *ptr;
+    size_t len;
+};
+
+struct heredoc {
+    struct str delimiter; /* without quotes */
+    bool quoted;          /* no variables are expanded in the body */
+    bool strip_tabs;      /* <<-: leading tabs are already gone from body */
+    struct str body;      /* whole lines, each with its LF; CR LF is made LF */
+    struct span span;     /* of the "<<EOF" word */
+    struct span body_span;
+};
+
+enum mount_type { MOUNT_CACHE, MOUNT_SECRET, MOUNT_BIND, MOUNT_TMPFS };
+
+/* RUN --mount=…; absent words have raw.ptr == NULL. Words are WORD_VARS. */
+struct run_mount {
+    enum mount_type type;
+    struct word target; /* absent only for secrets: then /run/secrets/<id> */
+    struct word id;     /* cache: absent = the target's path; secret: always there */
+    struct word source; /* bind; absent = the root of `from` or of the build directory */
+    struct word from;   /* bind: stage or image; absent = the build directory */
+    bool required;      /* secret: required=true; a missing secret is then an error */
+    struct span span;
+};
+
+/* COPY and ADD */
+struct copy_source {
+    struct word path;              /* for a here-document: the name of the file it makes */
+    const struct heredoc *heredoc; /* NULL: path names something in the context */
+    bool url;                      /* ADD of http:// or https:// (as far as the text tells) */
+};
+struct copy_args {
+    struct copy_source *sources;
+    size_t n_sources; /* at least 1 */
+    struct word dest;
+    struct word from;     /* COPY --from=<stage or image> */
+    struct word chown;    /* "user[:group]" */
+    struct word chmod;    /* octal, checked once it is expanded: imagefile_mode */
+    struct word checksum; /* ADD --checksum=sha256:… */
+    struct words excludes;
+    int unpack; /* ADD --unpack: 1 true, 0 false, -1 not given */
+};
+
+enum run_network { NETWORK_DEFAULT, NETWORK_NONE };
+
+struct run_args {
+    /* Shell form: the whole text for `SHELL… <script>`, here-documents and their delimiters
+     * included, so that the shell reads them; only for "RUN <<EOF" and nothing else is it the
+     * body alone. JSON form: empty. */
+    struct str script;
+    bool shebang;      /* script is such a body and starts with "#!": run it as a program */
+    struct words argv; /* JSON form, literal */
+    struct run_mount *mounts;
+    size_t n_mounts;
+    enum run_network network;
+};
+
+/* ARG, ENV, LABEL */
+struct pair {
+    struct word name;  /* ARG: literal. ENV, LABEL: WORD_SHELL */
+    struct word value; /* absent only for "ARG name" */
+};
+
+struct imagefile_step {
+    enum imagefile_op op;
+    size_t stage;          /* index into stages; NO_STAGE for an ARG before the first FROM */
+    unsigned line, column; /* of the instruction word */
+    struct span span;      /* from the instruction word to its end, without here-documents */
+    struct str text;       /* one line for people: "RUN apt-get install -y x"; NUL-terminated */
+    bool json;             /* given in JSON list form */
+    struct heredoc *heredocs;
+    size_t n_heredocs;
+    union {
+        struct {
+            struct word image; /* unless it is a stage's name: what image/ understands */
+            struct str as;     /* name of the stage, lower case; len 0 = none */
+        } from;
+        struct copy_args copy; /* COPY, ADD */
+        struct run_args run;
+        struct {
+            struct pair *ptr;
+            size_t len;
+        } pairs;            /* ARG, ENV, LABEL: at least 1 */
+        struct word word;   /* WORKDIR, USER */
+        struct words words; /* SHELL (literal argv); DISK, PARTITION: see imagefile_disk */
+    };
+};
+
+#define NO_STAGE ((size_t)-1)
+struct imagefile_stage {
+    struct str name;   /* lower case; len 0 = none */
+    size_t first, end; /* its steps are [first, end); steps[first] is its FROM */
+    bool scratch;      /* FROM scratch as written; a variable may still turn out to be it */
+};
+
+struct imagefile {
+    struct source source;
+    struct diags diags;           /* sorted by place after parse and lint */
+    struct imagefile_step *steps; /* flat, in file order */
+    size_t n_steps;
+    struct imagefile_stage *stages;
+    size_t n_stages;
+    struct arena *arena;
+};
+
+/* Never fails: mistakes are in ->diags, and steps that had none are there. Build only when
+ * diags.errors is 0. */
+struct imagefile *imagefile_parse(const char *path, const char *text, size_t len);
+void imagefile_free(struct imagefile *f); /* NULL is fine */
+DEFINE_CLEANUP(struct imagefile, imagefile_free);
+
+#define IMAGEFILE_MAX (64u << 20)      /* bytes of a text; more is an error */
+#define IMAGEFILE_LINE_MAX (1u << 20)  /* bytes of an instruction without its here-documents */
+#define IMAGEFILE_DEPTH_MAX 16         /* levels of ${a:-${b:-…}} */
+#define IMAGEFILE_VALUE_MAX (1u << 20) /* bytes that one expansion may give */
+
+/* The stage that `name` means in a FROM or --from of step `from_step`: an earlier stage by its name
+ * (letters of either case); `by_number` also takes "0", "1"… as COPY --from does. NO_STAGE = none:
+ * it is an image. */
+size_t imagefile_find_stage(const struct imagefile *f, struct str name, size_t from_step,
+                            bool by_number);
+const char *imagefile_op_name(enum imagefile_op op); /* "RUN" */
+
+/* Where values of variables come from. `get` returns a borrowed C string that lives until its next
+ * call, or NULL for a variable that is not set. It is called once for each use of a name, so it can
+ * note which were used. */
+struct imagefile_vars {
+    const char *(*get)(void *ctx, struct str name);
+    void *ctx;
+};
+
+/* Appends the final bytes of a word, according to its mode, to out. Known: $name ${name} ${name:-d}
+ * ${name-d} ${name:+a} ${name+a} ${name:?m} ${name?m}; what stands for d, a and m is expanded too.
+ * Quotes as in Dockerfile: '…' literal; "…" with variables, \" \$ \\; \x outside = x.
+ * Errors: ERR_USER with the place. */
+int imagefile_expand(const struct imagefile *f, const struct word *w,
+                     const struct imagefile_vars *vars, struct buf *out, struct error **err);
+/* The body of a here-document of COPY or ADD: variables unless its delimiter was quoted. (The ones
+ * of RUN belong to the shell.) */
+int imagefile_expand_heredoc(const struct imagefile *f, const struct heredoc *h,
+                             const struct imagefile_vars *vars, struct buf *out,
+                             struct error **err);
+
+enum disk_table { TABLE_GPT, TABLE_MBR };
+struct disk_spec {
+    uint64_t size; /* bytes */
+    enum disk_table table;
+};
+enum partition_flag { PARTITION_BOOT = 1, PARTITION_EFI = 2, PARTITION_BIOS_GRUB = 4 };
+struct partition_spec {
+    unsigned number; /* 1-based position in its stage */
+    uint64_t size;   /* bytes; 0 = what is left */
+    const char *fs;  /* "ext4"…, static; NULL = not formatted */
+    char *options;   /* for mkfs, "" if none; owned */
+    char *mount;     /* absolute path; NULL = not mounted; owned */
+    unsigned flags;  /* of enum partition_flag */
+};
+/* The values of a DISK or PARTITION step after expansion; words with blanks from variables are
+ * split again. Units as transient gives them to qemu-img and sfdisk, so that the disks are the
+ * same: in DISK, MB and GB are 2^20 and 2^30 bytes; in PARTITION they are 10^6 and 10^9. Errors:
+ * the first mistake as ERR_USER with its place. */
+int imagefile_disk(const struct imagefile *f, const struct imagefile_step *step,
+                   const struct imagefile_vars *vars, struct disk_spec *ret, struct error **err);
+int imagefile_partition(const struct imagefile *f, const struct imagefile_step *step,
+                        const struct imagefile_vars *vars, struct partition_spec *ret,
+                        struct error **err);
+void partition_spec_clear(struct partition_spec *p);
+/* "boot,efi" of a set of flags; owned. */
+char *partition_flags_text(unsigned flags);
+/* What concerns the DISK and PARTITION steps of a stage together (numbers in order, only the last
+ * without SIZE, all fit on the disk, one mounts /, no mount twice). `parts` are in step order. */
+int imagefile_check_disk(const struct imagefile *f, size_t stage, const struct disk_spec *disk,
+                         const struct partition_spec *parts, size_t n, struct error **err);
+/* An expanded --chmod: 0 and *ret (0..07777), or -1 with ERR_USER at w. */
+int imagefile_mode(const struct imagefile *f, const struct word *w, const char *text, unsigned *ret,
+                   struct error **err);
+
+/* Adds the warnings that need nothing but the text. */
+void imagefile_lint(struct imagefile *f);
+/* Adds a warning at w, for what only a caller can know (a COPY source that the ignore file hides),
+ * and keeps the diagnostics sorted. */
+void imagefile_warn(struct imagefile *f, struct span at, const char *help, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Is `name` declared by any ARG of the file? (A --build-arg that is not deserves a warning.) */
+bool imagefile_declares(const struct imagefile *f, struct str name);
+
+#endif
