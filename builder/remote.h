@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Files that ADD takes from http(s) URLs, kept in <cache>/remote: one folder a URL (SHA-256 of the
+ * URL), holding the file and a record with its digest, ETag and Last-Modified.
+ *
+ * A file is asked for again at each build ("has it changed?" with If-None-Match and
+ * If-Modified-Since, RFC 9110 section 13); a 304 answer costs no download. With a checksum it is
+ * content addressed: once it is here nobody is asked. The kept file's digest is not taken on
+ * trust: the sender hashes what it sends.
+ */
+#ifndef BUILDER_REMOTE_H
+#define BUILDER_REMOTE_H
+
+#include "base/digest.h"
+#include "base/error.h"
+
+#include <stdint.h>
+
+struct session;
+
+struct remote_file {
+    char *path;           /* in the cache */
+    char *name;           /* for a <dest> that is a folder: the last part of the URL's path; "" when
+                           * it has none */
+    struct digest digest; /* of the content */
+    uint64_t size;
+    int64_t mtime; /* Last-Modified, seconds since the epoch; 0 = not told */
+    int lock;      /* shared: nobody replaces or removes the file meanwhile */
+};
+#define REMOTE_FILE_INIT \
+    { \
+        NULL, NULL, {{0}}, 0, 0, -1 \
+    }
+
+/*
+ * checksum: what the content must have ("sha256:<64 hex>"), or NULL. progress may be NULL; total 0
+ * = not known. Errors: ERR_USER (no such URL form, checksum that is none or does not match),
+ * ERR_NOT_FOUND (404, 410), ERR_SYSTEM (network, other answers), ERR_CANCELLED.
+ */
+int remote_fetch(const struct session *s, const char *url, const char *checksum,
+                 void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                 struct remote_file *ret, struct error **err);
+void remote_file_clear(struct remote_file *f);
+
+#endif
