@@ -57,10 +57,12 @@ enum agent_type {
                       * PART_FLAGS ("boot,efi"), in that order. Partitions the disk and makes the
                       * file systems; the programs' output comes as OUTPUT. → */
     AGENT_MOUNT,     /* SLOT, FLAGS (AGENT_READ_ONLY), and for a disk just partitioned its mounts as
-                      * pairs DEVICE_INDEX (1-based partition number), PATH. Without pairs: finds the
-                      * root file system (GPT type, fstab, os-release; LVM; btrfs subvolume) and
-                      * mounts the image's tree as its fstab says (local file systems only). The
-                      * slot's tree is then at AGENT_TREE of that slot. FAIL lists what was seen.
+                      * pairs DEVICE_INDEX (1-based partition number), PATH (missing mount points are
+                      * made and stay). Without pairs: finds the root file system (GPT type, fstab,
+                      * os-release; LVM; btrfs subvolume), or takes DEVICE when it is given (a
+                      * partition's number, /dev/…, UUID=, LABEL=, PARTUUID=, PARTLABEL=), and mounts
+                      * the image's tree as its fstab says (local file systems only). The slot's tree
+                      * is then at AGENT_TREE of that slot. FAIL lists what was seen.
                       * → DEVICE (of root), FS, RELEASE (PRETTY_NAME of os-release or "") */
     AGENT_UMOUNT,    /* SLOT: ends what still runs in it, unmounts its tree → */
     AGENT_EXEC,      /* a command in the image, see AGENT_TAG_* below → STATUS (wait status) */
@@ -69,9 +71,12 @@ enum agent_type {
     AGENT_SIGNAL,    /* to a running EXEC: NUMBER, sent to its process group. Not answered */
     AGENT_RECEIVE,   /* OFFSET of a stream on the stream disk (stream.h), PATH (the destination in
                       * the target's tree, absolute), FLAGS (AGENT_DEST_DIR: <dest> is a folder:
-                      * it ended in '/'), OWNER (--chown, resolved in the image's passwd/group; absent
-                      * = as in   the entries), MODE (--chmod, octal text; absent = as in the entries)
-                      * → COUNT (entries), SIZE (bytes of content) */
+                      * it ended in '/'), NAME (base name of the source when it is a single file
+                      * sent as the entry "": if PATH is a folder in the image, the file goes to
+                      * PATH/NAME; without NAME that is a FAIL), OWNER (--chown, resolved in the
+                      * image's passwd/group; absent   = as in   the entries), MODE (--chmod, octal
+                      * text; absent = as in the entries)   → COUNT (entries), SIZE (bytes of content)
+                      */
     AGENT_COPY,      /* COPY --from: SLOT (source tree), SOURCE (patterns, repeated), PATH, FLAGS,
                       * OWNER, MODE, EXCLUDE (repeated) → COUNT, SIZE */
     AGENT_MKDIR,     /* PATH, OWNER: WORKDIR: made with its parents if missing, 0755 → */
@@ -120,18 +125,22 @@ enum agent_tag {
     AGENT_TAG_SOURCE,
     AGENT_TAG_EXCLUDE,
     AGENT_TAG_TEXT,
+    AGENT_TAG_NAME,
 
     /* EXEC. The command runs in the target's tree in PID, mount, IPC and UTS namespaces of its own;
      * stdin is empty unless AGENT_STDIN or AGENT_TTY. What it leaves running is killed. */
     AGENT_TAG_ARG = 64,   /* argv, repeated; looked up in the image's PATH */
-    AGENT_TAG_ENV,        /* "name=value", repeated: the whole environment */
+    AGENT_TAG_ENV,        /* "name=value", repeated: the whole environment; HOME, when it is not
+                           * among them, is set from the image's passwd */
     AGENT_TAG_CWD,        /* absolute; absent = / */
     AGENT_TAG_USER,       /* "name|uid[:group|gid]", resolved in the image; absent = root */
     AGENT_TAG_TERM,       /* with AGENT_TTY: the value of TERM */
     AGENT_TAG_HOSTNAME,   /* of the UTS namespace; absent = "kiln" */
-    AGENT_TAG_SCRIPT,     /* bytes to place in a file outside the image that is the last argument's
-                           * place: used for here-documents; given to the command as stdin */
-    AGENT_TAG_NAMESERVER, /* repeated; written to the resolv.conf the command sees */
+    AGENT_TAG_SCRIPT,     /* bytes placed, mode 0755, at AGENT_SCRIPT (a file that is never in the
+                           * image), which ARG may name: for here-documents with a "#!" line or too
+                           * long for an argument (128 KiB) */
+    AGENT_TAG_NAMESERVER, /* repeated; written to the resolv.conf the command sees; absent = QEMU's
+                           * own, 10.0.2.3 */
     /* Mounts, repeated; each starts with MOUNT_TYPE, the following MOUNT_* tags belong to it. */
     AGENT_TAG_MOUNT_TYPE,   /* "tmpfs", "cache", "bind", "secret" */
     AGENT_TAG_MOUNT_TARGET, /* absolute path in the image; made for the run if missing, then removed
@@ -160,5 +169,7 @@ enum {
 
 /* Where a slot's tree is mounted in the builder VM: "/tree/<slot>". */
 #define AGENT_TREE "/tree/"
+/* Where an EXEC's SCRIPT is seen by its command. */
+#define AGENT_SCRIPT "/dev/kiln-script"
 
 #endif

@@ -21,6 +21,9 @@
  *                bytes start at a multiple of STREAM_ALIGN in the stream (zeros before), so that
  *                the agent can write them from where they were read
  *
+ * The agent reads strictly in order, in requests of up to STREAM_READ bytes, and reads ahead: up to
+ * STREAM_AHEAD bytes past STREAM_END may be asked for (answer zeros; the next stream starts later).
+ *
  * Entries follow each other directly. A folder comes before what is in it. The last entry is
  * STREAM_END, or STREAM_ABORT whose path is a message: the host could not go on (a file changed
  * while it was read), and the agent fails the request with that message.
@@ -38,6 +41,8 @@
 #define STREAM_MAGIC 0x4b454e54u /* "TNEK" in memory */
 #define STREAM_ALIGN 4096
 #define STREAM_BIG (64 * 1024)
+#define STREAM_READ (1 << 20)
+#define STREAM_AHEAD (8 << 20)
 /* The size of the stream disk; offsets only grow within one VM's life. */
 #define STREAM_DISK_SIZE (1ull << 46)
 
