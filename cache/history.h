@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the last build of a name did: the index by which `--explain` finds the earlier inputs of a
+ * step whose key is new. `name` is the image's name, or any other string that stays the same
+ * between builds of one Imagefile.
+ */
+#ifndef CACHE_HISTORY_H
+#define CACHE_HISTORY_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+
+struct store;
+
+/*
+ * steps: an array of {"step": text, "key": hex, "id": hex, "inputs": array of key_finish}, in the
+ * order of the Imagefile. Written whole; not at all when it is what is there already.
+ */
+int history_write(struct store *st, const char *name, const json_t *steps, struct error **err);
+/* A new reference to the array of the last build; NULL when there is none or it can't be read. */
+json_t *history_read(struct store *st, const char *name);
+/*
+ * The entry of `last` (may be NULL) that is the earlier self of the step at `index` (from 0) with
+ * this text: the same text nearest to that index, else the same index if its text starts with the
+ * same word; borrowed, or NULL: never built.
+ */
+const json_t *history_match(const json_t *last, size_t index, const char *step);
+int history_forget(struct store *st, const char *name, struct error **err); /* absent is fine */
+
+#endif
