@@ -71,9 +71,7 @@ enum agent_type {
     AGENT_SIGNAL,    /* to a running EXEC: NUMBER, sent to its process group. Not answered */
     AGENT_RECEIVE,   /* OFFSET of a stream on the stream disk (stream.h), PATH (the destination in
                       * the target's tree, absolute), FLAGS (AGENT_DEST_DIR: <dest> is a folder:
-                      * it ended in '/'), NAME (base name of the source when it is a single file
-                      * sent as the entry "": if PATH is a folder in the image, the file goes to
-                      * PATH/NAME; without NAME that is a FAIL), OWNER (--chown, resolved in the
+                      * it ended in '/'), OWNER (--chown, resolved in the
                       * image's passwd/group; absent   = as in   the entries), MODE (--chmod, octal
                       * text; absent = as in the entries)   → COUNT (entries), SIZE (bytes of content)
                       */
@@ -125,7 +123,6 @@ enum agent_tag {
     AGENT_TAG_SOURCE,
     AGENT_TAG_EXCLUDE,
     AGENT_TAG_TEXT,
-    AGENT_TAG_NAME,
 
     /* EXEC. The command runs in the target's tree in PID, mount, IPC and UTS namespaces of its own;
      * stdin is empty unless AGENT_STDIN or AGENT_TTY. What it leaves running is killed. */
