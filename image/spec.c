@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+#include "image/spec.h"
+
+#include "base/alloc.h"
+#include "image/name.h"
+
+#include <ctype.h>
+#include <string.h>
+
+void image_spec_clear(struct image_spec *spec)
+{
+    free(spec->name);
+    free(spec->source);
+    free(spec->box);
+    free(spec->version);
+    memset(spec, 0, sizeof *spec);
+}
+
+/* Letters, digits and "._-", as the Vagrant registry allows; at least one. */
+static bool is_word(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)p[i]) && !strchr("._-", p[i]))
+            return false;
+    return n > 0 && p[0] != '.';
+}
+
+/* "user/name:version" into box and version; false if text is nothing like it. */
+static bool split_box(const char *text, char **ret_box, char **ret_version)
+{
+    const char *colon = strrchr(text, ':'), *slash = strchr(text, '/');
+    if (!colon || !slash || slash > colon || !is_word(text, (size_t)(slash - text)) ||
+        !is_word(slash + 1, (size_t)(colon - slash - 1)) || !is_word(colon + 1, strlen(colon + 1)))
+        return false;
+    *ret_box = xstrndup(text, (size_t)(colon - text));
+    *ret_version = xstrdup(colon + 1);
+    return true;
+}
+
+static int parse_source(struct image_spec *spec, const char *how, const char *value,
+                        struct error **err)
+{
+    if (!strcmp(how, "http")) {
+        if (strncmp(value, "http://", 7) && strncmp(value, "https://", 8))
+            return error_set(err, ERR_USER, "'%s' is not an http or https URL", value);
+        if (!value[strcspn(value, "/") + 2] || value[strcspn(value, "/") + 2] == '/')
+            return error_set(err, ERR_USER, "the URL '%s' names no host", value);
+        spec->kind = SPEC_HTTP;
+        spec->source = xstrdup(value);
+    } else if (!strcmp(how, "file")) {
+        if (!*value)
+            return error_set(err, ERR_USER, "'%s,file=' names no file", spec->name);
+        spec->kind = SPEC_FILE;
+        spec->source = xstrdup(value);
+    } else if (!strcmp(how, "vagrant")) {
+        if (!split_box(value, &spec->box, &spec->version)) {
+            error_set(err, ERR_USER, "'%s' is not a Vagrant box", value);
+            return error_hint(err, "a box is written user/name:version");
+        }
+        spec->kind = SPEC_VAGRANT;
+    } else {
+        error_set(err, ERR_USER, "unknown source '%s' in the image spec", how);
+        return error_hint(err, "sources are http=URL, file=PATH and vagrant=box:version");
+    }
+    return 0;
+}
+
+int image_spec_parse(struct str text, struct image_spec *ret, struct error **err)
+{
+    CLEANUP(image_spec_clear) struct image_spec spec = {.kind = SPEC_NAME};
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.ptr[i] < ' ' || text.ptr[i] == 0x7f)
+            return error_set(err, ERR_USER, "the image spec holds a control character");
+    AUTO_FREE char *all = str_dup(text);
+    char *comma = strchr(all, ',');
+    if (comma)
+        *comma = '\0';
+    if (image_name_check(all, err) < 0)
+        return -1;
+    spec.name = xstrdup(all);
+    if (!comma) {
+        if (split_box(all, &spec.box, &spec.version))
+            spec.kind = SPEC_VAGRANT;
+    } else {
+        char *how = comma + 1, *eq = strchr(how, '=');
+        if (!eq) {
+            error_set(err, ERR_USER, "'%s' is not a source of images", how);
+            return error_hint(err,
+                              "after the comma comes http=URL, file=PATH or "
+                              "vagrant=box:version");
+        }
+        *eq = '\0';
+        if (parse_source(&spec, how, eq + 1, err) < 0)
+            return -1;
+    }
+    *ret = spec;
+    spec = (struct image_spec){0};
+    return 0;
+}
