@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+//
+// One QEMU for real: `-machine none -accel tcg` starts in a tenth of a second and speaks QMP.
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+// clang-format on
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "base/session.h"
+#include "vm/accel.h"
+#include "vm/console.h"
+#include "vm/qemu.h"
+#include "vm/vm.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+static struct session session = {.cancel_fd = -1};
+static struct qemu qemu = QEMU_INIT;
+static char dir[] = "/tmp/kiln-unit-XXXXXX";
+
+static int set_up(void **state)
+{
+    (void)state;
+    session.log = stderr;
+    session.cache = mkdtemp(dir);
+    return qemu_find(&session, NULL, &qemu, NULL);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    qemu_clear(&qemu);
+    return remove_tree(dir, NULL);
+}
+
+/* `more`: further arguments, NULL-terminated. */
+static struct vm *start(char *const *more, char *const *ports, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv args = {0};
+    for (char *const *a = ARGV("-machine", "none", "-accel", "tcg", "-S"); *a; a++)
+        strv_add(&args, *a);
+    for (; more && *more; more++)
+        strv_add(&args, *more);
+    return vm_start(&session, &(struct vm_spec){.qemu = qemu.path, .args = &args, .ports = ports},
+                    err);
+}
+
+static void qemu_is_found_and_its_version_remembered(void **state)
+{
+    (void)state;
+    assert_true(qemu.major >= QEMU_MAJOR_MIN);
+    AUTO_FREE char *cache = path_join(dir, "qemu.json");
+    json_auto_t *known = json_read_file(cache, NULL);
+    assert_non_null(json_object_get(known, qemu.path));
+    CLEANUP(qemu_clear) struct qemu again = QEMU_INIT;
+    assert_int_equal(qemu_find(&session, NULL, &again, NULL), 0);
+    assert_string_equal(again.version, qemu.version);
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(qemu_find(&session, "no-such-qemu", &again, &err), -1);
+    assert_int_equal(err->kind, ERR_NOT_FOUND);
+    assert_non_null(err->hint);
+}
+
+static void commands_are_answered_and_refusals_are_told(void **state)
+{
+    (void)state;
+    CLEANUP(error_freep) struct error *err = NULL;
+    CLEANUP(vm_freep) struct vm *vm = start(NULL, NULL, &err);
+    assert_non_null(vm);
+    assert_string_equal(qmp_qemu_version(vm_qmp(vm)), qemu.version);
+    json_auto_t *reply = NULL;
+    assert_int_equal(qmp_command(vm_qmp(vm), "query-status", NULL, 5000, &reply, &err), 0);
+    assert_string_equal(json_str(reply, "status"), "prelaunch");
+    assert_int_equal(
+        qmp_callf(vm_qmp(vm), 5000, NULL, &err, "blockdev-del", "{s:s}", "node-name", "nobody"),
+        -1);
+    assert_int_equal(err->kind, ERR_SYSTEM);
+    assert_string_equal(err->message,
+                        "QMP blockdev-del: Failed to find node with node-name='nobody'");
+    error_free(STEAL(err));
+    assert_int_equal(
+        qmp_callf(vm_qmp(vm), 5000, NULL, &err, "blockdev-del", "{s:s}", "node-name", "\xff"), -1);
+    assert_int_equal(err->kind, ERR_USER);
+    error_free(STEAL(err));
+    assert_int_equal(vm_quit(vm, 5000, &err), 0);
+    assert_true(vm_ended(vm));
+}
+
+static void events_reach_callback_and_queue(void **state)
+{
+    (void)state;
+    CLEANUP(vm_freep) struct vm *vm = start(NULL, NULL, NULL);
+    assert_int_equal(qmp_command(vm_qmp(vm), "cont", NULL, 5000, NULL, NULL), 0);
+    assert_int_equal(qmp_wait_event(vm_qmp(vm), "RESUME", 5000, NULL, NULL), 0);
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(qmp_wait_event(vm_qmp(vm), "NEVER", 50, NULL, &err), -1);
+    assert_int_equal(err->kind, ERR_GUEST);
+}
+
+static void death_is_told_in_words_at_once(void **state)
+{
+    (void)state;
+    CLEANUP(vm_freep) struct vm *vm = start(NULL, NULL, NULL);
+    assert_int_equal(kill(vm_pid(vm), SIGKILL), 0);
+    CLEANUP(error_freep) struct error *err = NULL;
+    long long before = now_ms();
+    assert_int_equal(qmp_wait_event(vm_qmp(vm), "NEVER", 30000, NULL, &err), -1);
+    assert_true(now_ms() - before < 5000);
+    assert_int_equal(err->kind, ERR_GUEST);
+    assert_string_equal(err->message, "QEMU ended unexpectedly: killed by signal 9 (Killed)");
+}
+
+static void a_wrong_option_is_reported_with_qemus_words(void **state)
+{
+    (void)state;
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_null(start(ARGV("-device", "nonsense"), NULL, &err));
+    assert_int_equal(err->kind, ERR_GUEST);
+    assert_non_null(strstr(err->message, "exit status 1"));
+    assert_non_null(strstr(err->message, "'nonsense' is not a valid device"));
+}
+
+static void a_stopped_qemu_meets_the_deadline(void **state)
+{
+    (void)state;
+    CLEANUP(vm_freep) struct vm *vm = start(NULL, NULL, NULL);
+    kill(vm_pid(vm), SIGSTOP);
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(qmp_command(vm_qmp(vm), "query-status", NULL, 100, NULL, &err), -1);
+    assert_string_equal(err->message, "QMP query-status: no answer in 0.1 s");
+    kill(vm_pid(vm), SIGCONT);
+    json_auto_t *reply = NULL; // the late answer is passed over
+    assert_int_equal(qmp_command(vm_qmp(vm), "query-version", NULL, 5000, &reply, NULL), 0);
+    assert_non_null(json_object_get(reply, "qemu"));
+}
+
+static void an_interruption_ends_a_wait(void **state)
+{
+    (void)state;
+    CLEANUP(vm_freep) struct vm *vm = start(NULL, NULL, NULL);
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(write(fds[1], "", 1), 1);
+    session.cancel_fd = fds[0];
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(vm_wait(vm, NULL, 0, now_ms() + 5000, &err), -1);
+    session.cancel_fd = -1;
+    assert_int_equal(err->kind, ERR_CANCELLED);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void ports_and_console_carry_bytes(void **state)
+{
+    (void)state;
+    // a ring-buffer chardev's peer is QMP; here a port is looped through a hub-less mux: the serial
+    // port of an ISA PC whose firmware (SeaBIOS, sga off) writes to the debug console 0x402
+    CLEANUP(error_freep) struct error *err = NULL;
+    CLEANUP(strv_clear) struct strv args = {0};
+    for (char *const *a = ARGV("-machine", "pc", "-accel", "tcg", "-nodefaults", "-m", "32",
+                               "-debugcon", "chardev:bios", "-device", "virtio-serial-pci");
+         *a; a++)
+        strv_add(&args, *a);
+    CLEANUP(vm_freep)
+    struct vm *vm = vm_start(
+        &session, &(struct vm_spec){.qemu = qemu.path, .args = &args, .ports = ARGV("bios")}, &err);
+    assert_non_null(vm);
+    struct pollfd f = {.fd = vm_port(vm, "bios"), .events = POLLIN};
+    long long deadline = now_ms() + 10000;
+    while (!f.revents)
+        assert_int_equal(vm_wait(vm, &f, 1, deadline, &err), 1);
+    char byte;
+    assert_int_equal(read(f.fd, &byte, 1), 1);
+    assert_int_equal(vm_port(vm, "other"), -1);
+}
+
+static void console_text_is_clean_and_bounded(void **state)
+{
+    (void)state;
+    CLEANUP(console_clear) struct console c = CONSOLE_INIT;
+    static const char text[] =
+        "one\r\n\033[0;32mtwo\033[0m \r\n\r\n10%\r20%\n\033]0;title\athree\a\n";
+    console_add(&c, text, sizeof text - 1);
+    AUTO_FREE char *all = console_last_lines(&c, 10);
+    assert_string_equal(all, "one\ntwo\n20%\nthree");
+    AUTO_FREE char *last = console_last_lines(&c, 2);
+    assert_string_equal(last, "20%\nthree");
+    for (int i = 0; i < 100000; i++)
+        console_add(&c, "0123456789", 10);
+    assert_true(c.bytes.len <= 2 * CONSOLE_KEPT);
+}
+
+/* Two overlays over a base that claims /etc/shadow as its backing file. */
+static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
+{
+    (void)state;
+    AUTO_FREE char *base = path_join(dir, "base"), *mid = path_join(dir, "mid, x"),
+                   *top = path_join(dir, "top");
+    assert_int_equal(process_run(NULL,
+                                 ARGV("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b",
+                                      "/etc/shadow", "-F", "raw", base, "5M"),
+                                 NULL, NULL),
+                     0);
+    char *const *more[] = {
+        ARGV("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", mid, "64G"),
+        ARGV("qemu-img", "create", "-q", "-f", "qcow2", "-o", "extended_l2=on", top, "64G")};
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(process_run(NULL, more[i], NULL, NULL), 0);
+    const char *files[] = {base, mid, top};
+    struct vm_disk d = {.node = "disk", .files = files, .n_files = 3, .writable = true};
+    CLEANUP(strv_clear) struct strv args = {0};
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(vm_disk_blockdev(&args, &d, &err), 0);
+    uint64_t size;
+    assert_int_equal(vm_disk_size(top, &size, NULL), 0);
+    assert_int_equal(size >> 30, 64);
+    CLEANUP(vm_freep) struct vm *vm = start(args.ptr, NULL, &err);
+    assert_non_null(vm);
+    json_auto_t *nodes = NULL;
+    assert_int_equal(qmp_command(vm_qmp(vm), "query-named-block-nodes", NULL, 5000, &nodes, &err),
+                     0);
+    size_t i;
+    json_t *n;
+    unsigned qcow2 = 0;
+    json_array_foreach(nodes, i, n)
+    {
+        assert_null(strstr(json_str(n, "file"), "shadow"));
+        if (strcmp(json_str(n, "drv"), "qcow2"))
+            continue;
+        qcow2++;
+        assert_int_equal(!strcmp(json_str(n, "node-name"), "disk"), !json_flag(n, "ro"));
+    }
+    assert_int_equal(qcow2, 3);
+    // one command takes the whole chain away, another brings it back
+    assert_int_equal(
+        qmp_callf(vm_qmp(vm), 5000, NULL, &err, "blockdev-del", "{s:s}", "node-name", "disk"), 0);
+    assert_int_equal(
+        qmp_command(vm_qmp(vm), "blockdev-add", vm_disk_node(&d, NULL), 5000, NULL, &err), 0);
+    const char *no[] = {"/etc/passwd"};
+    struct vm_disk bad = {.node = "x", .files = no, .n_files = 1};
+    assert_null(vm_disk_node(&bad, &err));
+    assert_int_equal(err->kind, ERR_USER);
+}
+
+static void a_verdict_is_kept_for_this_boot_and_qemu(void **state)
+{
+    (void)state;
+    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    accel_verdict_load(&session, "7.2.22", &v);
+    assert_false(v.known);
+    assert_int_equal(accel_verdict_store(&session, "7.2.22", false, "it hung", NULL), 0);
+    accel_verdict_load(&session, "7.2.22", &v);
+    assert_true(v.known && !v.usable);
+    assert_string_equal(v.why, "it hung");
+    accel_verdict_load(&session, "8.0.0", &v);
+    assert_false(v.known);
+    AUTO_FREE char *path = path_join(dir, "kvm.json");
+    assert_int_equal(file_write_whole(path, 0644, "{\"of\": 7", 8, NULL), 0);
+    accel_verdict_load(&session, "7.2.22", &v);
+    assert_false(v.known);
+}
+
+static void accelerators_are_parsed(void **state)
+{
+    (void)state;
+    enum accel a;
+    unsetenv("KILN_ACCEL");
+    assert_int_equal(accel_parse(NULL, &a, NULL), 0);
+    assert_int_equal(a, ACCEL_AUTO);
+    setenv("KILN_ACCEL", "tcg", 1);
+    assert_int_equal(accel_parse(NULL, &a, NULL), 0);
+    assert_int_equal(a, ACCEL_TCG);
+    assert_int_equal(accel_parse("kvm", &a, NULL), 0);
+    assert_int_equal(a, ACCEL_KVM);
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(accel_parse("hvf", &a, &err), -1);
+    assert_int_equal(err->kind, ERR_USAGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(qemu_is_found_and_its_version_remembered),
+        cmocka_unit_test(commands_are_answered_and_refusals_are_told),
+        cmocka_unit_test(events_reach_callback_and_queue),
+        cmocka_unit_test(death_is_told_in_words_at_once),
+        cmocka_unit_test(a_wrong_option_is_reported_with_qemus_words),
+        cmocka_unit_test(a_stopped_qemu_meets_the_deadline),
+        cmocka_unit_test(an_interruption_ends_a_wait),
+        cmocka_unit_test(ports_and_console_carry_bytes),
+        cmocka_unit_test(console_text_is_clean_and_bounded),
+        cmocka_unit_test(a_chain_is_opened_as_told_whatever_headers_say),
+        cmocka_unit_test(a_verdict_is_kept_for_this_boot_and_qemu),
+        cmocka_unit_test(accelerators_are_parsed),
+    };
+    return cmocka_run_group_tests_name("vm", tests, set_up, tear_down);
+}
