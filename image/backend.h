@@ -8,9 +8,8 @@
  *                                   standalone: no backing file (pulled, imported, transient's)
  *     .layers/<id>/disk.qcow2     a layer (the cache's); backing name "../<id>/disk.qcow2" or none.
  *                                   <id> is letters, digits, '.', '_' and '-', not first '.'
- *     .working/                   unfinished things: what this module makes there is called
- *                                   "image-…" (gone stale when its lock is free) or "pull-…" (kept
- *                                   for the next pull of that name, see image/pull.h)
+ *     .working/                   unfinished things (base/working.h), and "pull-<encoded name>/":
+ * what the next pull of that name can resume (image/pull.h)
  *
  * All backing names are relative, so a backend that is moved or copied works. They are read by our
  * own header reader (image/qcow2.h) and followed only to a layer or an image of the same backend;
@@ -18,8 +17,8 @@
  * a VM that runs on the old file keeps it. `dir` is always the backend's directory
  * (session.backend); it is made when something is first put there.
  *
- * Building on a standalone image: FROM needs it to stay when the name goes or changes. Link it
- * (link(2), same filesystem, no copy) to .layers/<id>/disk.qcow2 and build on that.
+ * Building on a standalone image: FROM needs it to stay when the name goes or changes, so it is
+ * linked into .layers first (store_import_base of cache/store.h, keyed by backend_digest).
  */
 #ifndef IMAGE_BACKEND_H
 #define IMAGE_BACKEND_H
@@ -73,9 +72,12 @@ int backend_remove(const char *dir, const char *name, struct error **err);
 /* A second name for the same content; replaces `to`. Copies no data. */
 int backend_tag(const char *dir, const char *from, const char *to, struct error **err);
 
-/* Files of a chain from base to top as absolute paths (if dir is). Each is checked: header fine,
- * sizes never shrink towards the top below what backs them, at most 256 files, no loops, nothing
- * outside dir. `file` is a path below dir ("<encoded name>" or ".layers/<id>/disk.qcow2"). */
+/*
+ * Files of a chain from base to top, below dir. Each header is read by image/qcow2.h (so this costs
+ * a read a file), at most 256 files; a backing name that is anything but a layer or an image of
+ * this backend is ERR_USER, so are links. `file` is a path below dir ("<encoded name>" or
+ * ".layers/<id>/disk.qcow2").
+ */
 int backend_chain(const char *dir, const char *file, struct strv *ret, struct error **err);
 int backend_image_chain(const char *dir, const char *name, struct strv *ret, struct error **err);
 int backend_layer_chain(const char *dir, const char *layer, struct strv *ret, struct error **err);
@@ -93,9 +95,5 @@ int backend_roots(const char *dir, struct strv *ret, struct error **err);
  * it was read.
  */
 int backend_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err);
-
-/* Path of a new, empty directory in .working with a lock that is held by *ret_lock (close it after
- * removing the directory); older ones of ours with a free lock are removed. Owned. */
-char *backend_working(const char *dir, int *ret_lock, struct error **err);
 
 #endif

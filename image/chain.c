@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT
+//
+// A backing name is resolved by its text alone, relative to the folder of the file that has it, and
+// the result must have one of the two shapes files of a backend have. The file is then opened one
+// component at a time without following links, so neither a name nor a link leads out of the
+// backend.
+#include "image/chain.h"
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "image/backend.h"
+#include "image/name.h"
+#include "image/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CHAIN_MAX = 256 };
+
+bool layer_id_ok(const char *id, size_t n)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    if (!n || n > 128 || *id == '.')
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!id[i] || !strchr(allowed, id[i]))
+            return false;
+    return true;
+}
+
+char *layer_of_file(const char *file)
+{
+    static const char prefix[] = LAYERS "/";
+    if (strncmp(file, prefix, sizeof prefix - 1))
+        return NULL;
+    const char *id = file + sizeof prefix - 1, *slash = strchr(id, '/');
+    if (!slash || strcmp(slash, "/disk.qcow2") || !layer_id_ok(id, (size_t)(slash - id)))
+        return NULL;
+    return xstrndup(id, (size_t)(slash - id));
+}
+
+static bool is_backend_file(const char *file)
+{
+    AUTO_FREE char *layer = layer_of_file(file), *name = layer ? NULL : image_name_decode(file);
+    return layer || name;
+}
+
+/* Owned path below the backend, or NULL when name leads out of it or to nothing of ours. */
+static char *resolve(const char *from, const char *name)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    const char *slash = strrchr(from, '/');
+    if (*name == '/')
+        return NULL;
+    if (slash)
+        buf_add(&b, from, (size_t)(slash - from));
+    for (const char *p = name; *p;) {
+        size_t n = strcspn(p, "/");
+        if (n == 2 && !strncmp(p, "..", 2)) {
+            if (!b.len)
+                return NULL;
+            char *last = strrchr(b.data, '/');
+            b.len = last ? (size_t)(last - b.data) : 0;
+            b.data[b.len] = '\0';
+        } else if (n && !(n == 1 && *p == '.')) {
+            if (b.len)
+                buf_addc(&b, '/');
+            buf_add(&b, p, n);
+        }
+        p += n + (p[n] == '/');
+    }
+    return is_backend_file(b.data) ? buf_detach(&b, NULL) : NULL;
+}
+
+int backend_open(const char *dir, const char *file, struct error **err)
+{
+    AUTO_CLOSE int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (at < 0 && errno == ENOENT)
+        return error_set(err, ERR_NOT_FOUND, "'%s/%s' does not exist", dir, file);
+    if (at < 0)
+        return error_errno(err, "cannot open '%s'", dir);
+    for (const char *p = file;;) {
+        const char *slash = strchr(p, '/');
+        AUTO_FREE char *part = slash ? xstrndup(p, (size_t)(slash - p)) : xstrdup(p);
+        int flags = slash ? O_PATH | O_DIRECTORY : O_RDONLY | O_NONBLOCK;
+        int fd = openat(at, part, flags | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 && errno == ENOENT)
+            return error_set(err, ERR_NOT_FOUND, "'%s/%s' does not exist", dir, file);
+        if (fd < 0)
+            return error_errno(err, "cannot open '%s/%s'", dir, file);
+        if (!slash)
+            return fd;
+        close(at);
+        at = fd;
+        p = slash + 1;
+    }
+}
+
+/* Reads the header of one file of a chain; *ret_below is the file under it or NULL. */
+static int step_down(const char *dir, const char *file, char **ret_below, uint64_t *bytes,
+                     struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    AUTO_CLOSE int fd = backend_open(dir, file, err);
+    if (fd < 0)
+        return -1;
+    if (qcow2_read_fd(fd, QCOW2_OWN, &info, err) < 0)
+        return error_wrap(err, "'%s/%s'", dir, file);
+    struct stat st;
+    if (bytes && fstat(fd, &st) == 0)
+        *bytes += (uint64_t)st.st_blocks * 512;
+    *ret_below = NULL;
+    if (!info.backing)
+        return 0;
+    if (info.backing_format && strcmp(info.backing_format, "qcow2"))
+        return error_set(err, ERR_USER, "'%s/%s' has a backing file in format '%s'", dir, file,
+                         info.backing_format);
+    *ret_below = resolve(file, info.backing);
+    if (!*ret_below)
+        return error_set(err, ERR_USER,
+                         "'%s/%s' has the backing file '%s', which is not of this backend", dir,
+                         file, info.backing);
+    return 0;
+}
+
+int chain_walk(const char *dir, const char *file, struct strv *ret, uint64_t *ret_bytes,
+               struct error **err)
+{
+    CLEANUP(strv_clear) struct strv down = {0};
+    uint64_t bytes = 0;
+    AUTO_FREE char *at = xstrdup(file);
+    while (at) {
+        if (down.len == CHAIN_MAX)
+            return error_set(err, ERR_USER, "the chain of '%s/%s' has more than %d files", dir,
+                             file, CHAIN_MAX);
+        char *below;
+        if (step_down(dir, at, &below, &bytes, err) < 0)
+            return -1;
+        strv_addf(&down, "%s/%s", dir, at);
+        free(at);
+        at = below;
+    }
+    for (size_t i = down.len; ret && i-- > 0;)
+        strv_add(ret, down.ptr[i]);
+    if (ret_bytes)
+        *ret_bytes = bytes;
+    return 0;
+}
+
+int backend_chain(const char *dir, const char *file, struct strv *ret, struct error **err)
+{
+    if (!is_backend_file(file))
+        return error_set(err, ERR_USER, "'%s' is not a file of a backend", file);
+    return chain_walk(dir, file, ret, NULL, err);
+}
+
+int backend_image_chain(const char *dir, const char *name, struct strv *ret, struct error **err)
+{
+    if (image_name_check(name, err) < 0)
+        return -1;
+    AUTO_FREE char *file = image_name_encode(name);
+    if (!backend_has(dir, name))
+        return backend_not_found(dir, name, err);
+    return chain_walk(dir, file, ret, NULL, err);
+}
+
+int backend_layer_chain(const char *dir, const char *layer, struct strv *ret, struct error **err)
+{
+    if (!layer_id_ok(layer, strlen(layer)))
+        return error_set(err, ERR_USER, "'%s' is not the id of a layer", layer);
+    AUTO_FREE char *file = xasprintf(LAYERS "/%s/disk.qcow2", layer);
+    return chain_walk(dir, file, ret, NULL, err);
+}
+
+char *backend_chain_json(const struct strv *chain)
+{
+    json_t *node = json_null();
+    for (size_t i = 0; i < chain->len; i++) {
+        node = json_pack("{s:s, s:b, s:{s:s, s:s}, s:o}", "driver", "qcow2", "read-only", 1, "file",
+                         "driver", "file", "filename", chain->ptr[i], "backing", node);
+        if (!node)
+            alloc_failed();
+    }
+    AUTO_FREE char *text = json_dumps(node, JSON_COMPACT);
+    json_decref(node);
+    return xasprintf("json:%s", text);
+}
