@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#include "cache/history.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cache/internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static char *history_path(const struct store *st, const char *name)
+{
+    AUTO_FREE char *file = store_encode(name, ".json");
+    return path_join(st->builds, file);
+}
+
+json_t *history_read(struct store *st, const char *name)
+{
+    AUTO_FREE char *path = history_path(st, name);
+    json_auto_t *all = json_read_file(path, NULL);
+    json_t *steps = json_object_get(all, "steps");
+    return json_is_array(steps) ? json_incref(steps) : NULL;
+}
+
+int history_write(struct store *st, const char *name, const json_t *steps, struct error **err)
+{
+    json_auto_t *was = history_read(st, name);
+    if (was && json_equal(was, steps))
+        return 0;
+    AUTO_FREE char *path = history_path(st, name);
+    json_auto_t *all = json_object();
+    json_object_set_new(all, "version", json_integer(1));
+    json_object_set_new(all, "name", json_string(name));
+    json_object_set(all, "steps", (json_t *)steps);
+    return json_write_file(path, 0644, all, err);
+}
+
+int history_forget(struct store *st, const char *name, struct error **err)
+{
+    AUTO_FREE char *path = history_path(st, name);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return error_errno(err, "cannot remove '%s'", path);
+    return 0;
+}
+
+static bool same_word(const char *a, const char *b)
+{
+    size_t n = strcspn(a, " \t\n");
+    return n == strcspn(b, " \t\n") && !strncmp(a, b, n);
+}
+
+const json_t *history_match(const json_t *last, size_t index, const char *step)
+{
+    const json_t *best = NULL;
+    size_t i, best_off = SIZE_MAX;
+    json_t *e;
+    json_array_foreach((json_t *)last, i, e)
+    {
+        const char *text = json_str(e, "step");
+        size_t off = i < index ? index - i : i - index;
+        if (text && !strcmp(text, step) && off < best_off) {
+            best = e;
+            best_off = off;
+        }
+    }
+    if (best)
+        return best;
+    const json_t *there = json_array_get(last, index);
+    const char *text = json_str(there, "step");
+    return text && same_word(text, step) ? there : NULL;
+}
