@@ -41,41 +41,13 @@ void key_free(struct key *k); /* abandons; NULL is fine */
 DEFINE_CLEANUP(struct key, key_free);
 
 /*
- * A manifest: one line for each file, folder or link that a step reads, sorted by path. Tens of
- * thousands of entries are common, so the text is kept in its own file of the layer
- * (draft_manifest) and only its digest is a field of the key ("files").
- *
- *     <path> TAB <type> TAB <mode> TAB <owner> TAB <link> TAB <xattrs> TAB <digest> LF
- *
- * In path, owner and link a byte below 0x21, 0x7f, '%' and '\' are written %XX. Empty fields are
- * "-".
- */
-struct manifest_entry {
-    const char *path;             /* as the step sees it; unique within a manifest */
-    char type;                    /* 'f' file, 'd' folder, 'l' link, or what the caller likes */
-    unsigned mode;                /* permission bits, written in octal */
-    const char *owner;            /* "uid:gid" where owners are kept; NULL where they are not */
-    const char *link;             /* target of a link, or path of the first hard link; NULL */
-    const struct digest *xattrs;  /* of their canonical text; NULL = none */
-    const struct digest *content; /* of a regular file; NULL else */
-};
-struct manifest;
-struct manifest *manifest_new(void);
-void manifest_add(struct manifest *m, const struct manifest_entry *e); /* copies; any order */
-/* Frees m. The sorted text goes to *text (emptied first), its SHA-256 to *digest. */
-void manifest_finish(struct manifest *m, struct buf *text, struct digest *digest);
-void manifest_free(struct manifest *m); /* abandons; NULL is fine */
-DEFINE_CLEANUP(struct manifest, manifest_free);
-
-/*
  * Why a step with inputs `new` was not found although it was built with inputs `old` (arrays as of
  * key_finish; old NULL: "never built"). One line without newline, owned, at most about 400 bytes:
  * "conf/app.ini changed", "ARG VERSION 1.2 → 1.3", "parent changed", "ENV LANG added", joined with
  * ", "; NULL when nothing differs. A field's name is the word shown. The field "files" is explained
- * by the two manifests' texts (NULL: not known, "files changed"), "step" by "the instruction
- * changed". When the parent is not the only difference it is named last.
+ * by `files`, the caller's phrase for what differs (NULL: "files changed"), "step" by "the
+ * instruction changed". When the parent is not the only difference it is named last.
  */
-char *key_explain(const json_t *old, const json_t *new, const struct buf *old_manifest,
-                  const struct buf *new_manifest);
+char *key_explain(const json_t *old, const json_t *new, const char *files);
 
 #endif
