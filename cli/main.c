@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "cli/command.h"
 
+extern const struct command cmd_ssh_key;
+
 const struct command *const commands[] = {
+    &cmd_ssh_key,
     NULL,
 };
 

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+#include "base/cleanup.h"
+#include "cli/command.h"
+#include "vm/ssh.h"
+
+#include <stdio.h>
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    (void)a;
+    AUTO_FREE char *line = vm_ssh_own_key(s, err);
+    if (!line)
+        return -1;
+    puts(line);
+    return 0;
+}
+
+const struct command cmd_ssh_key = {
+    .name = "ssh-key",
+    .summary = "Print kiln's public SSH key, for an image's authorized_keys",
+    .usage = "",
+    .detail =
+        "The key pair is made on first use. Let kiln run into an image:\n\n"
+        "  kiln ssh-key >build-dir/kiln.pub\n"
+        "  COPY kiln.pub /home/vagrant/.ssh/authorized_keys      (in its Imagefile)\n",
+    .max_args = 0,
+    .run = run,
+};

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * SSH (libssh) into a VM through a port on loopback.
+ *
+ *     struct vm_ssh_options o = {.session = s, .user = "vagrant", .port = port, .deadline = …,
+ *                                .wait = vm_ssh_wait_vm, .wait_arg = vm};
+ *     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&o, &err);
+ *     vm_ssh_run(ssh, "uname -a", &status, &err);
+ *
+ * The host key is not checked and nothing is written to known_hosts: the other end is a throw-away
+ * VM of our own, reached over loopback, and every VM of an image may have another key.
+ * ~/.ssh/config is not read.
+ *
+ * Every wait goes through the caller's wait function, so a VM that dies ends it at once.
+ */
+#ifndef VM_SSH_H
+#define VM_SSH_H
+
+#include "base/error.h"
+
+#include <poll.h>
+#include <stddef.h>
+
+struct session;
+struct vm_ssh;
+
+/* As vm_wait: 1 something happened, 0 deadline (-1 = none), -1 error. */
+typedef int vm_ssh_wait_fn(void *arg, struct pollfd *fds, size_t n, long long deadline,
+                           struct error **err);
+
+struct vm_ssh_options {
+    const struct session *session; /* borrowed; its data folder holds kiln's own key */
+    unsigned port;                 /* on 127.0.0.1 */
+    const char *user;
+    /* A private key to use, and no other. NULL: kiln's own key if there is one, then the
+     * ssh-agent's, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa. A server that asks for a password is
+     * given "vagrant" if the user is vagrant: so the boxes of that name are made. */
+    const char *key_file;
+    long long deadline;   /* for the login, on now_ms()'s scale */
+    vm_ssh_wait_fn *wait; /* NULL: polls the fds and the session's cancel_fd */
+    void *wait_arg;       /* borrowed until vm_ssh_free */
+};
+int vm_ssh_wait_vm(void *vm, struct pollfd *fds, size_t n, long long deadline, struct error **err);
+
+/*
+ * Connects and logs in. Until the deadline it tries again and again, as a VM that boots refuses
+ * connections, or (QEMU's user network) accepts them and says nothing. NULL: ERR_GUEST (no SSH
+ * server in time; the key is not accepted; with what was tried), ERR_USER (key file), or what
+ * the wait gives.
+ */
+struct vm_ssh *vm_ssh_open(const struct vm_ssh_options *o, struct error **err);
+void vm_ssh_free(struct vm_ssh *ssh); /* disconnects; NULL is fine */
+DEFINE_CLEANUP(struct vm_ssh, vm_ssh_free);
+
+/*
+ * Runs a command with our stdin, stdout and stderr. *ret_status is its exit status; 128 + n if it
+ * was killed by signal n. -1: the connection or the VM went away before the status came.
+ */
+int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
+/* A login shell on a pseudo-terminal. If our stdin is a terminal it is in raw mode meanwhile, and
+ * changes of its size are passed on. */
+int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err);
+
+/*
+ * kiln's own key pair, <data>/ssh/id_ed25519 (0600) and .pub: made on first use. Returns the public
+ * key as one line for authorized_keys, without the newline; owned. Two processes that are first at
+ * the same time get the same key. NULL: ERR_SYSTEM, ERR_USER (the file there is no key).
+ */
+char *vm_ssh_own_key(const struct session *s, struct error **err);
+
+#endif
