@@ -17,18 +17,19 @@
  *
  * On disk, in the backend directory (it may be moved or copied while nobody uses it):
  *
- *     .layers/<id>/disk.qcow2      0444; backing name "../<parent id>/disk.qcow2", none if no
- * parent .layers/<id>/layer.json      the record (cache/record.h). No good record, no layer. Its
- * mtime is when the layer was last used .layers/<id>/manifest.zst    the step's manifest
- * (cache/key.h), if it has one .layers/<id>/log             the step's output, if it has any
- *     .layers/<id>/damaged         made by store_verify: why the layer must not be used
- *     .layers/.lock                the store lock
- *     .keys/<key>                  the newest id of a key, where that is not the key itself
- *     .working/<random>[.lock]     what a running process has not finished (base/working.h). The
- *                                  lock file lists the ids it needs: its lease
- *     .working/<key>.build         the lock of a key that is being built, and by whom
- *     .failed/<name>/              overlay and record of a failed step that was kept
- *     .builds/<name>.json          what the last build of a name did (cache/history.h)
+ *     .layers/<id>/disk.qcow2    0444; backing name "../<parent id>/disk.qcow2", or none
+ *     .layers/<id>/layer.json    the record (cache/record.h): no good record, no layer. Its mtime
+ *                                is when the layer was last used
+ *     .layers/<id>/manifest.zst  the step's manifest, if it has one: bytes of the caller's
+ *     .layers/<id>/log           the step's output, if it has any
+ *     .layers/<id>/damaged       made by store_verify: why the layer must not be used
+ *     .layers/.lock              the store lock
+ *     .keys/<key>                the newest id of a key, where that is not the key itself
+ *     .working/<random>[.lock]   what a running process has not finished (base/working.h). The
+ *                                lock file lists the ids it needs: its lease
+ *     .working/<key>.build       the lock of a key that is being built, and by whom
+ *     .failed/<name>/            overlay and record of a failed step that was kept
+ *     .builds/<name>.json        what the last build of a name did (cache/history.h)
  *
  * Ids and keys: a key says what a layer is made from, an id names the bytes that were made. They
  * are equal unless the key was built again while a layer of that id was there (--no-cache, a
