@@ -9,6 +9,15 @@
 #define IMAGEFILE_GLOB_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The character at s (not its end) and its length in bytes; a stray byte is a character of its own,
+ * above all of Unicode. */
+uint32_t glob_char(const char *s, size_t *ret_len);
+/* A class at p ('['): its length in bytes, 0 if it is malformed; *ret_match = does it hold c? It
+ * never holds '/'. */
+size_t glob_class(const char *p, uint32_t c, bool *ret_match);
 
 bool glob_valid(const char *pattern);
 /* false also for a pattern that is not valid */

@@ -192,7 +192,7 @@ struct imagefile_vars {
 /* Appends the final bytes of a word, according to its mode, to out. Known: $name ${name} ${name:-d}
  * ${name-d} ${name:+a} ${name+a} ${name:?m} ${name?m}; what stands for d, a and m is expanded too.
  * Quotes as in Dockerfile: '…' literal; "…" with variables, \" \$ \\; \x outside = x.
- * Errors: ERR_USER with the place. */
+ * vars NULL: no variable is set. Errors: ERR_USER with the place. */
 int imagefile_expand(const struct imagefile *f, const struct word *w,
                      const struct imagefile_vars *vars, struct buf *out, struct error **err);
 /* The body of a here-document of COPY or ADD: variables unless its delimiter was quoted. (The ones
@@ -208,7 +208,7 @@ struct disk_spec {
 };
 enum partition_flag { PARTITION_BOOT = 1, PARTITION_EFI = 2, PARTITION_BIOS_GRUB = 4 };
 struct partition_spec {
-    unsigned number; /* 1-based position in its stage */
+    unsigned number; /* as written; 0 = the next one, which is also what any other must be */
     uint64_t size;   /* bytes; 0 = what is left */
     const char *fs;  /* "ext4"…, static; NULL = not formatted */
     char *options;   /* for mkfs, "" if none; owned */

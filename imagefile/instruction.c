@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+// The table, the search for the nearest name (edit distance with swapped neighbours, so that "RNU"
+// is one mistake away from "RUN"), and the help text made from the table.
+#include "imagefile/instruction.h"
+
+#include "base/alloc.h"
+
+#include <stdint.h>
+#include <strings.h>
+
+static const struct flag copy_flags[] = {
+    {"from", "--from=<stage or image>",
+     "Copy from an earlier stage or another image, not from the build directory.", false},
+    {"chown", "--chown=<user>[:<group>]",
+     "Owner of what is copied, looked up in the image's own passwd and group; else root.", false},
+    {"chmod", "--chmod=<octal mode>", "Mode of what is copied, such as 0644.", false},
+    {"exclude", "--exclude=<pattern>",
+     "Leave out what matches, by the rules of .imageignore; may be given several times.", true},
+    {0},
+};
+
+static const struct flag add_flags[] = {
+    {"checksum", "--checksum=sha256:<64 hex digits>",
+     "What the content of the one URL must be; a match needs no download later.", false},
+    {"chown", "--chown=<user>[:<group>]",
+     "Owner of what is added, looked up in the image's own passwd and group.", false},
+    {"chmod", "--chmod=<octal mode>", "Mode of what is added, such as 0644.", false},
+    {"exclude", "--exclude=<pattern>",
+     "Leave out what matches, by the rules of .imageignore; may be given several times.", true},
+    {"unpack", "--unpack=<true|false>",
+     "Unpack archives or not: local ones are by default, those from a URL are not.", false},
+    {0},
+};
+
+static const struct flag run_flags[] = {
+    {"mount", "--mount=type=<cache|secret|bind|tmpfs>,…",
+     "Something to see during this RUN only; may be given several times.", true},
+    {"network", "--network=<default|none>", "none: without network.", false},
+    {0},
+};
+
+const struct instruction instructions[] = {
+    {"FROM", OP_FROM, 0, 1, 3, NULL, "<image> [AS <stage>]",
+     "Starts a stage from an image of the backend, an image spec (name,http=URL, name,file=PATH, "
+     "name,vagrant=box:version, box:version), an earlier stage, or from nothing (scratch). Only "
+     "ARG may stand before the first FROM."},
+    {"DISK", OP_DISK, 0, 2, 3, NULL, "<size> <MB|GB> <GPT|MBR>",
+     "Size and partition table of the new disk. Follows FROM scratch at once. MB and GB are 2^20 "
+     "and 2^30 bytes here."},
+    {"PARTITION", OP_PARTITION, TRAIT_QUOTES, 1, SIZE_MAX, NULL,
+     "<n> [SIZE <size> <MB|GB>] [FORMAT <fs> [OPTIONS \"<mkfs options>\"]] [MOUNT <dir>] [FLAGS "
+     "<flag>[,<flag>…]]",
+     "The next partition of the new disk; one of them must mount at /. Without SIZE it takes what "
+     "is left. MB and GB are 10^6 and 10^9 bytes here, rounded down to whole MiB. File systems: "
+     "ext2 ext3 ext4 xfs btrfs vfat swap. Flags: boot efi bios_grub."},
+    {"COPY", OP_COPY, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, copy_flags,
+     "[<flags>] <src>… <dest>",
+     "Copies files and folders of the build directory. A <src> may hold * ? and […]; a <dest> that "
+     "ends in / is a folder. Of a folder the content is copied. A <src> may be a here-document."},
+    {"ADD", OP_ADD, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, add_flags, "[<flags>] <src>… <dest>",
+     "As COPY, and unpacks tar archives, plain or compressed with gz, bz2, xz or zst, told by "
+     "their "
+     "content. A <src> may be an http or https URL."},
+    {"RUN", OP_RUN, TRAIT_COMMAND | TRAIT_HEREDOC | TRAIT_JSON, 1, SIZE_MAX, run_flags,
+     "[<flags>] <command> | [\"<program>\", \"<argument>\"…]",
+     "Runs a command in the image: by the shell (/bin/sh -c, see SHELL), or in the list form "
+     "without one. Variables are left to the shell."},
+    {"ARG", OP_ARG, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>[=<default>]…",
+     "A variable that --build-arg can set, for the steps below it in its stage; one before the "
+     "first FROM is for FROM and for an ARG of the same name without a default."},
+    {"ENV", OP_ENV, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>=<value>…",
+     "Environment variables for the steps below and in the image's metadata."},
+    {"WORKDIR", OP_WORKDIR, TRAIT_QUOTES, 1, 1, NULL, "<dir>",
+     "The folder in which the steps below run; made if it is missing; relative to the one before."},
+    {"USER", OP_USER, TRAIT_QUOTES, 1, 1, NULL, "<user>[:<group>]",
+     "Who runs the RUN steps below, looked up in the image's own passwd and group."},
+    {"SHELL", OP_SHELL, TRAIT_QUOTES | TRAIT_JSON, 1, SIZE_MAX, NULL,
+     "[\"<program>\", \"<argument>\"…]",
+     "What the RUN steps below hand their text to, such as [\"/bin/bash\", \"-c\"]."},
+    {"LABEL", OP_LABEL, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>=<value>…",
+     "Metadata that kiln image inspect shows."},
+    {"INSPECT", OP_INSPECT, 0, 0, 0, NULL, "",
+     "Stops the build here and opens a shell in the image; the build goes on when it exits."},
+};
+_Static_assert(sizeof instructions / sizeof *instructions == OP_COUNT, "one entry for each op");
+
+/* Instructions of Dockerfile that mean nothing for a virtual machine. */
+static const struct {
+    const char *name, *advice;
+} foreign[] = {
+    {"CMD", "a virtual machine boots its own init: enable a service in a RUN instead"},
+    {"ENTRYPOINT", "a virtual machine boots its own init: enable a service in a RUN instead"},
+    {"EXPOSE", "a virtual machine has a network of its own: 'kiln run' forwards ports"},
+    {"VOLUME", "a virtual machine has disks of its own: use PARTITION or attach one at 'kiln run'"},
+    {"HEALTHCHECK", "there is nothing that would run it: use a timer of the image's init"},
+    {"STOPSIGNAL", "a virtual machine is powered off, not signalled"},
+    {"ONBUILD", "images carry no instructions: put them into the Imagefile that says FROM"},
+    {"MAINTAINER", "write LABEL maintainer=\"…\" instead"},
+};
+
+const char *imagefile_op_name(enum imagefile_op op)
+{
+    return instructions[op].name;
+}
+
+const struct instruction *instruction_find(struct str name)
+{
+    for (size_t i = 0; i < OP_COUNT; i++)
+        if (strlen(instructions[i].name) == name.len &&
+            !strncasecmp(instructions[i].name, name.ptr, name.len))
+            return &instructions[i];
+    return NULL;
+}
+
+bool instruction_starts(struct str line)
+{
+    for (size_t i = 0; i < OP_COUNT; i++) {
+        size_t n = strlen(instructions[i].name);
+        if (line.len >= n && !memcmp(line.ptr, instructions[i].name, n) &&
+            (line.len == n || line.ptr[n] == ' ' || line.ptr[n] == '\t'))
+            return true;
+    }
+    return false;
+}
+
+const struct flag *instruction_flag(const struct instruction *in, struct str name)
+{
+    for (const struct flag *f = in->flags; f && f->name; f++)
+        if (str_is(name, f->name))
+            return f;
+    return NULL;
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+enum { NAME_MAX_LEN = 32 }; // longer words are like no name
+
+/* Edits (insert, drop, change, swap neighbours) that make b of a; both at most NAME_MAX_LEN. */
+static size_t distance(struct str a, struct str b)
+{
+    size_t row[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
+    for (size_t i = 0; i <= a.len; i++) {
+        for (size_t j = 0; j <= b.len; j++) {
+            if (!i || !j) {
+                row[i][j] = i + j;
+                continue;
+            }
+            size_t best = row[i - 1][j - 1] + (lower(a.ptr[i - 1]) != lower(b.ptr[j - 1]));
+            if (row[i - 1][j] + 1 < best)
+                best = row[i - 1][j] + 1;
+            if (row[i][j - 1] + 1 < best)
+                best = row[i][j - 1] + 1;
+            if (i > 1 && j > 1 && lower(a.ptr[i - 1]) == lower(b.ptr[j - 2]) &&
+                lower(a.ptr[i - 2]) == lower(b.ptr[j - 1]) && row[i - 2][j - 2] + 1 < best)
+                best = row[i - 2][j - 2] + 1;
+            row[i][j] = best;
+        }
+    }
+    return row[a.len][b.len];
+}
+
+const char *nearest_name(struct str word, const char *const *names)
+{
+    const char *best = NULL;
+    size_t least = SIZE_MAX;
+    for (; *names; names++) {
+        struct str name = str_of(*names);
+        if (word.len > NAME_MAX_LEN || name.len > NAME_MAX_LEN)
+            continue;
+        size_t d = distance(word, name), allowed = name.len < 6 ? 1 : name.len / 3;
+        if (d <= allowed && d < least) {
+            least = d;
+            best = *names;
+        }
+    }
+    return best;
+}
+
+char *instruction_advice(struct str name)
+{
+    const char *names[OP_COUNT + 1] = {0};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (strlen(foreign[i].name) == name.len &&
+            !strncasecmp(foreign[i].name, name.ptr, name.len))
+            return xstrdup(foreign[i].advice);
+    CLEANUP(buf_clear) struct buf all = BUF_INIT;
+    for (size_t i = 0; i < OP_COUNT; i++) {
+        names[i] = instructions[i].name;
+        buf_addf(&all, "%s%s", i ? ", " : "", names[i]);
+    }
+    const char *near = nearest_name(name, names);
+    return near ? xasprintf("did you mean %s?", near)
+                : xasprintf("the instructions are %s", all.data);
+}
+
+/* Text broken into lines of at most 78 columns, each after `indent` blanks. */
+static void add_wrapped(struct buf *out, const char *text, size_t indent)
+{
+    size_t column = 0;
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, " "), wide = 0;
+        for (size_t i = 0; i < n; i++)
+            wide += ((unsigned char)p[i] & 0xc0) != 0x80;
+        if (column && column + 1 + wide > 78) {
+            buf_addc(out, '\n');
+            column = 0;
+        }
+        if (!column) {
+            buf_addf(out, "%*s", (int)indent, "");
+            column = indent;
+        } else {
+            buf_addc(out, ' ');
+            column++;
+        }
+        buf_add(out, p, n);
+        column += wide;
+        p += n + strspn(p + n, " ");
+    }
+    buf_addc(out, '\n');
+}
+
+static const char intro[] =
+    "An Imagefile is read line by line: an instruction a line, in capitals or not.\n"
+    "A line that starts with # is a comment; in all but RUN, # after a blank starts one\n"
+    "too. A backslash at the end of a line continues the instruction. RUN, COPY and ADD\n"
+    "take here-documents (<<EOF … EOF). $name, ${name}, ${name:-default} and\n"
+    "${name:+alternative} are replaced in every instruction but RUN, where the shell does\n"
+    "it. FROM scratch is followed by one DISK and at least one PARTITION.\n\n";
+
+void imagefile_help(struct buf *out)
+{
+    buf_adds(out, intro);
+    for (size_t i = 0; i < OP_COUNT; i++) {
+        const struct instruction *in = &instructions[i];
+        CLEANUP(buf_clear) struct buf head = BUF_INIT;
+        buf_addf(&head, "%s%s%s", in->name, *in->form ? " " : "", in->form);
+        add_wrapped(out, head.data, 0);
+        add_wrapped(out, in->help, 4);
+        for (const struct flag *f = in->flags; f && f->name; f++) {
+            add_wrapped(out, f->form, 6);
+            add_wrapped(out, f->help, 10);
+        }
+        buf_addc(out, '\n');
+    }
+    buf_adds(out,
+             "The whole language: man 5 imagefile. An example:\n\n"
+             "    FROM debian-12\n"
+             "    COPY motd /etc/motd\n"
+             "    RUN apt-get update && apt-get install -y nginx\n");
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+// Warnings about what is legal but seldom meant. Commands are looked at as text, cut at ; & | and
+// line ends, which finds the usual cases and guesses nothing about the rest.
+#include "imagefile/parser.h"
+
+#include <strings.h>
+
+#define warn(f, at, ...) diag_add(&(f)->diags, &(f)->source, DIAG_WARNING, at, __VA_ARGS__)
+
+static bool is_word_char(char c)
+{
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* Where a command of a script begins and ends; *op is what ended it: '|', ';' or 0. "&&" and "||"
+ * count as ';', so only a single '|' is a pipe. */
+static bool next_command(struct str *rest, struct str *ret, char *op)
+{
+    if (!rest->len)
+        return false;
+    char quote = 0;
+    size_t i = 0;
+    for (; i < rest->len; i++) {
+        char c = rest->ptr[i];
+        if (quote) {
+            quote = c == quote ? 0 : quote;
+            continue;
+        }
+        if (c == '\'' || c == '"')
+            quote = c;
+        else if (c && strchr(";&|\n", c))
+            break;
+    }
+    *ret = str_trim((struct str){rest->ptr, i});
+    size_t n = i < rest->len;
+    *op = '\0';
+    if (n) {
+        bool twice = i + 1 < rest->len && rest->ptr[i + 1] == rest->ptr[i];
+        *op = rest->ptr[i] == '|' && !twice ? '|' : ';';
+        n += twice;
+    }
+    rest->ptr += i + n;
+    rest->len -= i + n;
+    return true;
+}
+
+/* The program of a command, without its folder, after sudo, env and assignments. */
+static struct str program_of(struct str command, struct str *ret_args)
+{
+    struct str word = {"", 0};
+    while (lex_word(&command, true, &word)) {
+        if (memchr(word.ptr, '=', word.len) || str_is(word, "sudo") || str_is(word, "env") ||
+            str_is(word, "exec") || str_is(word, "-E"))
+            continue;
+        const char *slash = memrchr(word.ptr, '/', word.len);
+        *ret_args = command;
+        if (!slash)
+            return word;
+        return (struct str){slash + 1, word.len - (size_t)(slash + 1 - word.ptr)};
+    }
+    *ret_args = (struct str){"", 0};
+    return (struct str){"", 0};
+}
+
+static bool is_shell(struct str s)
+{
+    return str_is(s, "sh") || str_is(s, "bash") || str_is(s, "dash") || str_is(s, "zsh") ||
+           str_is(s, "ash") || str_is(s, "ksh");
+}
+
+static bool has_arg(struct str args, const char *name)
+{
+    struct str word;
+    while (lex_word(&args, true, &word))
+        if (str_is(word, name))
+            return true;
+    return false;
+}
+
+static bool is_apt(struct str program)
+{
+    return str_is(program, "apt-get") || str_is(program, "apt");
+}
+
+static void lint_run(struct imagefile *f, const struct imagefile_step *s)
+{
+    struct str rest = s->run.script, command, args;
+    struct span at = {s->span.start, s->span.end};
+    bool updates = false, installs = false, fetched = false, piped = false;
+    char op = '\0';
+    while (next_command(&rest, &command, &op)) {
+        struct str program = program_of(command, &args);
+        updates |= is_apt(program) && has_arg(args, "update");
+        installs |= is_apt(program) && !has_arg(args, "update");
+        piped |= fetched && is_shell(program);
+        fetched = op == '|' && (str_is(program, "curl") || str_is(program, "wget") || fetched);
+    }
+    const char *manager =
+        memmem(s->run.script.ptr, s->run.script.len, "apt-get", 7) ? "apt-get" : "apt";
+    if (updates && !installs)
+        diag_help(warn(f, at,
+                       "'%s update' alone: later steps install from a list that the cache keeps",
+                       manager),
+                  "put it into the RUN that installs: RUN %s update && %s install -y …", manager,
+                  manager);
+    if (piped)
+        diag_help(warn(f, at, "a script from the network is run unseen"),
+                  "ADD --checksum=sha256:… the file, then RUN it");
+    if (!s->json && s->run.script.len > 1 && s->run.script.ptr[0] == '[' &&
+        (s->run.script.ptr[1] == '"' || s->run.script.ptr[1] == '\''))
+        diag_help(
+            warn(f, at, "this looks like the list form but is no JSON: the shell will run it"),
+            "use double quotes and commas: RUN [\"program\", \"argument\"]");
+}
+
+/* Is `part` one of the words of `name`, which '_', '-' and '.' separate? */
+static bool has_part(struct str name, const char *part)
+{
+    size_t n = strlen(part);
+    for (size_t i = 0; i + n <= name.len; i++) {
+        bool starts = !i || strchr("_-.", name.ptr[i - 1]);
+        bool ends = i + n == name.len || strchr("_-.", name.ptr[i + n]);
+        if (starts && ends && !strncasecmp(name.ptr + i, part, n))
+            return true;
+    }
+    return false;
+}
+
+static bool looks_secret(struct str name)
+{
+    static const char *const parts[] = {"password", "passwd",     "passphrase", "secret",
+                                        "token",    "apikey",     "credential", "credentials",
+                                        "privkey",  "privatekey", "pw"};
+    static const char *const keys[] = {"api", "private", "access", "auth",
+                                       "ssh", "secret",  "deploy"};
+    if (has_part(name, "public"))
+        return false;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (has_part(name, parts[i]))
+            return true;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (has_part(name, "key") && has_part(name, keys[i]))
+            return true;
+    return false;
+}
+
+static void lint_secret(struct imagefile *f, const struct imagefile_step *s)
+{
+    for (size_t i = 0; i < s->pairs.len; i++) {
+        const struct word *name = &s->pairs.ptr[i].name;
+        if (!looks_secret(name->raw))
+            continue;
+        struct str clip = str_clip(name->raw);
+        diag_help(warn(f, name->span, "'" STR_FMT "' looks like a secret; %s", STR_ARG(clip),
+                       s->op == OP_ARG ? "an ARG is kept in the layers' records"
+                                       : "an ENV is kept in the image's metadata"),
+                  "use RUN --mount=type=secret,id=… and --secret");
+    }
+}
+
+static void lint_add(struct imagefile *f, const struct imagefile_step *s)
+{
+    for (size_t i = 0; i < s->copy.n_sources && !word_given(&s->copy.checksum); i++)
+        if (s->copy.sources[i].url)
+            diag_help(warn(f, s->copy.sources[i].path.span, "a URL without a checksum may change"),
+                      "write ADD --checksum=sha256:<64 hex digits>");
+}
+
+/* Relative, and nothing absolute before it in its stage. */
+static void lint_workdir(struct imagefile *f, const struct imagefile_step *s, size_t *based)
+{
+    struct str dir = s->word.raw;
+    char c = dir.len > 1 && (dir.ptr[0] == '"' || dir.ptr[0] == '\'') ? dir.ptr[1] : dir.ptr[0];
+    if (c == '/' || c == '$')
+        *based = s->stage;
+    else if (*based != s->stage)
+        diag_help(warn(f, s->word.span, "relative WORKDIR: where it is depends on the base image"),
+                  "write an absolute path");
+}
+
+struct names {
+    const struct imagefile *f;
+    size_t room;
+    size_t *slots; /* 1 + index into `list`; 0 = free */
+    struct name {
+        struct str name;
+        struct span at;
+        bool used;
+    } * list;
+    size_t len;
+};
+
+static struct name *find(struct names *n, struct str name, bool add)
+{
+    size_t hash = 5381;
+    for (size_t i = 0; i < name.len; i++)
+        hash = hash * 33 + (unsigned char)name.ptr[i];
+    size_t slot = hash % n->room;
+    while (n->slots[slot] && !str_eq(n->list[n->slots[slot] - 1].name, name))
+        slot = (slot + 1) % n->room;
+    if (n->slots[slot])
+        return &n->list[n->slots[slot] - 1];
+    if (!add)
+        return NULL;
+    n->list[n->len].name = name;
+    n->slots[slot] = ++n->len;
+    return &n->list[n->len - 1];
+}
+
+/* Every identifier in a text counts as a use: for RUN only the shell knows better. */
+static void use_all(struct names *n, struct str text)
+{
+    for (size_t i = 0, end; i < text.len; i = end + 1) {
+        for (end = i; end < text.len && is_word_char(text.ptr[end]); end++)
+            ;
+        struct name *found = end > i ? find(n, (struct str){text.ptr + i, end - i}, false) : NULL;
+        if (found)
+            found->used = true;
+    }
+}
+
+static void use_step(struct names *n, const struct imagefile_step *s)
+{
+    const struct source *src = &n->f->source;
+    for (size_t i = 0; i < s->n_heredocs; i++)
+        use_all(n, s->heredocs[i].body);
+    if (s->op != OP_ARG) {
+        use_all(n, (struct str){src->text + s->span.start, s->span.end - s->span.start});
+        return;
+    }
+    for (size_t i = 0; i < s->pairs.len; i++)
+        use_all(n, s->pairs.ptr[i].value.raw);
+}
+
+/* ARGs that no later text mentions. proxies and the like, which programs read by themselves, are
+ * not asked for. */
+static void lint_unused_args(struct imagefile *f)
+{
+    static const char *const known[] = {"http_proxy", "https_proxy", "ftp_proxy",
+                                        "no_proxy",   "all_proxy",   "DEBIAN_FRONTEND"};
+    size_t total = 0;
+    for (size_t i = 0; i < f->n_steps; i++)
+        total += f->steps[i].op == OP_ARG ? f->steps[i].pairs.len : 0;
+    struct names n = {.f = f, .room = 2 * total + 1};
+    AUTO_FREE size_t *slots = n.slots = xcalloc(n.room, sizeof *slots);
+    AUTO_FREE struct name *list = n.list = xcalloc(total + 1, sizeof *list);
+    for (size_t i = 0; i < f->n_steps; i++) {
+        const struct imagefile_step *s = &f->steps[i];
+        use_step(&n, s);
+        for (size_t j = 0; s->op == OP_ARG && j < s->pairs.len; j++) {
+            struct name *name = find(&n, s->pairs.ptr[j].name.raw, true);
+            if (!name->at.end)
+                name->at = s->pairs.ptr[j].name.span;
+        }
+    }
+    for (size_t i = 0; i < n.len; i++) {
+        bool skip = n.list[i].used;
+        for (size_t j = 0; j < sizeof known / sizeof *known; j++)
+            skip |= n.list[i].name.len == strlen(known[j]) &&
+                    !strncasecmp(n.list[i].name.ptr, known[j], n.list[i].name.len);
+        struct str clip = str_clip(n.list[i].name);
+        if (!skip)
+            diag_help(warn(f, n.list[i].at, "the ARG '" STR_FMT "' is never used", STR_ARG(clip)),
+                      "remove it, or use $" STR_FMT " below it", STR_ARG(clip));
+    }
+}
+
+static void use_stage(const struct imagefile *f, bool *used, const struct word *w, size_t step,
+                      bool by_number)
+{
+    if (!word_given(w))
+        return;
+    if (memchr(w->raw.ptr, '$', w->raw.len)) {
+        memset(used, true, f->n_stages); // any of them may be meant
+        return;
+    }
+    size_t stage = imagefile_find_stage(f, w->raw, step, by_number);
+    if (stage != NO_STAGE)
+        used[stage] = true;
+}
+
+/* A stage that is not the last one and that no other uses. It may still be a --target. */
+static void lint_unused_stages(struct imagefile *f)
+{
+    if (f->n_stages < 2 || f->n_stages > 1000)
+        return;
+    AUTO_FREE bool *used = xcalloc(f->n_stages, sizeof *used);
+    for (size_t i = 0; i < f->n_steps; i++) {
+        const struct imagefile_step *s = &f->steps[i];
+        if (s->op == OP_FROM)
+            use_stage(f, used, &s->from.image, i, false);
+        if (s->op == OP_COPY)
+            use_stage(f, used, &s->copy.from, i, true);
+        for (size_t j = 0; s->op == OP_RUN && j < s->run.n_mounts; j++)
+            use_stage(f, used, &s->run.mounts[j].from, i, true);
+    }
+    for (size_t i = 0; i + 1 < f->n_stages; i++) {
+        const struct imagefile_step *from = &f->steps[f->stages[i].first];
+        struct str clip = str_clip(f->stages[i].name);
+        if (used[i])
+            continue;
+        if (clip.len)
+            diag_help(warn(f, from->span, "nothing uses the stage '" STR_FMT "'", STR_ARG(clip)),
+                      "it is built only with --target " STR_FMT, STR_ARG(clip));
+        else
+            diag_help(warn(f, from->span, "nothing uses this stage, which has no name"),
+                      "name it with AS and COPY --from it, or remove it");
+    }
+}
+
+/* "# escape=`" in the first comments changes a Dockerfile; here it changes nothing. */
+static void lint_directives(struct imagefile *f)
+{
+    for (unsigned line = 1; line <= f->source.n_lines && line < 10; line++) {
+        struct str l = str_trim(source_line(&f->source, line));
+        if (!l.len || l.ptr[0] != '#')
+            return;
+        l = str_trim((struct str){l.ptr + 1, l.len - 1});
+        if (l.len < 7 || strncasecmp(l.ptr, "escape", 6))
+            continue;
+        l = str_trim((struct str){l.ptr + 6, l.len - 6});
+        size_t at = l.len ? (size_t)(l.ptr - f->source.text) : 0;
+        if (l.len > 1 && l.ptr[0] == '=' &&
+            !str_is(str_trim((struct str){l.ptr + 1, l.len - 1}), "\\"))
+            diag_help(
+                warn(f, ((struct span){at, at + l.len}), "the escape directive has no effect"),
+                "the escape character of an Imagefile is the backslash");
+    }
+}
+
+void imagefile_lint(struct imagefile *f)
+{
+    size_t based = NO_STAGE - 1; // the stage that has an absolute WORKDIR
+    for (size_t i = 0; i < f->n_steps; i++) {
+        const struct imagefile_step *s = &f->steps[i];
+        if (s->op == OP_RUN)
+            lint_run(f, s);
+        else if (s->op == OP_ARG || s->op == OP_ENV)
+            lint_secret(f, s);
+        else if (s->op == OP_ADD)
+            lint_add(f, s);
+        else if (s->op == OP_WORKDIR)
+            lint_workdir(f, s, &based);
+    }
+    lint_unused_args(f);
+    lint_unused_stages(f);
+    lint_directives(f);
+    diags_sort(&f->diags);
+}
