@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "cli/command.h"
 
-extern const struct command cmd_ssh_key;
+extern const struct command cmd_run, cmd_ssh_key;
 
 const struct command *const commands[] = {
+    &cmd_run,
     &cmd_ssh_key,
     NULL,
 };

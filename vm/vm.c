@@ -33,7 +33,9 @@ struct vm {
     struct port ports[PORTS_MAX];
     size_t n_ports;
     int console_fd;
-    bool console_open, stderr_open, ignore_cancel, ending;
+    bool console_open, stderr_open, ignore_cancel;
+    bool ending;  /* any end is expected */
+    bool may_end; /* an orderly end is no error */
     struct console console, errors;
     vm_console_fn *on_console;
     void *on_console_arg;
@@ -180,12 +182,18 @@ int vm_status(const struct vm *vm)
     return vm->process.status;
 }
 
+static bool end_is_fine(const struct vm *vm)
+{
+    int st = vm->process.status;
+    return vm->ending || (vm->may_end && WIFEXITED(st) && WEXITSTATUS(st) == 0);
+}
+
 /* QMP's end of stream mostly comes a moment before the process can be waited for. */
 static int qmp_broke(struct vm *vm, struct error *e, struct error **err)
 {
     if (qmp_closed(vm->qmp) && process_wait(&vm->process, 2000, NULL) == 0) {
         error_free(e);
-        return vm->ending ? 1 : death(vm, err);
+        return end_is_fine(vm) ? 1 : death(vm, err);
     }
     return error_propagate(err, e);
 }
@@ -223,7 +231,7 @@ int vm_wait(struct vm *vm, struct pollfd *fds, size_t n, long long deadline, str
     for (size_t i = 0; i < n; i++)
         if (fds[i].revents & POLLIN)
             return 1; // what QEMU passed on before it ended comes first
-    if (f[DEATH].revents && process_ended(&vm->process) && !vm->ending)
+    if (f[DEATH].revents && process_ended(&vm->process) && !end_is_fine(vm))
         return death(vm, err);
     return 1;
 }
@@ -332,6 +340,11 @@ void vm_ignore_cancel(struct vm *vm)
 char *vm_console_text(const struct vm *vm, unsigned lines)
 {
     return console_last_lines(&vm->console, lines);
+}
+
+void vm_may_end(struct vm *vm)
+{
+    vm->may_end = true;
 }
 
 int vm_wait_end(struct vm *vm, int timeout_ms, struct error **err)

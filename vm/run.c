@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: MIT
+//
+// QEMU's serial port always goes to us over a socket pair with QEMU's own multiplexer at the far
+// end (so Ctrl-A x and the monitor under Ctrl-A c are QEMU's); we pass it on to the terminal or
+// keep it for error reports. The overlay is formatted by qemu-img through /dev/fd and handed to
+// QEMU as an fdset. The SSH port is the kernel's choice (hostfwd port 0), read back from QEMU.
+#include "vm/run.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/process.h"
+#include "base/session.h"
+#include "base/terminal.h"
+#include "vm/ssh.h"
+#include "vm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OVERLAY_SET = 1 };
+
+struct run {
+    const struct session *session;
+    const struct vm_run_options *o;
+    struct vm *vm;
+    int overlay;    /* descriptor, -1 = none */
+    int console_to; /* where console bytes are shown, -1 = nowhere */
+};
+
+static void run_clear(struct run *r)
+{
+    vm_free(r->vm);
+    if (r->overlay >= 0)
+        close(r->overlay);
+}
+
+static void notice(const struct run *r, const char *line)
+{
+    if (r->o->notice)
+        r->o->notice(r->o->arg, line);
+}
+
+/* Whether QEMU's argument is the option `name`, with one dash or two. */
+static bool is_option(const char *arg, const char *name)
+{
+    if (*arg++ != '-')
+        return false;
+    arg += *arg == '-';
+    return !strcmp(arg, name);
+}
+
+bool vm_run_args_choose_accel(char *const *args)
+{
+    for (; args && *args; args++) {
+        if (is_option(*args, "accel") || is_option(*args, "enable-kvm"))
+            return true;
+        bool machine = is_option(*args, "machine") || is_option(*args, "M");
+        if (machine && args[1] && strstr(args[1], "accel="))
+            return true;
+    }
+    return false;
+}
+
+static bool args_choose_network(char *const *args)
+{
+    for (; args && *args; args++)
+        if (is_option(*args, "nic") || is_option(*args, "net") || is_option(*args, "netdev"))
+            return true;
+    return false;
+}
+
+static bool args_choose_cpu(char *const *args)
+{
+    for (; args && *args; args++)
+        if (is_option(*args, "cpu"))
+            return true;
+    return false;
+}
+
+/* A file that has no name, so that nothing can be left behind. */
+static int nameless_file(struct error **err)
+{
+    const char *tmp = getenv("TMPDIR");
+    if (!tmp || !*tmp)
+        tmp = "/var/tmp";
+    int fd = open(tmp, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return fd >= 0 ? fd : error_errno(err, "cannot make a temporary file in '%s'", tmp);
+    AUTO_FREE char *path = path_join(tmp, "kiln-XXXXXX"); // a filesystem without O_TMPFILE
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "cannot make a temporary file in '%s'", tmp);
+    (void)unlink(path);
+    return fd;
+}
+
+/* An empty qcow2 of the disk's size in it. */
+static int make_overlay(struct run *r, struct error **err)
+{
+    r->overlay = nameless_file(err);
+    if (r->overlay < 0)
+        return -1;
+    CLEANUP(process_clear) struct process p = PROCESS_INIT;
+    AUTO_FREE char *path = xasprintf("/dev/fd/%d", r->overlay);
+    AUTO_FREE char *size = xasprintf("%llu", (unsigned long long)r->o->size);
+    struct process_spec ps = {.argv = ARGV("qemu-img", "create", "-q", "-f", "qcow2", path, size),
+                              .in = PROCESS_NULL,
+                              .out = PROCESS_NULL,
+                              .errors = PROCESS_PIPE,
+                              .keep = &r->overlay,
+                              .n_keep = 1,
+                              .own_session = true};
+    if (process_start(&p, &ps, err) < 0)
+        return error_hint(err, "apt-get install qemu-utils");
+    char said[500] = "";
+    (void)read_all(p.errors, said, sizeof said - 1);
+    if (process_wait(&p, 60000, err) < 0)
+        return -1;
+    if (p.status)
+        return error_set(err, ERR_SYSTEM, "cannot make a temporary disk: %.*s",
+                         (int)strcspn(said, "\n"), said);
+    return 0;
+}
+
+static int add_disk(struct run *r, struct strv *args, struct error **err)
+{
+    const struct vm_run_options *o = r->o;
+    if (!o->keep) {
+        if (make_overlay(r, err) < 0)
+            return -1;
+        strv_add(args, "-add-fd");
+        strv_addf(args, "fd=%d,set=%d", r->overlay, OVERLAY_SET);
+    }
+    struct vm_disk d = {.node = "disk",
+                        .files = o->files,
+                        .n_files = o->n_files,
+                        .writable = true,
+                        .unsafe = !o->keep,
+                        .top_fdset = o->keep ? 0 : OVERLAY_SET};
+    if (vm_disk_blockdev(args, &d, err) < 0)
+        return -1;
+    strv_add(args, "-device");
+    strv_add(args,
+             o->ide ? "ide-hd,drive=disk,bootindex=1" : "virtio-blk-pci,drive=disk,bootindex=1");
+    return 0;
+}
+
+static void add_network(const struct run *r, struct strv *args)
+{
+    const struct vm_run_options *o = r->o;
+    bool ssh = o->mode != RUN_SERIAL || o->ssh_port;
+    if (!ssh && args_choose_network(o->qemu_args))
+        return;
+    AUTO_FREE char *driver = qemu_escape(o->net_driver);
+    strv_add(args, "-netdev");
+    if (ssh)
+        strv_addf(args, "user,id=kiln0,hostfwd=tcp:127.0.0.1:%u-:22", o->ssh_port);
+    else
+        strv_add(args, "user,id=kiln0");
+    strv_add(args, "-device");
+    strv_addf(args, "%s,netdev=kiln0", driver);
+}
+
+static int make_args(struct run *r, struct strv *args, struct error **err)
+{
+    const struct vm_run_options *o = r->o;
+    strv_add(args, "-m");
+    strv_addf(args, "%u", o->memory_mb);
+    strv_add(args, "-smp");
+    strv_addf(args, "%u", o->cpus);
+    if (!vm_run_args_choose_accel(o->qemu_args)) {
+        strv_add(args, "-accel");
+        strv_add(args, o->accel == ACCEL_KVM ? "kvm" : "tcg,thread=multi");
+        if (!args_choose_cpu(o->qemu_args)) {
+            strv_add(args, "-cpu");
+            strv_add(args, o->accel == ACCEL_KVM ? "host" : "max");
+        }
+    }
+    static const char *const fixed[] = {"-serial", "chardev:console", "-device", "virtio-rng-pci"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        strv_add(args, fixed[i]);
+    if (add_disk(r, args, err) < 0)
+        return -1;
+    add_network(r, args);
+    for (char *const *a = o->qemu_args; a && *a; a++)
+        strv_add(args, *a);
+    return 0;
+}
+
+static int start(struct run *r, struct error **err)
+{
+    const struct vm_run_options *o = r->o;
+    CLEANUP(strv_clear) struct strv args = {0};
+    if (make_args(r, &args, err) < 0)
+        return -1;
+    if (o->started)
+        o->started(o->arg);
+    struct vm_spec spec = {.qemu = o->qemu->path,
+                           .args = &args,
+                           .keep = &r->overlay,
+                           .n_keep = r->overlay >= 0,
+                           .monitor_on_console = true,
+                           .show_stdout = o->mode == RUN_SERIAL,
+                           .qmp_timeout_ms = o->qmp_timeout_ms};
+    r->vm = vm_start(r->session, &spec, err);
+    return r->vm ? 0 : -1;
+}
+
+static void show_console(void *arg, const char *bytes, size_t n)
+{
+    struct run *r = arg;
+    if (r->console_to >= 0 && write_all(r->console_to, bytes, n) < 0)
+        r->console_to = -1; // nobody looks any more
+}
+
+/* Bytes for the console that it has not taken yet. */
+static int feed_console(struct run *r, struct buf *keys)
+{
+    ssize_t n = write(vm_port(r->vm, "console"), keys->data, keys->len);
+    if (n > 0)
+        buf_consume(keys, (size_t)n);
+    else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        buf_reset(keys);
+    return 0;
+}
+
+static int serial(struct run *r, struct error **err)
+{
+    CLEANUP(terminal_restore) struct terminal t = TERMINAL_INIT;
+    CLEANUP(buf_clear) struct buf keys = BUF_INIT;
+    bool stdin_open = true;
+    if (isatty(STDIN_FILENO))
+        notice(r, "Ctrl-A x ends the VM, Ctrl-A h shows more");
+    if (terminal_raw(&t, STDIN_FILENO, err) < 0)
+        return -1;
+    r->console_to = STDOUT_FILENO;
+    vm_on_console(r->vm, show_console, r);
+    vm_may_end(r->vm);
+    while (!vm_ended(r->vm)) {
+        struct pollfd f[] = {{.fd = stdin_open && !keys.len ? STDIN_FILENO : -1, .events = POLLIN},
+                             {.fd = keys.len ? vm_port(r->vm, "console") : -1, .events = POLLOUT}};
+        if (vm_wait(r->vm, f, 2, -1, err) < 0)
+            return -1;
+        if (f[0].revents) {
+            char chunk[1024];
+            ssize_t n = read(STDIN_FILENO, chunk, sizeof chunk);
+            stdin_open = n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
+            buf_add(&keys, chunk, n > 0 ? (size_t)n : 0);
+        }
+        if (f[1].revents)
+            feed_console(r, &keys);
+    }
+    return 0;
+}
+
+/* From QEMU's "info usernet": "TCP[HOST_FORWARD]  11  127.0.0.1 38969  10.0.2.15  22  0  0". */
+static int find_port(struct run *r, unsigned *ret, struct error **err)
+{
+    json_auto_t *reply = NULL;
+    if (qmp_callf(vm_qmp(r->vm), 10000, &reply, err, "human-monitor-command", "{s:s}",
+                  "command-line", "info usernet") < 0)
+        return -1;
+    const char *text = json_string_value(reply);
+    for (const char *p = text; p && (p = strstr(p, "TCP[HOST_FORWARD]")); p++) {
+        unsigned port, guest;
+        if (sscanf(p, "TCP[HOST_FORWARD] %*d 127.0.0.1 %u %*s %u", &port, &guest) == 2 &&
+            guest == 22) {
+            *ret = port;
+            return 0;
+        }
+    }
+    return error_set(err, ERR_GUEST, "QEMU does not tell the port it forwards to the guest's SSH");
+}
+
+/* err is not NULL. */
+static int ssh(struct run *r, int *ret_status, struct error **err)
+{
+    const struct vm_run_options *o = r->o;
+    struct vm_ssh_options so = {.session = r->session,
+                                .port = o->ssh_port,
+                                .user = o->ssh_user,
+                                .key_file = o->ssh_key,
+                                .deadline = now_ms() + o->ssh_timeout_ms,
+                                .wait = vm_ssh_wait_vm,
+                                .wait_arg = r->vm};
+    if (!so.port && find_port(r, &so.port, err) < 0)
+        return -1;
+    session_debug(r->session, 1, "ssh: 127.0.0.1:%u is the guest's port 22", so.port);
+    bool command = o->mode == RUN_SSH_COMMAND;
+    r->console_to = o->serial_too ? command ? STDERR_FILENO : STDOUT_FILENO : -1;
+    vm_on_console(r->vm, show_console, r);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&so, err);
+    r->console_to = -1;
+    if (!ssh)
+        return (*err)->kind == ERR_GUEST && !vm_ended(r->vm) ? vm_add_console(r->vm, err) : -1;
+    int rc = command ? vm_ssh_run(ssh, o->ssh_command, ret_status, err)
+                     : vm_ssh_console(ssh, ret_status, err);
+    // "poweroff" typed into the shell ends the connection before the shell
+    if (rc < 0 && !command && vm_wait_end(r->vm, 2000, NULL) == 0 && vm_status(r->vm) == 0) {
+        *ret_status = 0;
+        error_free(STEAL(*err));
+        return 0;
+    }
+    return rc;
+}
+
+static void finish(struct run *r, bool failed)
+{
+    const struct vm_run_options *o = r->o;
+    CLEANUP(error_freep) struct error *e = NULL;
+    if (!r->vm || vm_ended(r->vm))
+        return;
+    if (failed && !o->keep)
+        (void)vm_quit(r->vm, 3000, NULL); // nothing of it stays: no reason to let the user wait
+    else if (vm_powerdown(r->vm, o->shutdown_timeout_ms, &e) < 0)
+        notice(r, e->message);
+}
+
+int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_status,
+           struct error **err)
+{
+    CLEANUP(run_clear) struct run r = {.session = s, .o = o, .overlay = -1, .console_to = -1};
+    int status = 0;
+    struct error *e = NULL;
+    int rc = start(&r, &e);
+    if (rc == 0)
+        rc = o->mode == RUN_SERIAL ? serial(&r, &e) : ssh(&r, &status, &e);
+    finish(&r, rc < 0);
+    if (rc < 0)
+        return error_propagate(err, e);
+    *ret_status = status;
+    return 0;
+}
