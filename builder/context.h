@@ -64,7 +64,6 @@ struct context_stats {
     uint64_t entries;      /* files, folders and others seen */
     uint64_t hashed_files; /* of them, read because the index did not know them */
     uint64_t hashed_bytes;
-    uint64_t known_files; /* taken from the index */
 };
 struct context_stats context_stats(const struct context *ctx);
 
@@ -111,7 +110,8 @@ struct digest selection_digest(const struct selection *sel);
 struct str selection_manifest(const struct selection *sel);
 uint64_t selection_entries(const struct selection *sel);
 uint64_t selection_bytes(const struct selection *sel); /* content of files and archives, bytes */
-/* True when the one thing selected is a folder or several things: RECEIVE then needs a folder. */
-bool selection_is_folder(const struct selection *sel);
+
+/* Is <dest> written as a folder: "x/", ".", "x/.."? Then RECEIVE gets AGENT_DEST_DIR. */
+bool context_dest_is_folder(const char *dest);
 
 #endif
