@@ -19,6 +19,7 @@ AGENT := $(BUILD)/kiln-agent
 LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/message.o $(BUILD)/builder/appliance/agent_blob.o
 UNIT  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 MAN   := $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
 SRC    = $(shell git ls-files '*.[ch]')
 link   = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
@@ -26,6 +27,7 @@ link   = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 all: $(BUILD)/kiln $(MAN)
 $(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) ; $(link)
 $(UNIT): %: %.o $(LIB_O) ; $(link) -lcmocka
+$(BENCH): %: %.o $(LIB_O) ; $(link)
 $(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) ; $(link)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

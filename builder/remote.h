@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Files that ADD takes from http(s) URLs, kept in <cache>/remote: one folder a URL (SHA-256 of the
- * URL), holding the file and a record with its digest, ETag and Last-Modified.
+ * Files that ADD takes from http(s) URLs, kept in <cache>/remote: each under its SHA-256, and for
+ * each URL a record (<SHA-256 of the URL>.json) with the digest, ETag and Last-Modified.
  *
  * A file is asked for again at each build ("has it changed?" with If-None-Match and
  * If-Modified-Since, RFC 9110 section 13); a 304 answer costs no download. With a checksum it is
- * content addressed: once it is here nobody is asked. The kept file's digest is not taken on
- * trust: the sender hashes what it sends.
+ * content addressed: once it is here nobody is asked. A kept file is only used if the index
+ * (index.h) or hashing it again says that it is what its name says.
  */
 #ifndef BUILDER_REMOTE_H
 #define BUILDER_REMOTE_H
@@ -19,17 +19,16 @@
 struct session;
 
 struct remote_file {
-    char *path;           /* in the cache */
+    int fd;               /* open for reading: it stays there even if the cache is emptied */
     char *name;           /* for a <dest> that is a folder: the last part of the URL's path; "" when
                            * it has none */
     struct digest digest; /* of the content */
     uint64_t size;
     int64_t mtime; /* Last-Modified, seconds since the epoch; 0 = not told */
-    int lock;      /* shared: nobody replaces or removes the file meanwhile */
 };
 #define REMOTE_FILE_INIT \
     { \
-        NULL, NULL, {{0}}, 0, 0, -1 \
+        -1, NULL, {{0}}, 0, 0 \
     }
 
 /*
