@@ -7,9 +7,9 @@
 //     build/plain/tests/bench/context add DIR FILE    the same for an archive that is unpacked
 //
 // KILN_HOME says where the index of digests is kept; empty it first to measure cold.
+#include "builder/context.h"
 #include "base/alloc.h"
 #include "base/session.h"
-#include "builder/context.h"
 #include "builder/send.h"
 
 #include <stdio.h>
@@ -81,10 +81,11 @@ int main(int argc, char **argv)
             return fail(err);
         double took = seconds() - opened;
         struct context_stats st = context_stats(ctx);
-        printf("open %.2f ms, select %.2f ms: %llu entries, %.1f MB; hashed %llu files, %.0f MB/s\n",
-               (opened - start) * 1e3, took * 1e3, (unsigned long long)selection_entries(sel),
-               (double)selection_bytes(sel) / 1e6, (unsigned long long)st.hashed_files,
-               (double)st.hashed_bytes / 1e6 / took);
+        printf(
+            "open %.2f ms, select %.2f ms: %llu entries, %.1f MB; hashed %llu files, %.0f MB/s\n",
+            (opened - start) * 1e3, took * 1e3, (unsigned long long)selection_entries(sel),
+            (double)selection_bytes(sel) / 1e6, (unsigned long long)st.hashed_files,
+            (double)st.hashed_bytes / 1e6 / took);
         if (send && drain(&s, sel, &err) < 0)
             return fail(err);
     }

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: MIT
+//
+// What a COPY selects and what makes its key: sources, globs, ignore file, manifests, the index.
+#include "tests/unit/context_fixture.h"
+
+#include <sys/xattr.h>
+
+#define EXPECT_SENT(f, paths, ...) expect_sent(f, (struct ask){.sources = LIST(__VA_ARGS__)}, paths)
+
+static bool same_key(struct fixture *f, const struct digest *before)
+{
+    struct digest now = digest_now(f, (struct ask){.sources = LIST(".")});
+    return digest_eq(before, &now);
+}
+
+static struct digest key(struct fixture *f)
+{
+    return digest_now(f, (struct ask){.sources = LIST(".")});
+}
+
+static void fill(struct fixture *f)
+{
+    put(f, "app/conf/app.ini", "x=1\n");
+    put(f, "app/main.c", "int main;\n");
+    put(f, "b.txt", "b");
+    put(f, "a.txt", "a");
+    put(f, "a.log", "log");
+}
+
+static void folders_stand_for_their_content(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    EXPECT_SENT(f, "<dest> conf conf/app.ini main.c ", "app");
+    EXPECT_SENT(f, "<dest> conf conf/app.ini main.c ", "./app//");
+    EXPECT_SENT(f, "<dest> conf conf/app.ini main.c ", "/app/x/..");
+    EXPECT_SENT(f, "<dest> a.log a.txt app app/conf app/conf/app.ini app/main.c b.txt ", ".");
+}
+
+static void files_go_into_a_folder_or_to_a_name(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    EXPECT_SENT(f, "b.txt ", "b.txt");
+    EXPECT_SENT(f, "app.ini ", "app/conf/app.ini");
+    EXPECT_SENT(f, "b.txt app.ini <dest> app.ini ", "b.txt", "app/conf/app.ini", "app/conf");
+    (void)digest_now(f, (struct ask){.sources = LIST("app/main.c"), .dest = "/opt/x"});
+    CLEANUP(gots_free) struct gots all = sent(f);
+    assert_string_equal(all.ptr[0].path, "");
+    assert_string_equal(all.ptr[0].link, "main.c");
+    assert_string_equal(all.ptr[0].content.data, "int main;\n");
+}
+
+static void patterns_match_part_by_part(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    EXPECT_SENT(f, "a.txt b.txt ", "*.txt");
+    EXPECT_SENT(f, "main.c ", "*/ma?n.[a-d]");
+    EXPECT_SENT(f, "app.ini ", "a*/conf/*");
+    EXPECT_SENT(f, "<dest> app.ini ", "app/c*");
+    expect_error(f, (struct ask){.sources = LIST("*.zip")}, "'*.zip' was not found in", "pattern");
+    expect_error(f, (struct ask){.sources = LIST("[a")}, "'[a' is not a valid pattern", NULL);
+}
+
+static void several_things_need_a_folder(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    expect_error(f, (struct ask){.sources = LIST("a.txt", "b.txt"), .dest = "/x"}, "ends in '/'",
+                 "'/x/'");
+    expect_error(f, (struct ask){.sources = LIST("*.txt"), .dest = "/x"}, "ends in '/'", "'/x/'");
+    expect_sent(f, (struct ask){.sources = LIST("*.txt"), .dest = "."}, "a.txt b.txt ");
+    assert_true(context_dest_is_folder("x/.") && context_dest_is_folder("..") &&
+                context_dest_is_folder("/") && !context_dest_is_folder("/x/..."));
+}
+
+static void ignored_names_do_not_exist(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    put(f, "node/deep/keep.js", "k");
+    put(f, "node/deep/drop.js", "d");
+    put(f, ".imageignore", "# comment\n*.log\nnode\n!node/deep/keep.js\n.imageignore\n");
+    EXPECT_SENT(f,
+                "<dest> a.txt app app/conf app/conf/app.ini app/main.c b.txt node node/deep "
+                "node/deep/keep.js ",
+                ".");
+    EXPECT_SENT(f, "<dest> deep deep/keep.js ", "node");
+    expect_error(f, (struct ask){.sources = LIST("a.log")}, "COPY source 'a.log' was not found in",
+                 "'*.log'");
+    expect_error(f, (struct ask){.sources = LIST("node/deep/drop.js")}, "was not found", "'node'");
+    expect_error(f, (struct ask){.sources = LIST("*.log")}, "was not found", "pattern");
+    expect_error(f, (struct ask){.sources = LIST("nothing")}, "'nothing' was not found",
+                 "build directory");
+    expect_error(f, (struct ask){.sources = LIST("b.txt/")}, "was not found", NULL);
+}
+
+static void a_folder_of_which_all_is_hidden_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    put(f, ".imageignore", "app\n!app/nothing\n.imageignore\n*.log\n");
+    EXPECT_SENT(f, "<dest> a.txt b.txt ", ".");
+    EXPECT_SENT(f, "a.txt ", "a*");
+    expect_error(f, (struct ask){.sources = LIST("app")}, "was not found", "'app'");
+}
+
+static void excludes_are_relative_to_the_source(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    expect_sent(f, (struct ask){.sources = LIST("app"), .excludes = LIST("conf")},
+                "<dest> main.c ");
+    expect_sent(f, (struct ask){.sources = LIST("."), .excludes = LIST("**/*.ini", "*.txt")},
+                "<dest> a.log app app/conf app/main.c ");
+    expect_sent(f, (struct ask){.sources = LIST("*.txt"), .excludes = LIST("a.*")}, "b.txt ");
+    expect_sent(f, (struct ask){.sources = LIST("."), .excludes = LIST("*", "!app/conf/app.ini")},
+                "<dest> app app/conf app/conf/app.ini ");
+}
+
+static void make_link(struct fixture *f, const char *target, const char *path)
+{
+    AUTO_FREE char *full = in_dir(f, path);
+    assert_int_equal(symlink(target, full), 0);
+}
+
+static void links_are_followed_as_sources_only_and_never_out(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    make_link(f, "app/main.c", "link.c");
+    make_link(f, "../b.txt", "app/up");
+    make_link(f, "app", "folder");
+    make_link(f, "/etc/passwd", "evil");
+    make_link(f, "../../../etc", "evil2");
+    make_link(f, "missing", "dangling");
+    make_link(f, "loop", "loop");
+    (void)digest_now(f, (struct ask){.sources = LIST("link.c"), .dest = "/x"});
+    CLEANUP(gots_free) struct gots all = sent(f);
+    assert_int_equal(all.ptr[0].head.type, STREAM_FILE);
+    assert_string_equal(all.ptr[0].link, "link.c");
+    assert_string_equal(all.ptr[0].content.data, "int main;\n");
+    EXPECT_SENT(f, "app.ini ", "folder/conf/app.ini");
+    EXPECT_SENT(f, "up ", "folder/up");
+    expect_error(f, (struct ask){.sources = LIST("evil")}, "'evil' leads out", NULL);
+    expect_error(f, (struct ask){.sources = LIST("evil2/passwd")}, "leads out", NULL);
+    expect_error(f, (struct ask){.sources = LIST("../x")}, "'../x' leads out", NULL);
+    expect_error(f, (struct ask){.sources = LIST("loop")}, "too many links", NULL);
+    expect_error(f, (struct ask){.sources = LIST("dangling")}, "was not found", "'missing'");
+
+    SELECT(f, ".");
+    CLEANUP(gots_free) struct gots whole = sent(f);
+    assert_int_equal(find(&whole, "evil")->head.type, STREAM_SYMLINK);
+    assert_string_equal(find(&whole, "evil")->link, "/etc/passwd");
+    assert_string_equal(find(&whole, "app/up")->link, "../b.txt");
+}
+
+static void a_pattern_takes_bad_links_as_links(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "A");
+    make_link(f, "/etc/passwd", "evil");
+    make_link(f, "a", "good");
+    SELECT(f, "*");
+    CLEANUP(gots_free) struct gots all = sent(f);
+    assert_int_equal(find(&all, "evil")->head.type, STREAM_SYMLINK);
+    assert_int_equal(find(&all, "good")->head.type, STREAM_FILE);
+}
+
+static void odd_names_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "with space", "1");
+    put(f, "new\nline", "2");
+    put(f, "bytes\xff\xfe", "3");
+    put(f, "-rf", "4");
+    put(f, "sub/*", "5");
+    EXPECT_SENT(f, "<dest> -rf bytes\xff\xfe new\nline sub sub/* with space ", ".");
+    EXPECT_SENT(f, "with space ", "with space");
+    EXPECT_SENT(f, "* ", "sub/[*]");
+    EXPECT_SENT(f, "bytes\xff\xfe ", "bytes*");
+}
+
+static void touch(struct fixture *f, const char *path, time_t when)
+{
+    AUTO_FREE char *full = in_dir(f, path);
+    struct timespec t[2] = {{when, 0}, {when, 0}};
+    assert_int_equal(utimensat(AT_FDCWD, full, t, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+static void the_key_is_of_content_not_of_times(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    struct digest before = key(f);
+    assert_true(same_key(f, &before));
+    touch(f, "a.txt", 1000);
+    touch(f, "app", 1000);
+    assert_true(same_key(f, &before));
+
+    put(f, "a.txt", "A");
+    assert_false(same_key(f, &before));
+    put(f, "a.txt", "a");
+    assert_true(same_key(f, &before));
+
+    AUTO_FREE char *path = in_dir(f, "a.txt");
+    assert_int_equal(chmod(path, 0755), 0);
+    assert_false(same_key(f, &before));
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_true(same_key(f, &before));
+
+    AUTO_FREE char *folder = in_dir(f, "app/conf");
+    assert_int_equal(chmod(folder, 0700), 0);
+    assert_false(same_key(f, &before));
+    assert_int_equal(chmod(folder, 0755), 0);
+
+    AUTO_FREE char *other = in_dir(f, "c.txt");
+    assert_int_equal(rename(path, other), 0);
+    assert_false(same_key(f, &before));
+    assert_int_equal(rename(other, path), 0);
+    assert_true(same_key(f, &before));
+}
+
+static void attributes_and_links_are_in_the_key(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    make_link(f, "one", "link");
+    struct digest before = key(f);
+    AUTO_FREE char *path = in_dir(f, "a.txt");
+    if (setxattr(path, "user.kiln", "v", 1, 0) == 0) {
+        assert_false(same_key(f, &before));
+        assert_int_equal(removexattr(path, "user.kiln"), 0);
+    }
+    AUTO_FREE char *folder = in_dir(f, "app");
+    if (setxattr(folder, "user.kiln", "v", 1, 0) == 0) {
+        assert_false(same_key(f, &before));
+        assert_int_equal(removexattr(folder, "user.kiln"), 0);
+    }
+    assert_true(same_key(f, &before));
+    AUTO_FREE char *link_path = in_dir(f, "link");
+    assert_int_equal(unlink(link_path), 0);
+    make_link(f, "two", "link");
+    assert_false(same_key(f, &before));
+}
+
+static void a_moved_directory_has_the_same_key(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    struct digest before = key(f);
+    char *moved = path_join(f->top, "elsewhere");
+    assert_int_equal(rename(f->dir, moved), 0);
+    free(f->dir);
+    f->dir = moved;
+    assert_true(same_key(f, &before));
+}
+
+/* Two seconds pass as far as the index is concerned: ctime can't be set, so wait for it. */
+static void settle(void)
+{
+    (void)usleep(2100 * 1000);
+}
+
+static void settled_files_are_not_read_again(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    (void)key(f);
+    assert_int_equal(context_stats(f->ctx).hashed_files, 5);
+    (void)key(f); // racily clean: just written, so not trusted
+    assert_int_equal(context_stats(f->ctx).hashed_files, 5);
+    settle();
+    struct digest before = key(f);
+    assert_int_equal(context_stats(f->ctx).hashed_files, 5);
+    assert_true(same_key(f, &before));
+    assert_int_equal(context_stats(f->ctx).hashed_files, 0);
+
+    // Same size and mtime, other content: ctime tells.
+    touch(f, "a.txt", 5000);
+    settle();
+    (void)key(f);
+    assert_true(same_key(f, &before));
+    assert_int_equal(context_stats(f->ctx).hashed_files, 0);
+    put(f, "a.txt", "z");
+    touch(f, "a.txt", 5000);
+    assert_false(same_key(f, &before));
+    assert_int_equal(context_stats(f->ctx).hashed_files, 1);
+}
+
+static void a_damaged_index_is_ignored(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    settle();
+    struct digest before = key(f);
+    fixture_forget(f);
+    AUTO_FREE char *dir = path_join(f->session.cache, "context");
+    AUTO_FREE char *real = realpath(f->dir, NULL);
+    struct digest d = digest_of(real, strlen(real));
+    char hex[DIGEST_HEX + 1];
+    digest_hex(&d, hex);
+    AUTO_FREE char *path = xasprintf("%s/%s.idx", dir, hex);
+    CLEANUP(buf_clear) struct buf index = BUF_INIT;
+    assert_int_equal(file_read(path, 1 << 20, &index, NULL), 0);
+    for (size_t i = 0; i < index.len; i += 7) {
+        index.data[i] ^= 0x20;
+        assert_int_equal(file_write_whole(path, 0644, index.data, index.len, NULL), 0);
+        index.data[i] ^= 0x20;
+        assert_true(same_key(f, &before));
+        assert_int_equal(context_stats(f->ctx).hashed_files, 5);
+        fixture_forget(f);
+    }
+    assert_int_equal(file_write_whole(path, 0644, index.data, index.len / 2, NULL), 0);
+    assert_true(same_key(f, &before));
+    fixture_forget(f);
+    assert_true(same_key(f, &before)); // and it has been written anew
+    assert_int_equal(context_stats(f->ctx).hashed_files, 0);
+}
+
+static void unreadable_files_are_named(void **state)
+{
+    struct fixture *f = *state;
+    if (geteuid() == 0)
+        skip(); // root reads everything
+    put_bytes(f, "secret", "x", 1, 0);
+    expect_error(f, (struct ask){.sources = LIST(".")}, "secret': Permission denied",
+                 ".imageignore");
+}
+
+static char *diff(struct str older, struct str newer, size_t max)
+{
+    CLEANUP(strv_clear) struct strv lines = {0};
+    manifest_diff(older, newer, max, &lines);
+    struct buf b = BUF_INIT;
+    for (size_t i = 0; i < lines.len; i++)
+        buf_addf(&b, "%s%s", i ? "; " : "", lines.ptr[i]);
+    return buf_detach(&b, NULL);
+}
+
+static void a_diff_says_what_changed(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    put(f, "gone\n", "x");
+    make_link(f, "a", "link");
+    (void)key(f);
+    CLEANUP(buf_clear) struct buf older = BUF_INIT;
+    buf_add_str(&older, selection_manifest(f->sel));
+    put(f, "app/conf/app.ini", "x=2\n");
+    put(f, "new", "n");
+    AUTO_FREE char *gone = in_dir(f, "gone\n"), *b = in_dir(f, "b.txt"), *l = in_dir(f, "link");
+    assert_int_equal(unlink(gone), 0);
+    assert_int_equal(unlink(l), 0);
+    assert_int_equal(chmod(b, 0755), 0);
+    make_link(f, "b", "link");
+    (void)key(f);
+    AUTO_FREE char *all = diff(buf_str(&older), selection_manifest(f->sel), 10);
+    assert_string_equal(all,
+                        "app/conf/app.ini changed; mode of b.txt changed (0644 to 0755); "
+                        "removed gone\\012; link link changed; added new");
+    AUTO_FREE char *some = diff(buf_str(&older), selection_manifest(f->sel), 2);
+    assert_string_equal(some,
+                        "app/conf/app.ini changed; mode of b.txt changed (0644 to 0755); "
+                        "and 3 more");
+    AUTO_FREE char *none = diff(buf_str(&older), buf_str(&older), 2);
+    assert_string_equal(none, "");
+    AUTO_FREE char *bad = diff(STR("kiln manifest 1\nf"), buf_str(&older), 2);
+    assert_non_null(strstr(bad, "not readable"));
+}
+
+static void opening_needs_a_directory(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(error_freep) struct error *err = NULL;
+    struct context *ctx;
+    assert_int_equal(
+        context_open(&f->session, &(struct context_options){.dir = "/nowhere/at/all"}, &ctx, &err),
+        -1);
+    assert_int_equal(err->kind, ERR_NOT_FOUND);
+}
+
+/* Enough folders that several threads scan. */
+static void a_large_tree_is_whole_and_in_order(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 60; i++)
+        for (int j = 0; j < 5; j++) {
+            AUTO_FREE char *path = xasprintf("d%02d/e%d/f", i, j);
+            put(f, path, path);
+        }
+    struct digest before = key(f);
+    assert_int_equal(selection_entries(f->sel), 1 + 60 + 300 + 300);
+    for (int i = 0; i < 20; i++)
+        assert_true(same_key(f, &before));
+    CLEANUP(gots_free) struct gots all = sent(f);
+    for (size_t i = 2; i + 1 < all.len; i++)
+        assert_true(strcmp(all.ptr[i - 1].path, all.ptr[i].path) < 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(folders_stand_for_their_content),
+        TEST(files_go_into_a_folder_or_to_a_name),
+        TEST(patterns_match_part_by_part),
+        TEST(several_things_need_a_folder),
+        TEST(ignored_names_do_not_exist),
+        TEST(a_folder_of_which_all_is_hidden_is_gone),
+        TEST(excludes_are_relative_to_the_source),
+        TEST(links_are_followed_as_sources_only_and_never_out),
+        TEST(a_pattern_takes_bad_links_as_links),
+        TEST(odd_names_are_kept),
+        TEST(the_key_is_of_content_not_of_times),
+        TEST(attributes_and_links_are_in_the_key),
+        TEST(a_moved_directory_has_the_same_key),
+        TEST(settled_files_are_not_read_again),
+        TEST(a_damaged_index_is_ignored),
+        TEST(unreadable_files_are_named),
+        TEST(a_diff_says_what_changed),
+        TEST(opening_needs_a_directory),
+        TEST(a_large_tree_is_whole_and_in_order),
+    };
+    return cmocka_run_group_tests_name("context", tests, NULL, NULL);
+}
