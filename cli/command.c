@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdint.h>
@@ -68,25 +69,30 @@ int args_num(const struct args *a, const char *name, long long min, long long ma
     return 0;
 }
 
-int args_size(const struct args *a, const char *name, unsigned long long *ret, struct error **err)
+bool size_parse(const char *text, unsigned long long *ret)
 {
     static const char units[] = "KMGT";
-    const char *v = args_get(a, name);
-    if (!v)
-        return 0;
     char *end;
-    double n = strtod(v, &end);
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    double n = strtod(text, &end);
+    const char *unit = isalpha((unsigned char)*end) ? strchr(units, *end & ~0x20) : NULL;
     if (unit) {
         n = ldexp(n, 10 * (int)(unit - units + 1));
         end += 1 + (end[1] == 'i');
     }
     if (*end == 'B')
         end++;
-    if (end == v || *end || !(n >= 0) || n > ldexp(1, 62))
+    if (end == text || *end || !(n >= 0) || n > ldexp(1, 62))
+        return false;
+    *ret = (unsigned long long)n;
+    return true;
+}
+
+int args_size(const struct args *a, const char *name, unsigned long long *ret, struct error **err)
+{
+    const char *v = args_get(a, name);
+    if (v && !size_parse(v, ret))
         return error_set(err, ERR_USAGE, "argument --%s: '%s' is not a size such as 500M or 20GB",
                          name, v);
-    *ret = (unsigned long long)n;
     return 0;
 }
 

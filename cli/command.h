@@ -62,6 +62,7 @@ int args_num(const struct args *a, const char *name, long long min, long long ma
              struct error **err);
 /* A size such as 512, 10K, 1.5GB, 2GiB in bytes (K, M, G, T are binary). As args_num. */
 int args_size(const struct args *a, const char *name, unsigned long long *ret, struct error **err);
+bool size_parse(const char *text, unsigned long long *ret); /* the same from any text */
 /* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
 

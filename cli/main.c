@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: MIT
 #include "cli/command.h"
 
-extern const struct command cmd_run, cmd_ssh_key;
+// clang-format off: one line a command, so that additions don't clash
+extern const struct command
+    cmd_prune,
+    cmd_run,
+    cmd_ssh_key,
+    cmd_system_df,
+    cmd_system_verify;
 
 const struct command *const commands[] = {
+    &cmd_prune,
     &cmd_run,
     &cmd_ssh_key,
+    &cmd_system_df,
+    &cmd_system_verify,
     NULL,
 };
+// clang-format on
 
 int main(int argc, char **argv)
 {

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+#include "base/buf.h"
+#include "base/json.h"
+#include "cache/prune.h"
+#include "cache/store.h"
+#include "cli/command.h"
+#include "cli/store.h"
+
+#include <inttypes.h>
+
+static const struct option_spec options[] = {
+    {"max-size", 0, "SIZE", "Remove layers until all that are left take at most SIZE", NULL},
+    {"max-age", 0, "TIME", "Remove layers that were not used for TIME (12h, 7d)", NULL},
+    {"keep-free", 0, "SIZE", "Remove layers until SIZE is free on the file system", NULL},
+    {"all", 'a', NULL, "Remove every layer that no image, VM or running build needs", NULL},
+    {"dry-run", 'n', NULL, "Only say what would be removed", NULL},
+    {"json", 0, NULL, "Print the result as JSON", NULL},
+    {0},
+};
+
+static int read_options(const struct args *a, struct prune_options *o, struct error **err)
+{
+    unsigned long long max_size = PRUNE_NO_LIMIT, keep_free = 0;
+    long long max_age = -1;
+    if (args_size(a, "max-size", &max_size, err) < 0 ||
+        args_size(a, "keep-free", &keep_free, err) < 0 ||
+        args_seconds(a, "max-age", &max_age, err) < 0)
+        return -1;
+    o->max_size = max_size;
+    o->keep_free = keep_free;
+    o->max_age = max_age;
+    o->all = args_has(a, "all");
+    o->dry_run = args_has(a, "dry-run");
+    return 0;
+}
+
+static void print_result(const struct prune_options *o, const struct prune_result *r, bool say_why)
+{
+    size_t i;
+    json_t *gone;
+    json_array_foreach(r->removed, i, gone)
+    {
+        const char *id = json_str(gone, "id"), *step = json_str(gone, "step");
+        printf("%-12.12s  ", id ? id : "failed step");
+        cli_print_size((uint64_t)json_int(gone, "bytes", 0), 11);
+        printf("  %.*s%s%s\n", (int)strcspn(step, "\n"), step, say_why ? "  # " : "",
+               say_why ? json_str(gone, "why") : "");
+    }
+    printf("%s %zu layers: ", o->dry_run ? "would remove" : "removed", r->layers);
+    cli_print_size(r->bytes, 0);
+    printf(" in %" PRIu64 " files; ", r->inodes);
+    cli_print_size(r->left, 0);
+    printf(" are left, ");
+    cli_print_size(r->needed, 0);
+    printf(" of them in use\n");
+}
+
+static void print_json(const struct prune_options *o, const struct prune_result *r)
+{
+    json_auto_t *all = json_object();
+    json_object_set(all, "removed", r->removed);
+    json_object_set_new(all, "layers", json_integer((json_int_t)r->layers));
+    json_object_set_new(all, "bytes", json_integer((json_int_t)r->bytes));
+    json_object_set_new(all, "inodes", json_integer((json_int_t)r->inodes));
+    json_object_set_new(all, "left", json_integer((json_int_t)r->left));
+    json_object_set_new(all, "needed", json_integer((json_int_t)r->needed));
+    json_object_set_new(all, "dry_run", json_boolean(o->dry_run));
+    cli_print_json(all);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    struct prune_options o = PRUNE_OPTIONS_INIT;
+    struct prune_result r = {0};
+    CLEANUP(store_freep) struct store *st = NULL;
+    o.roots = cli_store_roots;
+    o.roots_arg = s;
+    if (read_options(a, &o, err) < 0 || cli_store_open(s, &st, err) < 0 ||
+        store_prune(st, &o, &r, err) < 0)
+        return -1;
+    if (args_has(a, "json"))
+        print_json(&o, &r);
+    else
+        print_result(&o, &r, s->verbosity > 0);
+    if (r.left > o.max_size)
+        fprintf(stderr,
+                "images, VMs and running builds need more than --max-size: no more can be "
+                "removed\n");
+    prune_result_clear(&r);
+    return 0;
+}
+
+const struct command cmd_prune = {
+    .name = "prune",
+    .summary = "Remove layers that are not needed",
+    .usage = "[options]",
+    .detail =
+        "Without a limit only what can never be used again goes: damaged layers and what stands "
+        "on\n"
+        "them, and layers that a later build of the same step has replaced. With a limit the "
+        "least\n"
+        "recently used layers go first. What an image, a VM or a running build needs always "
+        "stays.\n",
+    .options = options,
+    .run = run,
+};

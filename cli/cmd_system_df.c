@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "base/file.h"
+#include "base/session.h"
+#include "cache/prune.h"
+#include "cache/store.h"
+#include "cli/command.h"
+#include "cli/store.h"
+#include "image/backend.h"
+
+#include <sys/stat.h>
+
+static const struct option_spec options[] = {
+    {"json", 0, NULL, "Print the result as JSON", NULL},
+    {0},
+};
+
+struct df {
+    struct store_usage store;
+    size_t images;
+    uint64_t image_bytes; /* of the images' own files, without layers */
+    uint64_t free;
+};
+
+static int measure(struct session *s, struct df *df, struct error **err)
+{
+    CLEANUP(store_freep) struct store *st = NULL;
+    CLEANUP(backend_images_free) struct backend_images images = {0};
+    if (cli_store_open(s, &st, err) < 0 ||
+        store_usage(st, cli_store_roots, s, &df->store, err) < 0 ||
+        backend_list(s->backend, &images, err) < 0)
+        return -1;
+    vec_foreach (const struct backend_image *, image, &images) {
+        struct stat file;
+        df->images++;
+        if (stat(image->path, &file) == 0)
+            df->image_bytes += (uint64_t)file.st_blocks * 512;
+    }
+    df->free = free_bytes(s->backend);
+    return 0;
+}
+
+static void print_row(const char *what, size_t count, uint64_t bytes, uint64_t unused)
+{
+    printf("%-16s %6zu ", what, count);
+    cli_print_size(bytes, 11);
+    putchar(' ');
+    cli_print_size(unused, 11);
+    putchar('\n');
+}
+
+static void print_json(const struct df *df)
+{
+    json_auto_t *o = json_object();
+#define SET(name, value) json_object_set_new(o, name, json_integer((json_int_t)(value)))
+    SET("images", df->images);
+    SET("image_bytes", df->image_bytes);
+    SET("layers", df->store.layers);
+    SET("bases", df->store.bases);
+    SET("failed", df->store.failed);
+    SET("damaged", df->store.damaged);
+    SET("layer_bytes", df->store.bytes);
+    SET("layer_inodes", df->store.inodes);
+    SET("needed_bytes", df->store.needed);
+    SET("unused_bytes", df->store.unused_bytes);
+    SET("working_bytes", df->store.working);
+    SET("free_bytes", df->free);
+#undef SET
+    cli_print_json(o);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    struct df df = {.images = 0};
+    if (measure(s, &df, err) < 0)
+        return -1;
+    if (args_has(a, "json")) {
+        print_json(&df);
+        return 0;
+    }
+    printf("%-16s %6s %11s %11s\n", "", "COUNT", "SIZE", "UNUSED");
+    print_row("images", df.images, df.image_bytes, 0);
+    print_row("layers", df.store.layers + df.store.failed, df.store.bytes, df.store.unused_bytes);
+    print_row("unfinished work", 0, df.store.working, 0);
+    printf("free: ");
+    cli_print_size(df.free, 0);
+    printf("\n");
+    if (df.store.damaged)
+        printf("damaged layers: %zu ('kiln prune' removes them)\n", df.store.damaged);
+    if (df.store.unused_bytes)
+        printf("'kiln prune --all' frees what is unused\n");
+    return 0;
+}
+
+const struct command cmd_system_df = {
+    .name = "system df",
+    .summary = "Show what images and layers take on the disk",
+    .usage = "[--json]",
+    .detail =
+        "Layers are counted without those that share their file with an image. Unused is what\n"
+        "no image, VM or running build needs.\n",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#include "base/session.h"
+#include "cache/prune.h"
+#include "cache/store.h"
+#include "cli/command.h"
+#include "cli/store.h"
+#include "image/backend.h"
+
+static const struct option_spec options[] = {
+    {"repair", 0, NULL, "Remove damaged layers that no image needs; builds make them again", NULL},
+    {"json", 0, NULL, "Print the result as JSON", NULL},
+    {0},
+};
+
+struct report {
+    const struct session *session;
+    bool text;
+    json_t *damaged; /* array of {"id", "step", "why"} */
+    struct backend_images images;
+};
+
+static void tell(void *arg, const char *id, const char *step, const char *why)
+{
+    struct report *r = arg;
+    int len = (int)strcspn(step, "\n");
+    if (r->text && (why || r->session->verbosity > 0))
+        printf("%.12s  %s  %.*s%s%s\n", id, why ? "DAMAGED" : "ok     ", len, step, why ? ": " : "",
+               why ? why : "");
+    if (!why)
+        return;
+    json_t *names = json_array();
+    vec_foreach (const struct backend_image *, image, &r->images)
+        if (image->layer && !strcmp(image->layer, id)) {
+            json_array_append_new(names, json_string(image->name));
+            if (r->text)
+                printf("              the image '%s' needs it: build it again\n", image->name);
+        }
+    json_t *o = json_object();
+    json_object_set_new(o, "id", json_string(id));
+    json_object_set_new(o, "step", json_string(step));
+    json_object_set_new(o, "why", json_string(why));
+    json_object_set_new(o, "images", names);
+    json_array_append_new(r->damaged, o);
+}
+
+static void print_json(const struct report *r, const struct verify_result *v)
+{
+    json_auto_t *o = json_object();
+    json_object_set(o, "damaged", r->damaged);
+    json_object_set_new(o, "layers", json_integer((json_int_t)v->layers));
+    json_object_set_new(o, "bytes", json_integer((json_int_t)v->bytes));
+    json_object_set_new(o, "removed", json_integer((json_int_t)v->removed));
+    cli_print_json(o);
+}
+
+static void print_text(const struct verify_result *v)
+{
+    printf("%zu layers, ", v->layers);
+    cli_print_size(v->bytes, 0);
+    printf(" read: %zu damaged, %zu removed\n", v->damaged, v->removed);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    bool json = args_has(a, "json");
+    struct verify_result v = {0};
+    struct report r = {.session = s, .text = !json, .damaged = json_array()};
+    CLEANUP(store_freep) struct store *st = NULL;
+    int rc = cli_store_open(s, &st, err);
+    if (rc == 0)
+        rc = backend_list(s->backend, &r.images, err);
+    if (rc == 0)
+        rc = store_verify(st, args_has(a, "repair"), cli_store_roots, s, tell, &r, &v, err);
+    if (rc == 0 && json)
+        print_json(&r, &v);
+    else if (rc == 0)
+        print_text(&v);
+    json_decref(r.damaged);
+    backend_images_free(&r.images);
+    return rc < 0 ? -1 : v.damaged > 0;
+}
+
+const struct command cmd_system_verify = {
+    .name = "system verify",
+    .summary = "Read every layer and compare it with its digest",
+    .usage = "[--repair] [--json]",
+    .detail =
+        "A layer that is found damaged is never used by a build again. The exit status is 1 if\n"
+        "there is one.\n",
+    .options = options,
+    .run = run,
+};
