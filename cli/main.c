@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "cli/command.h"
 
-// clang-format off: one line a command, so that additions don't clash
+// One line a command, so that additions don't clash
+// clang-format off
 extern const struct command
     cmd_prune,
     cmd_run,
