@@ -54,10 +54,10 @@ demo: setup
 	$(MAKE) all
 	tools/demo $(BUILD)/kiln
 bench: all ; tools/bench $(BUILD)/kiln
-fuzz-%:
+fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	@mkdir -p build/corpus-$*
 	$(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
-	  $(wildcard $(filter-out builder/appliance,$(MODS:%=%))/*.c) builder/agent/message.c $(LIBS)
+	  $(wildcard $(MODS:%=%/*.c)) builder/agent/message.c $< $(LIBS)
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
 lint:
 	clang-format --dry-run -Werror $(SRC)
