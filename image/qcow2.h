@@ -75,4 +75,10 @@ struct qcow2_overlay {
  */
 int qcow2_create_overlay(const char *path, const struct qcow2_overlay *overlay, struct error **err);
 
+/*
+ * Puts metadata into the header of an existing image that has no backing file and that nobody uses,
+ * replacing what was there. ERR_USER: it does not fit into the first cluster.
+ */
+int qcow2_set_metadata(const char *path, const char *text, size_t n, struct error **err);
+
 #endif

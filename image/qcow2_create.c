@@ -194,3 +194,56 @@ int qcow2_create_overlay(const char *path, const struct qcow2_overlay *o, struct
     buf_add(&header, tail.data, tail.len);
     return write_file(path, &l, &header, o->sync, err);
 }
+
+/* Copies the extensions from `at` on, without our own and without the end. */
+static void copy_extensions(struct buf *to, const unsigned char *p, size_t at, size_t end)
+{
+    while (end - at >= 8) {
+        uint32_t type, n;
+        memcpy(&type, p + at, sizeof type);
+        memcpy(&n, p + at + 4, sizeof n);
+        type = be32toh(type);
+        n = be32toh(n);
+        if (!type || n > end - at - 8)
+            return;
+        if (type != QCOW2_EXT_METADATA)
+            put_extension(to, type, (const char *)p + at + 8, n);
+        at += 8 + (((size_t)n + 7) & ~(size_t)7);
+        if (at > end)
+            return;
+    }
+}
+
+static int rewrite_header(int fd, const struct qcow2_info *info, const char *text, size_t n,
+                          struct error **err)
+{
+    size_t cluster = (size_t)1 << info->cluster_bits;
+    AUTO_FREE unsigned char *p = xcalloc(1, cluster);
+    CLEANUP(buf_clear) struct buf new = BUF_INIT;
+    if (pread_all(fd, p, cluster, 0) < 0)
+        return error_errno(err, "cannot read the header");
+    uint32_t length = 72;
+    if (info->version >= 3)
+        memcpy(&length, p + 100, sizeof length);
+    length = info->version >= 3 ? be32toh(length) : length;
+    buf_add(&new, p, length);
+    copy_extensions(&new, p, length, cluster);
+    put_extension(&new, QCOW2_EXT_METADATA, text, n);
+    put64(&new, 0);
+    if (n > QCOW2_METADATA_MAX || new.len > cluster)
+        return error_set(err, ERR_USER, "%zu bytes of metadata don't fit into the header", n);
+    if (pwrite_all(fd, new.data, new.len, 0) < 0)
+        return error_errno(err, "cannot write the header");
+    return 0;
+}
+
+int qcow2_set_metadata(const char *path, const char *text, size_t n, struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, "cannot open '%s'", path);
+    if (qcow2_read_fd(fd, 0, &info, err) < 0 || rewrite_header(fd, &info, text, n, err) < 0)
+        return error_wrap(err, "'%s'", path);
+    return 0;
+}

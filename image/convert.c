@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+//
+// qemu-img writes its progress as "    (12.34/100%)\r" when asked with -p; the numbers are read
+// from its output and shown as bytes of the disk.
+#include "image/convert.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/process.h"
+#include "base/working.h"
+#include "image/backend.h"
+#include "image/chain.h"
+#include "image/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { METADATA_IN_64K = 60000 }; // what fits beside the header in a cluster of 64 KiB
+
+/* The last percentage in what came, as part of total; what was read is dropped. */
+static void show_progress(struct buf *b, const struct image_progress *p, uint64_t total)
+{
+    double percent = -1;
+    char *line = b->data, *end;
+    while ((end = strpbrk(line, "\r\n"))) {
+        (void)sscanf(line, " (%lf/100%%)", &percent);
+        line = end + 1;
+    }
+    buf_consume(b, (size_t)(line - b->data));
+    if (percent >= 0 && p->update)
+        p->update(p->arg, (uint64_t)(percent / 100 * (double)total), total, false);
+}
+
+static bool drain(int fd, struct buf *b)
+{
+    char chunk[4096];
+    ssize_t n = read(fd, chunk, sizeof chunk);
+    if (n < 0)
+        return errno == EINTR || errno == EAGAIN;
+    buf_add(b, chunk, (size_t)n);
+    return n > 0;
+}
+
+static int watch(const struct session *s, struct process *q, const struct image_progress *p,
+                 uint64_t total, struct buf *errors, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    bool out_open = true, errors_open = true;
+    while (out_open || errors_open) {
+        struct pollfd f[] = {{.fd = out_open ? q->out : -1, .events = POLLIN},
+                             {.fd = errors_open ? q->errors : -1, .events = POLLIN},
+                             {.fd = s->cancel_fd, .events = POLLIN}};
+        if (poll(f, 3, -1) < 0)
+            continue;
+        if (f[2].revents)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        if (f[0].revents) {
+            out_open = drain(q->out, &out);
+            show_progress(&out, p, total);
+        }
+        if (f[1].revents)
+            errors_open = drain(q->errors, errors);
+        if (errors->len > 8000)
+            buf_consume(errors, errors->len - 4000);
+    }
+    return process_wait(q, -1, err);
+}
+
+static void trim(struct buf *b)
+{
+    while (b->len && b->data[b->len - 1] == '\n')
+        b->data[--b->len] = '\0';
+}
+
+/* Runs qemu-img with a bar of `total` bytes. *ret_status gets its wait status, *errors what it
+ * said. */
+static int run_for_status(const struct session *s, char *const *argv,
+                          const struct image_progress *p, uint64_t total, int *ret_status,
+                          struct buf *errors, struct error **err)
+{
+    CLEANUP(process_clear) struct process q = PROCESS_INIT;
+    struct process_spec spec = {
+        .argv = argv, .in = PROCESS_NULL, .out = PROCESS_PIPE, .errors = PROCESS_PIPE};
+    CLEANUP(buf_clear) struct buf line = BUF_INIT;
+    for (char *const *a = argv; *a; a++)
+        buf_addf(&line, " %s", *a);
+    session_debug(s, 2, "run:%s", line.data);
+    if (process_start(&q, &spec, err) < 0 || watch(s, &q, p, total, errors, err) < 0)
+        return -1;
+    trim(errors);
+    *ret_status = q.status;
+    return 0;
+}
+
+static int qemu_img_failed(int status, const struct buf *errors, struct error **err)
+{
+    AUTO_FREE char *how = process_status_text(status);
+    return error_set(err, ERR_SYSTEM, "qemu-img failed with %s%s%s", how, errors->len ? ": " : "",
+                     errors->data);
+}
+
+static int run(const struct session *s, char *const *argv, const struct image_progress *p,
+               uint64_t total, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf errors = BUF_INIT;
+    int status;
+    if (run_for_status(s, argv, p, total, &status, &errors, err) < 0)
+        return -1;
+    if (status)
+        return qemu_img_failed(status, &errors, err);
+    if (p->update)
+        p->update(p->arg, total, total, true);
+    return 0;
+}
+
+/* One file in one format with nothing below it, whatever its header says. Owned. */
+static char *file_json(enum format f, const char *path)
+{
+    json_t *node =
+        f == FORMAT_VMDK || f == FORMAT_QCOW2
+            ? json_pack("{s:s, s:b, s:n, s:{s:s, s:s}}", "driver", format_name(f), "read-only", 1,
+                        "backing", "file", "driver", "file", "filename", path)
+            : json_pack("{s:s, s:b, s:{s:s, s:s}}", "driver", format_name(f), "read-only", 1,
+                        "file", "driver", "file", "filename", path);
+    if (!node)
+        return NULL; // a path that is not UTF-8
+    AUTO_FREE char *text = json_dumps(node, JSON_COMPACT);
+    json_decref(node);
+    return xasprintf("json:%s", text);
+}
+
+static int check_qcow2(const struct session *s, const char *file, struct error **err)
+{
+    enum { LEAKS = 3 }; // clusters that nothing uses: they do no harm
+    static const struct image_progress silent;
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    CLEANUP(buf_clear) struct buf errors = BUF_INIT;
+    int status;
+    if (qcow2_read(file, 0, &info, err) < 0)
+        return -1;
+    char *const *argv = info.dirty
+                            ? ARGV("qemu-img", "check", "-q", "-f", "qcow2", "-r", "all", file)
+                            : ARGV("qemu-img", "check", "-q", "-f", "qcow2", file);
+    if (run_for_status(s, argv, &silent, 0, &status, &errors, err) < 0)
+        return -1;
+    if (status == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == LEAKS))
+        return 0;
+    qemu_img_failed(status, &errors, err);
+    return error_wrap(err, "the qcow2 image is damaged");
+}
+
+/* Virtual size as QEMU sees it, for formats whose header we don't read in full. */
+static int virtual_size(const struct session *s, const char *node, uint64_t *ret,
+                        struct error **err)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    if (process_run(s, ARGV("qemu-img", "measure", "--output=json", "-O", "raw", node), &out, err) <
+        0)
+        return -1;
+    json_auto_t *j = json_loadb(out.data, out.len, 0, NULL);
+    json_int_t n = json_integer_value(json_object_get(j, "fully-allocated"));
+    if (n <= 0 || (uint64_t)n > QCOW2_SIZE_MAX)
+        return error_set(err, ERR_USER, "a disk of %lld bytes is not possible (the limit is 8 TiB)",
+                         (long long)n);
+    *ret = (uint64_t)n;
+    return 0;
+}
+
+static int to_qcow2(const struct session *s, const char *file, enum format f,
+                    const struct image_progress *p, struct error **err)
+{
+    AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, "cannot open '%s'", file);
+    if (format_check(f, fd, err) < 0)
+        return -1;
+    AUTO_FREE char *node = file_json(f, file);
+    AUTO_FREE char *made = xasprintf("%s.converted", file);
+    uint64_t size = 0;
+    if (!node)
+        return error_set(err, ERR_USER, "the path '%s' is not UTF-8", file);
+    if (virtual_size(s, node, &size, err) < 0)
+        return error_wrap(err, "the %s is not readable", format_name(f));
+    (void)unlink(made);
+    if (run(s, ARGV("qemu-img", "convert", "-p", "-O", "qcow2", node, made), p, size, err) < 0) {
+        (void)unlink(made);
+        return error_wrap(err, "cannot convert the %s", format_name(f));
+    }
+    if (rename(made, file) < 0)
+        return error_errno(err, "cannot rename '%s'", made);
+    return 0;
+}
+
+int convert_in(const struct session *s, const char *file, enum format f,
+               const struct image_progress *p, struct error **err)
+{
+    switch (f) {
+    case FORMAT_QCOW2:
+    case FORMAT_RAW:
+        return check_qcow2(s, file, err);
+    case FORMAT_VMDK:
+    case FORMAT_VHDX:
+    case FORMAT_VDI:
+        return to_qcow2(s, file, f, p, err);
+    case FORMAT_UNKNOWN:
+        break;
+    }
+    return error_set(err, ERR_USER, "it is no disk image");
+}
+
+/* Options of the output format, owned or NULL; sets *compress when -c is needed. */
+static int output_options(const struct image_export *o, char **ret, bool *compress,
+                          struct error **err)
+{
+    *ret = NULL;
+    *compress = o->compress != NULL;
+    if (!o->compress)
+        return 0;
+    bool zstd = !strcmp(o->compress, "zstd"), zlib = !strcmp(o->compress, "zlib");
+    if (o->format == FORMAT_QCOW2 && (zstd || zlib))
+        *ret = xasprintf("compression_type=%s", o->compress);
+    else if (o->format == FORMAT_VMDK && zlib)
+        *ret = xstrdup("subformat=streamOptimized");
+    else
+        return error_set(err, ERR_USER, "%s can't be compressed with '%s'", format_name(o->format),
+                         o->compress);
+    return 0;
+}
+
+/* Chain → one file at `made`. */
+static int write_out(const struct session *s, const char *name, const char *made,
+                     const struct image_export *o, const struct image_progress *p,
+                     struct error **err)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    CLEANUP(strv_clear) struct strv chain = {0}, argv = {0};
+    AUTO_FREE char *options = NULL;
+    bool compress;
+    if (output_options(o, &options, &compress, err) < 0 ||
+        backend_find(s->backend, name, &image, err) < 0 ||
+        backend_image_chain(s->backend, name, &chain, err) < 0)
+        return -1;
+    AUTO_FREE char *node = backend_chain_json(&chain);
+    if (image.metadata && strlen(image.metadata) > METADATA_IN_64K && !options)
+        options = o->format == FORMAT_QCOW2 ? xstrdup("cluster_size=2M") : NULL;
+    static const char *const fixed[] = {"qemu-img", "convert", "-p", "-O"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        strv_add(&argv, fixed[i]);
+    strv_add(&argv, format_name(o->format));
+    if (options) {
+        strv_add(&argv, "-o");
+        strv_add(&argv, options);
+    }
+    if (compress)
+        strv_add(&argv, "-c");
+    strv_add(&argv, node);
+    strv_add(&argv, made);
+    if (run(s, argv.ptr, p, image.virtual_size, err) < 0)
+        return -1;
+    return o->format == FORMAT_QCOW2 && image.metadata
+               ? qcow2_set_metadata(made, image.metadata, strlen(image.metadata), err)
+               : 0;
+}
+
+int image_export(const struct session *s, const char *name, const char *file,
+                 const struct image_export *o, const struct image_progress *p, struct error **err)
+{
+    AUTO_FREE char *dir = path_parent(file);
+    AUTO_FREE char *folder = xasprintf("%s/.kiln-export-XXXXXX", dir);
+    struct stat st;
+    if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
+        return error_set(err, ERR_USER, "'%s' is there and is no regular file", file);
+    if (!mkdtemp(folder))
+        return error_errno(err, "cannot write to '%s'", dir);
+    AUTO_FREE char *made = path_join(folder, "disk");
+    int rc = write_out(s, name, made, o, p, err);
+    if (rc == 0) {
+        AUTO_CLOSE int fd = open(made, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || fsync(fd) < 0 || rename(made, file) < 0)
+            rc = error_errno(err, "cannot write '%s'", file);
+    }
+    (void)unlink(made);
+    (void)rmdir(folder);
+    return rc < 0 ? error_wrap(err, "cannot export image '%s'", name) : fsync_dir(dir, err);
+}
+
+int image_flatten(const struct session *s, const char *name, const struct image_progress *p,
+                  struct error **err)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    CLEANUP(working_clear) struct working w = WORKING_INIT;
+    if (backend_find(s->backend, name, &image, err) < 0)
+        return -1;
+    if (!image.thin)
+        return 0;
+    AUTO_FREE char *parent = path_join(s->backend, WORKING);
+    if (working_open(&w, parent, err) < 0)
+        return -1;
+    AUTO_FREE char *made = path_join(w.dir, "disk");
+    struct image_export o = {.format = FORMAT_QCOW2};
+    if (write_out(s, name, made, &o, p, err) < 0)
+        return error_wrap(err, "cannot flatten image '%s'", name);
+    return backend_register_file(s->backend, name, made, err);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * qemu-img at work, always with explicit formats and files: what comes in becomes a qcow2 that is
+ * sound, what goes out becomes one file.
+ */
+#ifndef IMAGE_CONVERT_H
+#define IMAGE_CONVERT_H
+
+#include "base/error.h"
+#include "base/session.h"
+#include "image/format.h"
+#include "image/pull.h"
+
+/*
+ * Makes `file` (of that format, in a folder of ours) a qcow2 at the same path: qcow2 is judged by
+ * image/qcow2.h and `qemu-img check` (a dirty one is repaired), raw is one already (image/sink.h),
+ * the others are judged by image/format.h and converted beside the file, which is then replaced.
+ */
+int convert_in(const struct session *s, const char *file, enum format f,
+               const struct image_progress *p, struct error **err);
+
+struct image_export {
+    enum format format; /* not FORMAT_UNKNOWN */
+    const char
+        *compress; /* "zstd" or "zlib" (qcow2), "zlib" (vmdk, as streamOptimized); NULL = no */
+};
+/* Writes the whole chain of an image as one file: appears whole, replaces what is there. The folder
+ * of `file` must exist. A qcow2 keeps the image's metadata (env, labels, history). */
+int image_export(const struct session *s, const char *name, const char *file,
+                 const struct image_export *o, const struct image_progress *p, struct error **err);
+/* Makes a thin image standalone (its metadata is kept); nothing to do for others. */
+int image_flatten(const struct session *s, const char *name, const struct image_progress *p,
+                  struct error **err);
+
+#endif

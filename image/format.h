@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Disk image formats of strangers, told by content, and whether a file is safe to be given to
+ * qemu-img with its format named.
+ *
+ * vmdk: "VMware Virtual Disk Format 1.1" (sparse extent header, embedded descriptor) and what
+ * QEMU's block/vmdk.c makes of it. vdi: header of VirtualBox' VDICore.h, type 1 and 2. vhdx:
+ * MS-VHDX.
+ */
+#ifndef IMAGE_FORMAT_H
+#define IMAGE_FORMAT_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum format { FORMAT_UNKNOWN, FORMAT_QCOW2, FORMAT_RAW, FORMAT_VMDK, FORMAT_VHDX, FORMAT_VDI };
+
+/* The first 64 KiB of a file (or all of it) are enough to tell. Raw: a boot sector or a filesystem
+ * is there (MBR or GPT, ext, xfs, btrfs, ISO 9660, LVM, swap). */
+#define FORMAT_HEAD (64 * 1024)
+enum format format_of(const void *head, size_t n);
+const char *format_name(enum format f); /* as qemu-img calls it; "unknown" */
+/* Refuses what kiln never takes, with the reason: texts, archives, other formats (ERR_USER). To be
+ * called when format_of gave FORMAT_UNKNOWN; always returns -1. */
+int format_refuse(const void *head, size_t n, struct error **err);
+
+/*
+ * Judges a vmdk, vhdx or vdi file by its own bytes (ERR_USER): vmdk must be a single self-contained
+ * sparse extent (monolithicSparse, streamOptimized; no parent, no other files); vdi dynamic or
+ * static without parent; vhdx must have its signature (QEMU refuses those with a parent). The disk
+ * must not be larger than QCOW2_SIZE_MAX where the header tells.
+ */
+int format_check(enum format f, int fd, struct error **err);
+
+#endif

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT
+//
+// One easy handle, performed again and again until everything is there. `done` of the fetch is the
+// offset of the next byte; a response is judged when its first byte comes (or when it ended without
+// one): does it begin at that offset, and is it still the same file? Only then bytes are passed on.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/session.h"
+#include "image/fetch_private.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TRIES_EMPTY = 4, TRIES = 6, PROGRESS = 64 * 1024, PAUSE_MAX_MS = 30000 };
+
+/* One response, as far as its headers are known. */
+struct response {
+    struct fetch *f;
+    CURL *curl;
+    char *etag, *modified;
+    bool ranged;          /* 206 with a readable Content-Range */
+    uint64_t from, total; /* of Content-Range; total 0 = not told */
+    bool judged;
+    uint64_t skip; /* bytes to drop because we have them */
+    bool refused;  /* we ended it, f->error may say why */
+};
+
+char *fetch_shown_url(const char *url)
+{
+    const char *host = strstr(url, "://");
+    size_t n = host ? strcspn(host + 3, "/?#") : 0;
+    const char *at = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (host[3 + i] == '@')
+            at = host + 3 + i;
+    return at ? xasprintf("%.*s%s", (int)(host + 3 - url), url, at + 1) : xstrdup(url);
+}
+
+static long number_from_env(const char *name, long absent, long min)
+{
+    const char *v = getenv(name);
+    char *end;
+    long n = v && *v ? strtol(v, &end, 10) : absent;
+    return v && *v && (*end || n < min) ? absent : n;
+}
+
+static char *xstrdup_or_null(const char *s)
+{
+    return s ? xstrdup(s) : NULL;
+}
+
+static void forget_headers(struct response *r)
+{
+    free(STEAL(r->etag));
+    free(STEAL(r->modified));
+    r->ranged = false;
+    r->from = r->total = 0;
+}
+
+/* The value of a header line if it has that name, trimmed and owned; else NULL. */
+static char *header_value(const char *line, size_t n, const char *name)
+{
+    size_t len = strlen(name);
+    if (n <= len || strncasecmp(line, name, len) || line[len] != ':')
+        return NULL;
+    const char *p = line + len + 1, *end = line + n;
+    while (p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    while (end > p && (unsigned char)end[-1] <= ' ')
+        end--;
+    return xstrndup(p, (size_t)(end - p));
+}
+
+static void take_range(struct response *r, const char *text)
+{
+    unsigned long long from, to, total = 0;
+    int n = sscanf(text, "bytes %llu-%llu/%llu", &from, &to, &total);
+    r->ranged = n >= 2 && from <= to;
+    r->from = r->ranged ? from : 0;
+    r->total = n == 3 ? total : 0;
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+    struct response *r = arg;
+    n *= size;
+    char *v;
+    if (n > 5 && !strncmp(line, "HTTP/", 5)) {
+        forget_headers(r); // of the redirect before
+    } else if ((v = header_value(line, n, "etag"))) {
+        free(r->etag);
+        r->etag = strncmp(v, "W/", 2) ? v : NULL; // a weak one does not promise equal bytes
+        if (!r->etag)
+            free(v);
+    } else if ((v = header_value(line, n, "last-modified"))) {
+        free(r->modified);
+        r->modified = v;
+    } else if ((v = header_value(line, n, "content-range"))) {
+        take_range(r, v);
+        free(v);
+    }
+    return n;
+}
+
+static bool equal(const char *a, const char *b)
+{
+    return a && b && !strcmp(a, b);
+}
+
+/* Whether the response is of the file that these validators are of. */
+static bool same_file(const struct response *r, const char *etag, const char *modified)
+{
+    if (etag || r->etag)
+        return equal(etag, r->etag);
+    return equal(modified, r->modified);
+}
+
+static bool refuse_changed(struct response *r)
+{
+    r->f->changed = true;
+    r->refused = true;
+    error_set(&r->f->error, ERR_USER, "'%s' changed while it was downloaded", r->f->shown);
+    return false;
+}
+
+static uint64_t content_length(CURL *curl)
+{
+    curl_off_t n = -1;
+    curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &n);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+static void remember_file(struct response *r, uint64_t total)
+{
+    struct fetch *f = r->f;
+    pthread_mutex_lock(&f->mutex);
+    free(f->etag);
+    free(f->modified);
+    f->etag = STEAL(r->etag);
+    f->modified = STEAL(r->modified);
+    pthread_mutex_unlock(&f->mutex);
+    f->total = total;
+}
+
+/* Passes the bytes of the part on, as if they had come now. */
+static bool use_part(struct response *r)
+{
+    struct fetch *f = r->f;
+    AUTO_CLOSE int fd = open(f->part.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    f->resumed = f->part.bytes;
+    if (fd < 0) {
+        error_errno(&f->error, "cannot open '%s'", f->part.path);
+        r->refused = true;
+        return false;
+    }
+    if (f->spool >= 0 && lseek(f->spool, (off_t)f->part.bytes, SEEK_SET) < 0)
+        error_errno(&f->error, "cannot resume '%s'", f->part.path);
+    r->refused = f->error || !fetch_push_file(f, fd, f->part.path, 0, (off_t)f->part.bytes);
+    return !r->refused;
+}
+
+/* The first response that has bytes: everything, or what the part lacks. */
+static bool judge_first(struct response *r)
+{
+    struct fetch *f = r->f;
+    bool fits = r->ranged && f->part.path && r->from == f->part.bytes &&
+                same_file(r, f->part.etag, f->part.modified) &&
+                (!f->part.total || !r->total || f->part.total == r->total);
+    if (r->ranged && !fits)
+        return refuse_changed(r);
+    remember_file(r, r->ranged ? r->total : content_length(r->curl));
+    if (fits && !use_part(r))
+        return false;
+    if (f->spool >= 0 && ftruncate(f->spool, (off_t)f->resumed) < 0)
+        error_errno(&f->error, "cannot write the file that keeps what was downloaded");
+    r->refused = f->error != NULL;
+    return !r->refused;
+}
+
+/* A later one, after a break. */
+static bool judge_next(struct response *r)
+{
+    struct fetch *f = r->f;
+    uint64_t total = r->ranged ? r->total : content_length(r->curl);
+    bool same = same_file(r, f->etag, f->modified) && (!total || !f->total || total == f->total);
+    if (!same || (r->ranged && r->from != f->done))
+        return refuse_changed(r);
+    r->skip = r->ranged ? 0 : f->done;
+    return true;
+}
+
+static bool judge(struct response *r)
+{
+    r->judged = true;
+    return r->f->done ? judge_next(r) : judge_first(r);
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
+{
+    struct response *r = arg;
+    n *= size;
+    if (!r->judged && !judge(r))
+        return 0;
+    size_t skip = r->skip < n ? (size_t)r->skip : n;
+    r->skip -= skip;
+    if (r->f->spool >= 0 && write_all(r->f->spool, bytes + skip, n - skip) < 0) {
+        error_errno(&r->f->error, "cannot keep what was downloaded");
+        r->refused = true;
+    }
+    if (!r->refused && !fetch_push(r->f, bytes + skip, n - skip))
+        r->refused = true;
+    return r->refused ? 0 : n;
+}
+
+static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    (void)a, (void)b, (void)c, (void)d;
+    const struct response *r = arg;
+    return flow_stopped(r->f->out);
+}
+
+static void set_common(CURL *c, const char *url)
+{
+    const char *bundle = getenv("CURL_CA_BUNDLE");
+    if (!bundle || !*bundle)
+        bundle = getenv("SSL_CERT_FILE");
+    curl_easy_setopt(c, CURLOPT_URL, url);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR,
+                     strncasecmp(url, "https:", 6) ? "http,https" : "https");
+    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
+    curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 30L);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
+    if (bundle && *bundle)
+        curl_easy_setopt(c, CURLOPT_CAINFO, bundle);
+}
+
+static CURL *open_handle(struct response *r, char *why)
+{
+    CURL *c = curl_easy_init();
+    if (!c)
+        alloc_failed();
+    set_common(c, r->f->url);
+    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 100L);
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, number_from_env("KILN_HTTP_STALL", 60, 1));
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, r);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_tick);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, r);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    return c;
+}
+
+/* One request from the next byte on. */
+static CURLcode request(struct response *r)
+{
+    struct fetch *f = r->f;
+    uint64_t from = f->done ? f->done : f->part.bytes;
+    const char *etag = f->done ? f->etag : f->part.etag;
+    const char *modified = f->done ? f->modified : f->part.modified;
+    struct curl_slist *headers = NULL;
+    AUTO_FREE char *range = xasprintf("%llu-", (unsigned long long)from);
+    AUTO_FREE char *condition = xasprintf("If-Range: %s", etag ? etag : modified ? modified : "");
+    if (from && (etag || modified)) {
+        headers = curl_slist_append(NULL, condition);
+        curl_easy_setopt(r->curl, CURLOPT_RANGE, range);
+    } else {
+        curl_easy_setopt(r->curl, CURLOPT_RANGE, NULL);
+    }
+    curl_easy_setopt(r->curl, CURLOPT_HTTPHEADER, headers);
+    forget_headers(r);
+    r->judged = r->refused = false;
+    r->skip = 0;
+    CURLcode rc = curl_easy_perform(r->curl);
+    curl_slist_free_all(headers);
+    return rc;
+}
+
+static long status_of(CURL *curl)
+{
+    long status = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    return status;
+}
+
+static bool worth_another_try(CURLcode rc, long status)
+{
+    switch ((int)rc) {
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+        return true;
+    case CURLE_HTTP_RETURNED_ERROR:
+        return status == 408 || status == 425 || status == 429 || status >= 500;
+    default:
+        return false;
+    }
+}
+
+/* Waits before another try; false when the flow has stopped. */
+static bool pause_for(struct response *r, unsigned failures)
+{
+    long ms = number_from_env("KILN_HTTP_RETRY_MS", 500, 0);
+    curl_off_t asked = 0;
+    curl_easy_getinfo(r->curl, CURLINFO_RETRY_AFTER, &asked);
+    for (unsigned i = 1; i < failures && ms < PAUSE_MAX_MS; i++)
+        ms *= 2;
+    if (asked > 0 && asked * 1000 > ms)
+        ms = asked * 1000;
+    long long end = now_ms() + (ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS);
+    while (now_ms() < end && !flow_stopped(r->f->out))
+        (void)poll(NULL, 0, 20);
+    return !flow_stopped(r->f->out);
+}
+
+static void explain(struct response *r, CURLcode rc, const char *why, unsigned tries)
+{
+    struct fetch *f = r->f;
+    long status = status_of(r->curl);
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    if (rc == CURLE_HTTP_RETURNED_ERROR)
+        buf_addf(&text, "the server answered %ld", status);
+    else
+        buf_adds(&text, *why ? why : curl_easy_strerror(rc));
+    if (tries > 1)
+        buf_addf(&text, " (tried %u times)", tries);
+    if (f->done && f->total)
+        buf_addf(&text, ", %llu of %llu bytes came", (unsigned long long)f->done,
+                 (unsigned long long)f->total);
+    bool missing = rc == CURLE_HTTP_RETURNED_ERROR && (status == 404 || status == 410);
+    error_set(&f->error, missing ? ERR_NOT_FOUND : ERR_SYSTEM, "cannot download '%s': %s", f->shown,
+              text.data);
+    if (rc == CURLE_PEER_FAILED_VERIFICATION)
+        error_hint(&f->error, "SSL_CERT_FILE names a file with further certificate authorities");
+}
+
+/* A response that is whole: was it all? */
+static bool is_complete(struct response *r, CURLcode rc)
+{
+    struct fetch *f = r->f;
+    if (rc == CURLE_HTTP_RETURNED_ERROR && status_of(r->curl) == 416 && !f->done && f->part.path &&
+        f->part.total && f->part.total == f->part.bytes) {
+        // the part has everything already
+        r->etag = xstrdup_or_null(f->part.etag);
+        r->modified = xstrdup_or_null(f->part.modified);
+        remember_file(r, f->part.total);
+        (void)use_part(r); // what fails is in f->error
+        return true;
+    }
+    if (rc != CURLE_OK)
+        return false;
+    if (!r->judged && !judge(r))
+        return true; // with an error
+    return !f->total || f->done >= f->total;
+}
+
+static void perform(struct response *r, const char *why)
+{
+    struct fetch *f = r->f;
+    unsigned failures = 0;
+    for (;;) {
+        uint64_t before = f->done;
+        CURLcode rc = request(r);
+        if (is_complete(r, rc) || r->refused || flow_stopped(f->out))
+            return;
+        failures = f->done - before >= PROGRESS ? 1 : failures + 1;
+        bool again = rc == CURLE_OK || worth_another_try(rc, status_of(r->curl));
+        if (f->done && !f->etag && !f->modified)
+            again = false; // nothing to tell by whether the rest belongs to it
+        if (!again || failures >= (f->done ? TRIES : TRIES_EMPTY)) {
+            explain(r, rc == CURLE_OK ? CURLE_PARTIAL_FILE : rc, why, failures);
+            return;
+        }
+        if (!pause_for(r, failures))
+            return;
+    }
+}
+
+void fetch_http(struct fetch *f)
+{
+    char why[CURL_ERROR_SIZE] = "";
+    struct response r = {.f = f};
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    r.curl = open_handle(&r, why);
+    perform(&r, why);
+    curl_easy_cleanup(r.curl);
+    forget_headers(&r);
+    curl_global_cleanup();
+}
+
+struct text {
+    struct buf *to;
+    size_t limit;
+    bool too_long;
+};
+
+static size_t on_text(char *bytes, size_t size, size_t n, void *arg)
+{
+    struct text *t = arg;
+    n *= size;
+    t->too_long = n > t->limit - t->to->len;
+    if (t->too_long)
+        return 0;
+    buf_add(t->to, bytes, n);
+    return n;
+}
+
+int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret, struct error **err)
+{
+    struct text t = {.to = ret, .limit = limit};
+    char why[CURL_ERROR_SIZE] = "";
+    AUTO_FREE char *shown = fetch_shown_url(url);
+    buf_reset(ret);
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    CURL *c = curl_easy_init();
+    if (!c)
+        alloc_failed();
+    struct curl_slist *headers =
+        curl_slist_append(NULL, "Accept: application/json, text/plain, */*");
+    set_common(c, url);
+    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)seconds);
+    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_text);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, &t);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    CURLcode rc = curl_easy_perform(c);
+    long status = status_of(c);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(c);
+    curl_global_cleanup();
+    if (rc == CURLE_OK)
+        return 0;
+    if (t.too_long)
+        return error_set(err, ERR_USER, "'%s' is longer than %zu bytes", shown, limit);
+    if (rc == CURLE_HTTP_RETURNED_ERROR)
+        return error_set(err, status == 404 || status == 410 ? ERR_NOT_FOUND : ERR_SYSTEM,
+                         "cannot download '%s': the server answered %ld", shown, status);
+    return error_set(err, ERR_SYSTEM, "cannot download '%s': %s", shown,
+                     *why ? why : curl_easy_strerror(rc));
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From a source to a file in a folder of ours: fetch, decode and sink put together, on three
+ * threads.
+ */
+#ifndef IMAGE_RECEIVE_H
+#define IMAGE_RECEIVE_H
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/session.h"
+#include "image/format.h"
+#include "image/pull.h"
+
+#include <stdbool.h>
+
+struct receive_options {
+    const char *dir;               /* folder for "disk" and what a later call can resume from */
+    const char *url;               /* or */
+    const char *path;              /* a file */
+    bool box;                      /* it is a Vagrant box: the disk is in it */
+    const struct digest *expected; /* of the file at the source; NULL = any */
+    const struct image_pull_options *pull; /* progress, raw, resumable, max_size */
+};
+
+/*
+ * Fetches into <dir>/disk and tells its format; *ret_changed is set when it failed since the source
+ * changed while it was read. When an http fetch fails in a way that a later call can go on from,
+ * the folder holds "state.json" afterwards (so it does after a kill); else the folder is of no use.
+ */
+int receive(const struct session *s, const struct receive_options *o, enum format *ret_format,
+            bool *ret_changed, struct error **err);
+
+#endif

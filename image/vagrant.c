@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+#include "image/vagrant.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "image/fetch.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <string.h>
+
+enum { ANSWER_MAX = 16 << 20, SECONDS = 60, NAMES_SHOWN = 10 };
+
+static const json_t *find_version(const json_t *versions, const char *version)
+{
+    size_t i;
+    const json_t *v;
+    json_array_foreach(versions, i, v)
+    {
+        const char *name = json_str(v, "version");
+        if (name && !strcmp(name, version))
+            return v;
+    }
+    return NULL;
+}
+
+/* How well a provider fits; 0 = not at all. */
+static int fitness(const json_t *p)
+{
+    const char *name = json_str(p, "name"), *arch = json_str(p, "architecture");
+    if (!name || (strcmp(name, "libvirt") && strcmp(name, "qemu")))
+        return 0;
+    int fits = !strcmp(name, "libvirt") ? 2 : 1;
+    if (arch && !strcmp(arch, "amd64"))
+        return fits + 4;
+    return !arch || !strcmp(arch, "unknown") ? fits : 0;
+}
+
+static const json_t *best_provider(const json_t *providers)
+{
+    const json_t *best = NULL, *p;
+    size_t i;
+    int most = 0;
+    json_array_foreach(providers, i, p)
+    {
+        if (fitness(p) > most) {
+            most = fitness(p);
+            best = p;
+        }
+    }
+    return best;
+}
+
+/* "1.0, 1.1": the named field of the first elements. */
+static void add_names(struct buf *b, const json_t *array, const char *field)
+{
+    size_t i;
+    const json_t *v;
+    json_array_foreach(array, i, v)
+    {
+        if (i == NAMES_SHOWN) {
+            buf_adds(b, ", …");
+            return;
+        }
+        const char *name = json_str(v, field);
+        buf_addf(b, "%s%s", i ? ", " : "", name ? name : "?");
+    }
+}
+
+static int take_provider(const json_t *p, struct vagrant_box *ret, struct error **err)
+{
+    const char *url = json_str(p, "url");
+    if (!url)
+        url = json_str(p, "download_url");
+    if (!url || (strncmp(url, "http://", 7) && strncmp(url, "https://", 8)))
+        return error_set(err, ERR_USER, "the registry's answer has no usable URL");
+    const char *kind = json_str(p, "checksum_type"), *sum = json_str(p, "checksum");
+    ret->has_digest = kind && sum && !strcasecmp(kind, "sha256") && digest_parse(sum, &ret->digest);
+    ret->url = xstrdup(url);
+    return 0;
+}
+
+int vagrant_parse(const char *text, size_t n, const char *box, const char *version,
+                  struct vagrant_box *ret, struct error **err)
+{
+    json_error_t why;
+    json_auto_t *answer = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+    const json_t *versions = json_object_get(answer, "versions");
+    CLEANUP(buf_clear) struct buf names = BUF_INIT;
+    if (!json_is_array(versions))
+        return error_set(err, ERR_USER, "the registry's answer about box '%s' is not readable: %s",
+                         box, answer ? "it lists no versions" : why.text);
+    const json_t *v = find_version(versions, version);
+    if (!v) {
+        add_names(&names, versions, "version");
+        error_set(err, ERR_NOT_FOUND, "box '%s' has no version '%s'", box, version);
+        return error_hint(err, "versions are %s", names.len ? names.data : "none");
+    }
+    const json_t *providers = json_object_get(v, "providers"), *p = best_provider(providers);
+    if (!p) {
+        add_names(&names, providers, "name");
+        error_set(err, ERR_NOT_FOUND,
+                  "box '%s' version '%s' is not there for libvirt or qemu on amd64", box, version);
+        return error_hint(err, "it is there for %s", names.len ? names.data : "nothing");
+    }
+    return take_provider(p, ret, err);
+}
+
+int vagrant_lookup(const char *base, const char *box, const char *version, struct vagrant_box *ret,
+                   struct error **err)
+{
+    const char *env = getenv("KILN_VAGRANT_URL");
+    if (!base)
+        base = env && *env ? env : VAGRANT_URL;
+    size_t n = strlen(base);
+    while (n && base[n - 1] == '/')
+        n--;
+    AUTO_FREE char *url = xasprintf("%.*s/api/v2/vagrant/%s", (int)n, base, box);
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    if (fetch_text(url, ANSWER_MAX, SECONDS, &text, err) < 0)
+        return error_wrap(err, "cannot find box '%s'", box);
+    return vagrant_parse(text.data, text.len, box, version, ret, err);
+}
+
+struct extraction {
+    const struct vagrant_io *io;
+    struct error *error;
+    struct buf seen; /* names of files, for the error */
+};
+
+static la_ssize_t on_read(struct archive *a, void *arg, const void **ret)
+{
+    struct extraction *x = arg;
+    size_t n = 0;
+    int rc = x->io->read(x->io->arg, ret, &n, &x->error);
+    if (rc >= 0)
+        return (la_ssize_t)n;
+    archive_set_error(a, -1, "cannot read");
+    return -1;
+}
+
+static int fail(struct extraction *x, struct archive *a, struct error **err)
+{
+    if (x->error)
+        return error_propagate(err, STEAL(x->error));
+    const char *why = archive_error_string(a);
+    return error_set(err, ERR_USER, "the box is no readable tar archive: %s",
+                     why ? why : "it is damaged");
+}
+
+static int copy_entry(struct extraction *x, struct archive *a, int64_t size, struct error **err)
+{
+    const void *bytes;
+    size_t n;
+    la_int64_t at, done = 0;
+    int rc;
+    while ((rc = archive_read_data_block(a, &bytes, &n, &at)) == ARCHIVE_OK) {
+        if (at > done && x->io->write(x->io->arg, NULL, (uint64_t)(at - done), err) < 0)
+            return -1;
+        if (n && x->io->write(x->io->arg, bytes, n, err) < 0)
+            return -1;
+        done = at + (la_int64_t)n;
+    }
+    if (rc != ARCHIVE_EOF)
+        return fail(x, a, err);
+    return size > done ? x->io->write(x->io->arg, NULL, (uint64_t)(size - done), err) : 0;
+}
+
+static bool is_disk(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return !strcmp(name, "box.img") || !strcmp(name, "box_0.img");
+}
+
+static int find_disk(struct extraction *x, struct archive *a, struct error **err)
+{
+    struct archive_entry *e;
+    int rc;
+    while ((rc = archive_read_next_header(a, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
+        const char *path = archive_entry_pathname(e);
+        if (path && archive_entry_filetype(e) == AE_IFREG && is_disk(path))
+            return copy_entry(x, a, archive_entry_size(e), err);
+        if (path && x->seen.len < 200)
+            buf_addf(&x->seen, "%s%s", x->seen.len ? ", " : "", path);
+    }
+    if (rc != ARCHIVE_EOF)
+        return fail(x, a, err);
+    return error_set(err, ERR_USER, "the box has no box.img; it has %s",
+                     x->seen.len ? x->seen.data : "no files");
+}
+
+int vagrant_extract(const struct vagrant_io *io, struct error **err)
+{
+    struct extraction x = {.io = io, .seen = BUF_INIT};
+    struct archive *a = archive_read_new();
+    if (!a)
+        alloc_failed();
+    archive_read_support_format_tar(a);
+    int rc = archive_read_open(a, &x, NULL, on_read, NULL) != ARCHIVE_OK ? fail(&x, a, err)
+                                                                         : find_disk(&x, a, err);
+    archive_read_free(a);
+    error_free(x.error);
+    buf_clear(&x.seen);
+    return rc;
+}
