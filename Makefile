@@ -34,7 +34,8 @@ $(BUILD)/%.o: %.c
 	$(CC) $(CFLAGS) -c -o $@ $<
 
 # The agent runs in the builder VM: static, without sanitizers, and carried inside kiln.
-AGENT_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/agent/*.c) base/alloc.c base/buf.c base/vector.c)
+AGENT_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/agent/*.c) base/alloc.c base/buf.c base/vector.c \
+  base/error.c base/file.c)
 $(BUILD)/static/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -g $(BASE_FLAGS) -c -o $@ $<

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: MIT
+// EXEC: the request becomes a struct sandbox, a process in new namespaces carries it out, and this
+// side moves bytes: what the command writes goes to the host as soon as it can be read (the pipes
+// hold the command back when the host does not take it), INPUT goes to the command.
+#include "base/file.h"
+#include "builder/agent/agent.h"
+#include "builder/agent/receive.h"
+#include "builder/agent/sandbox.h"
+#include "builder/agent/sys.h"
+#include "builder/agent/tree.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { OUTPUT_BYTES = 32 * 1024 - PORT_OUTPUT_ROOM, PIPE_BYTES = 256 * 1024 };
+
+struct run {
+    struct agent *agent;
+    pid_t pid;    /* the first process of the namespaces */
+    int out, err; /* read ends; with a terminal, out is its master */
+    int in;       /* write end of stdin; -1 = none or closed */
+    int control;  /* to the first process */
+    bool tty, failed;
+    bool input_ended; /* stdin is to be closed when `input` is empty */
+    struct buf input; /* not yet taken by the command */
+    int status;
+    struct sandbox_report failure;
+    char *room; /* PORT_OUTPUT_ROOM and OUTPUT_BYTES bytes */
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(STEAL_FD(*fd));
+}
+
+static void run_clear(struct run *r)
+{
+    close_fd(&r->out);
+    close_fd(&r->err);
+    close_fd(&r->in);
+    close_fd(&r->control);
+    if (r->pid > 0) {
+        kill(r->pid, SIGKILL); // and with it all that is in its PID namespace
+        while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    buf_clear(&r->input);
+    free(r->room);
+}
+
+// The request's mounts.
+
+static int add_mount(struct field *f, struct sandbox_mounts *ret, struct error **err)
+{
+    struct sandbox_mount *m = sandbox_mounts_push(ret);
+    m->slot = -1;
+    m->offset = UINT64_MAX;
+    if (str_is(f->value, "tmpfs"))
+        m->kind = SANDBOX_TMPFS;
+    else if (str_is(f->value, "secret"))
+        m->kind = SANDBOX_SECRET;
+    else if (str_is(f->value, "bind") || str_is(f->value, "cache"))
+        m->kind = SANDBOX_BIND;
+    else
+        return error_set(err, ERR_USER, "there is no mount of type '" STR_FMT "'",
+                         STR_ARG(f->value));
+    return 0;
+}
+
+static int set_mount_owner(struct agent *a, struct sandbox_mount *m, struct str spec,
+                           struct error **err)
+{
+    AUTO_FREE char *text = str_dup(spec);
+    m->has_owner = true;
+    return tree_owner(a, AGENT_DISK_TARGET, text, &m->uid, &m->gid, err);
+}
+
+static int mount_field(struct agent *a, const struct field *f, struct sandbox_mount *m,
+                       struct error **err)
+{
+    uint64_t number = field_num(f);
+    switch (f->tag) {
+    case AGENT_TAG_MOUNT_TARGET:
+        free(m->target);
+        m->target = str_dup(f->value);
+        return 0;
+    case AGENT_TAG_MOUNT_SOURCE:
+        free(m->source);
+        m->source = str_dup(f->value);
+        return 0;
+    case AGENT_TAG_MOUNT_SLOT:
+        m->slot = number < AGENT_DISKS ? (int)number : -1;
+        return 0;
+    case AGENT_TAG_MOUNT_DATA:
+        m->data = f->value;
+        return 0;
+    case AGENT_TAG_MOUNT_FLAGS:
+        m->read_only = number & AGENT_READ_ONLY;
+        return 0;
+    case AGENT_TAG_MOUNT_SIZE:
+        m->size = number;
+        return 0;
+    case AGENT_TAG_MOUNT_OFFSET:
+        m->offset = number;
+        return 0;
+    case AGENT_TAG_MOUNT_OWNER:
+        return set_mount_owner(a, m, f->value, err);
+    case AGENT_TAG_MOUNT_MODE:
+        m->has_mode = true;
+        if (sys_parse_mode(f->value, &m->mode) < 0)
+            return error_set(err, ERR_USER, "'" STR_FMT "' is no mode", STR_ARG(f->value));
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int check_mount(struct agent *a, const struct sandbox_mount *m, struct error **err)
+{
+    if (!m->target || m->target[0] != '/' || !m->target[1])
+        return error_set(err, ERR_USER, "'%s' is no place for a mount", m->target ? m->target : "");
+    if (m->kind != SANDBOX_BIND)
+        return 0;
+    if (m->slot < 0 && m->offset == UINT64_MAX)
+        return error_set(err, ERR_GUEST, "the mount '%s' has no source", m->target);
+    if (m->slot >= 0 && !a->slots[m->slot].mounts.len)
+        return error_set(err, ERR_GUEST, "the source of the mount '%s' is not mounted", m->target);
+    return 0;
+}
+
+static int read_mounts(struct agent *a, const struct request *rq, struct sandbox *s,
+                       struct error **err)
+{
+    struct field f = {0};
+    while (message_next(&rq->fields, &f)) {
+        if (f.tag == AGENT_TAG_MOUNT_TYPE && add_mount(&f, &s->mounts, err) < 0)
+            return -1;
+        if (f.tag > AGENT_TAG_MOUNT_TYPE && f.tag <= AGENT_TAG_MOUNT_OFFSET && s->mounts.len &&
+            mount_field(a, &f, &s->mounts.ptr[s->mounts.len - 1], err) < 0)
+            return -1;
+    }
+    vec_foreach (const struct sandbox_mount *, m, &s->mounts)
+        if (check_mount(a, m, err) < 0)
+            return -1;
+    return 0;
+}
+
+// A bind whose source is a stream: unpacked to memory, in the agent's own mounts.
+#define UNPACKED "/tmp/bind"
+
+static int unpack_binds(struct agent *a, struct sandbox *s, size_t *ret_n, struct error **err)
+{
+    for (size_t i = 0; i < s->mounts.len; i++) {
+        struct sandbox_mount *m = &s->mounts.ptr[i];
+        if (m->kind != SANDBOX_BIND || m->slot >= 0)
+            continue;
+        AUTO_FREE char *path = xasprintf(UNPACKED "%zu", (*ret_n)++);
+        mkdir(path, 0755);
+        if (sys_mount("tmpfs", path, "tmpfs", 0, "mode=0755,size=75%", err) < 0)
+            return -1;
+        AUTO_CLOSE int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct receive r = {.root = root, .offset = m->offset, .path = "/source"};
+        if (root < 0 || receive(a, &r, err) < 0)
+            return -1;
+        free(m->source);
+        m->source = xasprintf("%s/source", path);
+    }
+    return 0;
+}
+
+static void drop_binds(size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        AUTO_FREE char *path = xasprintf(UNPACKED "%zu", i);
+        umount2(path, MNT_DETACH);
+        rmdir(path);
+    }
+}
+
+// The rest of the request.
+
+static void read_words(const struct request *rq, struct sandbox *s)
+{
+    struct field f = {0};
+    CLEANUP(buf_clear) struct buf names = BUF_INIT;
+    while (message_next(&rq->fields, &f)) {
+        if (f.tag == AGENT_TAG_ARG)
+            strv_add_take(&s->argv, str_dup(f.value));
+        else if (f.tag == AGENT_TAG_ENV)
+            strv_add_take(&s->env, str_dup(f.value));
+        else if (f.tag == AGENT_TAG_NAMESERVER)
+            buf_addf(&names, "nameserver " STR_FMT "\n", STR_ARG(f.value));
+    }
+    if (!names.len)
+        buf_adds(&names, "nameserver 10.0.2.3\n");
+    if (!s->no_network)
+        s->resolv_conf = buf_detach(&names, NULL);
+}
+
+static bool has_env(const struct strv *env, const char *prefix)
+{
+    for (size_t i = 0; i < env->len; i++)
+        if (strncmp(env->ptr[i], prefix, strlen(prefix)) == 0)
+            return true;
+    return false;
+}
+
+static int read_request(struct agent *a, const struct request *rq, struct sandbox *s,
+                        char **ret_cwd, char **ret_host, struct error **err)
+{
+    AUTO_FREE char *user = NULL, *term = NULL;
+    uint64_t flags = message_num(&rq->fields, AGENT_TAG_FLAGS, 0);
+    s->tty = flags & AGENT_TTY;
+    s->no_network = flags & AGENT_NO_NETWORK;
+    s->rows = (unsigned)message_num(&rq->fields, AGENT_TAG_ROWS, 0);
+    s->columns = (unsigned)message_num(&rq->fields, AGENT_TAG_COLUMNS, 0);
+    message_get(&rq->fields, AGENT_TAG_SCRIPT, &s->script);
+    read_words(rq, s);
+    if (!s->argv.len)
+        return error_set(err, ERR_GUEST, "there is no command to run");
+    if (agent_string(rq, AGENT_TAG_CWD, ret_cwd, err) < 0 ||
+        agent_string(rq, AGENT_TAG_HOSTNAME, ret_host, err) < 0 ||
+        agent_string(rq, AGENT_TAG_TERM, &term, err) < 0 ||
+        agent_string(rq, AGENT_TAG_USER, &user, err) < 0 ||
+        tree_who(a, AGENT_DISK_TARGET, user ? user : "0", &s->who, err) < 0)
+        return -1;
+    s->cwd = *ret_cwd ? *ret_cwd : "/";
+    s->hostname = *ret_host ? *ret_host : "kiln";
+    if (!has_env(&s->env, "HOME="))
+        strv_addf(&s->env, "HOME=%s", s->who.home);
+    if (s->tty && term)
+        strv_addf(&s->env, "TERM=%s", term);
+    return read_mounts(a, rq, s, err);
+}
+
+// Moving bytes.
+
+// One read; false when the pipe has ended. EIO is what a terminal gives when nobody has it open.
+static bool take_output(struct run *r, int fd, int stream)
+{
+    ssize_t n = read(fd, r->room + PORT_OUTPUT_ROOM, OUTPUT_BYTES);
+    if (n <= 0)
+        return n < 0 && (errno == EINTR || errno == EAGAIN);
+    port_send_output(&r->agent->port, r->agent->id, stream, r->room, (size_t)n);
+    return true;
+}
+
+static void give_input(struct run *r)
+{
+    int fd = r->tty ? r->out : r->in;
+    if (fd >= 0 && r->input.len) {
+        ssize_t n = write(fd, r->input.data, r->input.len);
+        if (n > 0)
+            buf_consume(&r->input, (size_t)n);
+        else if (errno != EAGAIN && errno != EINTR)
+            buf_reset(&r->input); // nobody reads it any more
+    }
+    if (!r->input.len && r->input_ended)
+        close_fd(&r->in);
+}
+
+static void take_frame(void *arg, int type, const struct message *m)
+{
+    struct run *r = arg;
+    struct str data;
+    if (type == AGENT_INPUT && message_get(m, AGENT_TAG_DATA, &data) && data.len) {
+        buf_add_str(&r->input, data);
+        give_input(r);
+    } else if (type == AGENT_INPUT) {
+        r->input_ended = true;
+        if (r->tty)
+            buf_addc(&r->input, 4); // what a terminal has for it: Ctrl-D
+        give_input(r);
+    } else if (type == AGENT_RESIZE && r->tty && r->out >= 0) {
+        struct winsize size = {.ws_row = (unsigned short)message_num(m, AGENT_TAG_ROWS, 24),
+                               .ws_col = (unsigned short)message_num(m, AGENT_TAG_COLUMNS, 80)};
+        ioctl(r->out, TIOCSWINSZ, &size);
+    } else if (type == AGENT_SIGNAL) {
+        int number = (int)message_num(m, AGENT_TAG_NUMBER, 0);
+        (void)send(r->control, &number, sizeof number, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+}
+
+static void take_report(struct run *r)
+{
+    struct sandbox_report in;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec io = {&in, sizeof in};
+    struct msghdr m = {.msg_iov = &io,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    ssize_t n = recvmsg(r->control, &m, MSG_CMSG_CLOEXEC);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return;
+    if (n != (ssize_t)sizeof in) {
+        close_fd(&r->control);
+        return;
+    }
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (in.event == SANDBOX_TERMINAL && c && c->cmsg_type == SCM_RIGHTS)
+        memcpy(&r->out, CMSG_DATA(c), sizeof r->out);
+    if (in.event == SANDBOX_STATUS)
+        r->status = in.value;
+    if (in.event == SANDBOX_FAILED) {
+        r->failed = true;
+        r->failure = in;
+    }
+}
+
+static bool wants_input(const struct run *r)
+{
+    return r->input.len && (r->tty ? r->out : r->in) >= 0;
+}
+
+static void pump(struct run *r)
+{
+    struct port *port = &r->agent->port;
+    r->status = -1;
+    while (r->control >= 0 || r->out >= 0 || r->err >= 0) {
+        short in = r->tty && wants_input(r) ? POLLIN | POLLOUT : POLLIN;
+        struct pollfd f[] = {{r->out, in, 0},
+                             {r->err, POLLIN, 0},
+                             {r->control, POLLIN, 0},
+                             {r->tty || !wants_input(r) ? -1 : r->in, POLLOUT, 0},
+                             {port->fd, POLLIN, 0}};
+        if (poll(f, 5, -1) < 0)
+            continue;
+        if (f[4].revents & POLLHUP) {
+            kill(r->pid, SIGKILL); // nobody is there to hear of it
+            return;
+        }
+        if (f[4].revents)
+            agent_poll(r->agent, take_frame, r);
+        if (f[3].revents || f[0].revents & POLLOUT)
+            give_input(r);
+        if (f[0].revents & ~POLLOUT && !take_output(r, r->out, 1))
+            close_fd(&r->out);
+        if (f[1].revents && !take_output(r, r->err, 2))
+            close_fd(&r->err);
+        if (f[2].revents)
+            take_report(r);
+    }
+}
+
+static int open_pipes(struct run *r, struct sandbox *s, bool with_stdin, struct error **err)
+{
+    int control[2], out[2], errs[2], in[2] = {-1, -1};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
+        return error_errno(err, "cannot make a socket");
+    r->control = control[0];
+    s->control = control[1];
+    s->in = s->out = s->errors = -1;
+    if (s->tty)
+        return 0;
+    if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0 ||
+        (with_stdin && pipe2(in, O_CLOEXEC) < 0))
+        return error_errno(err, "cannot make a pipe");
+    fcntl(out[0], F_SETPIPE_SZ, PIPE_BYTES);
+    r->out = out[0];
+    r->err = errs[0];
+    r->in = in[1];
+    s->out = out[1];
+    s->errors = errs[1];
+    s->in = with_stdin ? in[0] : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (with_stdin)
+        fcntl(r->in, F_SETFL, O_NONBLOCK);
+    return 0;
+}
+
+static void close_theirs(struct sandbox *s)
+{
+    close_fd(&s->in);
+    close_fd(&s->out);
+    close_fd(&s->errors);
+    close_fd(&s->control);
+}
+
+static int start(struct run *r, struct sandbox *s, struct error **err)
+{
+    // as fork, into new namespaces
+    long pid = syscall(SYS_clone, sandbox_clone_flags(s) | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0) {
+        close_fd(&r->control);
+        close_fd(&r->out);
+        close_fd(&r->err);
+        close_fd(&r->in);
+        close(r->agent->port.fd);
+        sandbox_main(s);
+    }
+    r->pid = (pid_t)pid;
+    close_theirs(s);
+    return pid < 0 ? error_errno(err, "cannot start a process for the command") : 0;
+}
+
+static int run_sandbox(struct agent *a, struct sandbox *s, bool with_stdin, int *ret_status,
+                       struct error **err)
+{
+    CLEANUP(run_clear)
+    struct run r = {.agent = a,
+                    .out = -1,
+                    .err = -1,
+                    .in = -1,
+                    .control = -1,
+                    .tty = s->tty,
+                    .input = BUF_INIT,
+                    .room = xmalloc(PORT_OUTPUT_ROOM + OUTPUT_BYTES)};
+    if (open_pipes(&r, s, with_stdin, err) < 0 || start(&r, s, err) < 0)
+        return -1;
+    pump(&r);
+    if (r.failed) {
+        error_set(err, ERR_USER, "%s", r.failure.message);
+        if (*err)
+            (*err)->errnum = r.failure.value;
+        return r.failure.hint[0] ? error_hint(err, "%s", r.failure.hint) : -1;
+    }
+    if (r.status < 0)
+        return error_set(err, ERR_GUEST, "the command's first process was killed");
+    *ret_status = r.status;
+    return 0;
+}
+
+int agent_exec(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
+{
+    CLEANUP(sandbox_clear) struct sandbox s = {.tree = AGENT_TREE "0"};
+    AUTO_FREE char *cwd = NULL, *host = NULL;
+    size_t n_binds = 0;
+    int status = 0;
+    AUTO_CLOSE int root = tree_open(a, AGENT_DISK_TARGET, err);
+    if (root < 0 || read_request(a, rq, &s, &cwd, &host, err) < 0)
+        return -1;
+    s.volumes = a->slots[AGENT_DISK_TARGET].volumes;
+    bool with_stdin = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_STDIN;
+    int done = unpack_binds(a, &s, &n_binds, err);
+    if (done == 0)
+        done = run_sandbox(a, &s, with_stdin, &status, err);
+    drop_binds(n_binds);
+    if (done < 0)
+        return -1;
+    message_put_num(reply, AGENT_TAG_STATUS, (uint64_t)(unsigned)status);
+    return 0;
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT
+// The order: everything below the image's root is mounted first (in namespaces of our own: nobody
+// else sees it), then the command starts, then we wait for it and for orders, then all is undone in
+// reverse. Mounting happens on open descriptors (/proc/self/fd/N), so no symbolic link of the image
+// can lead a mount elsewhere.
+#include "builder/agent/sandbox.h"
+
+#include "base/file.h"
+#include "builder/agent/protocol.h"
+#include "builder/agent/stub.h"
+#include "builder/agent/sys.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+// Seen by this process only: a tmpfs with what is bound into the image.
+#define PRIVATE "/run/kiln"
+
+struct stage {
+    struct sandbox *box;
+    int root; /* O_PATH of the tree */
+    struct stubs stubs;
+    struct strv mounted; /* targets, in order */
+};
+
+int sandbox_clone_flags(const struct sandbox *s)
+{
+    return CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+           (s->no_network ? CLONE_NEWNET : 0);
+}
+
+void sandbox_clear(struct sandbox *s)
+{
+    strv_clear(&s->argv);
+    strv_clear(&s->env);
+    who_clear(&s->who);
+    free(s->resolv_conf);
+    vec_foreach (struct sandbox_mount *, m, &s->mounts) {
+        free(m->target);
+        free(m->source);
+    }
+    sandbox_mounts_clear(&s->mounts);
+}
+
+static void report(const struct sandbox *s, int event, int value, const char *message,
+                   const char *hint)
+{
+    struct sandbox_report r = {.event = event, .value = value};
+    snprintf(r.message, sizeof r.message, "%s", message ? message : "");
+    snprintf(r.hint, sizeof r.hint, "%s", hint ? hint : "");
+    while (send(s->control, &r, sizeof r, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
+static void report_terminal(const struct sandbox *s, int master)
+{
+    struct sandbox_report r = {.event = SANDBOX_TERMINAL};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec io = {&r, sizeof r};
+    struct msghdr m = {.msg_iov = &io,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &master, sizeof master);
+    (void)sendmsg(s->control, &m, MSG_NOSIGNAL);
+}
+
+// Mounts on what fd refers to, and remembers where that is. The descriptor is closed.
+static int mount_at(struct stage *st, int fd, const char *source, const char *type,
+                    unsigned long flags, const char *data, struct error **err)
+{
+    AUTO_CLOSE int target = fd;
+    char link[64], path[4096];
+    if (target < 0)
+        return -1;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", target);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (n < 0)
+        return error_errno(err, "cannot read '%s'", link);
+    path[n] = '\0';
+    if (mount(source, link, type, flags, data) < 0)
+        return error_errno(err, "cannot mount %s at '%s' in the image", type ? type : source,
+                           path + strlen(st->box->tree));
+    strv_add(&st->mounted, path);
+    return 0;
+}
+
+static int mount_system(struct stage *st, struct error **err)
+{
+    static const struct {
+        const char *path, *type, *data;
+        unsigned long flags;
+    } list[] = {
+        {"/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+        {"/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+        {"/dev", "tmpfs", "mode=0755", MS_NOSUID},
+        {"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (mount_at(st, stub_folder(&st->stubs, st->root, list[i].path, err), list[i].type,
+                     list[i].type, list[i].flags, list[i].data, err) < 0)
+            return -1;
+    const char *dev = st->mounted.ptr[2], *run = st->mounted.ptr[3];
+    if (dev_fill(dev, st->box->volumes, err) < 0)
+        return -1;
+    AUTO_FREE char *pts = xasprintf("%s/pts", dev), *mqueue = xasprintf("%s/mqueue", dev);
+    AUTO_FREE char *lock = xasprintf("%s/lock", run);
+    if (sys_mount("devpts", pts, "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5,ptmxmode=0666",
+                  err) < 0)
+        return -1;
+    (void)mount("mqueue", mqueue, "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    mkdir(lock, 01777);
+    return 0;
+}
+
+static int write_private(const char *name, mode_t mode, const void *bytes, size_t n, char **ret,
+                         struct error **err)
+{
+    AUTO_FREE char *path = xasprintf(PRIVATE "/%s", name);
+    AUTO_CLOSE int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
+    if (fd < 0 || write_all(fd, bytes, n) < 0)
+        return error_errno(err, "cannot write '%s'", path);
+    *ret = STEAL(path);
+    return 0;
+}
+
+// Where a path of the image ends when its last part is a link: the link may dangle, or lead into
+// our /run. Owned; NULL with errno.
+static char *follow(int root, const char *path)
+{
+    AUTO_FREE char *at = xstrdup(path);
+    for (int i = 0; i < 40; i++) {
+        char target[4096];
+        AUTO_CLOSE int fd = sys_open_in(root, at, O_PATH | O_NOFOLLOW);
+        ssize_t n = fd < 0 ? -1 : readlinkat(fd, "", target, sizeof target - 1);
+        if (n < 0) // not a link, or not there
+            return fd >= 0 || errno == ENOENT ? STEAL(at) : NULL;
+        target[n] = '\0';
+        char *slash = strrchr(at, '/');
+        char *next = target[0] == '/' ? xstrdup(target)
+                                      : xasprintf("%.*s/%s", (int)(slash - at), at, target);
+        free(at);
+        at = next;
+    }
+    errno = ELOOP;
+    return NULL;
+}
+
+static int mount_resolv_conf(struct stage *st, struct error **err)
+{
+    AUTO_FREE char *file = NULL;
+    const char *text = st->box->resolv_conf;
+    AUTO_CLOSE int etc = sys_open_in(st->root, "/etc", O_PATH | O_DIRECTORY);
+    if (!text || etc < 0)
+        return 0;
+    AUTO_FREE char *path = follow(st->root, "/etc/resolv.conf");
+    if (!path)
+        return error_errno(err, "cannot follow '/etc/resolv.conf' in the image");
+    if (write_private("resolv.conf", 0644, text, strlen(text), &file, err) < 0)
+        return -1;
+    return mount_at(st, stub_file(&st->stubs, st->root, path, err), file, NULL, MS_BIND, NULL, err);
+}
+
+// Debian's tools ask this script before they start or stop a service. An image that has one of its
+// own keeps it.
+static int forbid_services(struct stage *st, struct error **err)
+{
+    static const char path[] = "/usr/sbin/policy-rc.d";
+    AUTO_CLOSE int asks = sys_open_in(st->root, "/usr/sbin/invoke-rc.d", O_PATH);
+    AUTO_CLOSE int own = sys_open_in(st->root, path, O_PATH | O_NOFOLLOW);
+    if (asks < 0 || own >= 0)
+        return 0;
+    return stub_write(&st->stubs, st->root, path, 0755, "#!/bin/sh\nexit 101\n", err);
+}
+
+static int bind_source(struct stage *st, const struct sandbox_mount *m, struct error **err)
+{
+    AUTO_FREE char *tree = xasprintf(AGENT_TREE "%d", m->slot);
+    AUTO_CLOSE int root = m->slot < 0 ? -1 : open(tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = m->slot < 0 ? open(m->source, O_PATH | O_CLOEXEC)
+                         : sys_open_in(root, m->source ? m->source : "/", O_PATH);
+    (void)st;
+    if (fd < 0)
+        return error_errno(err, "cannot open '%s' to mount it", m->source ? m->source : tree);
+    return fd;
+}
+
+static int set_owner_mode(const struct sandbox_mount *m, const char *path, struct error **err)
+{
+    if ((m->has_owner && chown(path, m->uid, m->gid) < 0) ||
+        (m->has_mode && chmod(path, m->mode) < 0))
+        return error_errno(err, "cannot set the owner or mode of the mount '%s'", m->target);
+    return 0;
+}
+
+static int mount_bind(struct stage *st, const struct sandbox_mount *m, struct error **err)
+{
+    struct stat info;
+    char link[64];
+    AUTO_CLOSE int source = bind_source(st, m, err);
+    if (source < 0 || fstat(source, &info) < 0)
+        return -1;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", source);
+    if (!m->read_only && set_owner_mode(m, link, err) < 0)
+        return -1;
+    int target = S_ISDIR(info.st_mode) ? stub_folder(&st->stubs, st->root, m->target, err)
+                                       : stub_file(&st->stubs, st->root, m->target, err);
+    if (mount_at(st, target, link, NULL, MS_BIND | MS_REC, NULL, err) < 0)
+        return -1;
+    if (m->read_only && mount(NULL, st->mounted.ptr[st->mounted.len - 1], NULL,
+                              MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0)
+        return error_errno(err, "cannot make the mount '%s' read-only", m->target);
+    return 0;
+}
+
+static int mount_secret(struct stage *st, const struct sandbox_mount *m, struct error **err)
+{
+    AUTO_FREE char *name = xasprintf("secret%zu", st->mounted.len), *file = NULL;
+    if (write_private(name, 0400, m->data.ptr, m->data.len, &file, err) < 0 ||
+        set_owner_mode(m, file, err) < 0)
+        return -1;
+    return mount_at(st, stub_file(&st->stubs, st->root, m->target, err), file, NULL, MS_BIND, NULL,
+                    err);
+}
+
+static int mount_tmpfs(struct stage *st, const struct sandbox_mount *m, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf data = BUF_INIT;
+    buf_addf(&data, "mode=%04o", m->has_mode ? (unsigned)m->mode : 01777);
+    if (m->has_owner)
+        buf_addf(&data, ",uid=%u,gid=%u", (unsigned)m->uid, (unsigned)m->gid);
+    if (m->size)
+        buf_addf(&data, ",size=%llu", (unsigned long long)m->size);
+    return mount_at(st, stub_folder(&st->stubs, st->root, m->target, err), "tmpfs", "tmpfs",
+                    MS_NOSUID | MS_NODEV, data.data, err);
+}
+
+static int mount_wanted(struct stage *st, struct error **err)
+{
+    vec_foreach (const struct sandbox_mount *, m, &st->box->mounts) {
+        int done = m->kind == SANDBOX_TMPFS    ? mount_tmpfs(st, m, err)
+                   : m->kind == SANDBOX_SECRET ? mount_secret(st, m, err)
+                                               : mount_bind(st, m, err);
+        if (done < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int put_script(struct stage *st, struct error **err)
+{
+    AUTO_FREE char *path = xasprintf("%s%s", st->box->tree, AGENT_SCRIPT);
+    struct str text = st->box->script;
+    if (!text.len)
+        return 0;
+    AUTO_CLOSE int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0755);
+    if (fd < 0 || write_all(fd, text.ptr, text.len) < 0)
+        return error_errno(err, "cannot write '%s'", path);
+    return 0;
+}
+
+static void loopback_up(void)
+{
+    struct ifreq r = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    AUTO_CLOSE int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (s >= 0)
+        (void)ioctl(s, SIOCSIFFLAGS, &r);
+}
+
+static int set_up(struct stage *st, struct error **err)
+{
+    struct sandbox *s = st->box;
+    umask(0);
+    sethostname(s->hostname, strlen(s->hostname));
+    if (s->no_network)
+        loopback_up();
+    mkdir(PRIVATE, 0700);
+    st->root = open(s->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (st->root < 0)
+        return error_errno(err, "cannot open '%s'", s->tree);
+    if (sys_mount("tmpfs", PRIVATE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711", err) < 0 ||
+        mount_system(st, err) < 0 || mount_resolv_conf(st, err) < 0 ||
+        forbid_services(st, err) < 0 || mount_wanted(st, err) < 0)
+        return -1;
+    return put_script(st, err);
+}
+
+// The command's terminal; *ret_slave is -1 when it has none.
+static int open_terminal(struct stage *st, int *ret_slave, struct error **err)
+{
+    int unlocked = 0;
+    *ret_slave = -1;
+    if (!st->box->tty)
+        return 0;
+    AUTO_FREE char *path = xasprintf("%s/dev/pts/ptmx", st->box->tree);
+    AUTO_CLOSE int master = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0 ||
+        (*ret_slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0)
+        return error_errno(err, "cannot open a terminal");
+    report_terminal(st->box, master);
+    return 0;
+}
+
+static void take_order(const struct sandbox *s, pid_t command)
+{
+    int number;
+    ssize_t n = recv(s->control, &number, sizeof number, MSG_DONTWAIT);
+    if (n == (ssize_t)sizeof number && number > 0 && number < NSIG)
+        kill(-command, number);
+    else if (n == 0)
+        kill(-1, SIGKILL); // the agent is gone
+}
+
+// Reaps everything; true once the command itself has ended.
+static bool reap(pid_t command, int *ret_status)
+{
+    bool ended = false;
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        if (pid == command) {
+            *ret_status = status;
+            ended = true;
+        }
+    return ended;
+}
+
+static int wait_for(const struct sandbox *s, pid_t command, int children)
+{
+    int status = 0;
+    for (;;) {
+        struct pollfd f[] = {{children, POLLIN, 0}, {s->control, POLLIN, 0}};
+        if (poll(f, 2, -1) < 0)
+            continue;
+        struct signalfd_siginfo info;
+        if (f[0].revents && read(children, &info, sizeof info) > 0 && reap(command, &status))
+            return status;
+        if (f[1].revents)
+            take_order(s, command);
+    }
+}
+
+static void kill_the_rest(void)
+{
+    kill(-1, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+        ;
+}
+
+static void take_down(struct stage *st)
+{
+    for (size_t i = st->mounted.len; i-- > 0;)
+        if (umount2(st->mounted.ptr[i], MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+            sys_log("cannot unmount '%s': %s", st->mounted.ptr[i], strerror(errno));
+    stubs_undo(&st->stubs);
+}
+
+static void close_own(const struct sandbox *s)
+{
+    const int fds[] = {s->in, s->out, s->errors};
+    for (size_t i = 0; i < 3; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+static int run(struct stage *st, int *ret_status, struct error **err)
+{
+    sigset_t set;
+    int slave;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    AUTO_CLOSE int children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (children < 0)
+        return error_errno(err, "cannot watch the command");
+    if (set_up(st, err) < 0 || open_terminal(st, &slave, err) < 0)
+        return -1;
+    pid_t pid = command_start(st->box, st->root, slave, err);
+    close_own(st->box);
+    if (slave >= 0)
+        close(slave);
+    if (pid < 0)
+        return -1;
+    *ret_status = wait_for(st->box, pid, children);
+    return 0;
+}
+
+void sandbox_main(struct sandbox *s)
+{
+    CLEANUP(error_freep) struct error *err = NULL;
+    struct stage st = {.box = s, .root = -1};
+    int status = 0;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "kiln-init");
+    int done = run(&st, &status, &err);
+    kill_the_rest();
+    take_down(&st);
+    if (done < 0)
+        report(s, SANDBOX_FAILED, err->errnum, err->message, err->hint);
+    else
+        report(s, SANDBOX_STATUS, status, NULL, NULL);
+    _exit(0);
+}
