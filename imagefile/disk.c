@@ -28,8 +28,9 @@ struct reader {
     const struct imagefile_step *step;
     struct diags *d;
     struct values values;
-    size_t i;        /* the next value */
-    struct buf text; /* what the values point into */
+    size_t i;             /* the next value */
+    struct span mount_at; /* of MOUNT's value */
+    struct buf text;      /* what the values point into */
 };
 
 #define mistake(r, at, ...) diag_add((r)->d, &(r)->f->source, DIAG_ERROR, at, __VA_ARGS__)
@@ -102,7 +103,7 @@ static bool read_size(struct reader *r, uint64_t mb, uint64_t gb, uint64_t *ret)
         n = n < SIZE_LIMIT ? n * 10 + (uint64_t)(v->text.ptr[digits] - '0') : n;
     struct str unit = {v->text.ptr + digits, v->text.len - digits}, clip = str_clip(v->text);
     struct span at = v->at;
-    if (!digits) {
+    if (!digits || (unit.len && strchr(".,-+_", unit.ptr[0]))) {
         diag_help(mistake(r, at, "'" STR_FMT "' is not a size", STR_ARG(clip)),
                   "write a whole number and MB or GB, such as 20 GB");
         return false;
@@ -222,6 +223,7 @@ static void read_mount(struct reader *r, struct partition_spec *ret)
         return;
     }
     r->i++;
+    r->mount_at = v->at;
     free(ret->mount);
     ret->mount = clean_mount(v->text);
     if (!ret->mount)
@@ -247,12 +249,15 @@ static void read_flags(struct reader *r, struct partition_spec *ret)
             if (!n)
                 continue;
             found++;
-            int flag = find_name((struct str){part, n}, flag_names);
-            struct str clip = str_clip((struct str){part, n});
+            struct str name = {part, n}, clip = str_clip(name);
+            int flag = find_name(name, flag_names);
+            struct span at = v->at;
+            if (at.end - at.start == v->text.len) // as it was written
+                at = (struct span){at.start + i, at.start + i + n};
             if (flag >= 0)
                 ret->flags |= 1U << flag;
             else
-                list_names(mistake(r, v->at, "unknown partition flag '" STR_FMT "'", STR_ARG(clip)),
+                list_names(mistake(r, at, "unknown partition flag '" STR_FMT "'", STR_ARG(clip)),
                            flag_names, "flags");
         }
     }
@@ -318,7 +323,7 @@ static void read_partition(struct reader *r, struct partition_spec *ret)
             read_flags(r, ret);
     }
     if (ret->fs && !strcmp(ret->fs, "swap") && ret->mount)
-        mistake(r, r->values.ptr[0].at, "swap can't be mounted");
+        mistake(r, r->mount_at, "swap can't be mounted");
 }
 
 int imagefile_disk(const struct imagefile *f, const struct imagefile_step *step,

@@ -120,8 +120,12 @@ static bool expand_braces(struct expansion *x, size_t start, char quote)
         return fail(x, start, "variables are nested too deeply");
     char op = x->text.ptr[x->at++];
     bool colon = op == ':';
+    if (colon && at_end(x))
+        return fail(x, start, "'${' has no '}'");
     if (colon)
-        op = at_end(x) ? '\0' : x->text.ptr[x->at++];
+        op = x->text.ptr[x->at++];
+    if ((unsigned char)op <= ' ')
+        return fail(x, start, "'${' has no '}'");
     bool good;
     if (op == '}' && !colon) {
         const char *value = look_up(x, name);
@@ -137,7 +141,7 @@ static bool expand_braces(struct expansion *x, size_t start, char quote)
             good = expand_operand(x, op == '-' || set, quote);
     } else {
         good = fail(x, x->at - 1, "unknown operator '%c' in ${…}: there are :- - :+ + :? ?",
-                    op > ' ' && op < 0x7f ? op : '?');
+                    (unsigned char)op < 0x7f ? op : '?');
     }
     x->depth--;
     return good;

@@ -72,7 +72,8 @@ struct heredoc {
 
 enum mount_type { MOUNT_CACHE, MOUNT_SECRET, MOUNT_BIND, MOUNT_TMPFS };
 
-/* RUN --mount=…; absent words have raw.ptr == NULL. Words are WORD_VARS. */
+/* RUN --mount=…; absent words have raw.ptr == NULL. Variables are expanded here, though not in the
+ * command. */
 struct run_mount {
     enum mount_type type;
     struct word target; /* absent only for secrets: then /run/secrets/<id> */
@@ -91,8 +92,8 @@ struct copy_source {
 };
 struct copy_args {
     struct copy_source *sources;
-    size_t n_sources; /* at least 1 */
-    struct word dest;
+    size_t n_sources;     /* at least 1 */
+    struct word dest;     /* with several sources a folder, whether it ends in '/' or not */
     struct word from;     /* COPY --from=<stage or image> */
     struct word chown;    /* "user[:group]" */
     struct word chmod;    /* octal, checked once it is expanded: imagefile_mode */

@@ -158,8 +158,17 @@ static void lint_secret(struct imagefile *f, const struct imagefile_step *s)
     }
 }
 
-static void lint_add(struct imagefile *f, const struct imagefile_step *s)
+static void lint_copy(struct imagefile *f, const struct imagefile_step *s)
 {
+    struct str dest = s->copy.dest.raw;
+    bool folder =
+        !dest.len || memchr(dest.ptr, '$', dest.len) || strchr("/.\"'", dest.ptr[dest.len - 1]);
+    if (s->copy.n_sources > 1 && !folder)
+        diag_help(
+            warn(f, s->copy.dest.span, "several sources: the destination is taken for a folder"),
+            "end it in '/'");
+    if (s->op != OP_ADD)
+        return;
     for (size_t i = 0; i < s->copy.n_sources && !word_given(&s->copy.checksum); i++)
         if (s->copy.sources[i].url)
             diag_help(warn(f, s->copy.sources[i].path.span, "a URL without a checksum may change"),
@@ -337,8 +346,8 @@ void imagefile_lint(struct imagefile *f)
             lint_run(f, s);
         else if (s->op == OP_ARG || s->op == OP_ENV)
             lint_secret(f, s);
-        else if (s->op == OP_ADD)
-            lint_add(f, s);
+        else if (s->op == OP_ADD || s->op == OP_COPY)
+            lint_copy(f, s);
         else if (s->op == OP_WORKDIR)
             lint_workdir(f, s, &based);
     }

@@ -89,7 +89,7 @@ static void report_key(struct parser *p, const struct logical *l, struct str key
 }
 
 static void set_field(struct parser *p, const struct logical *l, struct run_mount *m,
-                      struct str key, struct str value)
+                      struct str key, struct str value, enum word_mode mode)
 {
     struct str name = canonical(key), clip = str_clip(value);
     if (!is_one_of(name, mount_keys[m->type])) {
@@ -119,7 +119,7 @@ static void set_field(struct parser *p, const struct logical *l, struct run_moun
     }
     if (str_is(name, "type"))
         return;
-    struct word w = parse_word(p, l, value, WORD_VARS);
+    struct word w = parse_word(p, l, value, mode);
     if (str_is(name, "target"))
         m->target = w;
     else if (str_is(name, "id"))
@@ -145,15 +145,18 @@ static void take_mount(struct parser *p, const struct logical *l, struct imagefi
                        struct str text)
 {
     struct run_mount m = {.span = lex_span(l, text)};
+    enum word_mode mode = WORD_SHELL;
     if (text.len >= 2 && (text.ptr[0] == '"' || text.ptr[0] == '\'') &&
-        text.ptr[text.len - 1] == text.ptr[0])
+        text.ptr[text.len - 1] == text.ptr[0]) {
         text = (struct str){text.ptr + 1, text.len - 2};
+        mode = WORD_VARS; // the quotes stood around the whole
+    }
     if (!find_type(p, l, text, &m.type))
         return;
     struct str key, value;
     size_t errors = p->f->diags.errors;
     for (struct str rest = text; next_field(&rest, &key, &value);)
-        set_field(p, l, &m, key, value);
+        set_field(p, l, &m, key, value, mode);
     if (p->f->diags.errors != errors)
         return;
     if (m.type == MOUNT_SECRET && !word_given(&m.id) && word_given(&m.target))

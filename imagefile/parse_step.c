@@ -292,13 +292,10 @@ static void set_sources(struct parser *p, const struct logical *l, struct imagef
 static void check_copy(struct parser *p, const struct logical *l, struct imagefile_step *s)
 {
     struct copy_args *c = &s->copy;
-    bool to_folder = c->dest.raw.len &&
-                     (c->dest.raw.ptr[c->dest.raw.len - 1] == '/' || str_is(c->dest.raw, ".") ||
-                      str_is(c->dest.raw, "..") || memchr(c->dest.raw.ptr, '$', c->dest.raw.len) ||
-                      c->dest.mode == WORD_SHELL);
-    if (c->n_sources > 1 && !to_folder)
-        diag_help(parse_error(p, c->dest.span, "several sources need a folder as destination"),
-                  "end it in '/'");
+    for (size_t i = 0; i < c->n_sources && s->op == OP_COPY && !word_given(&c->from); i++)
+        if (!c->sources[i].heredoc && is_url(c->sources[i].path.raw))
+            diag_help(parse_error(p, c->sources[i].path.span, "COPY does not fetch URLs"),
+                      "use ADD --checksum=sha256:<64 hex digits>");
     for (size_t i = 0; i < c->n_sources && word_given(&c->from); i++)
         if (c->sources[i].heredoc)
             parse_error(p, c->sources[i].path.span, "a here-document can't come --from elsewhere");
@@ -373,9 +370,12 @@ static void parse_pairs(struct parser *p, const struct logical *l, struct imagef
                 "write name=value, and quotes around a value with blanks");
             continue;
         }
+        size_t errors = p->f->diags.errors;
         struct pair *pair = pairs_push(&pairs);
         pair->name = parse_word(p, l, name, WORD_SHELL);
         pair->value = parse_word(p, l, value, WORD_SHELL);
+        if (p->f->diags.errors != errors)
+            break; // where the next word begins is a guess
     }
     if (!l->text.len)
         say_form(parse_error(p, keyword_span(l), "%s needs name=value", l->instruction->name),
