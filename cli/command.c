@@ -416,6 +416,16 @@ static int dispatch(int argc, char **argv, struct error **err)
     return error_hint(err, "'kiln --help' lists the commands");
 }
 
+int command_help(char **words, size_t n, struct error **err)
+{
+    char help[] = "--help";
+    AUTO_FREE char **argv = xcalloc(n + 3, sizeof *argv);
+    for (size_t i = 0; i < n; i++)
+        argv[i + 1] = words[i];
+    argv[n + 1] = help;
+    return dispatch((int)n + 2, argv, err);
+}
+
 int command_main(int argc, char **argv)
 {
     CLEANUP(error_freep) struct error *err = NULL;

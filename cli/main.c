@@ -4,6 +4,8 @@
 // One line a command, so that additions don't clash
 // clang-format off
 extern const struct command
+    cmd_help,
+    cmd_image_check,
     cmd_prune,
     cmd_run,
     cmd_ssh_key,
@@ -11,6 +13,8 @@ extern const struct command
     cmd_system_verify;
 
 const struct command *const commands[] = {
+    &cmd_help,
+    &cmd_image_check,
     &cmd_prune,
     &cmd_run,
     &cmd_ssh_key,

@@ -170,6 +170,19 @@ static size_t utf8(const unsigned char *p, size_t n, uint32_t *ret)
     return len;
 }
 
+void source_add_utf8(struct buf *out, struct str text)
+{
+    for (size_t i = 0; i < text.len;) {
+        uint32_t c;
+        size_t n = utf8((const unsigned char *)text.ptr + i, text.len - i, &c);
+        if (n)
+            buf_add(out, text.ptr + i, n);
+        else
+            buf_adds(out, "\xef\xbf\xbd");
+        i += n ? n : 1;
+    }
+}
+
 /* Columns of a character; not wcwidth, which knows only what the locale does. */
 static unsigned width_of(uint32_t c)
 {

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+//
+// `kiln image check`: what is wrong with an Imagefile, without building it. The language's own
+// checks need only the text; the ignore file and the command line's --build-arg are looked at here.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/command.h"
+#include "imagefile/glob.h"
+#include "imagefile/ignore.h"
+#include "imagefile/imagefile.h"
+
+static const struct option_spec options[] = {
+    {"file", 'f', "FILE", "The Imagefile [default: BUILD-DIR/Imagefile]", NULL},
+    {"build-arg", 0, "NAME=VALUE", "As for image build: warn if no ARG declares it; repeatable",
+     NULL},
+    {"json", 0, NULL, "Print a JSON list for programs", NULL},
+    {0},
+};
+
+/* Is the word its own value, a plain path? Then without "./", "/" in front and '/' at the end. */
+static char *plain_path(const struct word *w)
+{
+    AUTO_FREE char *raw = str_dup(w->raw);
+    if (strpbrk(raw, "$'\"\\") || glob_magic(raw))
+        return NULL;
+    char *p = raw;
+    while (*p == '/' || (p[0] == '.' && p[1] == '/'))
+        p++;
+    for (size_t n = strlen(p); n && p[n - 1] == '/'; n--)
+        p[n - 1] = '\0';
+    return *p && strcmp(p, ".") != 0 ? xstrdup(p) : NULL;
+}
+
+static void warn_hidden(struct imagefile *f, const struct ignore *ig, const struct copy_args *c)
+{
+    for (size_t i = 0; i < c->n_sources && !word_given(&c->from); i++) {
+        const struct copy_source *s = &c->sources[i];
+        AUTO_FREE char *path = s->heredoc || s->url ? NULL : plain_path(&s->path);
+        if (!path || !ignore_hides(ig, path) || !ignore_prunes(ig, path))
+            continue;
+        AUTO_FREE char *help = xasprintf("its pattern '%s' does; '!%s' after it shows the file",
+                                         ignore_decider(ig, path), path);
+        imagefile_warn(f, s->path.span, help, "'%s' is hidden by the ignore file", path);
+    }
+}
+
+/* What BUILD-DIR/.imageignore hides from COPY and ADD. No such file: nothing. */
+static int check_ignore(struct imagefile *f, const char *dir, struct error **err)
+{
+    AUTO_FREE char *path = path_join(dir, ".imageignore");
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    CLEANUP(error_freep) struct error *missing = NULL;
+    if (file_read(path, 1 << 20, &text, &missing) < 0)
+        return missing->kind == ERR_NOT_FOUND ? 0 : error_propagate(err, STEAL(missing));
+    CLEANUP(ignore_freep) struct ignore *ig = ignore_new();
+    if (ignore_parse(ig, path, text.data, text.len, err) < 0)
+        return -1;
+    for (size_t i = 0; i < f->n_steps; i++)
+        if (f->steps[i].op == OP_COPY || f->steps[i].op == OP_ADD)
+            warn_hidden(f, ig, &f->steps[i].copy);
+    return 0;
+}
+
+/* A value for which there is no ARG has no place in the file: it is told apart from the others. */
+static void check_build_args(const struct args *a, struct imagefile *f)
+{
+    const char *given;
+    for (size_t i = 0; (given = args_nth(a, "build-arg", i)); i++) {
+        struct str name = {given, strcspn(given, "=")};
+        if (imagefile_declares(f, name))
+            continue;
+        struct diag *d = diag_add(&f->diags, &f->source, DIAG_WARNING, (struct span){0, 0},
+                                  "no ARG declares '" STR_FMT "' of --build-arg", STR_ARG(name));
+        diag_help(d, "write ARG " STR_FMT " above the steps that use it", STR_ARG(name));
+        if (d)
+            d->line = d->column = 0;
+    }
+}
+
+static void print_text(const struct imagefile *f)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    for (size_t i = 0; i < f->diags.len; i++)
+        diag_format(&f->source, &f->diags.ptr[i], &out);
+    fwrite(out.data, 1, out.len, stdout);
+    if (f->diags.errors || f->diags.warnings)
+        printf("%zu error%s, %zu warning%s\n", f->diags.errors, f->diags.errors == 1 ? "" : "s",
+               f->diags.warnings, f->diags.warnings == 1 ? "" : "s");
+}
+
+static json_t *text_json(const char *text)
+{
+    CLEANUP(buf_clear) struct buf clean = BUF_INIT;
+    source_add_utf8(&clean, str_of(text));
+    return json_stringn(clean.data, clean.len);
+}
+
+/* [{"path", "line", "column", "end_line", "end_column", "severity", "message", "help"}, …]; a place
+ * that a diagnostic has not is null, and so is help. The end is after the last byte. */
+static void print_json(const struct imagefile *f)
+{
+    json_auto_t *list = json_array();
+    for (size_t i = 0; i < f->diags.len; i++) {
+        const struct diag *d = &f->diags.ptr[i];
+        json_t *item = json_object();
+        unsigned end_line, end_column;
+        source_place(&f->source, d->span.end, &end_line, &end_column);
+        json_object_set_new(item, "path", text_json(f->source.path));
+        json_object_set_new(item, "line", d->line ? json_integer(d->line) : json_null());
+        json_object_set_new(item, "column", d->line ? json_integer(d->column) : json_null());
+        json_object_set_new(item, "end_line", d->line ? json_integer(end_line) : json_null());
+        json_object_set_new(item, "end_column", d->line ? json_integer(end_column) : json_null());
+        json_object_set_new(item, "severity",
+                            json_string(d->severity == DIAG_ERROR ? "error" : "warning"));
+        json_object_set_new(item, "message", text_json(d->message));
+        json_object_set_new(item, "help", d->help ? text_json(d->help) : json_null());
+        json_array_append_new(list, item);
+    }
+    AUTO_FREE char *text = json_dumps(list, JSON_INDENT(2));
+    puts(text);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    (void)s;
+    const char *dir = a->n_pos ? a->pos[0] : ".";
+    AUTO_FREE char *path = args_get(a, "file") ? xstrdup(args_get(a, "file"))
+                           : strcmp(dir, ".")  ? path_join(dir, "Imagefile")
+                                               : xstrdup("Imagefile");
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    if (file_read(path, IMAGEFILE_MAX, &text, err) < 0)
+        return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
+    CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse(path, text.data, text.len);
+    imagefile_lint(f);
+    if (check_ignore(f, dir, err) < 0)
+        return -1;
+    check_build_args(a, f);
+    if (args_has(a, "json"))
+        print_json(f);
+    else
+        print_text(f);
+    return f->diags.errors ? 1 : 0;
+}
+
+const struct command cmd_image_check = {
+    .name = "image check",
+    .summary = "Check an Imagefile without building it",
+    .usage = "[options] [BUILD-DIR]",
+    .detail =
+        "Prints every error and warning with its place, in the form that compilers use. Exits\n"
+        "with 1 if there are errors. BUILD-DIR is the current folder unless it is given.\n",
+    .options = options,
+    .max_args = 1,
+    .run = run,
+};
