@@ -6,6 +6,7 @@
 extern const struct command
     cmd_help,
     cmd_image_check,
+    cmd_doctor,
     cmd_prune,
     cmd_run,
     cmd_ssh_key,
@@ -15,6 +16,7 @@ extern const struct command
 const struct command *const commands[] = {
     &cmd_help,
     &cmd_image_check,
+    &cmd_doctor,
     &cmd_prune,
     &cmd_run,
     &cmd_ssh_key,
