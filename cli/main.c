@@ -4,6 +4,14 @@
 // One line a command, so that additions don't clash
 // clang-format off
 extern const struct command
+    cmd_image_export,
+    cmd_image_flatten,
+    cmd_image_import,
+    cmd_image_inspect,
+    cmd_image_ls,
+    cmd_image_pull,
+    cmd_image_rm,
+    cmd_image_tag,
     cmd_help,
     cmd_image_check,
     cmd_doctor,
@@ -14,6 +22,14 @@ extern const struct command
     cmd_system_verify;
 
 const struct command *const commands[] = {
+    &cmd_image_export,
+    &cmd_image_flatten,
+    &cmd_image_import,
+    &cmd_image_inspect,
+    &cmd_image_ls,
+    &cmd_image_pull,
+    &cmd_image_rm,
+    &cmd_image_tag,
     &cmd_help,
     &cmd_image_check,
     &cmd_doctor,

@@ -22,8 +22,8 @@ enum {
     MARK_BITS = 48,
     THREADS_MAX = 8,
     HEADER_BYTES = 4,
-    CODED_MAX = 2 << 20,  // bytes of a coded block; the format can't make more than about 1.1 MB
-    BLOCK_MAX = 64 << 20, // bytes of a decoded one: 900 kB, each 5 of them a run of 259
+    CODED_MAX = 2 << 20, // bytes of a coded block; the format can't make more than about 1.1 MB
+    PIECE = 4 << 20,     // bytes that are decoded ahead; a block of zeros has up to 46 MB
 };
 
 enum job_state { JOB_FREE, JOB_WAITING, JOB_RUNNING, JOB_DONE };
@@ -35,8 +35,11 @@ struct job {
     char level;      /* '1' to '9': largest block of the stream */
     struct buf bits; /* the block from its mark on, at a byte boundary */
     size_t n_bits;
-    struct buf out;
+    struct buf file; /* what libbz2 sees */
+    bz_stream z;
+    struct buf out; /* at most PIECE bytes */
     bool failed;
+    bool more; /* z goes on behind `out` */
 };
 
 struct pool {
@@ -124,28 +127,28 @@ static void make_file(const struct job *j, struct buf *file)
     add_number(file, &n, j->crc, 32);
 }
 
-/* Decodes one job; j->failed tells. */
+/* The next piece of a job into j->out; j->more or j->failed tells how it went. */
+static void decode_piece(struct job *j)
+{
+    buf_reset(&j->out);
+    buf_reserve(&j->out, PIECE);
+    j->z.next_out = j->out.data;
+    j->z.avail_out = PIECE;
+    int rc = BZ2_bzDecompress(&j->z);
+    j->out.len = PIECE - j->z.avail_out;
+    j->more = rc == BZ_OK && !j->z.avail_out;
+    j->failed = rc != BZ_STREAM_END && !j->more;
+    if (!j->more)
+        BZ2_bzDecompressEnd(&j->z);
+}
+
 static void decode(struct job *j)
 {
-    CLEANUP(buf_clear) struct buf file = BUF_INIT;
-    make_file(j, &file);
-    bz_stream z = {.next_in = file.data, .avail_in = (unsigned)file.len};
-    if (BZ2_bzDecompressInit(&z, 0, 0) != BZ_OK)
+    make_file(j, &j->file);
+    j->z = (bz_stream){.next_in = j->file.data, .avail_in = (unsigned)j->file.len};
+    if (BZ2_bzDecompressInit(&j->z, 0, 0) != BZ_OK)
         alloc_failed();
-    buf_reset(&j->out);
-    int rc = BZ_OK;
-    while (rc == BZ_OK && j->out.len < BLOCK_MAX) {
-        buf_reserve(&j->out, j->out.len ? j->out.len : 1 << 20);
-        size_t room = j->out.alloc - 1 - j->out.len;
-        z.next_out = j->out.data + j->out.len;
-        z.avail_out = (unsigned)room;
-        rc = BZ2_bzDecompress(&z);
-        j->out.len += room - z.avail_out;
-        if (rc == BZ_OK && z.avail_out)
-            break; // wants more input, and there is none
-    }
-    j->failed = rc != BZ_STREAM_END;
-    BZ2_bzDecompressEnd(&z);
+    decode_piece(j);
 }
 
 static struct job *next_waiting(struct pool *p)
@@ -191,6 +194,7 @@ static void pool_start(struct pool *p)
     for (size_t i = 0; i < p->jobs; i++) {
         buf_init(&p->job[i].bits);
         buf_init(&p->job[i].out);
+        buf_init(&p->job[i].file);
     }
     while (p->threads < want && pthread_create(&p->thread[p->threads], NULL, work, p) == 0)
         p->threads++;
@@ -210,6 +214,9 @@ static void pool_stop(struct pool *p)
     for (size_t i = 0; i < p->jobs; i++) {
         buf_clear(&p->job[i].bits);
         buf_clear(&p->job[i].out);
+        buf_clear(&p->job[i].file);
+        if (p->job[i].more)
+            BZ2_bzDecompressEnd(&p->job[i].z);
     }
     pthread_mutex_destroy(&p->mutex);
     pthread_cond_destroy(&p->changed);
@@ -265,6 +272,21 @@ static int join(struct pool *p, struct error **err)
     return 0;
 }
 
+static int emit_block(struct scan *s, struct pool *p, struct job *j, struct error **err)
+{
+    for (;;) {
+        if (!s->output(s->arg, j->out.data, j->out.len))
+            return -1;
+        if (!j->more)
+            break;
+        decode_piece(j);
+        if (j->failed)
+            return damaged(err);
+    }
+    retire(p);
+    return 0;
+}
+
 /* Gives out the oldest job. */
 static int emit(struct scan *s, struct pool *p, struct error **err)
 {
@@ -277,8 +299,7 @@ static int emit(struct scan *s, struct pool *p, struct error **err)
         return join(p, err); // stays in the queue, to be looked at again
     } else {
         s->crc = (s->crc << 1 | s->crc >> 31) ^ j->crc;
-        if (!s->output(s->arg, j->out.data, j->out.len))
-            return -1;
+        return emit_block(s, p, j, err);
     }
     retire(p);
     return 0;

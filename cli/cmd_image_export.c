@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+#include "base/session.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "image/convert.h"
+
+#include <string.h>
+
+static const struct option_spec options[] = {
+    {"format", 0, "FORMAT", "qcow2, raw, vmdk, vhdx or vdi [default: qcow2]", NULL},
+    {"compress", 0, "METHOD", "zstd or zlib for qcow2, zlib for vmdk", NULL},
+    {0},
+};
+
+static int parse_format(const char *text, enum format *ret, struct error **err)
+{
+    static const enum format known[] = {FORMAT_QCOW2, FORMAT_RAW, FORMAT_VMDK, FORMAT_VHDX,
+                                        FORMAT_VDI};
+    *ret = FORMAT_QCOW2;
+    if (!text)
+        return 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (!strcmp(text, format_name(known[i]))) {
+            *ret = known[i];
+            return 0;
+        }
+    }
+    return error_set(err, ERR_USAGE,
+                     "argument --format: '%s' is not one of qcow2, raw, vmdk, vhdx, vdi", text);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(progress_clear) struct progress bar;
+    progress_init(&bar, stderr, PROGRESS_AUTO);
+    struct image_export o = {.compress = args_get(a, "compress")};
+    struct image_progress p = progress_for_images(&bar);
+    if (parse_format(args_get(a, "format"), &o.format, err) < 0)
+        return -1;
+    return image_export(s, a->pos[0], a->pos[1], &o, &p, err);
+}
+
+const struct command cmd_image_export = {
+    .name = "image export",
+    .summary = "Write an image with all its layers to one file",
+    .usage = "[--format FORMAT] [--compress METHOD] NAME FILE",
+    .detail = "What is zero takes no space in the file. A qcow2 keeps the image's metadata.\n",
+    .options = options,
+    .min_args = 2,
+    .max_args = 2,
+    .run = run,
+};

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+#include "base/session.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "image/convert.h"
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(progress_clear) struct progress bar;
+    progress_init(&bar, stderr, PROGRESS_AUTO);
+    struct image_progress p = progress_for_images(&bar);
+    return image_flatten(s, a->pos[0], &p, err);
+}
+
+const struct command cmd_image_flatten = {
+    .name = "image flatten",
+    .summary = "Make an image one file that needs no layers",
+    .usage = "NAME",
+    .detail =
+        "The image then reads faster and keeps no layer from being pruned, but shares nothing\n"
+        "with other images any more.\n",
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};

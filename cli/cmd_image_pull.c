@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+//
+// `image pull` and `image import`: the same work, from a spec or from a file.
+#include "base/alloc.h"
+#include "base/session.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "image/name.h"
+#include "image/pull.h"
+
+extern const struct command cmd_image_import;
+
+#define COMMON_OPTIONS \
+    {"checksum", 0, "SUM", "sha256:… of the file, or path or URL of a checksum file", NULL}, \
+        {"no-checksum", 0, NULL, "Look for no checksum file beside the image", NULL}, \
+        {"force", 'f', NULL, "Replace the image if the name exists", NULL}, \
+        {"raw", 0, NULL, "Take content of no known format as a raw disk", NULL}, \
+    { \
+        "max-size", 0, "SIZE", "Most bytes it may have uncompressed [default: 8T and by ratio]", \
+            NULL \
+    }
+
+static const struct option_spec pull_options[] = {
+    COMMON_OPTIONS,
+    {"resumable", 0, NULL, "Keep compressed bytes until it is done, so that a killed pull resumes",
+     NULL},
+    {"vagrant-url", 0, "URL", "Vagrant registry [default: KILN_VAGRANT_URL or vagrantcloud.com]",
+     NULL},
+    {0},
+};
+
+static const struct option_spec import_options[] = {
+    COMMON_OPTIONS,
+    {0},
+};
+
+static int pull(struct session *s, const struct args *a, const struct image_spec *spec,
+                bool *ret_pulled, struct error **err)
+{
+    CLEANUP(progress_clear) struct progress bar;
+    unsigned long long max = 0;
+    progress_init(&bar, stderr, PROGRESS_AUTO);
+    struct image_pull_options o = {
+        .progress = progress_for_images(&bar),
+        .checksum = args_get(a, "checksum"),
+        .checksum_beside = !args_has(a, "no-checksum"),
+        .force = args_has(a, "force"),
+        .resumable = args_has(a, "resumable"),
+        .raw = args_has(a, "raw"),
+        .vagrant_url = args_get(a, "vagrant-url"),
+    };
+    if (a->command == &cmd_image_import)
+        o.progress.notice = NULL; // where it comes from was just typed
+    if (args_size(a, "max-size", &max, err) < 0)
+        return -1;
+    o.max_size = max;
+    return image_pull(s, spec, &o, ret_pulled, err);
+}
+
+static int run_pull(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(image_spec_clear) struct image_spec spec = {0};
+    bool pulled;
+    if (image_spec_parse(str_of(a->pos[0]), &spec, err) < 0 || pull(s, a, &spec, &pulled, err) < 0)
+        return -1;
+    if (!pulled)
+        fprintf(stderr, "Image '%s' is in the backend already\n", spec.name);
+    return 0;
+}
+
+static int run_import(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(image_spec_clear)
+    struct image_spec spec = {
+        .kind = SPEC_FILE, .name = xstrdup(a->pos[1]), .source = xstrdup(a->pos[0])};
+    bool pulled;
+    if (image_name_check(spec.name, err) < 0 || pull(s, a, &spec, &pulled, err) < 0)
+        return -1;
+    if (!pulled) {
+        error_set(err, ERR_EXISTS, "image '%s' exists", spec.name);
+        return error_hint(err, "--force replaces it");
+    }
+    return 0;
+}
+
+const struct command cmd_image_pull = {
+    .name = "image pull",
+    .summary = "Fetch an image into the backend",
+    .usage = "[options] SPEC",
+    .detail =
+        "SPEC is name,http=URL or name,file=PATH or name,vagrant=box:version or box:version.\n"
+        "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are told\n"
+        "by content.\n",
+    .options = pull_options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_pull,
+};
+
+const struct command cmd_image_import = {
+    .name = "image import",
+    .summary = "Copy a disk image file into the backend",
+    .usage = "[options] FILE NAME",
+    .detail =
+        "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are told\n"
+        "by content.\n",
+    .options = import_options,
+    .min_args = 2,
+    .max_args = 2,
+    .run = run_import,
+};

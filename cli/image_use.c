@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+//
+// QEMU takes open-file-description locks on bytes 100 to 299 of every image file it opens
+// (block/file-posix.c, "RAW_LOCK_PERM_BASE"), so asking the kernel whether we could lock these
+// exclusively tells whether one has it open. VMs that do not run are found by their disks' headers.
+#include "cli/image_use.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/session.h"
+#include "image/qcow2.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int not_open(const char *name, const char *path, struct error **err)
+{
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 200};
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fcntl(fd, F_OFD_GETLK, &l) < 0 || l.l_type == F_UNLCK)
+        return 0;
+    return error_set(err, ERR_BUSY, "image '%s' is in use by a running VM", name);
+}
+
+/* Whether the disk's header names a file that is the image. */
+static bool stands_on(const char *disk, const struct stat *image)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    struct stat below;
+    if (qcow2_read(disk, QCOW2_OWN, &info, NULL) < 0 || !info.backing)
+        return false;
+    AUTO_FREE char *dir = path_parent(disk), *path = path_join(dir, info.backing);
+    return stat(path, &below) == 0 && below.st_dev == image->st_dev &&
+           below.st_ino == image->st_ino;
+}
+
+static bool vm_stands_on(const char *folder, const struct stat *image)
+{
+    DIR *d = opendir(folder);
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));) {
+        AUTO_FREE char *disk = path_join(folder, e->d_name);
+        found = *e->d_name != '.' && stands_on(disk, image);
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+int image_unused(const struct session *s, const char *name, const char *path, struct error **err)
+{
+    struct stat image;
+    if (not_open(name, path, err) < 0)
+        return -1;
+    DIR *d = stat(path, &image) == 0 ? opendir(s->vmstore) : NULL;
+    int rc = 0;
+    for (struct dirent *e; d && !rc && (e = readdir(d));) {
+        AUTO_FREE char *folder = path_join(s->vmstore, e->d_name);
+        if (*e->d_name != '.' && vm_stands_on(folder, &image))
+            rc = error_set(err, ERR_BUSY, "image '%s' is in use by VM '%s'", name, e->d_name);
+    }
+    if (d)
+        closedir(d);
+    return rc;
+}
