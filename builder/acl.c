@@ -68,11 +68,12 @@ static void add_kind(struct archive_entry *e, int kind, const char *name, struct
     int type, perm, tag, id;
     const char *who;
     while (archive_entry_acl_next(e, kind, &type, &perm, &tag, &id, &who) == ARCHIVE_OK) {
-        if (type != kind || !tag_of(tag))
+        bool named = tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_GROUP;
+        if (type != kind || !tag_of(tag) || (named && id < 0))
             continue;
         struct ace *a = aces_push(&list);
         *a = (struct ace){tag_of(tag), (uint16_t)(perm & 7), (uint32_t)ACL_UNDEFINED_ID};
-        if (a->tag == ACL_USER || a->tag == ACL_GROUP)
+        if (named)
             a->id = (uint32_t)id;
     }
     if (!list.len || (kind == ARCHIVE_ENTRY_ACL_TYPE_ACCESS && list.len <= 3))
@@ -81,8 +82,16 @@ static void add_kind(struct archive_entry *e, int kind, const char *name, struct
     encode(&list, name, xattrs);
 }
 
+#define ACCESS "system.posix_acl_access"
+#define DEFAULT "system.posix_acl_default"
+
+bool acl_is_xattr(const char *name)
+{
+    return !strcmp(name, ACCESS) || !strcmp(name, DEFAULT);
+}
+
 void acl_add_xattrs(struct archive_entry *e, struct buf *xattrs)
 {
-    add_kind(e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access", xattrs);
-    add_kind(e, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default", xattrs);
+    add_kind(e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ACCESS, xattrs);
+    add_kind(e, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, DEFAULT, xattrs);
 }

@@ -10,10 +10,14 @@
 
 #include "base/buf.h"
 
+#include <stdbool.h>
+
 struct archive_entry;
 
 /* Adds the attributes an entry's ACLs make, in the form of stream.h. ACLs that say no more than the
- * mode does, and kinds that Linux does not have (NFSv4), add nothing. */
+ * mode does, and kinds that Linux does not have (NFSv4), add nothing. Somebody who is given by name
+ * only, without a number, is left out: names are the other system's. */
 void acl_add_xattrs(struct archive_entry *e, struct buf *xattrs);
+bool acl_is_xattr(const char *name); /* is it the name of one of these attributes? */
 
 #endif

@@ -292,8 +292,11 @@ static int take_xattrs(struct tar *t, const struct stream_entry *head, struct er
     const char *name;
     const void *value;
     size_t n;
+    bool has_acls = false;
     (void)archive_entry_xattr_reset(e);
     while (archive_entry_xattr_next(e, &name, &value, &n) == ARCHIVE_OK) {
+        // GNU tar writes ACLs as attributes with numbers and as text with names; numbers count.
+        has_acls |= acl_is_xattr(name);
         if (t->xattrs.len + n > STREAM_XATTR_MAX || strlen(name) > 255)
             return error_set(err, ERR_USER,
                              "the archive '%s' can't be unpacked: its entry '%s' has too many "
@@ -301,7 +304,8 @@ static int take_xattrs(struct tar *t, const struct stream_entry *head, struct er
                              t->name, t->path.data);
         xattrs_add(&t->xattrs, name, value, n);
     }
-    acl_add_xattrs(e, &t->xattrs);
+    if (!has_acls)
+        acl_add_xattrs(e, &t->xattrs);
     return t->xattrs.len <= STREAM_XATTR_MAX ? 0 : fail(t, err, "it has too long an ACL");
 }
 
@@ -321,7 +325,7 @@ static int take_extents(struct tar *t, struct stream_entry *head, struct error *
 {
     struct archive_entry *e = t->entry;
     t->extents.len = t->extent = 0;
-    t->extent_done = t->block_len = 0;
+    t->extent_done = t->block_at = t->block_len = 0;
     t->data_ended = false;
     if (head->type != STREAM_FILE)
         return 0;
