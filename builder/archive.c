@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// libarchive parses; it is fed by next_bytes, which reads the file, keeps its running digest and,
-// for xz, decompresses. An item's holes are known from its header (archive_entry_sparse), and its
-// data comes from libarchive in blocks with offsets: fill() walks the announced extents and the
-// blocks together, so that exactly the announced bytes come out whatever the archive says.
+// libarchive parses what unpacked.c decompresses. An item's holes are known from its header
+// (archive_entry_sparse), and its data comes from libarchive in blocks with offsets: fill() walks
+// the announced extents and the blocks together, so that exactly the announced bytes come out
+// whatever the archive says.
 //
 // libarchive converts names of pax headers from UTF-8 to the locale's charset, so its calls are
 // made in a UTF-8 locale of this thread; a name that is no UTF-8 then comes as its bytes.
@@ -11,31 +11,22 @@
 
 #include "base/alloc.h"
 #include "builder/acl.h"
+#include "builder/unpacked.h"
 #include "builder/xattr.h"
-#include "builder/xz.h"
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <locale.h>
 
-enum { FILE_CHUNK = 256 * 1024, OUT_CHUNK = 256 * 1024 };
-
 struct tar {
     char *name;
-    int fd;
+    struct unpacked *unpacked;
+    struct error *problem; /* of reading or decompressing, not yet told */
     struct archive *archive;
     struct archive_entry *entry; /* the current one; libarchive's. NULL = none yet */
     bool first_waits;            /* tar_open has read the first header */
     locale_t utf8;
-
-    struct sha256 *hash;
-    uint64_t consumed; /* atomic */
-    char *raw, *out;   /* as read; decompressed */
-    bool raw_ended;
-    int read_errno; /* of the file */
-    struct xz *xz;
-    const char *xz_problem;
 
     uint64_t n_entries, n_bytes;
     struct buf path, link, xattrs;
@@ -54,47 +45,22 @@ static int fail(const struct tar *t, struct error **err, const char *what)
     return error_set(err, ERR_USER, "the archive '%s' can't be unpacked: %s", t->name, what);
 }
 
-static int fail_libarchive(const struct tar *t, struct error **err)
+static int fail_libarchive(struct tar *t, struct error **err)
 {
-    if (t->read_errno) {
-        errno = t->read_errno;
-        return error_errno(err, "cannot read '%s'", t->name);
-    }
     const char *why = archive_error_string(t->archive);
-    return fail(t, err, t->xz_problem ? t->xz_problem : why ? why : "it is damaged");
-}
-
-static ssize_t read_raw(void *arg, const void **ret_bytes)
-{
-    struct tar *t = arg;
-    ssize_t n = read(t->fd, t->raw, FILE_CHUNK);
-    while (n < 0 && errno == EINTR)
-        n = read(t->fd, t->raw, FILE_CHUNK);
-    if (n < 0) {
-        t->read_errno = errno;
-        return -1;
-    }
-    if (n > 0)
-        sha256_add(t->hash, t->raw, (size_t)n);
-    t->raw_ended = n == 0;
-    __atomic_add_fetch(&t->consumed, (uint64_t)n, __ATOMIC_RELAXED);
-    *ret_bytes = t->raw;
-    return n;
+    if (!t->problem)
+        return fail(t, err, why ? why : "it is damaged");
+    (void)error_wrap(&t->problem, "the archive '%s' can't be unpacked", t->name);
+    return error_propagate(err, STEAL(t->problem));
 }
 
 /* archive_read_callback */
 static ssize_t next_bytes(struct archive *a, void *arg, const void **ret_bytes)
 {
     struct tar *t = arg;
-    ssize_t n;
-    if (t->xz) {
-        n = xz_read(t->xz, t->out, OUT_CHUNK, &t->xz_problem);
-        *ret_bytes = t->out;
-    } else
-        n = read_raw(t, ret_bytes);
+    ssize_t n = t->problem ? -1 : unpacked_next(t->unpacked, ret_bytes, &t->problem);
     if (n < 0)
-        archive_set_error(a, t->read_errno ? t->read_errno : EILSEQ, "%s",
-                          t->xz_problem ? t->xz_problem : "the file can't be read");
+        archive_set_error(a, EILSEQ, "%s", t->problem->message);
     return n;
 }
 
@@ -118,44 +84,38 @@ static int next_header(struct tar *t)
 static struct archive *new_reader(void)
 {
     struct archive *a = archive_read_new();
-    if (!a || archive_read_support_format_tar(a) != ARCHIVE_OK ||
-        archive_read_support_filter_gzip(a) != ARCHIVE_OK ||
-        archive_read_support_filter_bzip2(a) != ARCHIVE_OK ||
-        archive_read_support_filter_zstd(a) != ARCHIVE_OK)
+    if (!a || archive_read_support_format_tar(a) != ARCHIVE_OK)
         alloc_failed();
     return a;
 }
 
-static bool begins_as_xz(int fd)
+/* Whoever names a file so would not want it copied as it is because it is damaged. */
+static bool is_named_as_tar(const char *name)
 {
-    char magic[6];
-    ssize_t n = pread(fd, magic, sizeof magic, 0);
-    return n > 0 && xz_is(magic, (size_t)n);
+    static const char *const ends[] = {".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (len > strlen(ends[i]) && !strcmp(name + len - strlen(ends[i]), ends[i]))
+            return true;
+    return strstr(name, ".tar.") != NULL;
 }
 
 int tar_open(int fd, const char *name, struct tar **ret, struct error **err)
 {
     CLEANUP(tar_freep) struct tar *t = xcalloc(1, sizeof *t);
-    t->fd = fd;
     t->name = xstrdup(name);
-    t->hash = sha256_new();
-    t->raw = xmalloc(FILE_CHUNK);
+    t->unpacked = unpacked_open(fd);
     t->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     buf_init(&t->path);
     buf_init(&t->link);
     buf_init(&t->xattrs);
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    if (begins_as_xz(fd)) {
-        t->xz = xz_new(read_raw, t);
-        t->out = xmalloc(OUT_CHUNK);
-    }
     t->archive = new_reader();
     *ret = NULL;
     if (archive_read_open(t->archive, t, NULL, next_bytes, NULL) == ARCHIVE_OK &&
         next_header(t) > 0) {
         t->first_waits = true;
         *ret = STEAL(t);
-    } else if (t->read_errno)
+    } else if (t->problem && (t->problem->kind == ERR_SYSTEM || is_named_as_tar(name)))
         return fail_libarchive(t, err);
     return 0;
 }
@@ -166,19 +126,15 @@ void tar_free(struct tar *t)
         return;
     if (t->archive)
         (void)archive_read_free(t->archive);
-    xz_free(t->xz);
-    sha256_free(t->hash);
+    unpacked_free(t->unpacked);
+    error_free(t->problem);
     if (t->utf8)
         freelocale(t->utf8);
-    if (t->fd >= 0)
-        (void)close(t->fd);
     buf_clear(&t->path);
     buf_clear(&t->link);
     buf_clear(&t->xattrs);
     extents_clear(&t->extents);
     free(t->name);
-    free(t->raw);
-    free(t->out);
     free(t);
 }
 
@@ -438,15 +394,12 @@ ssize_t tar_data(struct tar *t, void *bytes, size_t n, struct error **err)
 
 int tar_finish(struct tar *t, struct digest *ret, struct error **err)
 {
-    const void *bytes;
-    while (!t->raw_ended)
-        if (read_raw(t, &bytes) < 0)
-            return fail_libarchive(t, err);
-    *ret = sha256_finish(STEAL(t->hash));
+    if (unpacked_digest(t->unpacked, ret, err) < 0)
+        return error_wrap(err, "the archive '%s' can't be unpacked", t->name);
     return 0;
 }
 
 uint64_t tar_consumed(const struct tar *t)
 {
-    return __atomic_load_n(&t->consumed, __ATOMIC_RELAXED);
+    return unpacked_consumed(t->unpacked);
 }

@@ -48,7 +48,8 @@ struct tar_item {
 #define TAR_ENTRIES_MAX (16u << 20)
 
 /* Takes over fd. A file whose beginning is no tar header, after decompression, gives a NULL *ret
- * and no error (fd is then closed). `name` is for messages, copied. */
+ * and no error (fd is then closed), unless it can't be decompressed although its name says that it
+ * is an archive. `name` is for messages, copied. */
 int tar_open(int fd, const char *name, struct tar **ret, struct error **err);
 void tar_free(struct tar *t);
 DEFINE_CLEANUP(struct tar, tar_free);

@@ -124,7 +124,7 @@ static struct buf compressed(const struct buf *in, int filter)
 {
     struct buf out = BUF_INIT;
     size_t used = 0;
-    buf_reserve(&out, in->len + 4096);
+    buf_reserve(&out, 2 * in->len + 4096);
     struct archive *a = archive_write_new();
     struct archive_entry *e = archive_entry_new();
     assert_int_equal(archive_write_set_format_raw(a), ARCHIVE_OK);
@@ -145,12 +145,12 @@ static const int filters[] = {0, ARCHIVE_FILTER_GZIP, ARCHIVE_FILTER_BZIP2, ARCH
                               ARCHIVE_FILTER_ZSTD};
 enum { N_FILTERS = sizeof filters / sizeof *filters };
 
-/* Content that does not compress to nothing. */
+/* Content that compresses, but not to nothing. */
 static void fill_noise(char *bytes, size_t n)
 {
     uint32_t x = 1;
     for (size_t i = 0; i < n; i++)
-        bytes[i] = (char)((x = x * 1664525 + 1013904223) >> 24);
+        bytes[i] = "0123456789abcdef"[(x = x * 1664525 + 1013904223) >> 28];
 }
 
 enum { SAMPLE = 4000 * 512 }; // more than two blocks of bzip2
