@@ -22,20 +22,20 @@
 
 int working_open(struct working *w, const char *parent, struct error **err)
 {
-    CLEANUP(working_clear) struct working new = WORKING_INIT;
+    CLEANUP(working_clear) struct working fresh = WORKING_INIT;
     uint64_t salt;
     if (getrandom(&salt, sizeof salt, 0) != (ssize_t)sizeof salt)
         return error_errno(err, "cannot get random bytes");
     if (make_dirs(parent, 0755, err) < 0)
         return -1;
     AUTO_FREE char *dir = xasprintf("%s/%016llx", parent, (unsigned long long)salt);
-    new.lock = xasprintf("%s.lock", dir);
-    new.fd = lock_wait(new.lock, LOCK_EXCLUSIVE, -1, err);
-    if (new.fd < 0)
+    fresh.lock = xasprintf("%s.lock", dir);
+    fresh.fd = lock_wait(fresh.lock, LOCK_EXCLUSIVE, -1, err);
+    if (fresh.fd < 0)
         return -1;
     if (mkdir(dir, 0700) < 0)
         return error_errno(err, "cannot make folder '%s'", dir);
-    *w = (struct working){STEAL(dir), STEAL(new.lock), STEAL_FD(new.fd)};
+    *w = (struct working){STEAL(dir), STEAL(fresh.lock), STEAL_FD(fresh.fd)};
     return 0;
 }
 

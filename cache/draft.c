@@ -284,6 +284,15 @@ static int finish_folder(struct draft *d, json_t *record, const char *known_dige
     return record_write(path, record, err); // syncs the folder too
 }
 
+/* The draft's path goes on to lead to the disk until the store is closed, for a QEMU that opens it
+ * again by name. That is not needed if its node has auto-read-only; hence no error. */
+static void leave_link(struct draft *d)
+{
+    AUTO_FREE char *target = xasprintf("../../.layers/%s", d->id);
+    if (symlink(target, d->folder) == 0)
+        free(STEAL(d->folder)); // or draft_free would remove the link
+}
+
 /* The rename that makes the layer, and the pointer to it. replace: a folder in the way is swapped
  * into the working folder. */
 static int publish(struct draft *d, bool replace, struct layer **ret, struct error **err)
@@ -298,6 +307,7 @@ static int publish(struct draft *d, bool replace, struct layer **ret, struct err
         rc = renameat2(AT_FDCWD, d->folder, AT_FDCWD, final, RENAME_EXCHANGE);
     if (rc < 0)
         return error_errno(err, "cannot rename '%s' to '%s'", d->folder, final);
+    leave_link(d);
     if (fsync_dir(st->layers, err) < 0)
         return -1;
     if (strcmp(d->id, d->key) != 0) {

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -230,7 +231,8 @@ static uint64_t working_bytes(const struct store *st)
         DIR *in = e->d_name[0] == '.' ? NULL : opendir(folder);
         for (struct dirent *f; in && (f = readdir(in));) {
             AUTO_FREE char *draft = path_join(folder, f->d_name);
-            if (f->d_name[0] != '.')
+            struct stat is;
+            if (f->d_name[0] != '.' && lstat(draft, &is) == 0 && S_ISDIR(is.st_mode))
                 folder_blocks(draft, true, &bytes, NULL);
         }
         if (in)

@@ -170,6 +170,11 @@ static json_t *one_node(const struct vm_disk *d, size_t depth, const char *file,
         json_object_set_new(n, "discard", json_string("unmap"));
         json_object_set_new(n, "detect-zeroes", json_string("unmap"));
         json_object_set_new(json_object_get(n, "file"), "discard", json_string("unmap"));
+        // Once blockdev-snapshot made it a backing file, its descriptor becomes a read-only one; or
+        // QEMU would open it again for writing at the next snapshot, by a name it no longer has.
+        // An fdset holds only the descriptor it was given.
+        json_object_set_new(json_object_get(n, "file"), "auto-read-only",
+                            json_boolean(strncmp(file, "/dev/fdset/", 11) != 0));
     }
     return n;
 }
