@@ -135,6 +135,14 @@ static bool read_size(struct reader *r, uint64_t mb, uint64_t gb, uint64_t *ret)
     return true;
 }
 
+/* As sfdisk takes a size for transient: to the nearest MiB, so that the disks are the same. */
+static void read_part_size(struct reader *r, uint64_t *ret)
+{
+    uint64_t size;
+    if (read_size(r, 1000000, 1000000000, &size))
+        *ret = size < MIB ? MIB : (size + MIB / 2) / MIB * MIB;
+}
+
 static void read_disk(struct reader *r, struct disk_spec *ret)
 {
     bool good = read_size(r, MIB, MIB << 10, &ret->size);
@@ -314,7 +322,7 @@ static void read_partition(struct reader *r, struct partition_spec *ret)
         seen |= 1U << k;
         r->i++;
         if (!strcmp(part_keywords[k], "SIZE"))
-            read_size(r, 1000000, 1000000000, &ret->size);
+            read_part_size(r, &ret->size);
         else if (!strcmp(part_keywords[k], "FORMAT"))
             read_format(r, ret);
         else if (!strcmp(part_keywords[k], "MOUNT"))
@@ -437,7 +445,7 @@ static void check_together(const struct imagefile *f, const struct imagefile_ste
         if (parts[i].flags & PARTITION_BIOS_GRUB && disk->table == TABLE_MBR)
             diag_help(mistake(&r, at, "the flag bios_grub needs a GPT"),
                       "on an MBR GRUB needs no partition of its own");
-        used += parts[i].size / MIB * MIB;
+        used += parts[i].size;
         if (used > disk->size || (!parts[i].size && used + MIB > disk->size)) {
             CLEANUP(buf_clear) struct buf has = BUF_INIT;
             buf_add_size(&has, disk->size);

@@ -210,7 +210,7 @@ struct disk_spec {
 enum partition_flag { PARTITION_BOOT = 1, PARTITION_EFI = 2, PARTITION_BIOS_GRUB = 4 };
 struct partition_spec {
     unsigned number; /* as written; 0 = the next one, which is also what any other must be */
-    uint64_t size;   /* bytes; 0 = what is left */
+    uint64_t size;   /* bytes, whole MiB; 0 = what is left */
     const char *fs;  /* "ext4"…, static; NULL = not formatted */
     char *options;   /* for mkfs, "" if none; owned */
     char *mount;     /* absolute path; NULL = not mounted; owned */

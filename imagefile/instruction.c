@@ -51,7 +51,7 @@ const struct instruction instructions[] = {
      "<n> [SIZE <size> <MB|GB>] [FORMAT <fs> [OPTIONS \"<mkfs options>\"]] [MOUNT <dir>] [FLAGS "
      "<flag>[,<flag>…]]",
      "The next partition of the new disk; one of them must mount at /. Without SIZE it takes what "
-     "is left. MB and GB are 10^6 and 10^9 bytes here, rounded down to whole MiB. File systems: "
+     "is left. MB and GB are 10^6 and 10^9 bytes here, rounded to whole MiB. File systems: "
      "ext2 ext3 ext4 xfs btrfs vfat swap. Flags: boot efi bios_grub."},
     {"COPY", OP_COPY, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, copy_flags,
      "[<flags>] <src>… <dest>",

@@ -38,7 +38,7 @@ static void report_unknown(struct parser *p, struct str keyword, struct span at)
 {
     struct str name = str_clip(keyword);
     struct diag *d = parse_error(p, at, "unknown instruction '" STR_FMT "'", STR_ARG(name));
-    AUTO_FREE char *advice = instruction_advice(keyword);
+    AUTO_FREE char *advice = d ? instruction_advice(keyword) : NULL;
     diag_help(d, "%s", advice);
 }
 
