@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "builder/agent/message.h"
+#include "vm/accel.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,16 +33,27 @@ struct builder_disk {
     uint64_t size; /* virtual size in bytes */
 };
 
+typedef void builder_notice_fn(void *arg, const char *line);
+
 struct builder_vm_options {
     unsigned memory_mb;         /* 0 = by what the host has free, bounded */
     unsigned cpus;              /* 0 = by the host, bounded */
     const char *accel;          /* "auto", "kvm", "tcg"; NULL = KILN_ACCEL or auto */
     struct builder_disk target; /* n_files 0: none yet */
-    void (*notice)(void *arg,
-                   const char *line); /* one line for the user ("using TCG: …"); may be NULL */
+    builder_notice_fn *notice;  /* one line for the user ("using TCG: …"); may be NULL */
     void *notice_arg;
 };
 
+/*
+ * Which accelerator to use: `wish` as accel_parse takes it. "auto" is KVM if it was proved to run
+ * our own builder VM on this host, which is tried for 10 s when it is not known yet and remembered;
+ * else TCG, and notice gets one line that says why. Errors: ERR_USAGE; ERR_CANCELLED; with "kvm",
+ * those of accel_kvm_check.
+ */
+int builder_accel(const struct session *s, const char *wish, builder_notice_fn *notice, void *arg,
+                  enum accel *ret, struct error **err);
+
+/* With the VM's template restored, or made first; cold (and a notice) where restoring fails. */
 int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
                      struct builder_vm **ret, struct error **err);
 /* Asks the agent to power off, waits shortly, then kills. */

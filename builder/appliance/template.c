@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+//
+// A template is made in <store>/.working/<random>/ and renamed to <store>/<key>/; the kernel lock
+// of <store>/<key>.lock is exclusive while it is made, so two builds that need it make one. The
+// record is written last and its time is that of the last use, which is what pruning goes by.
+#include "builder/appliance/template.h"
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/lock.h"
+#include "base/session.h"
+#include "base/vector.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SAMPLES = 64, PAGE = 4096, KEEP = 4 };
+
+void template_clear(struct template *t)
+{
+    working_clear(&t->work);
+    auto_closep(&t->lock);
+    free(t->ram);
+    free(t->state);
+    free(t->kernel);
+    free(t->key_text);
+    free(t->store);
+    free(t->dir);
+    *t = (struct template)TEMPLATE_INIT;
+}
+
+static void set_paths(struct template *t, const char *dir)
+{
+    free(t->ram);
+    free(t->state);
+    free(t->kernel);
+    t->ram = path_join(dir, "ram");
+    t->state = path_join(dir, "state");
+    t->kernel = path_join(dir, "kernel");
+}
+
+/* What a template's files are: new reference, NULL when they cannot be read. */
+static json_t *describe(const struct template *t, struct error **err)
+{
+    AUTO_CLOSE int ram = open(t->ram, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int state = open(t->state, O_RDONLY | O_CLOEXEC);
+    struct stat of_ram, of_state;
+    if (ram < 0 || state < 0 || fstat(ram, &of_ram) < 0 || fstat(state, &of_state) < 0) {
+        error_errno(err, "cannot read the template '%s'", t->dir);
+        return NULL;
+    }
+    CLEANUP(sha256_freep) struct sha256 *h = sha256_new();
+    for (int i = 0; i < SAMPLES; i++) {
+        char page[PAGE];
+        off_t at = of_ram.st_size / SAMPLES * i / PAGE * PAGE;
+        ssize_t n = pread_all(ram, page, sizeof page, at);
+        if (n < 0) {
+            error_errno(err, "cannot read the template '%s'", t->dir);
+            return NULL;
+        }
+        sha256_add(h, page, (size_t)n);
+    }
+    struct digest digest, sample = sha256_finish(STEAL(h));
+    if (digest_of_fd(state, &digest, err) < 0)
+        return NULL;
+    char state_hex[DIGEST_HEX + 1], sample_hex[DIGEST_HEX + 1];
+    digest_hex(&digest, state_hex);
+    digest_hex(&sample, sample_hex);
+    return json_pack("{s:s, s:I, s:I, s:s, s:I, s:s}", "key", t->key_text, "ram_size",
+                     (json_int_t)of_ram.st_size, "ram_time",
+                     (json_int_t)of_ram.st_mtim.tv_sec * 1000000000 + of_ram.st_mtim.tv_nsec,
+                     "ram_sample", sample_hex, "state_size", (json_int_t)of_state.st_size,
+                     "state_sha256", state_hex);
+}
+
+/* Looks at <store>/<key>: sets ready or damaged. */
+static void check(struct template *t)
+{
+    AUTO_FREE char *record = path_join(t->dir, "template.json");
+    set_paths(t, t->dir);
+    if (access(t->dir, F_OK) < 0)
+        return;
+    json_auto_t *is = describe(t, NULL);
+    json_auto_t *should = json_read_file(record, NULL);
+    t->ready = is && should && json_equal(is, should) && access(t->kernel, R_OK) == 0;
+    t->damaged = !t->ready;
+    if (t->ready)
+        (void)utimensat(AT_FDCWD, record, NULL, 0);
+}
+
+int template_open(const struct session *s, const char *key_text, struct template *ret,
+                  struct error **err)
+{
+    CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
+    struct digest digest = digest_of(key_text, strlen(key_text));
+    char key[DIGEST_HEX + 1];
+    digest_hex(&digest, key);
+    t.key_text = xstrdup(key_text);
+    t.store = path_join(s->cache, "template");
+    t.dir = path_join(t.store, key);
+    AUTO_FREE char *lock = xasprintf("%s.lock", t.dir);
+    AUTO_FREE char *parent = path_join(t.store, ".working");
+    if (make_dirs(t.store, 0755, err) < 0)
+        return -1;
+    t.lock = lock_wait(lock, LOCK_SHARED, s->cancel_fd, err);
+    if (t.lock < 0)
+        return -1;
+    check(&t);
+    if (!t.ready) {
+        auto_closep(&t.lock);
+        t.lock = lock_wait(lock, LOCK_EXCLUSIVE, s->cancel_fd, err);
+        if (t.lock < 0)
+            return -1;
+        t.damaged = false; // another one may have made it while we waited
+        check(&t);
+        if (t.ready && lock_change(t.lock, LOCK_SHARED, err) < 0)
+            return -1;
+    }
+    if (!t.ready) {
+        working_sweep(parent);
+        if (working_open(&t.work, parent, err) < 0)
+            return -1;
+        AUTO_FREE char *dir = path_join(t.work.dir, "new");
+        if (mkdir(dir, 0755) < 0)
+            return error_errno(err, "cannot make '%s'", dir);
+        set_paths(&t, dir);
+    }
+    *ret = t;
+    t = (struct template)TEMPLATE_INIT;
+    return 0;
+}
+
+struct candidate {
+    char *dir;
+    struct timespec used;
+};
+DEFINE_VECTOR(candidates, struct candidate);
+
+static int last_used_first(const void *a, const void *b)
+{
+    const struct timespec *x = &((const struct candidate *)a)->used,
+                          *y = &((const struct candidate *)b)->used;
+    if (x->tv_sec != y->tv_sec)
+        return x->tv_sec < y->tv_sec ? 1 : -1;
+    return x->tv_nsec < y->tv_nsec ? 1 : x->tv_nsec > y->tv_nsec ? -1 : 0;
+}
+
+/* Removes one unless it is in use. */
+static void remove_unused(const char *dir)
+{
+    AUTO_FREE char *path = xasprintf("%s.lock", dir);
+    AUTO_CLOSE int lock = lock_try(path, LOCK_EXCLUSIVE, NULL);
+    if (lock >= 0 && remove_tree(dir, NULL) == 0)
+        (void)unlink(path);
+}
+
+static void prune(const struct template *t)
+{
+    struct candidates all = {0};
+    DIR *d = opendir(t->store);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        AUTO_FREE char *dir = path_join(t->store, e->d_name);
+        AUTO_FREE char *record = path_join(dir, "template.json");
+        if (strlen(e->d_name) != DIGEST_HEX || strcmp(dir, t->dir) == 0)
+            continue;
+        bool whole = stat(record, &st) == 0;
+        *candidates_push(&all) =
+            (struct candidate){STEAL(dir), whole ? st.st_mtim : (struct timespec){0, 0}};
+    }
+    if (d)
+        closedir(d);
+    if (all.len)
+        qsort(all.ptr, all.len, sizeof *all.ptr, last_used_first);
+    for (size_t i = 0; i < all.len; i++) {
+        if (i >= KEEP - 1)
+            remove_unused(all.ptr[i].dir);
+        free(all.ptr[i].dir);
+    }
+    candidates_clear(&all);
+}
+
+static int sync_file(const char *path, struct error **err)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fdatasync(fd) < 0)
+        return error_errno(err, "cannot write '%s'", path);
+    return 0;
+}
+
+int template_commit(const struct session *s, struct template *t, struct error **err)
+{
+    AUTO_FREE char *from = path_parent(t->ram);
+    AUTO_FREE char *record = path_join(from, "template.json");
+    if (sync_file(t->ram, err) < 0 || sync_file(t->state, err) < 0)
+        return -1;
+    json_auto_t *is = describe(t, err);
+    if (!is || json_write_file(record, 0644, is, err) < 0 || remove_tree(t->dir, err) < 0)
+        return -1;
+    if (rename(from, t->dir) < 0)
+        return error_errno(err, "cannot make '%s'", t->dir);
+    session_debug(s, 1, "template %s", t->dir);
+    set_paths(t, t->dir);
+    working_clear(&t->work);
+    t->ready = true;
+    prune(t);
+    return lock_change(t->lock, LOCK_SHARED, err);
+}
+
+void template_reject(struct template *t)
+{
+    AUTO_FREE char *record = path_join(t->dir, "template.json");
+    if (t->ready)
+        (void)unlink(record);
+}
+
+int template_stand_in(const char *kernel, const char *path, struct error **err)
+{
+    AUTO_CLOSE int fd = open(kernel, O_RDONLY | O_CLOEXEC);
+    unsigned char sectors = 0;
+    if (fd < 0 || pread_all(fd, &sectors, 1, 0x1f1) != 1)
+        return error_errno(err, "cannot read kernel '%s'", kernel);
+    // boot sector and set-up code (boot.rst: setup_sects, 0 means 4), then a little of the rest
+    size_t n = ((size_t)(sectors ? sectors : 4) + 1) * 512 + PAGE;
+    AUTO_FREE char *bytes = xmalloc(n);
+    if (pread_all(fd, bytes, n, 0) != (ssize_t)n)
+        return error_set(err, ERR_USER, "kernel '%s' is too short", kernel);
+    return file_write_whole(path, 0644, bytes, n, err);
+}

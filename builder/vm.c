@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+//
+// Life and end of the builder VM. How it boots: vm_boot.c; its machine: vm_machine.c; requests:
+// vm_call.c; disks: vm_disk.c; the stream disk: vm_stream.c.
+#include "builder/vm_internal.h"
+
+#include "base/alloc.h"
+#include "base/json.h"
+#include "base/session.h"
+
+static int start(struct builder_vm *vm, const struct builder_vm_options *o, struct error **err)
+{
+    struct machine *m = &vm->machine;
+    if (builder_accel(vm->session, o->accel, o->notice, o->notice_arg, &m->accel, err) < 0 ||
+        qemu_find(vm->session, NULL, &m->qemu, err) < 0 ||
+        appliance_get(vm->session, o->notice, o->notice_arg, &m->appliance, err) < 0)
+        return -1;
+    machine_size(m, o);
+    AUTO_FREE char *target = NULL;
+    if (o->target.n_files) {
+        json_auto_t *node = builder_vm_disk_node(vm, AGENT_DISK_TARGET, &o->target, err);
+        if (!node)
+            return -1;
+        target = json_text(node);
+    }
+    if (builder_vm_boot(vm, target, err) < 0)
+        return error_wrap(err, "cannot start the builder VM");
+    if (!target)
+        return 0;
+    return builder_vm_announce(vm, AGENT_DISK_TARGET, o->target.size, err);
+}
+
+int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
+                     struct builder_vm **ret, struct error **err)
+{
+    CLEANUP(builder_vm_freep) struct builder_vm *vm = xcalloc(1, sizeof *vm);
+    vm->session = s;
+    vm->notice = o->notice;
+    vm->notice_arg = o->notice_arg;
+    vm->io_slot = -1;
+    vm->work = (struct working)WORKING_INIT;
+    buf_init(&vm->received);
+    long long begin = now_ms();
+    if (start(vm, o, err) < 0)
+        return -1;
+    session_debug(s, 1, "builder VM ready in %lld ms (%s, %u MB, %u CPUs)", now_ms() - begin,
+                  accel_name(vm->machine.accel), vm->machine.memory_mb, vm->machine.cpus);
+    *ret = STEAL(vm);
+    return 0;
+}
+
+int builder_vm_stop(struct builder_vm *vm, struct error **err)
+{
+    enum { ASK_MS = 20 * 1000, END_MS = 3000 };
+    int rc = 0;
+    if (vm->vm) {
+        rc = builder_vm_call(vm, AGENT_SHUTDOWN, NULL, ASK_MS, NULL, NULL, NULL, err);
+        if (rc == 0 && vm_wait_end(vm->vm, END_MS, NULL) < 0)
+            (void)vm_quit(vm->vm, END_MS, NULL);
+    }
+    builder_vm_kill(vm);
+    return rc;
+}
+
+void builder_vm_free(struct builder_vm *vm)
+{
+    if (!vm)
+        return;
+    builder_vm_kill(vm);
+    for (int i = 0; i < AGENT_DISKS; i++)
+        slot_clear(&vm->slots[i]);
+    machine_clear(&vm->machine);
+    working_clear(&vm->work);
+    buf_clear(&vm->received);
+    free(vm->io_reason);
+    free(vm);
+}
+
+int builder_vm_stream_begin(struct builder_vm *vm, builder_produce_fn *produce, void *arg,
+                            uint64_t *ret_offset, struct error **err)
+{
+    if (!vm->stream)
+        return error_set(err, ERR_GUEST, "the builder VM has ended");
+    return stream_server_begin(vm->stream, produce, arg, ret_offset, err);
+}
+
+void builder_vm_stream_end(struct builder_vm *vm)
+{
+    if (!vm->stream)
+        return;
+    uint64_t bytes = stream_server_end(vm->stream);
+    session_debug(vm->session, 1, "stream of %llu bytes", (unsigned long long)bytes);
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+//
+// Three ways to a talking agent: making the template (memory in a shared file, placeholders for
+// disks; then device state goes to a file, and x-ignore-shared leaves the memory where it is),
+// restoring it (the same file mapped copy-on-write, with the build's real disks), and a cold boot
+// where that fails.
+#include "builder/vm_internal.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/session.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What a template may grow to on disk, roughly: less free space is not worth a try. */
+#define TEMPLATE_ROOM (700ull << 20)
+
+static void on_event(void *arg, const char *event, const json_t *data)
+{
+    struct builder_vm *vm = arg;
+    const char *action = json_str(data, "action"), *node = json_str(data, "node-name");
+    if (strcmp(event, "BLOCK_IO_ERROR") != 0 || !action || strcmp(action, "stop") != 0)
+        return;
+    vm->io_slot = AGENT_DISK_TARGET;
+    for (int i = 0; i < AGENT_DISKS; i++)
+        for (size_t j = 0; node && j < vm->slots[i].nodes.len; j++)
+            if (strcmp(vm->slots[i].nodes.ptr[j], node) == 0)
+                vm->io_slot = i;
+    vm->io_nospace = json_flag(data, "nospace");
+    free(vm->io_reason);
+    const char *reason = json_str(data, "reason");
+    vm->io_reason = reason ? xstrdup(reason) : NULL;
+}
+
+void builder_vm_kill(struct builder_vm *vm)
+{
+    vm_free(vm->vm);
+    vm->vm = NULL;
+    stream_server_free(vm->stream);
+    vm->stream = NULL;
+    buf_reset(&vm->received);
+    vm->out_of_step = false;
+    vm->io_slot = -1;
+}
+
+/* The stream disk's server and, in *ret, QEMU's end of its socket. */
+static int start_stream(struct builder_vm *vm, int *ret, struct error **err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_errno(err, "cannot make a socket pair");
+    vm->stream = stream_server_new_take(pair[0], err);
+    *ret = pair[1];
+    return vm->stream ? 0 : -1;
+}
+
+/* Starts QEMU; state_fd goes to it too (-1: none). */
+static int launch(struct builder_vm *vm, enum machine_start start, const struct template *t,
+                  const char *target, int state_fd, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv args = {0};
+    AUTO_CLOSE int stream_fd = -1;
+    AUTO_FREE char *stream = NULL;
+    int keep[2];
+    size_t n_keep = 0;
+    char *nodes[AGENT_DISKS] = {NULL};
+    if (state_fd >= 0)
+        keep[n_keep++] = state_fd;
+    if (start != MACHINE_TEMPLATE) {
+        if (start_stream(vm, &stream_fd, err) < 0)
+            return -1;
+        keep[n_keep++] = stream_fd;
+        stream = xasprintf(
+            "{\"driver\":\"nbd\",\"node-name\":\"stream\",\"read-only\":true,"
+            "\"server\":{\"type\":\"fd\",\"str\":\"%d\"}}",
+            stream_fd);
+        nodes[AGENT_DISK_STREAM] = stream;
+        nodes[AGENT_DISK_TARGET] = (char *)target;
+    }
+    machine_args(&args, &vm->machine, start, t, nodes);
+    struct vm_spec spec = {.qemu = vm->machine.qemu.path,
+                           .args = &args,
+                           .ports = ARGV("agent"),
+                           .keep = keep,
+                           .n_keep = n_keep};
+    vm->vm = vm_start(vm->session, &spec, err);
+    if (!vm->vm)
+        return -1;
+    vm_on_event(vm->vm, on_event, vm);
+    return 0;
+}
+
+static int set_capabilities(struct builder_vm *vm, struct error **err)
+{
+    return qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "migrate-set-capabilities",
+                     "{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability",
+                     "x-ignore-shared", "state", 1, "capability", "events", "state", 1);
+}
+
+/* Waits until the device state has all been written or read. */
+static int wait_migration(struct builder_vm *vm, struct error **err)
+{
+    for (;;) {
+        json_auto_t *data = NULL;
+        if (qmp_wait_event(vm_qmp(vm->vm), "MIGRATION", QMP_TIMEOUT_MS, &data, err) < 0)
+            return -1;
+        const char *status = json_str(data, "status");
+        if (status && strcmp(status, "completed") == 0)
+            return 0;
+        if (!status || strcmp(status, "failed") == 0)
+            return error_set(err, ERR_GUEST, "QEMU cannot save or restore the VM's state");
+    }
+}
+
+static int save_state(struct builder_vm *vm, int fd, struct error **err)
+{
+    AUTO_FREE char *uri = xasprintf("fd:%d", fd);
+    struct qmp *q = vm_qmp(vm->vm);
+    if (set_capabilities(vm, err) < 0 ||
+        qmp_command(q, "stop", NULL, QMP_TIMEOUT_MS, NULL, err) < 0 ||
+        qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "migrate", "{s:s}", "uri", uri) < 0)
+        return -1;
+    return wait_migration(vm, err);
+}
+
+/* Boots the machine without disks and keeps it as it is when the agent has answered. */
+static int make_template(struct builder_vm *vm, struct template *t, int timeout_ms,
+                         struct error **err)
+{
+    long long start = now_ms();
+    AUTO_CLOSE int fd = open(t->state, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return error_errno(err, "cannot make '%s'", t->state);
+    int rc = -1;
+    if (template_stand_in(vm->machine.appliance.kernel.path, t->kernel, err) == 0 &&
+        launch(vm, MACHINE_TEMPLATE, t, NULL, fd, err) == 0 &&
+        builder_vm_hello(vm, timeout_ms, err) == 0 && save_state(vm, fd, err) == 0)
+        rc = 0;
+    if (rc == 0)
+        session_debug(vm->session, 1, "builder VM booted in %.2f s", (now_ms() - start) / 1000.0);
+    if (vm->vm && rc == 0)
+        (void)vm_quit(vm->vm, 5000, NULL);
+    builder_vm_kill(vm);
+    return rc < 0 ? -1 : template_commit(vm->session, t, err);
+}
+
+static int restore(struct builder_vm *vm, const struct template *t, const char *target,
+                   struct error **err)
+{
+    AUTO_CLOSE int fd = open(t->state, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "cannot read '%s'", t->state);
+    AUTO_FREE char *uri = xasprintf("fd:%d", fd);
+    if (launch(vm, MACHINE_RESTORE, t, target, fd, err) < 0 || set_capabilities(vm, err) < 0 ||
+        qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "migrate-incoming", "{s:s}", "uri",
+                  uri) < 0 ||
+        wait_migration(vm, err) < 0)
+        return -1;
+    return builder_vm_hello(vm, QMP_TIMEOUT_MS, err);
+}
+
+static int boot_cold(struct builder_vm *vm, const char *target, struct error **err)
+{
+    builder_vm_kill(vm);
+    if (launch(vm, MACHINE_COLD, NULL, target, -1, err) < 0)
+        return -1;
+    return builder_vm_hello(vm, BOOT_TIMEOUT_MS, err);
+}
+
+/* The first line of an error, for a notice. */
+static void tell(const struct builder_vm *vm, const char *what, const struct error *e)
+{
+    builder_notice(vm, "%s: %.*s; booting it cold", what, (int)strcspn(e->message, "\n"),
+                   e->message);
+}
+
+static int timeout_of(const struct machine *m)
+{
+    return m->accel == ACCEL_KVM ? BOOT_TIMEOUT_MS / 5 : BOOT_TIMEOUT_MS;
+}
+
+/* A ready template in *t. */
+static int get_template(struct builder_vm *vm, struct template *t, int timeout_ms,
+                        struct error **err)
+{
+    AUTO_FREE char *key = machine_key(&vm->machine);
+    if (template_open(vm->session, key, t, err) < 0)
+        return -1;
+    if (t->ready)
+        return 0;
+    if (free_bytes(vm->session->cache) < TEMPLATE_ROOM)
+        return error_set(err, ERR_SYSTEM, "too little room in '%s'", vm->session->cache);
+    builder_notice(vm, t->damaged ? "the builder VM's template is damaged: making it anew"
+                                  : "booting the builder VM once to make its template");
+    return make_template(vm, t, timeout_ms, err);
+}
+
+int builder_vm_boot(struct builder_vm *vm, const char *target, struct error **err)
+{
+    CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (get_template(vm, &t, timeout_of(&vm->machine), &why) < 0) {
+        if (why->kind == ERR_CANCELLED)
+            return error_propagate(err, STEAL(why));
+        tell(vm, "the builder VM's template cannot be made", why);
+    } else if (restore(vm, &t, target, &why) == 0) {
+        return 0;
+    } else {
+        if (why->kind == ERR_CANCELLED)
+            return error_propagate(err, STEAL(why));
+        template_reject(&t);
+        tell(vm, "the builder VM cannot be restored from its template", why);
+    }
+    template_clear(&t);
+    return boot_cold(vm, target, err);
+}
+
+/* Proves KVM by making the template under it, which the next start then uses. */
+static int prove_kvm(const struct session *s, const struct qemu *qemu, builder_notice_fn *notice,
+                     void *arg, struct error **err)
+{
+    struct builder_vm vm = {.session = s, .io_slot = -1, .machine.accel = ACCEL_KVM};
+    CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
+    buf_init(&vm.received);
+    machine_size(&vm.machine, &(struct builder_vm_options){.memory_mb = 0});
+    vm.machine.qemu = *qemu; // borrowed
+    int rc = appliance_get(s, notice, arg, &vm.machine.appliance, err);
+    if (rc == 0)
+        rc = get_template(&vm, &t, PROOF_TIMEOUT_MS, err);
+    builder_vm_kill(&vm);
+    buf_clear(&vm.received);
+    free(vm.io_reason);
+    appliance_clear(&vm.machine.appliance);
+    return rc;
+}
+
+static int use_tcg(builder_notice_fn *notice, void *arg, const char *why)
+{
+    AUTO_FREE char *line = xasprintf("using TCG (slow): %s", why);
+    if (notice)
+        notice(arg, line);
+    return 0;
+}
+
+int builder_accel(const struct session *s, const char *wish, builder_notice_fn *notice, void *arg,
+                  enum accel *ret, struct error **err)
+{
+    enum accel a;
+    if (accel_parse(wish, &a, err) < 0)
+        return -1;
+    if (a == ACCEL_KVM && accel_kvm_check(err) < 0)
+        return -1;
+    *ret = a;
+    if (a != ACCEL_AUTO)
+        return 0;
+    *ret = ACCEL_TCG;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (accel_kvm_check(&why) < 0)
+        return use_tcg(notice, arg, why->message);
+    CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
+    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    if (qemu_find(s, NULL, &qemu, err) < 0)
+        return -1;
+    accel_verdict_load(s, qemu.version, &v);
+    if (v.known && v.usable) {
+        *ret = ACCEL_KVM;
+        return 0;
+    }
+    if (v.known)
+        return use_tcg(notice, arg, v.why ? v.why : "KVM did not work on this host");
+    if (notice)
+        notice(arg, "trying KVM for the first time on this host");
+    if (prove_kvm(s, &qemu, notice, arg, &why) == 0) {
+        (void)accel_verdict_store(s, qemu.version, true, NULL, NULL);
+        *ret = ACCEL_KVM;
+        return 0;
+    }
+    if (why->kind == ERR_CANCELLED)
+        return error_propagate(err, STEAL(why));
+    if (why->kind != ERR_GUEST) // not KVM's fault: it shows again under TCG
+        return use_tcg(notice, arg, "KVM could not be tried");
+    AUTO_FREE char *text = xasprintf("KVM is there, but the builder VM does not run with it (%.*s)",
+                                     (int)strcspn(why->message, "\n"), why->message);
+    (void)accel_verdict_store(s, qemu.version, false, text, NULL);
+    return use_tcg(notice, arg, text);
+}

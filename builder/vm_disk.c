@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+//
+// A slot's device is there from the start; what changes is the block node behind it: qom-set of its
+// "drive" (QEMU 6.2 and later allow it on a device in use), or blockdev-snapshot, which puts an
+// overlay on top of the node that is there. block_resize, even to the same size, is what tells the
+// guest. A disk that is not to be written to gets a throw-away overlay: the device is a writable
+// one, and file systems that were not unmounted can then replay their journal.
+#include "builder/vm_internal.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "image/qcow2.h"
+
+#include <unistd.h>
+
+enum { SEEN_TIMEOUT_MS = 20 * 1000, FREEZE_TIMEOUT_MS = 300 * 1000 };
+
+void slot_clear(struct slot *s)
+{
+    strv_clear(&s->nodes);
+    free(s->path);
+    *s = (struct slot){.path = NULL};
+}
+
+static const char *top_node(const struct slot *s)
+{
+    return s->nodes.len ? s->nodes.ptr[s->nodes.len - 1] : NULL;
+}
+
+/* Path of a new throw-away overlay; owned. */
+static char *make_overlay(struct builder_vm *vm, int slot, uint64_t size, struct error **err)
+{
+    AUTO_FREE char *parent = path_join(vm->session->cache, "work");
+    if (!vm->work.dir) {
+        working_sweep(parent);
+        if (working_open(&vm->work, parent, err) < 0)
+            return NULL;
+    }
+    AUTO_FREE char *path = xasprintf("%s/slot%d-%u.qcow2", vm->work.dir, slot, vm->next_node);
+    if (qcow2_create_overlay(path, &(struct qcow2_overlay){.size = size}, err) < 0)
+        return NULL;
+    return STEAL(path);
+}
+
+json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                             struct error **err)
+{
+    struct slot *s = &vm->slots[slot];
+    AUTO_FREE char *name = xasprintf("disk%u", vm->next_node++);
+    AUTO_FREE char *overlay = NULL;
+    AUTO_FREE const char **files = xcalloc(disk->n_files + 1, sizeof *files);
+    size_t n = 0;
+    for (; n < disk->n_files; n++)
+        files[n] = disk->files[n];
+    if (!disk->writable) {
+        overlay = make_overlay(vm, slot, disk->size, err);
+        if (!overlay)
+            return NULL;
+        files[n++] = overlay;
+    }
+    // the target is kept only if all of its step succeeds, and is fsynced then; a throw-away
+    // overlay is never kept
+    struct vm_disk d = {.node = name,
+                        .files = files,
+                        .n_files = n,
+                        .writable = true,
+                        .unsafe = slot == AGENT_DISK_TARGET || overlay};
+    json_t *node = vm_disk_node(&d, err);
+    if (!node)
+        return NULL;
+    slot_clear(s);
+    strv_add(&s->nodes, name);
+    s->path = xstrdup(files[n - 1]);
+    return node;
+}
+
+int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err)
+{
+    AUTO_FREE char *empty = machine_placeholder_node(slot);
+    const char *node = top_node(&vm->slots[slot]);
+    if (qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "block_resize", "{s:s, s:I}",
+                  "node-name", node ? node : empty, "size", (json_int_t)size) < 0)
+        return -1;
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
+    message_put_num(&m, AGENT_TAG_SIZE, size);
+    return builder_vm_call(vm, AGENT_DISK, &m, SEEN_TIMEOUT_MS, NULL, NULL, NULL, err);
+}
+
+static int set_drive(struct builder_vm *vm, int slot, const char *node, struct error **err)
+{
+    AUTO_FREE char *device = xasprintf("/machine/peripheral/kiln%d", slot);
+    return qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "qom-set", "{s:s, s:s, s:s}",
+                     "path", device, "property", "drive", "value", node);
+}
+
+static int take_out(struct builder_vm *vm, int slot, struct error **err)
+{
+    struct slot *s = &vm->slots[slot];
+    AUTO_FREE char *empty = machine_placeholder_node(slot);
+    if (!s->nodes.len)
+        return 0;
+    if (set_drive(vm, slot, empty, err) < 0)
+        return -1;
+    for (size_t i = s->nodes.len; i > 0; i--)
+        if (qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "blockdev-del", "{s:s}",
+                      "node-name", s->nodes.ptr[i - 1]) < 0)
+            return -1;
+    slot_clear(s);
+    return builder_vm_announce(vm, slot, machine_placeholder_size(slot), err);
+}
+
+int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                        struct error **err)
+{
+    if (slot < 0 || slot >= AGENT_DISKS || slot == AGENT_DISK_STREAM)
+        return error_set(err, ERR_USER, "the builder VM has no disk slot %d", slot);
+    if (!vm->vm)
+        return error_set(err, ERR_GUEST, "the builder VM has ended");
+    if (take_out(vm, slot, err) < 0)
+        return error_wrap(err, "cannot take disk %d out of the builder VM", slot);
+    if (!disk)
+        return 0;
+    json_t *node = builder_vm_disk_node(vm, slot, disk, err);
+    if (!node)
+        return -1;
+    if (qmp_command(vm_qmp(vm->vm), "blockdev-add", node, QMP_TIMEOUT_MS, NULL, err) < 0) {
+        slot_clear(&vm->slots[slot]);
+        return -1;
+    }
+    if (set_drive(vm, slot, top_node(&vm->slots[slot]), err) < 0 ||
+        builder_vm_announce(vm, slot, disk->size, err) < 0)
+        return error_wrap(err, "cannot give disk %d to the builder VM", slot);
+    return 0;
+}
+
+/* The file on top, in a node of its own without a backing file: blockdev-snapshot gives it one. */
+static int add_overlay(struct builder_vm *vm, const char *path, const char *name,
+                       struct error **err)
+{
+    struct vm_disk d = {
+        .node = name, .files = &path, .n_files = 1, .writable = true, .unsafe = true};
+    json_t *node = vm_disk_node(&d, err);
+    return node ? qmp_command(vm_qmp(vm->vm), "blockdev-add", node, QMP_TIMEOUT_MS, NULL, err) : -1;
+}
+
+int builder_vm_next_overlay(struct builder_vm *vm, const char *path, struct error **err)
+{
+    struct slot *s = &vm->slots[AGENT_DISK_TARGET];
+    if (!vm->vm)
+        return error_set(err, ERR_GUEST, "the builder VM has ended");
+    if (!s->nodes.len)
+        return error_set(err, ERR_USER, "the builder VM has no target disk");
+    AUTO_FREE char *name = xasprintf("disk%u", vm->next_node++);
+    if (add_overlay(vm, path, name, err) < 0)
+        return error_wrap(err, "cannot open the new layer '%s'", path);
+    if (builder_vm_call(vm, AGENT_FREEZE, NULL, FREEZE_TIMEOUT_MS, NULL, NULL, NULL, err) < 0)
+        return -1;
+    // QEMU drains and flushes the old top, and reopens it read-only
+    if (qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "blockdev-snapshot", "{s:s, s:s}",
+                  "node", top_node(s), "overlay", name) < 0)
+        return error_wrap(err, "cannot put the new layer '%s' under the builder VM", path);
+    strv_add(&s->nodes, name);
+    free(s->path);
+    s->path = xstrdup(path);
+    return builder_vm_call(vm, AGENT_THAW, NULL, FREEZE_TIMEOUT_MS, NULL, NULL, NULL, err);
+}

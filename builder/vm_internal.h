@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files vm*.c share: the builder VM itself. Nobody else includes this.
+ */
+#ifndef BUILDER_VM_INTERNAL_H
+#define BUILDER_VM_INTERNAL_H
+
+#include "base/working.h"
+#include "builder/agent/message.h"
+#include "builder/agent/protocol.h"
+#include "builder/appliance/appliance.h"
+#include "builder/appliance/template.h"
+#include "builder/vm.h"
+#include "builder/vm_stream.h"
+#include "vm/accel.h"
+#include "vm/qemu.h"
+#include "vm/vm.h"
+
+/* Everything the guest can see of its machine, and so everything a template depends on. */
+struct machine {
+    struct qemu qemu;
+    struct appliance appliance;
+    enum accel accel; /* not auto */
+    unsigned memory_mb, cpus;
+};
+
+struct slot {
+    struct strv nodes; /* nodes of ours, from the lowest; the last is the device's; none = the
+                        * placeholder */
+    char *path;        /* the file written to, for messages */
+};
+
+struct builder_vm {
+    const struct session *session;
+    struct vm *vm; /* NULL once it has ended */
+    struct stream_server *stream;
+    struct machine machine;
+    builder_notice_fn *notice;
+    void *notice_arg;
+    struct slot slots[AGENT_DISKS];
+    unsigned next_node;  /* for names of nodes */
+    struct working work; /* throw-away overlays */
+    uint32_t next_id;
+    struct buf received; /* from the agent, not yet a whole frame */
+    bool out_of_step;    /* a frame was left unfinished: no further call can work */
+    int io_slot;         /* an I/O error of the host stopped the VM; -1 = none */
+    bool io_nospace;
+    char *io_reason;
+    char release[128]; /* the agent's uname -r */
+};
+
+enum { BOOT_TIMEOUT_MS = 300 * 1000, PROOF_TIMEOUT_MS = 10 * 1000, QMP_TIMEOUT_MS = 20 * 1000 };
+
+void builder_notice(const struct builder_vm *vm, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* vm_machine.c: the command line. */
+
+/* Fills accel, memory and cpus; not qemu and appliance. */
+void machine_size(struct machine *m, const struct builder_vm_options *o);
+void machine_clear(struct machine *m);
+/* Owned text of all that a template depends on. */
+char *machine_key(const struct machine *m);
+
+enum machine_start { MACHINE_COLD, MACHINE_TEMPLATE, MACHINE_RESTORE };
+/* t may be NULL for MACHINE_COLD. nodes[i] is the block node of slot i as JSON, NULL = its
+ * placeholder. */
+void machine_args(struct strv *args, const struct machine *m, enum machine_start start,
+                  const struct template *t, char *const nodes[AGENT_DISKS]);
+uint64_t machine_placeholder_size(int slot); /* bytes */
+char *machine_placeholder_node(int slot);    /* its node name; owned */
+
+/* vm_boot.c: fills vm->vm and vm->stream; the agent has answered HELLO. target is the node of slot
+ * 0 as JSON text, or NULL. */
+int builder_vm_boot(struct builder_vm *vm, const char *target, struct error **err);
+/* Ends QEMU and forgets what the agent sent. */
+void builder_vm_kill(struct builder_vm *vm);
+
+/* vm_disk.c */
+
+/* The block node of a disk for this slot, as new reference; remembers its names in the slot. */
+json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                             struct error **err);
+/* Tells the guest the size of what is in the slot, and waits until it has seen it. */
+int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err);
+void slot_clear(struct slot *s);
+
+/* vm_call.c */
+int builder_vm_hello(struct builder_vm *vm, int timeout_ms, struct error **err);
+/* Waits for QMP, the console, the end of QEMU and fds as vm_wait does, and turns an I/O error of
+ * the host, which stops the VM, into an error. */
+int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long long deadline,
+                    struct error **err);
+
+#endif
