@@ -18,7 +18,8 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
     machine_size(m, o);
     AUTO_FREE char *target = NULL;
     if (o->target.n_files) {
-        json_auto_t *node = builder_vm_disk_node(vm, AGENT_DISK_TARGET, &o->target, err);
+        json_auto_t *node = builder_vm_disk_node(vm, AGENT_DISK_TARGET, &o->target,
+                                                 &vm->slots[AGENT_DISK_TARGET], err);
         if (!node)
             return -1;
         target = json_text(node);

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/process.h"
 #include "base/session.h"
 
 #include <assert.h>
@@ -58,22 +59,44 @@ static int start_stream(struct builder_vm *vm, int *ret, struct error **err)
     return vm->stream ? 0 : -1;
 }
 
-/* Starts QEMU; state_fd goes to it too (-1: none). */
+/*
+ * Lends a descriptor to QEMU under the name "state". It travels with a newline, which QMP passes
+ * over; getfd then takes what came last (SCM_RIGHTS, unix(7)). On the command line a number would
+ * do, but there the capability cannot be set first.
+ */
+static int lend_state(struct builder_vm *vm, int fd, struct error **err)
+{
+    struct qmp *q = vm_qmp(vm->vm);
+    union {
+        char bytes[CMSG_SPACE(sizeof fd)];
+        struct cmsghdr align;
+    } control = {{0}};
+    char text[] = "\n";
+    struct iovec newline = {text, 1};
+    struct msghdr m = {.msg_iov = &newline,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    if (sendmsg(qmp_fd(q), &m, MSG_NOSIGNAL) != 1)
+        return error_errno(err, "cannot send QEMU a descriptor");
+    return qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "getfd", "{s:s}", "fdname", "state");
+}
+
 static int launch(struct builder_vm *vm, enum machine_start start, const struct template *t,
-                  const char *target, int state_fd, struct error **err)
+                  const char *target, struct error **err)
 {
     CLEANUP(strv_clear) struct strv args = {0};
     AUTO_CLOSE int stream_fd = -1;
     AUTO_FREE char *stream = NULL;
-    int keep[2];
-    size_t n_keep = 0;
     char *nodes[AGENT_DISKS] = {NULL};
-    if (state_fd >= 0)
-        keep[n_keep++] = state_fd;
     if (start != MACHINE_TEMPLATE) {
         if (start_stream(vm, &stream_fd, err) < 0)
             return -1;
-        keep[n_keep++] = stream_fd;
         stream = xasprintf(
             "{\"driver\":\"nbd\",\"node-name\":\"stream\",\"read-only\":true,"
             "\"server\":{\"type\":\"fd\",\"str\":\"%d\"}}",
@@ -85,8 +108,8 @@ static int launch(struct builder_vm *vm, enum machine_start start, const struct 
     struct vm_spec spec = {.qemu = vm->machine.qemu.path,
                            .args = &args,
                            .ports = ARGV("agent"),
-                           .keep = keep,
-                           .n_keep = n_keep};
+                           .keep = &stream_fd,
+                           .n_keep = stream_fd >= 0};
     vm->vm = vm_start(vm->session, &spec, err);
     if (!vm->vm)
         return -1;
@@ -118,11 +141,10 @@ static int wait_migration(struct builder_vm *vm, struct error **err)
 
 static int save_state(struct builder_vm *vm, int fd, struct error **err)
 {
-    AUTO_FREE char *uri = xasprintf("fd:%d", fd);
     struct qmp *q = vm_qmp(vm->vm);
-    if (set_capabilities(vm, err) < 0 ||
+    if (lend_state(vm, fd, err) < 0 || set_capabilities(vm, err) < 0 ||
         qmp_command(q, "stop", NULL, QMP_TIMEOUT_MS, NULL, err) < 0 ||
-        qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "migrate", "{s:s}", "uri", uri) < 0)
+        qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "migrate", "{s:s}", "uri", "fd:state") < 0)
         return -1;
     return wait_migration(vm, err);
 }
@@ -137,7 +159,7 @@ static int make_template(struct builder_vm *vm, struct template *t, int timeout_
         return error_errno(err, "cannot make '%s'", t->state);
     int rc = -1;
     if (template_stand_in(vm->machine.appliance.kernel.path, t->kernel, err) == 0 &&
-        launch(vm, MACHINE_TEMPLATE, t, NULL, fd, err) == 0 &&
+        launch(vm, MACHINE_TEMPLATE, t, NULL, err) == 0 &&
         builder_vm_hello(vm, timeout_ms, err) == 0 && save_state(vm, fd, err) == 0)
         rc = 0;
     if (rc == 0)
@@ -154,11 +176,13 @@ static int restore(struct builder_vm *vm, const struct template *t, const char *
     AUTO_CLOSE int fd = open(t->state, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, "cannot read '%s'", t->state);
-    AUTO_FREE char *uri = xasprintf("fd:%d", fd);
-    if (launch(vm, MACHINE_RESTORE, t, target, fd, err) < 0 || set_capabilities(vm, err) < 0 ||
+    if (launch(vm, MACHINE_RESTORE, t, target, err) < 0 || lend_state(vm, fd, err) < 0 ||
+        set_capabilities(vm, err) < 0 ||
         qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "migrate-incoming", "{s:s}", "uri",
-                  uri) < 0 ||
-        wait_migration(vm, err) < 0)
+                  "fd:state") < 0 ||
+        wait_migration(vm, err) < 0 ||
+        // the state says that the VM was stopped
+        qmp_command(vm_qmp(vm->vm), "cont", NULL, QMP_TIMEOUT_MS, NULL, err) < 0)
         return -1;
     return builder_vm_hello(vm, QMP_TIMEOUT_MS, err);
 }
@@ -166,7 +190,7 @@ static int restore(struct builder_vm *vm, const struct template *t, const char *
 static int boot_cold(struct builder_vm *vm, const char *target, struct error **err)
 {
     builder_vm_kill(vm);
-    if (launch(vm, MACHINE_COLD, NULL, target, -1, err) < 0)
+    if (launch(vm, MACHINE_COLD, NULL, target, err) < 0)
         return -1;
     return builder_vm_hello(vm, BOOT_TIMEOUT_MS, err);
 }

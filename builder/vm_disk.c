@@ -45,9 +45,8 @@ static char *make_overlay(struct builder_vm *vm, int slot, uint64_t size, struct
 }
 
 json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct builder_disk *disk,
-                             struct error **err)
+                             struct slot *ret, struct error **err)
 {
-    struct slot *s = &vm->slots[slot];
     AUTO_FREE char *name = xasprintf("disk%u", vm->next_node++);
     AUTO_FREE char *overlay = NULL;
     AUTO_FREE const char **files = xcalloc(disk->n_files + 1, sizeof *files);
@@ -70,18 +69,15 @@ json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct build
     json_t *node = vm_disk_node(&d, err);
     if (!node)
         return NULL;
-    slot_clear(s);
-    strv_add(&s->nodes, name);
-    s->path = xstrdup(files[n - 1]);
+    *ret = (struct slot){.path = xstrdup(files[n - 1])};
+    strv_add(&ret->nodes, name);
     return node;
 }
 
 int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err)
 {
-    AUTO_FREE char *empty = machine_placeholder_node(slot);
-    const char *node = top_node(&vm->slots[slot]);
     if (qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "block_resize", "{s:s, s:I}",
-                  "node-name", node ? node : empty, "size", (json_int_t)size) < 0)
+                  "node-name", top_node(&vm->slots[slot]), "size", (json_int_t)size) < 0)
         return -1;
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
@@ -89,49 +85,50 @@ int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct e
     return builder_vm_call(vm, AGENT_DISK, &m, SEEN_TIMEOUT_MS, NULL, NULL, NULL, err);
 }
 
-static int set_drive(struct builder_vm *vm, int slot, const char *node, struct error **err)
+/* Nodes nobody uses any more; the upper ones go first. */
+static int delete_nodes(struct builder_vm *vm, const struct slot *s, struct error **err)
 {
-    AUTO_FREE char *device = xasprintf("/machine/peripheral/kiln%d", slot);
-    return qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "qom-set", "{s:s, s:s, s:s}",
-                     "path", device, "property", "drive", "value", node);
-}
-
-static int take_out(struct builder_vm *vm, int slot, struct error **err)
-{
-    struct slot *s = &vm->slots[slot];
-    AUTO_FREE char *empty = machine_placeholder_node(slot);
-    if (!s->nodes.len)
-        return 0;
-    if (set_drive(vm, slot, empty, err) < 0)
-        return -1;
     for (size_t i = s->nodes.len; i > 0; i--)
         if (qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "blockdev-del", "{s:s}",
                       "node-name", s->nodes.ptr[i - 1]) < 0)
             return -1;
-    slot_clear(s);
-    return builder_vm_announce(vm, slot, machine_placeholder_size(slot), err);
+    return 0;
+}
+
+/* Puts another disk behind the device of the slot. */
+static int exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                    struct error **err)
+{
+    CLEANUP(slot_clear) struct slot old = {.path = NULL};
+    CLEANUP(slot_clear) struct slot new = {.path = NULL};
+    struct qmp *q = vm_qmp(vm->vm);
+    json_t *node = builder_vm_disk_node(vm, slot, disk, &new, err);
+    if (!node || qmp_command(q, "blockdev-add", node, QMP_TIMEOUT_MS, NULL, err) < 0)
+        return -1;
+    AUTO_FREE char *device = xasprintf("/machine/peripheral/kiln%d", slot);
+    if (qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "qom-set", "{s:s, s:s, s:s}", "path", device,
+                  "property", "drive", "value", top_node(&new)) < 0)
+        return -1;
+    old = vm->slots[slot];
+    vm->slots[slot] = new;
+    new = (struct slot){.path = NULL};
+    if (delete_nodes(vm, &old, err) < 0)
+        return -1;
+    return builder_vm_announce(vm, slot, disk->size, err);
 }
 
 int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_disk *disk,
                         struct error **err)
 {
+    // null-co, which is there at first, cannot be announced: so an empty file
+    static const struct builder_disk empty = {.size = AGENT_EMPTY_SIZE};
     if (slot < 0 || slot >= AGENT_DISKS || slot == AGENT_DISK_STREAM)
         return error_set(err, ERR_USER, "the builder VM has no disk slot %d", slot);
     if (!vm->vm)
         return error_set(err, ERR_GUEST, "the builder VM has ended");
-    if (take_out(vm, slot, err) < 0)
+    if (vm->slots[slot].nodes.len && exchange(vm, slot, &empty, err) < 0)
         return error_wrap(err, "cannot take disk %d out of the builder VM", slot);
-    if (!disk)
-        return 0;
-    json_t *node = builder_vm_disk_node(vm, slot, disk, err);
-    if (!node)
-        return -1;
-    if (qmp_command(vm_qmp(vm->vm), "blockdev-add", node, QMP_TIMEOUT_MS, NULL, err) < 0) {
-        slot_clear(&vm->slots[slot]);
-        return -1;
-    }
-    if (set_drive(vm, slot, top_node(&vm->slots[slot]), err) < 0 ||
-        builder_vm_announce(vm, slot, disk->size, err) < 0)
+    if (disk && exchange(vm, slot, disk, err) < 0)
         return error_wrap(err, "cannot give disk %d to the builder VM", slot);
     return 0;
 }

@@ -78,9 +78,9 @@ void builder_vm_kill(struct builder_vm *vm);
 
 /* vm_disk.c */
 
-/* The block node of a disk for this slot, as new reference; remembers its names in the slot. */
+/* The block node of a disk for this slot, as new reference; its names go to *ret. */
 json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct builder_disk *disk,
-                             struct error **err);
+                             struct slot *ret, struct error **err);
 /* Tells the guest the size of what is in the slot, and waits until it has seen it. */
 int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err);
 void slot_clear(struct slot *s);
