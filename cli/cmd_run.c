@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// kiln run: options to a struct vm_run_options, the image's name to a chain of files, and the
+// kiln run: options to a struct vm_run_options, an image or NAME@STEP to a chain of files, and the
 // choice of the accelerator; the rest is vm/run.
 #include "base/alloc.h"
-#include "base/vector.h"
+#include "builder/build.h"
+#include "cli/build_ui.h"
 #include "cli/command.h"
-#include "image/backend.h"
-#include "image/spec.h"
 #include "vm/run.h"
 
 #include <limits.h>
@@ -48,20 +47,6 @@ static void started(void *arg)
     FILE *to = o->mode == RUN_SSH_COMMAND ? stderr : stdout;
     fputs("Finished preparation. Starting virtual machine\n", to);
     fflush(to);
-}
-
-/* The files of an image from the base to the top, and the size of its disk. */
-static int chain_of_image(const struct session *s, const char *text, struct strv *ret,
-                          uint64_t *ret_size, struct error **err)
-{
-    struct image_spec spec = {0};
-    if (image_spec_parse(str_of(text), &spec, err) < 0)
-        return -1;
-    int rc = backend_image_chain(s->backend, spec.name, ret, err);
-    image_spec_clear(&spec);
-    if (rc < 0)
-        return error_hint(err, "'kiln image ls' lists the images");
-    return vm_disk_size(ret->ptr[ret->len - 1], ret_size, err);
 }
 
 /* What to use where `wish` is auto, and one line that says why if it is not KVM. */
@@ -138,16 +123,19 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     struct vm_run_options o = VM_RUN_OPTIONS_INIT;
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
-    CLEANUP(strv_clear) struct strv chain = {0};
+    CLEANUP(image_chain_clear) struct image_chain chain = {0};
+    CLEANUP(build_shown_clear) struct build_shown shown = {0};
     enum accel wish;
     int status = 0;
     if (take_options(a, &o, err) < 0 || accel_parse(args_get(a, "accel"), &wish, err) < 0 ||
-        chain_of_image(s, a->pos[0], &chain, &o.size, err) < 0 ||
+        build_shown_init(&shown, NULL, err) < 0 ||
+        image_chain_open(s, a->pos[0], &shown.ui, &chain, err) < 0 ||
         qemu_find(s, args_get(a, "qemu-bin-name"), &qemu, err) < 0)
         return -1;
     o.qemu = &qemu;
-    o.files = (const char *const *)chain.ptr;
-    o.n_files = chain.len;
+    o.files = (const char *const *)chain.files.ptr;
+    o.n_files = chain.files.len;
+    o.size = chain.size;
     o.accel = vm_run_args_choose_accel(o.qemu_args) ? ACCEL_TCG : choose_accel(s, wish, &qemu);
     o.notice = say;
     o.started = started;

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of one build share: build.c walks the steps, build_stage.c resolves FROM,
+ * build_vm.c keeps the builder VM on the right disk, build_step.c carries out all instructions but
+ * RUN, which is build_run.c.
+ */
+#ifndef BUILDER_BUILD_PRIVATE_H
+#define BUILDER_BUILD_PRIVATE_H
+
+#include "builder/agent/protocol.h"
+#include "builder/build.h"
+#include "builder/config.h"
+#include "builder/context.h"
+#include "builder/vm.h"
+#include "cache/key.h"
+#include "cache/store.h"
+#include "imagefile/imagefile.h"
+
+#define ID_SIZE (DIGEST_HEX + 1)
+
+/* A disk to build on or copy from: the top layer and what mounting it needs to know. */
+struct disk_state {
+    char id[ID_SIZE]; /* "" = an empty disk */
+    uint64_t size;    /* of the disk, bytes */
+    json_t *mounts; /* [[partition number, "/path"], …] of a disk we partitioned; NULL = find out */
+};
+void disk_state_copy(struct disk_state *to, const struct disk_state *from);
+void disk_state_clear(struct disk_state *d);
+
+/* A stage while it is walked, and what is left of it afterwards. */
+struct stage_run {
+    bool needed, done;
+    struct config config;
+    struct settings
+        args; /* declared so far, with their values; an ARG without value is not in it */
+    struct disk_state disk;
+    struct partition_spec *parts; /* gathered until the last PARTITION */
+    size_t n_parts;
+    struct disk_spec spec;
+};
+
+/* One of the slots AGENT_DISK_EXTRA… and what is in it. */
+struct slot {
+    char id[ID_SIZE];   /* layer; "" = free */
+    unsigned long used; /* for replacing the least recently used */
+};
+
+struct build {
+    const struct session *s;
+    const struct build_options *o;
+    const struct build_ui *ui;
+    struct imagefile *file;
+    char *file_path; /* of the Imagefile */
+    char *name;
+    int name_lock;
+    struct context *ctx; /* opened when first needed */
+    struct store *store;
+    struct stage_run *stages; /* file->n_stages */
+    struct settings global_args;
+    size_t step, total; /* number shown, and of how many */
+    json_t *steps;      /* for cache/history.h */
+    json_t *last;       /* of the last build of the name; NULL = none */
+    json_t *shown;      /* for the image's metadata: every step with its layer */
+    size_t layers, cached;
+
+    struct builder_vm *vm;
+    char top[ID_SIZE];      /* layer under the overlay; "" = none */
+    char *overlay;          /* the target's writable top, in the store's scratch folder */
+    bool dirty;             /* the overlay holds something no layer should */
+    bool mounted;           /* the target's tree */
+    unsigned long overlays; /* for their names */
+    struct slot slots[AGENT_DISKS];
+    unsigned long tick;
+
+    int log; /* the running step's log file, -1 = none */
+    const struct imagefile_step *current;
+};
+
+/* Variables of a stage for imagefile_expand. */
+struct imagefile_vars stage_vars(struct stage_run *st);
+/* Expansion of one word into an owned C string; NULL with *err. An absent word gives "". */
+char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err);
+
+void build_notice(void *build, const char *line);
+void build_output(void *build, int stream, const char *bytes, size_t n); /* a builder_output_fn */
+void build_timing(struct build *b, const char *what, long long since_us);
+long long now_us(void);
+
+/* build_stage.c */
+/* The value that --build-arg gives a name (borrowed), or NULL. "--build-arg NAME" alone takes it
+ * from our own environment. */
+const char *build_arg(const struct build *b, const char *name);
+int stages_choose(struct build *b, struct error **err); /* marks the needed ones, counts steps */
+int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct error **err);
+/* The disk that --from= names: an earlier stage or an image. */
+int stage_source(struct build *b, struct stage_run *st, const char *name, struct disk_state *ret,
+                 struct error **err);
+/* An image (by name or spec) as a disk; config may be NULL. */
+int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct config *config,
+               struct error **err);
+
+/* build_vm.c */
+/* The VM runs, a clean overlay on `disk` is its target, its tree is mounted (but for an empty
+ * disk). */
+int vm_ready(struct build *b, const struct disk_state *disk, struct error **err);
+int vm_mount_target(struct build *b, const json_t *mounts, struct error **err);
+/* Fields of a MOUNT request; mounts may be NULL: the agent finds the root file system. */
+void put_mount_fields(struct message *m, int slot, int flags, const json_t *mounts);
+/* The overlay is complete in b->overlay's old path, which the caller owns from now on. The next one
+ * names `backing_id`. */
+char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct error **err);
+/* A layer mounted read-only in an extra slot; returns the slot. */
+int vm_attach(struct build *b, const struct disk_state *disk, struct error **err);
+/* An extra slot that is free now, by ending the least recently used attachment; -1. `keep`: bit
+ * mask of slots to leave alone. */
+int vm_free_slot(struct build *b, unsigned keep, struct error **err);
+int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
+            struct error **err); /* no deadline; output is shown and logged */
+void vm_drop(struct build *b);
+/* Makes a complete empty overlay file in the scratch folder; owned path. */
+char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,
+                  struct error **err);
+
+/* One instruction's work in the VM. */
+typedef int step_fn(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                    void *arg, struct error **err);
+/* A step that changes the disk: finds its layer or makes it. Takes key. manifest may be empty. */
+int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err);
+
+/* build_step.c, build_run.c: one function an instruction; ARG, ENV… are in build.c */
+int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+              struct error **err);
+int step_partition(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                   bool last, struct error **err);
+int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+              struct error **err);
+int step_workdir(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                 struct error **err);
+int step_run(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+             struct error **err);
+int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                 struct error **err);
+/* The environment, directory and user of a command, as fields of an EXEC request. */
+void run_put_environment(const struct config *c, const struct settings *args,
+                         struct message *request);
+int build_context(struct build *b, struct error **err); /* opens it if need be */
+void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,
+                const char *why);
+
+#endif

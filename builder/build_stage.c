@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+//
+// Which stages a build needs, and what FROM and --from stand for.
+#include "base/alloc.h"
+#include "base/session.h"
+#include "builder/build_private.h"
+#include "image/backend.h"
+#include "image/pull.h"
+#include "image/qcow2.h"
+#include "image/spec.h"
+
+#include <string.h>
+
+/* An expanded name of --from or FROM, with the variables that are known before the build: for
+ * choosing stages only the global ARGs count. */
+static size_t stage_named(struct build *b, struct stage_run *scope, const struct word *w, size_t at,
+                          bool by_number)
+{
+    CLEANUP(error_freep) struct error *ignored = NULL;
+    AUTO_FREE char *name = expand_word(b, scope, w, &ignored);
+    return name ? imagefile_find_stage(b->file, str_of(name), at, by_number) : NO_STAGE;
+}
+
+static void need(struct build *b, struct stage_run *scope, size_t stage)
+{
+    if (stage == NO_STAGE || b->stages[stage].needed)
+        return;
+    b->stages[stage].needed = true;
+    const struct imagefile_stage *info = &b->file->stages[stage];
+    b->total += info->end - info->first;
+    for (size_t i = info->first; i < info->end; i++) {
+        const struct imagefile_step *step = &b->file->steps[i];
+        if (step->op == OP_FROM)
+            need(b, scope, stage_named(b, scope, &step->from.image, i, false));
+        else if ((step->op == OP_COPY || step->op == OP_ADD) && word_given(&step->copy.from))
+            need(b, scope, stage_named(b, scope, &step->copy.from, i, true));
+        for (size_t m = 0; step->op == OP_RUN && m < step->run.n_mounts; m++)
+            if (word_given(&step->run.mounts[m].from))
+                need(b, scope, stage_named(b, scope, &step->run.mounts[m].from, i, true));
+    }
+}
+
+const char *build_arg(const struct build *b, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = b->o->n_build_args; i-- > 0;) {
+        const char *given = b->o->build_args[i];
+        if (!strncmp(given, name, n) && given[n] == '=')
+            return given + n + 1;
+        if (!strcmp(given, name))
+            return getenv(name);
+    }
+    return NULL;
+}
+
+/* ARGs before the first FROM see only one another. */
+static int take_global_args(struct build *b, struct stage_run *scope, struct error **err)
+{
+    for (size_t i = 0; i < b->file->n_steps; i++) {
+        const struct imagefile_step *step = &b->file->steps[i];
+        for (size_t p = 0; step->stage == NO_STAGE && step->op == OP_ARG && p < step->pairs.len;
+             p++) {
+            AUTO_FREE char *name = expand_word(b, scope, &step->pairs.ptr[p].name, err);
+            if (!name)
+                return -1;
+            const char *given = build_arg(b, name);
+            AUTO_FREE char *value = NULL;
+            if (given)
+                value = xstrdup(given);
+            else if (word_given(&step->pairs.ptr[p].value))
+                value = expand_word(b, scope, &step->pairs.ptr[p].value, err);
+            else
+                continue;
+            if (!value)
+                return -1;
+            settings_set(&b->global_args, name, value);
+            settings_set(&scope->args, name, value);
+        }
+    }
+    return 0;
+}
+
+int stages_choose(struct build *b, struct error **err)
+{
+    struct stage_run scope = {0};
+    int rc = take_global_args(b, &scope, err);
+    size_t target = b->file->n_stages - 1;
+    if (rc == 0 && b->o->target) {
+        target = imagefile_find_stage(b->file, str_of(b->o->target), b->file->n_steps, true);
+        if (target == NO_STAGE) {
+            rc = error_set(err, ERR_USER, "there is no stage '%s' in '%s'", b->o->target,
+                           b->file_path);
+            error_hint(err, "--target takes a name given with FROM … AS NAME");
+        }
+    }
+    if (rc == 0)
+        need(b, &scope, target);
+    settings_clear(&scope.args);
+    return rc;
+}
+
+static void pull_notice(void *build, const char *line)
+{
+    build_notice(build, line);
+}
+
+static void pull_update(void *build, uint64_t done, uint64_t total, bool end)
+{
+    struct build *b = build;
+    if (b->ui->progress)
+        b->ui->progress(b->ui->arg, "", done, total, end);
+}
+
+int image_disk(struct build *b, const char *text, struct disk_state *ret, struct config *config,
+               struct error **err)
+{
+    struct image_spec spec = {0};
+    struct backend_image image = {0};
+    if (image_spec_parse(str_of(text), &spec, err) < 0)
+        return -1;
+    struct image_pull_options o = {
+        .progress = {.notice = pull_notice, .update = pull_update, .arg = b},
+        .checksum = b->o->checksum,
+        .checksum_beside = true};
+    int rc = image_ensure(b->s, &spec, &o, &image, err);
+    image_spec_clear(&spec);
+    if (rc < 0)
+        return -1;
+    struct layer *layer = NULL;
+    if (image.thin) {
+        rc = store_get(b->store, image.layer, &layer, err);
+    } else {
+        struct digest digest;
+        char hex[ID_SIZE];
+        rc = backend_digest(b->s->cache, image.path, &digest, err);
+        digest_hex(&digest, hex);
+        if (rc == 0)
+            rc = store_import_base(b->store, image.path, hex, text, &layer, err);
+    }
+    if (rc == 0) {
+        json_auto_t *m = image.metadata ? json_loads(image.metadata, 0, NULL) : NULL;
+        memcpy(ret->id, layer->id, sizeof ret->id);
+        ret->size = image.virtual_size;
+        json_decref(ret->mounts);
+        ret->mounts = json_incref(json_object_get(m, "mounts"));
+        if (config)
+            config_from_json(config, json_object_get(m, "config"));
+    } else {
+        error_wrap(err, "image '%s'", image.name);
+    }
+    layer_free(layer);
+    backend_image_clear(&image);
+    return rc;
+}
+
+int stage_source(struct build *b, struct stage_run *st, const char *name, struct disk_state *ret,
+                 struct error **err)
+{
+    size_t at = (size_t)(b->current - b->file->steps);
+    size_t stage = imagefile_find_stage(b->file, str_of(name), at, true);
+    (void)st;
+    if (stage == NO_STAGE)
+        return image_disk(b, name, ret, NULL, err);
+    if (!b->stages[stage].done)
+        return error_set(err, ERR_USER, "stage '%s' is not built before it is used", name);
+    disk_state_copy(ret, &b->stages[stage].disk);
+    return 0;
+}
+
+int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct error **err)
+{
+    // FROM sees the ARGs before the first FROM, and only those
+    struct stage_run scope = {.args = b->global_args};
+    AUTO_FREE char *name = expand_word(b, &scope, &step->from.image, err);
+    if (!name)
+        return -1;
+    size_t at = (size_t)(step - b->file->steps);
+    size_t stage = imagefile_find_stage(b->file, str_of(name), at, false);
+    step_shown(b, step, STEP_META, NULL);
+    if (!strcmp(name, "scratch"))
+        return 0;
+    if (stage == NO_STAGE)
+        return image_disk(b, name, &st->disk, &st->config, err);
+    disk_state_copy(&st->disk, &b->stages[stage].disk);
+    config_copy(&st->config, &b->stages[stage].config);
+    return 0;
+}

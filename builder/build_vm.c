@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT
+//
+// Keeps the builder VM where the next step needs it. The target is always a chain of finished
+// layers and one overlay of ours in the store's scratch folder. While steps follow each other the
+// VM just goes on: sealing an overlay puts the next one on top. Only when the next step stands on
+// other layers (another stage; a layer that another kiln built meanwhile; an overlay that was
+// written to by something that is no layer) is the tree unmounted and the disk exchanged.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/session.h"
+#include "builder/build_private.h"
+#include "builder/manifest.h"
+#include "cache/history.h"
+#include "image/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* 4 KiB clusters: a one-line change then costs 120 KiB of layer, with 64 KiB ones 900. */
+enum { OVERLAY_CLUSTER_BITS = 12 };
+/* Deadline of what the agent does without running anything of the user's. */
+enum { CALL_MS = 120 * 1000 };
+
+char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,
+                  struct error **err)
+{
+    AUTO_FREE char *path = xasprintf("%s/overlay-%lu", scratch, n);
+    AUTO_FREE char *backing = *backing_id ? xasprintf("../%s/disk.qcow2", backing_id) : NULL;
+    struct qcow2_overlay o = {
+        .size = size, .cluster_bits = OVERLAY_CLUSTER_BITS, .backing = backing};
+    if (qcow2_create_overlay(path, &o, err) < 0)
+        return NULL;
+    return STEAL(path);
+}
+
+int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
+            struct error **err)
+{
+    return builder_vm_call(b->vm, type, m, -1, build_output, b, reply, err);
+}
+
+static int call_slot(struct build *b, int type, int slot, int flags, struct error **err)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
+    message_put_num(&m, AGENT_TAG_FLAGS, (uint64_t)flags);
+    return builder_vm_call(b->vm, type, &m, CALL_MS, NULL, NULL, NULL, err);
+}
+
+void vm_drop(struct build *b)
+{
+    builder_vm_free(STEAL(b->vm));
+    if (b->overlay)
+        unlink(b->overlay);
+    free(STEAL(b->overlay));
+    b->mounted = b->dirty = false;
+    memset(b->slots, 0, sizeof b->slots);
+}
+
+void put_mount_fields(struct message *m, int slot, int flags, const json_t *mounts)
+{
+    message_put_num(m, AGENT_TAG_SLOT, (uint64_t)slot);
+    message_put_num(m, AGENT_TAG_FLAGS, (uint64_t)flags);
+    size_t i;
+    json_t *pair;
+    json_array_foreach((json_t *)mounts, i, pair)
+    {
+        message_put_num(m, AGENT_TAG_DEVICE_INDEX,
+                        (uint64_t)json_integer_value(json_array_get(pair, 0)));
+        message_puts(m, AGENT_TAG_PATH, json_string_value(json_array_get(pair, 1)));
+    }
+}
+
+static int mount_slot(struct build *b, int slot, int flags, const json_t *mounts,
+                      struct error **err)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    put_mount_fields(&m, slot, flags, mounts);
+    return builder_vm_call(b->vm, AGENT_MOUNT, &m, CALL_MS, NULL, NULL, NULL, err);
+}
+
+int vm_mount_target(struct build *b, const json_t *mounts, struct error **err)
+{
+    long long start = now_us();
+    if (mount_slot(b, AGENT_DISK_TARGET, 0, mounts, err) < 0)
+        return -1;
+    b->mounted = true;
+    build_timing(b, "mount", start);
+    return 0;
+}
+
+/* The chain of files of a layer, and a new overlay on it. */
+static int target_files(struct build *b, const struct disk_state *disk, struct strv *files,
+                        struct error **err)
+{
+    if (*disk->id && store_chain(b->store, disk->id, files, err) < 0)
+        return -1;
+    free(b->overlay);
+    b->overlay = overlay_new(store_scratch(b->store), b->overlays++, disk->id, disk->size, err);
+    if (!b->overlay)
+        return -1;
+    strv_add(files, b->overlay);
+    memcpy(b->top, disk->id, sizeof b->top);
+    b->dirty = false;
+    return 0;
+}
+
+static int start(struct build *b, const struct disk_state *disk, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv files = {0};
+    long long start = now_us();
+    if (target_files(b, disk, &files, err) < 0)
+        return -1;
+    struct builder_vm_options o = {
+        .memory_mb = b->o->memory_mb,
+        .cpus = b->o->cpus,
+        .accel = b->o->accel,
+        .target = {(const char *const *)files.ptr, files.len, true, disk->size},
+        .notice = build_notice,
+        .notice_arg = b};
+    if (builder_vm_start(b->s, &o, &b->vm, err) < 0)
+        return -1;
+    build_timing(b, "vm-start", start);
+    return 0;
+}
+
+/* Another disk under the running VM. */
+static int exchange(struct build *b, const struct disk_state *disk, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv files = {0};
+    long long start = now_us();
+    if (b->mounted && call_slot(b, AGENT_UMOUNT, AGENT_DISK_TARGET, 0, err) < 0)
+        return -1;
+    b->mounted = false;
+    AUTO_FREE char *old = STEAL(b->overlay);
+    if (target_files(b, disk, &files, err) < 0)
+        return -1;
+    struct builder_disk d = {(const char *const *)files.ptr, files.len, true, disk->size};
+    if (builder_vm_set_disk(b->vm, AGENT_DISK_TARGET, &d, err) < 0)
+        return -1;
+    if (old)
+        unlink(old);
+    build_timing(b, "exchange-disk", start);
+    return 0;
+}
+
+int vm_ready(struct build *b, const struct disk_state *disk, struct error **err)
+{
+    bool there = b->vm && b->overlay && !b->dirty && !strcmp(b->top, disk->id);
+    if (!there && (b->vm ? exchange(b, disk, err) : start(b, disk, err)) < 0)
+        return -1;
+    if (!*disk->id || b->mounted)
+        return 0;
+    return vm_mount_target(b, disk->mounts, err);
+}
+
+char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct error **err)
+{
+    long long start = now_us();
+    AUTO_FREE char *next =
+        overlay_new(store_scratch(b->store), b->overlays++, backing_id, size, err);
+    if (!next)
+        return NULL;
+    if (builder_vm_next_overlay(b->vm, next, err) < 0) {
+        unlink(next);
+        return NULL;
+    }
+    char *sealed = b->overlay;
+    b->overlay = STEAL(next);
+    memcpy(b->top, backing_id, sizeof b->top);
+    build_timing(b, "seal", start);
+    return sealed;
+}
+
+int vm_free_slot(struct build *b, unsigned keep, struct error **err)
+{
+    int best = -1;
+    for (int i = AGENT_DISK_EXTRA; i < AGENT_DISKS; i++)
+        if (!(keep >> i & 1) && (best < 0 || b->slots[i].used < b->slots[best].used))
+            best = i;
+    if (best < 0)
+        return error_set(err, ERR_USER, "a step can use at most %d other disks",
+                         AGENT_DISKS - AGENT_DISK_EXTRA);
+    if (*b->slots[best].id) {
+        if (call_slot(b, AGENT_UMOUNT, best, 0, err) < 0 ||
+            builder_vm_set_disk(b->vm, best, NULL, err) < 0)
+            return -1;
+    }
+    b->slots[best] = (struct slot){0};
+    return best;
+}
+
+int vm_attach(struct build *b, const struct disk_state *disk, struct error **err)
+{
+    for (int i = AGENT_DISK_EXTRA; i < AGENT_DISKS; i++)
+        if (!strcmp(b->slots[i].id, disk->id)) {
+            b->slots[i].used = ++b->tick;
+            return i;
+        }
+    // what this step has attached already is newer than all else, so the oldest is free to go
+    int slot = vm_free_slot(b, 0, err);
+    CLEANUP(strv_clear) struct strv files = {0};
+    if (slot < 0 || store_chain(b->store, disk->id, &files, err) < 0)
+        return -1;
+    struct builder_disk d = {(const char *const *)files.ptr, files.len, false, disk->size};
+    if (builder_vm_set_disk(b->vm, slot, &d, err) < 0 ||
+        mount_slot(b, slot, AGENT_READ_ONLY, disk->mounts, err) < 0)
+        return -1;
+    memcpy(b->slots[slot].id, disk->id, ID_SIZE);
+    b->slots[slot].used = ++b->tick;
+    return slot;
+}
+
+/* Which files differ from those of the layer the last build made, in words; owned, NULL: not known.
+ */
+static char *explain_files(struct build *b, const char *old_id, struct str manifest)
+{
+    CLEANUP(layer_freep) struct layer *layer = NULL;
+    CLEANUP(buf_clear) struct buf old = BUF_INIT, out = BUF_INIT;
+    CLEANUP(strv_clear) struct strv changes = {0};
+    if (!old_id || !manifest.len || store_get(b->store, old_id, &layer, NULL) < 0 ||
+        layer_manifest(layer, &old, NULL) < 0)
+        return NULL;
+    manifest_diff(buf_str(&old), manifest, 5, &changes);
+    for (size_t i = 0; i < changes.len; i++)
+        buf_addf(&out, "%s%s", i ? ", " : "", changes.ptr[i]);
+    return changes.len ? buf_detach(&out, NULL) : NULL;
+}
+
+/* Why the step's key has no layer, in words; owned. */
+static char *explain(struct build *b, const struct imagefile_step *step, const json_t *inputs,
+                     struct str manifest)
+{
+    const json_t *old = history_match(b->last, json_array_size(b->steps), step->text.ptr);
+    AUTO_FREE char *files =
+        explain_files(b, json_string_value(json_object_get(old, "id")), manifest);
+    char *why = key_explain(json_object_get(old, "inputs"), inputs, files);
+    return why ? why : xstrdup("its layer is gone");
+}
+
+static void note_step(struct build *b, const struct imagefile_step *step, const char *key,
+                      const char *id, json_t *inputs)
+{
+    (void)json_array_append_new(
+        b->steps, json_pack("{s:s%, s:I, s:s, s:s, s:O}", "step", step->text.ptr, step->text.len,
+                            "n", (json_int_t)b->step, "key", key, "id", id, "inputs", inputs));
+}
+
+static void use_layer(struct stage_run *st, const struct layer *layer)
+{
+    memcpy(st->disk.id, layer->id, ID_SIZE);
+    st->disk.size = layer->virtual_size;
+}
+
+/* What --on-error asks for, once a step has failed in a VM that still runs. */
+static void on_failure(struct build *b, struct draft *draft, const struct imagefile_step *step)
+{
+    if (b->o->on_error == ON_ERROR_FAIL || session_cancelled(b->s) || !b->vm)
+        return;
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (b->o->on_error == ON_ERROR_SHELL) {
+        CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+        build_notice(b, "the step failed; this is a shell in its state, leave it to end the build");
+        message_puts(&m, AGENT_TAG_ARG, "/bin/sh");
+        run_put_environment(&b->stages[step->stage].config, &b->stages[step->stage].args, &m);
+        int status;
+        if (builder_vm_terminal(b->vm, &m, &status, &err) < 0)
+            build_notice(b, err->message);
+        return;
+    }
+    AUTO_FREE char *sealed = vm_seal(b, draft_id(draft), b->stages[step->stage].disk.size, &err);
+    json_auto_t *fields = json_pack("{s:s%}", "step", step->text.ptr, step->text.len);
+    if (!sealed || link(sealed, draft_disk(draft)) < 0 ||
+        store_keep_failed(draft, b->name, fields, &err) < 0) {
+        build_notice(b, err ? err->message : "the failed step's state could not be kept");
+        return;
+    }
+    AUTO_FREE char *line =
+        xasprintf("the failed step's state is kept: kiln shell %s@failed", b->name);
+    build_notice(b, line);
+}
+
+/* The step is carried out and its overlay becomes the draft's layer. */
+static int make_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                      struct draft *draft, json_t *inputs, struct str manifest, step_fn *work,
+                      void *arg, struct layer **ret, struct error **err)
+{
+    if (vm_ready(b, &st->disk, err) < 0)
+        return -1;
+    long long start = now_us(); // the VM is not the step's doing
+    b->log = open(draft_log(draft), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    b->dirty = true;
+    int rc = work(b, st, step, arg, err);
+    if (b->log >= 0)
+        close(b->log);
+    b->log = -1;
+    if (rc < 0) {
+        on_failure(b, draft, step);
+        vm_drop(b);
+        return -1;
+    }
+    AUTO_FREE char *sealed = vm_seal(b, draft_id(draft), st->disk.size, err);
+    if (!sealed)
+        return -1;
+    b->dirty = false;
+    // a second name: QEMU opens the file by the first one again when it makes it read-only; that one
+    // goes with the store's scratch folder
+    if (link(sealed, draft_disk(draft)) < 0)
+        return error_errno(err, "cannot link '%s'", sealed);
+    if (manifest.len && draft_manifest(draft, manifest.ptr, manifest.len, err) < 0)
+        return -1;
+    double seconds = (double)(now_us() - start) / 1e6;
+    json_auto_t *fields = json_pack("{s:f, s:O, s:s%}", "seconds", seconds, "inputs", inputs,
+                                    "step", step->text.ptr, step->text.len);
+    long long commit = now_us();
+    if (store_commit(draft, fields, ret, err) < 0)
+        return -1;
+    build_timing(b, "commit", commit);
+    if (b->ui->step_done)
+        b->ui->step_done(b->ui->arg, b->step, seconds, layer_bytes(*ret));
+    return 0;
+}
+
+static bool forced(const struct build *b)
+{
+    return b->o->no_cache || (b->o->no_cache_from && b->step >= b->o->no_cache_from);
+}
+
+/* 1: *ret is the layer to use; 0: *draft is to be filled. */
+static int find_or_draft(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                         const char *key, const json_t *inputs, struct str manifest,
+                         struct layer **ret, struct draft **draft, struct error **err)
+{
+    int found = forced(b) ? 0 : store_find(b->store, key, ret, err);
+    if (found)
+        return found;
+    AUTO_FREE char *why =
+        forced(b) ? xstrdup("the cache is not used") : explain(b, step, inputs, manifest);
+    if (b->o->require_cached) {
+        error_set(err, ERR_USER, "step %zu is not cached: %s", b->step, why);
+        return error_hint(err, "--require-cached asks for a build that does nothing");
+    }
+    AUTO_FREE char *text = str_dup(step->text);
+    struct draft_request r = {.key = key,
+                              .parent = *st->disk.id ? st->disk.id : NULL,
+                              .step = text,
+                              .rebuild = forced(b)};
+    found = store_build_begin(b->store, &r, ret, draft, err);
+    if (found == 0)
+        step_shown(b, step, STEP_RUNS, why);
+    return found;
+}
+
+int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err)
+{
+    char hex[ID_SIZE];
+    json_t *inputs_owned = NULL;
+    key_finish(key, hex, &inputs_owned);
+    json_auto_t *inputs = inputs_owned;
+    struct layer *layer = NULL;
+    CLEANUP(draft_freep) struct draft *draft = NULL;
+    int rc = find_or_draft(b, st, step, hex, inputs, manifest, &layer, &draft, err);
+    b->layers++;
+    if (rc == 1) {
+        b->cached++;
+        step_shown(b, step, STEP_CACHED, NULL);
+    } else if (rc == 0) {
+        rc = make_layer(b, st, step, draft, inputs, manifest, work, arg, &layer, err);
+    }
+    if (rc >= 0) {
+        note_step(b, step, hex, layer->id, inputs);
+        use_layer(st, layer);
+    }
+    layer_free(layer);
+    return rc < 0 ? -1 : 0;
+}

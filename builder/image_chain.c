@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+//
+// What `run`, `shell` and `export` boot or read: an image, or the state after a step of its last
+// build, as a chain of files whose layers are leased.
+#include "base/alloc.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "builder/build.h"
+#include "cache/history.h"
+#include "cache/store.h"
+#include "image/backend.h"
+#include "image/pull.h"
+#include "image/qcow2.h"
+#include "image/spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void image_chain_clear(struct image_chain *c)
+{
+    strv_clear(&c->files);
+    json_decref(c->metadata);
+    store_free(c->store);
+    *c = (struct image_chain){0};
+}
+
+static void notice(void *ui, const char *line)
+{
+    const struct build_ui *u = ui;
+    if (u && u->notice)
+        u->notice(u->arg, line);
+}
+
+static void update(void *ui, uint64_t done, uint64_t total, bool end)
+{
+    const struct build_ui *u = ui;
+    if (u && u->progress)
+        u->progress(u->arg, "", done, total, end);
+}
+
+static int top_size(struct image_chain *c, struct error **err)
+{
+    struct qcow2_info info = {0};
+    if (qcow2_read(c->files.ptr[c->files.len - 1], QCOW2_OWN, &info, err) < 0)
+        return -1;
+    c->size = info.size;
+    qcow2_info_clear(&info);
+    return 0;
+}
+
+static int open_image(const struct session *s, const char *ref, const struct build_ui *ui,
+                      struct image_chain *c, struct error **err)
+{
+    struct image_spec spec = {0};
+    struct backend_image image = {0};
+    if (image_spec_parse(str_of(ref), &spec, err) < 0)
+        return -1;
+    struct image_pull_options o = {
+        .progress = {.notice = notice, .update = update, .arg = (void *)ui},
+        .checksum_beside = true};
+    int rc = image_ensure(s, &spec, &o, &image, err);
+    image_spec_clear(&spec);
+    if (rc < 0)
+        return -1;
+    if (image.metadata)
+        c->metadata = json_loads(image.metadata, 0, NULL);
+    if (image.thin)
+        rc = store_chain(c->store, image.layer, &c->files, err);
+    else
+        strv_add(&c->files, image.path);
+    c->size = image.virtual_size;
+    if (rc < 0)
+        error_wrap(err, "image '%s'", image.name);
+    backend_image_clear(&image);
+    return rc;
+}
+
+/* The layer after step n of the name's last build; borrowed from `steps`. */
+static const char *step_layer_id(const json_t *steps, long n)
+{
+    const char *id = NULL;
+    size_t i;
+    json_t *e;
+    // a step that changes no disk leaves the state of the one before it
+    json_array_foreach((json_t *)steps, i, e) if (json_int(e, "n", 0) <= n) id = json_str(e, "id");
+    return id;
+}
+
+static int open_step(const char *name, const char *step, struct image_chain *c, struct error **err)
+{
+    if (!strcmp(step, "failed"))
+        return store_failed(c->store, name, &c->files, &c->metadata, err);
+    char *end;
+    long n = strtol(step, &end, 10);
+    json_auto_t *steps = history_read(c->store, name);
+    if (!steps)
+        return error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
+    if (*end || end == step || n < 1)
+        return error_set(err, ERR_USER, "'%s' is no step: use a number, or 'failed'", step);
+    const char *id = step_layer_id(steps, n);
+    if (!id) {
+        error_set(err, ERR_NOT_FOUND, "step %ld of '%s' has no disk yet", n, name);
+        return error_hint(err, "'kiln image history %s' lists the steps", name);
+    }
+    return store_chain(c->store, id, &c->files, err);
+}
+
+int image_chain_open(const struct session *s, const char *ref, const struct build_ui *ui,
+                     struct image_chain *ret, struct error **err)
+{
+    CLEANUP(image_chain_clear) struct image_chain c = {0};
+    const char *at = strrchr(ref, '@');
+    bool step = at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',');
+    if (store_open(s, s->backend, &c.store, err) < 0)
+        return -1;
+    AUTO_FREE char *name = step ? xstrndup(ref, (size_t)(at - ref)) : xstrdup(ref);
+    if ((step ? open_step(name, at + 1, &c, err) : open_image(s, name, ui, &c, err)) < 0)
+        return -1;
+    if (step && top_size(&c, err) < 0)
+        return -1;
+    // partitions of ours are mounted as the image's metadata says, whatever step is looked at
+    struct backend_image image = {0};
+    if (step && !c.metadata && backend_find(s->backend, name, &image, NULL) == 0) {
+        c.metadata = image.metadata ? json_loads(image.metadata, 0, NULL) : NULL;
+        backend_image_clear(&image);
+    }
+    *ret = c;
+    c = (struct image_chain){0};
+    return 0;
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+#include "cli/build_ui.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What is done in the blink of an eye needs no bar. Bytes. */
+enum { BAR_FROM = 4 << 20 };
+
+static void end_line(struct build_shown *s)
+{
+    progress_clear(&s->bar);
+    if (s->line_open)
+        putchar('\n');
+    s->line_open = false;
+}
+
+static void text_step(void *arg, size_t n, size_t total, const char *text, enum step_state state,
+                      const char *why)
+{
+    struct build_shown *s = arg;
+    end_line(s);
+    printf("Step %zu/%zu : %s%s\n", n, total, text, state == STEP_CACHED ? " (cached)" : "");
+    if (state == STEP_RUNS && why)
+        printf(" ---> step %zu missed: %s\n", n, why);
+    fflush(stdout);
+}
+
+static void text_output(void *arg, int stream, const char *bytes, size_t n)
+{
+    struct build_shown *s = arg;
+    (void)stream;
+    if (!n)
+        return;
+    fwrite(bytes, 1, n, stdout);
+    s->line_open = bytes[n - 1] != '\n';
+    fflush(stdout);
+}
+
+static void text_notice(void *arg, const char *line)
+{
+    end_line(arg);
+    fflush(stdout);
+    fprintf(stderr, "%s\n", line);
+}
+
+static void text_progress(void *arg, const char *what, uint64_t done, uint64_t total, bool end)
+{
+    struct build_shown *s = arg;
+    (void)what;
+    if (total && total < BAR_FROM)
+        return;
+    if (end)
+        progress_end(&s->bar, done, total);
+    else
+        progress_update(&s->bar, done, total);
+}
+
+static void any_warning(void *arg, const char *text)
+{
+    (void)arg;
+    fputs(text, stderr);
+}
+
+static void emit(json_t *event)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    (void)json_object_set_new(event, "time", json_real((double)t.tv_sec + (double)t.tv_nsec / 1e9));
+    char *line = json_dumps(event, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15));
+    if (line)
+        puts(line);
+    fflush(stdout);
+    free(line);
+    json_decref(event);
+}
+
+/* Bytes as a JSON string: what is no UTF-8 becomes U+FFFD. An unfinished character at the end goes
+ * to *rest (NULL: is replaced too). */
+static json_t *text_of(const char *bytes, size_t n, struct buf *rest)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    for (size_t i = 0; i < n;) {
+        unsigned char c = (unsigned char)bytes[i];
+        size_t len = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc2 ? 2 : 0;
+        bool fits = len && i + len <= n;
+        json_t *probe = fits ? json_stringn(bytes + i, len) : NULL;
+        if (len > 1 && !fits && rest) {
+            buf_add(rest, bytes + i, n - i);
+            break;
+        }
+        if (probe)
+            buf_add(&out, bytes + i, len);
+        else
+            buf_adds(&out, "\xef\xbf\xbd");
+        i += probe ? len : 1;
+        json_decref(probe);
+    }
+    return json_stringn(out.data, out.len);
+}
+
+static void json_step(void *arg, size_t n, size_t total, const char *text, enum step_state state,
+                      const char *why)
+{
+    static const char *const states[] = {
+        [STEP_META] = "meta", [STEP_CACHED] = "cached", [STEP_RUNS] = "run"};
+    (void)arg;
+    json_t *e = json_pack("{s:s, s:I, s:I, s:o, s:s}", "event", "step", "n", (json_int_t)n, "total",
+                          (json_int_t)total, "text", text_of(text, strlen(text), NULL), "state",
+                          states[state]);
+    if (why)
+        (void)json_object_set_new(e, "why", text_of(why, strlen(why), NULL));
+    emit(e);
+}
+
+static void json_step_done(void *arg, size_t n, double seconds, uint64_t bytes)
+{
+    (void)arg;
+    emit(json_pack("{s:s, s:I, s:f, s:I}", "event", "step_done", "n", (json_int_t)n, "seconds",
+                   seconds, "bytes", (json_int_t)bytes));
+}
+
+static void json_output(void *arg, int stream, const char *bytes, size_t n)
+{
+    struct build_shown *s = arg;
+    buf_add(&s->tail, bytes, n);
+    CLEANUP(buf_clear) struct buf rest = BUF_INIT;
+    json_t *text = text_of(s->tail.data, s->tail.len, &rest);
+    buf_reset(&s->tail);
+    buf_add_str(&s->tail, buf_str(&rest));
+    emit(json_pack("{s:s, s:i, s:o}", "event", "output", "stream", stream, "text", text));
+}
+
+static void json_line(const char *event, const char *text)
+{
+    emit(json_pack("{s:s, s:o}", "event", event, "text", text_of(text, strlen(text), NULL)));
+}
+
+static void json_notice(void *arg, const char *line)
+{
+    (void)arg;
+    json_line("notice", line);
+}
+
+static void json_warning(void *arg, const char *text)
+{
+    (void)arg;
+    json_line("warning", text);
+}
+
+static void json_progress(void *arg, const char *what, uint64_t done, uint64_t total, bool end)
+{
+    (void)arg;
+    emit(json_pack("{s:s, s:s, s:I, s:I, s:b}", "event", "progress", "what", what, "done",
+                   (json_int_t)done, "total", (json_int_t)total, "end", end));
+}
+
+static void json_timing(void *arg, const char *what, double ms)
+{
+    (void)arg;
+    emit(json_pack("{s:s, s:s, s:f}", "event", "timing", "what", what, "ms", ms));
+}
+
+static const char *const mode_names[] = {
+    [SHOWN_TTY] = "tty", [SHOWN_PLAIN] = "plain", [SHOWN_JSON] = "json", [SHOWN_QUIET] = "quiet"};
+
+int build_shown_init(struct build_shown *s, const char *mode, struct error **err)
+{
+    bool known = !mode || !strcmp(mode, "auto");
+    *s = (struct build_shown){.tail = BUF_INIT};
+    s->mode = isatty(STDOUT_FILENO) ? SHOWN_TTY : SHOWN_PLAIN;
+    for (size_t i = 0; !known && i < sizeof mode_names / sizeof *mode_names; i++)
+        if (!strcmp(mode, mode_names[i])) {
+            s->mode = (enum shown_mode)i;
+            known = true;
+        }
+    if (!known)
+        return error_set(err, ERR_USAGE,
+                         "argument --progress: '%s' is not auto, tty, plain, json or quiet", mode);
+    s->ui = (struct build_ui){.arg = s, .warning = any_warning};
+    if (s->mode == SHOWN_JSON)
+        s->ui = (struct build_ui){.arg = s,
+                                  .step = json_step,
+                                  .step_done = json_step_done,
+                                  .output = json_output,
+                                  .notice = json_notice,
+                                  .warning = json_warning,
+                                  .progress = json_progress,
+                                  .timing = json_timing};
+    if (s->mode == SHOWN_TTY || s->mode == SHOWN_PLAIN) {
+        s->ui.step = text_step;
+        s->ui.output = text_output;
+        s->ui.notice = text_notice;
+        s->ui.progress = text_progress;
+        progress_init(&s->bar, stdout, s->mode == SHOWN_TTY ? PROGRESS_BAR : PROGRESS_LINES);
+    }
+    return 0;
+}
+
+void build_shown_result(struct build_shown *s, const struct build_result *r)
+{
+    const char *name = r->file ? r->file : r->name;
+    if (s->mode == SHOWN_JSON) {
+        json_t *e =
+            json_pack("{s:s, s:s, s:s?, s:s, s:I, s:I, s:f}", "event", "result", "name", r->name,
+                      "file", r->file, "layer", r->layer, "steps", (json_int_t)r->steps, "cached",
+                      (json_int_t)r->cached, "seconds", r->seconds);
+        emit(e);
+        return;
+    }
+    if (s->mode == SHOWN_QUIET) {
+        puts(name);
+        return;
+    }
+    end_line(s);
+    printf("Built %s '%s' in %.2f s (%zu of %zu layers from the cache)\n",
+           r->file ? "file" : "image", name, r->seconds, r->cached, r->steps);
+}
+
+void build_shown_clear(struct build_shown *s)
+{
+    if (s->mode == SHOWN_TTY || s->mode == SHOWN_PLAIN)
+        end_line(s);
+    fflush(stdout);
+    buf_clear(&s->tail);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How a build is shown: as text ("Step 2/7 : RUN …", the command's output as it comes, bars on a
+ * terminal), as JSON (one event a line, for programs), or not at all.
+ *
+ * JSON events, each an object with "event" and "time" (seconds since 1970, fraction):
+ *     step       n, total, text, state ("meta", "cached", "run"), why
+ *     output     stream (1, 2), text (bytes that are no UTF-8 as U+FFFD)
+ *     step_done  n, seconds, bytes
+ *     progress   what, done, total, end
+ *     notice, warning   text
+ *     timing     what, ms
+ *     result     name, file, layer, steps, cached, seconds
+ */
+#ifndef CLI_BUILD_UI_H
+#define CLI_BUILD_UI_H
+
+#include "base/buf.h"
+#include "builder/build.h"
+#include "cli/progress.h"
+
+enum shown_mode { SHOWN_TTY, SHOWN_PLAIN, SHOWN_JSON, SHOWN_QUIET };
+
+struct build_shown {
+    struct build_ui ui; /* give &shown.ui to build_image */
+    enum shown_mode mode;
+    bool line_open;  /* output did not end its line */
+    struct buf tail; /* start of a UTF-8 character, in JSON mode */
+    struct progress bar;
+};
+
+/* "auto" (or NULL) is tty when stdout is a terminal, else plain. ERR_USAGE. */
+int build_shown_init(struct build_shown *s, const char *mode, struct error **err);
+void build_shown_result(struct build_shown *s, const struct build_result *r);
+void build_shown_clear(struct build_shown *s);
+
+#endif

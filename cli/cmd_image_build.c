@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+#include "base/alloc.h"
+#include "base/file.h"
+#include "builder/build.h"
+#include "cli/build_ui.h"
+#include "cli/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SECRET_MAX = 100 * 1024 };
+
+static const struct option_spec options[] = {
+    {"name", 'n', "NAME", "Name of the new image [default: the build directory's]", "tag"},
+    {"file", 'f', "IMAGEFILE", "Use this instead of <build-dir>/Imagefile", NULL},
+    {"local", 0, NULL, "Store the image as <build-dir>/<NAME>.qcow2 instead of in the backend",
+     NULL},
+    {"target", 0, "STAGE", "Build this stage instead of the last", NULL},
+    {"build-arg", 0, "NAME[=VALUE]", "Set an ARG; without a value: from the environment", NULL},
+    {"secret", 0, "id=ID,src=FILE", "A secret for RUN --mount=type=secret; or id=ID,env=VARIABLE",
+     NULL},
+    {"no-cache", 0, NULL, "Carry out every step", NULL},
+    {"no-cache-from", 0, "STEP", "Carry out the steps from this number on", NULL},
+    {"require-cached", 0, NULL, "Fail if anything would have to be built", NULL},
+    {"explain", 0, NULL, "Say for each step why it was built (always said in plain output)", NULL},
+    {"on-error", 0, "fail|keep|shell", "What to do with a failed step [default: fail]", NULL},
+    {"checksum", 0, "sha256:HEX", "What an image that FROM fetches must have", NULL},
+    {"dns", 0, "ADDRESS", "Name server for RUN", NULL},
+    {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM [default: KILN_ACCEL or auto]",
+     NULL},
+    {"memory", 'm', "SIZE", "Memory of the builder VM [default: by the host]", NULL},
+    {"cpus", 0, "N", "CPUs of the builder VM [default: by the host]", NULL},
+    {"cache-mount-size", 0, "SIZE", "Size of new cache mounts' disks [default: 10G]", NULL},
+    {"progress", 0, "MODE", "auto, tty, plain, json or quiet [default: auto]", NULL},
+    {"quiet", 'q', NULL, "As --progress=quiet: print the image's name only", NULL},
+    {"ssh-timeout", 0, "S", "Accepted for transient's scripts; kiln builds without SSH", NULL},
+    {"qmp-timeout", 0, "S", "Accepted for transient's scripts", NULL},
+    {0},
+};
+
+static const char *const *all(const struct args *a, const char *name, struct strv *into, size_t *n)
+{
+    const char *v;
+    for (size_t i = 0; (v = args_nth(a, name, i)); i++)
+        strv_add(into, v);
+    *n = into->len;
+    return (const char *const *)into->ptr;
+}
+
+struct secret_list {
+    struct build_secret *ptr;
+    size_t len;
+};
+
+static void secret_list_clear(struct secret_list *l)
+{
+    for (size_t i = 0; i < l->len; i++) {
+        free(l->ptr[i].id);
+        if (l->ptr[i].bytes)
+            explicit_bzero(l->ptr[i].bytes, l->ptr[i].len);
+        free(l->ptr[i].bytes);
+    }
+    free(l->ptr);
+}
+
+/* "id=ID,src=FILE", "id=ID,env=VARIABLE", "id=ID" (a variable of that name, else a file). */
+static int parse_secret(const char *text, struct build_secret *s, struct error **err)
+{
+    AUTO_FREE char *copy = xstrdup(text);
+    const char *id = NULL, *src = NULL, *env = NULL;
+    for (char *save = NULL, *p = strtok_r(copy, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
+        if (!strncmp(p, "id=", 3))
+            id = p + 3;
+        else if (!strncmp(p, "src=", 4))
+            src = p + 4;
+        else if (!strncmp(p, "source=", 7))
+            src = p + 7;
+        else if (!strncmp(p, "env=", 4))
+            env = p + 4;
+        else if (strcmp(p, "type=file") && strcmp(p, "type=env"))
+            return error_set(err, ERR_USAGE, "argument --secret: '%s' is not id=, src= or env=", p);
+    }
+    if (!id || !*id)
+        return error_set(err, ERR_USAGE, "argument --secret: '%s' has no id=", text);
+    s->id = xstrdup(id);
+    if (!src && (env || getenv(id))) {
+        const char *value = getenv(env ? env : id);
+        if (!value)
+            return error_set(err, ERR_USER, "secret '%s': variable '%s' is not set", id, env);
+        s->bytes = xstrdup(value);
+        s->len = strlen(value);
+        return 0;
+    }
+    CLEANUP(buf_clear) struct buf bytes = BUF_INIT;
+    if (!src)
+        return error_set(err, ERR_USAGE, "argument --secret: '%s' has neither src= nor env=", text);
+    if (file_read(src, SECRET_MAX, &bytes, err) < 0)
+        return error_wrap(err, "secret '%s'", id);
+    s->bytes = buf_detach(&bytes, &s->len);
+    return 0;
+}
+
+static int parse_secrets(const struct args *a, struct secret_list *l, struct error **err)
+{
+    const char *text;
+    for (size_t i = 0; (text = args_nth(a, "secret", i)); i++) {
+        l->ptr = xreallocarray(l->ptr, l->len + 1, sizeof *l->ptr);
+        l->ptr[l->len] = (struct build_secret){0};
+        if (parse_secret(text, &l->ptr[l->len++], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int parse_on_error(const char *text, enum build_on_error *ret, struct error **err)
+{
+    if (!text || !strcmp(text, "fail"))
+        *ret = ON_ERROR_FAIL;
+    else if (!strcmp(text, "keep"))
+        *ret = ON_ERROR_KEEP;
+    else if (!strcmp(text, "shell"))
+        *ret = ON_ERROR_SHELL;
+    else
+        return error_set(err, ERR_USAGE, "argument --on-error: '%s' is not fail, keep or shell",
+                         text);
+    return 0;
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv build_args = {0}, dns = {0};
+    CLEANUP(secret_list_clear) struct secret_list secrets = {0};
+    struct build_options o = {.dir = a->pos[0],
+                              .file = args_get(a, "file"),
+                              .name = args_get(a, "name"),
+                              .target = args_get(a, "target"),
+                              .local = args_has(a, "local"),
+                              .no_cache = args_has(a, "no-cache"),
+                              .require_cached = args_has(a, "require-cached"),
+                              .accel = args_get(a, "accel"),
+                              .checksum = args_get(a, "checksum")};
+    long long cpus = 0, from = 0;
+    unsigned long long memory = 0, mount_size = 0;
+    if (args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
+        args_num(a, "no-cache-from", 1, 1000000, &from, err) < 0 ||
+        args_size(a, "memory", &memory, err) < 0 ||
+        args_size(a, "cache-mount-size", &mount_size, err) < 0 ||
+        parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
+        parse_secrets(a, &secrets, err) < 0)
+        return -1;
+    o.cpus = (unsigned)cpus;
+    o.no_cache_from = (size_t)from;
+    // a bare number means megabytes, as for QEMU's -m
+    o.memory_mb = (unsigned)(memory < (1 << 20) ? memory : memory >> 20);
+    o.cache_mount_size = mount_size;
+    o.build_args = all(a, "build-arg", &build_args, &o.n_build_args);
+    o.nameservers = all(a, "dns", &dns, &o.n_nameservers);
+    o.secrets = secrets.ptr;
+    o.n_secrets = secrets.len;
+    CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    const char *mode = args_has(a, "quiet") ? "quiet" : args_get(a, "progress");
+    if (build_shown_init(&shown, mode, err) < 0)
+        return -1;
+    CLEANUP(build_result_clear) struct build_result r = {0};
+    if (build_image(s, &o, &shown.ui, &r, err) < 0)
+        return -1;
+    build_shown_result(&shown, &r);
+    return 0;
+}
+
+const struct command cmd_image_build = {
+    .name = "image build",
+    .summary = "Build an image from an Imagefile",
+    .usage = "[options] BUILD-DIR",
+    .detail =
+        "Relative paths in the Imagefile start at BUILD-DIR. Each step that changes the disk\n"
+        "becomes a layer; a step whose inputs have not changed is taken from the cache.\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+//
+// `image history` and `image log`: what the steps of an image were, what they cost, what they said.
+// The steps come from the image's metadata; their layers' records add the rest. An image without
+// such metadata (or a layer that is only a base) still shows its chain of layers.
+#include "base/alloc.h"
+#include "base/json.h"
+#include "cache/history.h"
+#include "cache/store.h"
+#include "cli/command.h"
+#include "image/backend.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct option_spec history_options[] = {
+    {"json", 0, NULL, "Print JSON", NULL},
+    {"cost", 0, NULL, "The steps that took longest first", NULL},
+    {"no-trunc", 0, NULL, "Print whole instructions and keys", NULL},
+    {0},
+};
+
+struct row {
+    json_int_t n; /* step as the build showed it; 0 = not known */
+    const char *step;
+    char key[DIGEST_HEX + 1]; /* "" = changes no disk */
+    char id[DIGEST_HEX + 1];
+    int64_t created;
+    double seconds;
+    uint64_t bytes;
+};
+DEFINE_VECTOR(rows, struct row);
+DEFINE_VECTOR(layers, struct layer *);
+
+struct history {
+    json_t *metadata;
+    struct rows rows;
+    struct layers layers;
+    struct store *store;
+};
+
+static void history_clear(struct history *h)
+{
+    json_decref(h->metadata);
+    rows_clear(&h->rows);
+    vec_foreach (struct layer **, l, &h->layers)
+        layer_free(*l);
+    layers_clear(&h->layers);
+    store_free(h->store);
+}
+
+static struct layer *layer_by_id(const struct history *h, const char *id)
+{
+    vec_foreach (struct layer **, l, &h->layers)
+        if (id && !strcmp((*l)->id, id))
+            return *l;
+    return NULL;
+}
+
+static void fill_from_layer(struct row *r, const struct layer *l)
+{
+    memcpy(r->key, l->key, sizeof r->key);
+    memcpy(r->id, l->id, sizeof r->id);
+    r->created = layer_created(l);
+    r->seconds = layer_seconds(l);
+    r->bytes = layer_bytes(l);
+}
+
+/* Rows by the metadata's steps; each layer stands at the step that made it. Layers below them (the
+ * base's) come first. */
+static void make_rows(struct history *h)
+{
+    const json_t *steps = json_object_get(h->metadata, "steps");
+    AUTO_FREE bool *shown = xcalloc(h->layers.len + 1, sizeof *shown);
+    size_t i;
+    json_t *e;
+    json_array_foreach((json_t *)steps, i, e)
+    {
+        const struct layer *l = layer_by_id(h, json_str(e, "layer"));
+        for (size_t k = 0; l && k < h->layers.len; k++)
+            if (h->layers.ptr[k] == l)
+                shown[k] = true;
+    }
+    for (size_t k = 0; k < h->layers.len; k++) {
+        if (shown[k])
+            continue;
+        struct row *r = rows_push(&h->rows);
+        r->step = layer_step(h->layers.ptr[k]);
+        fill_from_layer(r, h->layers.ptr[k]);
+    }
+    const struct layer *before = NULL;
+    json_array_foreach((json_t *)steps, i, e)
+    {
+        struct row *r = rows_push(&h->rows);
+        const struct layer *l = layer_by_id(h, json_str(e, "layer"));
+        r->n = json_int(e, "n", 0);
+        r->step = json_str(e, "step");
+        if (l && l != before && !strcmp(layer_step(l), r->step ? r->step : ""))
+            fill_from_layer(r, l);
+        before = l;
+    }
+}
+
+static int history_open(const struct session *s, const char *name, struct history *h,
+                        struct error **err)
+{
+    struct backend_image image = {0};
+    if (backend_find(s->backend, name, &image, err) < 0)
+        return -1;
+    int rc = store_open(s, s->backend, &h->store, err);
+    CLEANUP(strv_clear) struct strv ids = {0};
+    if (rc == 0 && image.thin)
+        rc = store_chain_ids(h->store, image.layer, &ids, err);
+    for (size_t i = 0; i < ids.len && rc == 0; i++)
+        rc = store_get(h->store, ids.ptr[i], layers_push(&h->layers), err);
+    h->metadata = image.metadata ? json_loads(image.metadata, 0, NULL) : NULL;
+    backend_image_clear(&image);
+    if (rc == 0)
+        make_rows(h);
+    return rc;
+}
+
+static int by_cost(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    return x->seconds < y->seconds ? 1 : x->seconds > y->seconds ? -1 : 0;
+}
+
+static void add_age(struct buf *b, int64_t created)
+{
+    long long s = (long long)time(NULL) - created;
+    if (!created)
+        buf_adds(b, "-");
+    else if (s < 120)
+        buf_addf(b, "%lld s", s < 0 ? 0 : s);
+    else if (s < 2 * 3600)
+        buf_addf(b, "%lld min", s / 60);
+    else if (s < 2 * 86400)
+        buf_addf(b, "%lld h", s / 3600);
+    else
+        buf_addf(b, "%lld days", s / 86400);
+}
+
+static void print_rows(const struct history *h, bool whole)
+{
+    printf("%4s  %-12s  %8s  %9s  %11s  %s\n", "STEP", "KEY", "AGE", "SECONDS", "SIZE",
+           "INSTRUCTION");
+    vec_foreach (const struct row *, r, &h->rows) {
+        CLEANUP(buf_clear) struct buf age = BUF_INIT, size = BUF_INIT;
+        char n[24] = "", seconds[32] = "";
+        if (r->n)
+            snprintf(n, sizeof n, "%lld", (long long)r->n);
+        if (*r->key) {
+            add_age(&age, r->created);
+            buf_add_size(&size, r->bytes);
+            snprintf(seconds, sizeof seconds, "%.2f", r->seconds);
+        }
+        const char *step = r->step ? r->step : "";
+        printf("%4s  %-*.*s  %8s  %9s  %11s  %.*s%s\n", n, whole ? DIGEST_HEX : 12,
+               whole ? DIGEST_HEX : 12, r->key, age.data, seconds, size.data,
+               whole ? (int)strlen(step) : 60, step, !whole && strlen(step) > 60 ? "…" : "");
+    }
+}
+
+static void print_json(const struct history *h)
+{
+    json_auto_t *list = json_array();
+    vec_foreach (const struct row *, r, &h->rows) {
+        json_t *e = json_pack("{s:s?}", "step", r->step);
+        if (!e)
+            continue;
+        if (r->n)
+            (void)json_object_set_new(e, "n", json_integer(r->n));
+        if (*r->key) {
+            (void)json_object_set_new(e, "key", json_string(r->key));
+            (void)json_object_set_new(e, "layer", json_string(r->id));
+            (void)json_object_set_new(e, "created", json_integer((json_int_t)r->created));
+            (void)json_object_set_new(e, "seconds", json_real(r->seconds));
+            (void)json_object_set_new(e, "bytes", json_integer((json_int_t)r->bytes));
+        }
+        (void)json_array_append_new(list, e);
+    }
+    (void)json_dumpf(list, stdout, JSON_INDENT(2));
+    putchar('\n');
+}
+
+static int run_history(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(history_clear) struct history h = {0};
+    if (history_open(s, a->pos[0], &h, err) < 0)
+        return -1;
+    if (args_has(a, "cost") && h.rows.len)
+        qsort(h.rows.ptr, h.rows.len, sizeof *h.rows.ptr, by_cost);
+    if (args_has(a, "json"))
+        print_json(&h);
+    else
+        print_rows(&h, args_has(a, "no-trunc"));
+    return 0;
+}
+
+const struct command cmd_image_history = {
+    .name = "image history",
+    .summary = "Show the steps an image was made by, and what they cost",
+    .usage = "[--json] [--cost] [--no-trunc] NAME",
+    .options = history_options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_history,
+};
+
+/* The layer that step n of the name's last build made; -1 with *err. */
+static int find_step_layer(struct store *st, const char *name, const char *text, struct layer **ret,
+                           struct error **err)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    json_auto_t *steps = history_read(st, name);
+    size_t i;
+    json_t *e;
+    if (!steps)
+        return error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
+    json_array_foreach(steps, i, e) if (!*end && end != text &&
+                                        json_int(e, "n", 0) ==
+                                            n) return store_get(st, json_str(e, "id"), ret, err);
+    error_set(err, ERR_NOT_FOUND, "'%s' has no step '%s' that made a layer", name, text);
+    return error_hint(err, "'kiln image history %s' lists the steps", name);
+}
+
+enum { LOG_CHUNK = 64 * 1024 };
+
+static int run_log(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(store_freep) struct store *st = NULL;
+    CLEANUP(layer_freep) struct layer *l = NULL;
+    if (store_open(s, s->backend, &st, err) < 0 ||
+        find_step_layer(st, a->pos[0], a->pos[1], &l, err) < 0)
+        return -1;
+    AUTO_FREE char *path = layer_log_path(l);
+    AUTO_CLOSE int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    AUTO_FREE char *chunk = xmalloc(LOG_CHUNK);
+    ssize_t n = 0;
+    while (fd >= 0 && (n = read(fd, chunk, LOG_CHUNK)) > 0)
+        if (fwrite(chunk, 1, (size_t)n, stdout) != (size_t)n)
+            return error_errno(err, "cannot write to standard output");
+    return n < 0 ? error_errno(err, "cannot read '%s'", path) : 0;
+}
+
+const struct command cmd_image_log = {
+    .name = "image log",
+    .summary = "Print a step's whole output",
+    .usage = "NAME STEP",
+    .min_args = 2,
+    .max_args = 2,
+    .run = run_log,
+};

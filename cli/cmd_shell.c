@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+#include "base/alloc.h"
+#include "builder/shell.h"
+#include "cli/build_ui.h"
+#include "cli/command.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const struct option_spec options[] = {
+    {"command", 'c', "CMD", "Run this with /bin/sh -c instead of an interactive shell", NULL},
+    {"user", 'u', "USER[:GROUP]", "Run as this user of the image", NULL},
+    {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM", NULL},
+    {"memory", 'm', "SIZE", "Memory of the builder VM", NULL},
+    {"cpus", 0, "N", "CPUs of the builder VM", NULL},
+    {0},
+};
+
+/* As a command run here would: its two streams stay apart. */
+static void raw_output(void *arg, int stream, const char *bytes, size_t n)
+{
+    FILE *out = stream == 2 ? stderr : stdout;
+    (void)arg;
+    fwrite(bytes, 1, n, out);
+    fflush(out);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    const char *command = args_get(a, "command");
+    const char *const shell[] = {"/bin/sh", "-c", command, NULL};
+    struct shell_options o = {.ref = a->pos[0],
+                              .user = args_get(a, "user"),
+                              .accel = args_get(a, "accel"),
+                              .terminal = !command && !a->n_rest};
+    unsigned long long memory = 0;
+    long long cpus = 0;
+    if (args_size(a, "memory", &memory, err) < 0 || args_num(a, "cpus", 1, 256, &cpus, err) < 0)
+        return -1;
+    o.memory_mb = (unsigned)(memory < (1 << 20) ? memory : memory >> 20);
+    o.cpus = (unsigned)cpus;
+    o.argv = command ? shell : (const char *const *)a->rest;
+    if (o.terminal && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))) {
+        error_set(err, ERR_USER, "a shell needs a terminal, and there is none");
+        return error_hint(err, "-c CMD runs one command without one");
+    }
+    CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    int status = 0;
+    if (build_shown_init(&shown, "plain", err) < 0)
+        return -1;
+    shown.ui.output = raw_output;
+    if (shell_run(s, &o, &shown.ui, &status, err) < 0)
+        return -1;
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+const struct command cmd_shell = {
+    .name = "shell",
+    .summary = "A throw-away shell in an image, or in the state after a step",
+    .usage = "[options] NAME[@STEP|@failed] [-- COMMAND…]",
+    .detail =
+        "The image's disk is in a builder VM (its own services do not run). Whatever is\n"
+        "changed is gone when the shell ends. STEP is a number as `image history` shows it.\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = 1,
+    .flags = CMD_REST,
+    .run = run,
+};

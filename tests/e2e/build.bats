@@ -1,0 +1,363 @@
+#!/usr/bin/env bats
+# Each instruction and flag, built for real: what must be on the resulting disk.
+# shellcheck disable=SC2016
+
+setup_file() {
+  export TOP
+  TOP=$(mktemp -d "${TMPDIR:-/tmp}/kiln-build.XXXXXX")
+  export KILN_HOME=$TOP/home KILN_ACCEL=${KILN_ACCEL:-tcg}
+  . tests/e2e/common.bash
+  share_appliance "$KILN_HOME"
+  make_base "$TOP/base" base >&2
+}
+
+teardown_file() {
+  . tests/e2e/common.bash
+  no_leftovers "$KILN_HOME"
+  rm -rf "$TOP"
+}
+
+setup() {
+  DIR=$TOP/$BATS_TEST_NUMBER
+  mkdir "$DIR"
+}
+
+# build [flags]: the Imagefile on stdin after "FROM base"; image t<number>
+build() {
+  { echo 'FROM base'; cat; } >"$DIR/Imagefile"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$@" "$DIR"
+}
+inside() { "$KILN" shell "t$BATS_TEST_NUMBER" -c "$1"; }
+
+@test "RUN: its command runs as root in the image, output is shown live and kept" {
+  run build <<<'RUN id -u; pwd; umask; echo to-stderr >&2; hostname'
+  [ "$status" -eq 0 ]
+  [[ $output == *"Step 2/2 : RUN id -u"*$'\n0\n/\n0022\nto-stderr\nkiln'* ]]
+  run "$KILN" image log "t$BATS_TEST_NUMBER" 2
+  [ "$output" = $'0\n/\n0022\nto-stderr\nkiln' ]
+}
+
+@test "RUN: nothing of ours stays in the layer, and nothing that was started" {
+  build <<<'RUN sleep 1000 & echo x >/tmp/kept; ls /proc/self /dev/null /sys/class >/dev/null; cat /etc/resolv.conf'
+  run inside 'cat /tmp/kept; ls -A /run /proc /sys 2>/dev/null | grep -v : | head -3; ls -A /etc'
+  [ "${lines[0]}" = x ]
+  [[ $output != *resolv.conf* ]]
+  run "$KILN" shell "t$BATS_TEST_NUMBER" -c 'mount | grep -c sleep; ps | grep -c "[s]leep 1000"'
+  [ "${lines[1]}" = 0 ]
+}
+
+@test "RUN that fails: exit 1, names step, place, command and exit status; the next build resumes" {
+  run build <<<$'RUN echo one >/one\nRUN echo two; exit 3'
+  [ "$status" -eq 1 ]
+  [[ $output == *"Imagefile:3: error: step 3 (RUN echo two; exit 3) failed with exit status 3"* ]]
+  run build <<<$'RUN echo one >/one\nRUN true'
+  [ "$status" -eq 0 ]
+  [[ $output == *"Step 2/3 : RUN echo one >/one (cached)"* ]]
+}
+
+@test "RUN: JSON form, SHELL, USER, WORKDIR, ENV, ARG" {
+  build --build-arg V=given <<'END'
+ARG V=default
+ARG W=default
+ENV A="a b" B=$V
+RUN ["/bin/sh", "-c", "echo \"$0:$A:$B:$V:$W\" >/json", "zero"]
+WORKDIR /work/dir
+WORKDIR sub
+RUN pwd >/tmp/pwd
+USER user:staff
+RUN id -u >/tmp/ids; id -g >>/tmp/ids; echo "$HOME" >>/tmp/ids
+USER root
+SHELL ["/bin/busybox", "ash", "-e", "-c"]
+RUN false || true; echo "$-" >/flags
+END
+  run inside 'cat /json /tmp/pwd /tmp/ids /flags'
+  [ "${lines[0]}" = 'zero:a b:given:given:default' ]
+  [ "${lines[1]}" = /work/dir/sub ]
+  [ "${lines[2]}" = 1000 ]
+  [ "${lines[3]}" = 50 ]
+  [ "${lines[4]}" = /home/user ]
+  [[ ${lines[5]} == *e* ]]
+}
+
+@test "RUN: here-documents, several, as script and with a shebang" {
+  build <<'END'
+RUN <<EOF
+echo "$HOME" >/one
+EOF
+RUN cat <<A >/two && cat <<'B' >>/two
+first $HOME
+A
+second $HOME
+B
+RUN <<EOF
+#!/bin/busybox awk -f
+BEGIN { print "awk" >"/three" }
+EOF
+END
+  run inside 'cat /one /two /three'
+  [ "$output" = $'/root\nfirst /root\nsecond $HOME\nawk' ]
+}
+
+@test "RUN --network=none has only the loopback; the default has a way out" {
+  build <<<$'RUN --network=none ip -o link | wc -l >/links; ip route | wc -l >>/links\nRUN ip route >/routes'
+  run inside 'cat /links /routes'
+  [ "${lines[0]}" = 1 ]
+  [ "${lines[1]}" = 0 ]
+  [[ ${lines[2]} == default* ]]
+}
+
+@test "RUN --mount=type=cache survives builds and is never in the image" {
+  build <<<'RUN --mount=type=cache,target=/cache,id=bats echo kept >/cache/file'
+  run inside 'ls -d /cache'
+  [ "$status" -ne 0 ]
+  run build <<<'RUN --mount=type=cache,target=/other/place,id=bats cat /other/place/file'
+  [ "$status" -eq 0 ]
+  [[ $output == *$'\nkept\n'* ]]
+}
+
+@test "RUN --mount=type=secret: its bytes are nowhere but in the command's hands" {
+  secret=correct-horse-$RANDOM$RANDOM-battery
+  echo "$secret" >"$TOP/secret-file"
+  run build --secret "id=pw,src=$TOP/secret-file" -vv <<'END'
+RUN --mount=type=secret,id=pw,required=true wc -c </run/secrets/pw >/size; cat /run/secrets/pw; stat -c %a /run/secrets/pw
+END
+  [ "$status" -eq 0 ]
+  [[ $output == *'****'* ]]
+  [[ $output != *"$secret"* ]]
+  rm "$TOP/secret-file"
+  run grep -rlaF "$secret" "$KILN_HOME/backend" "$KILN_HOME/cache"
+  [ "$output" = "" ]
+  run inside 'cat /size; ls -A /run/secrets /run'
+  [ "${lines[0]}" = $((${#secret} + 1)) ]
+  [[ $output != *pw* ]]
+  run build --require-cached --secret id=pw,env=HOME <<'END'
+RUN --mount=type=secret,id=pw,required=true wc -c </run/secrets/pw >/size; cat /run/secrets/pw; stat -c %a /run/secrets/pw
+END
+  [ "$status" -eq 0 ]
+}
+
+@test "RUN --mount=type=secret,required without the secret is an error that says how to give it" {
+  run build <<<'RUN --mount=type=secret,id=nope,required=true true'
+  [ "$status" -eq 1 ]
+  [[ $output == *"secret 'nope' is required"*--secret* ]]
+}
+
+@test "RUN --mount=type=tmpfs and bind" {
+  mkdir "$DIR/src"; echo from-context >"$DIR/src/f"
+  build <<'END'
+RUN --mount=type=tmpfs,target=/t echo x >/t/x && mount | grep -q "/t type tmpfs"
+RUN --mount=type=bind,source=src,target=/b cat /b/f >/seen; ! touch /b/no
+END
+  run inside 'cat /seen; ls -d /t /b'
+  [ "${lines[0]}" = from-context ]
+  [[ $output != *$'\n/t'* && $output != *$'\n/b'* ]]
+}
+
+@test "COPY: modes, links, hard links, sparse files, capabilities, xattrs, strange names" {
+  mkdir -p "$DIR/d/sub"
+  echo x >"$DIR/d/plain"; chmod 4751 "$DIR/d/plain"
+  ln "$DIR/d/plain" "$DIR/d/hard"
+  ln -s /etc/shadow "$DIR/d/out"
+  ln -s ../../../../nowhere "$DIR/d/dangling"
+  truncate -s 20M "$DIR/d/sparse"; printf end >>"$DIR/d/sparse"
+  echo a >"$DIR/d/with space"; echo b >"$DIR/d/"$'new\nline'; echo c >"$DIR/d/"$'\xff\xfe'
+  cp /bin/busybox "$DIR/d/capable"; setcap cap_net_raw+ep "$DIR/d/capable"
+  setfattr -n user.note -v hello "$DIR/d/sub"
+  chmod 2750 "$DIR/d/sub"
+  build <<<$'COPY d /d\nCOPY d/plain /p/\nCOPY d/plain /q'
+  run inside 'cd /d; stat -c "%a %u %g %h" plain hard; readlink out dangling; stat -c "%s %b" sparse; cat "with space" new*line; ls | wc -l; stat -c %a sub; cat /p/plain /q; [ plain -ef hard ] && echo same'
+  [ "${lines[0]}" = '4751 0 0 2' ]
+  [ "${lines[1]}" = '4751 0 0 2' ]
+  [ "${lines[2]}" = /etc/shadow ]
+  [ "${lines[3]}" = ../../../../nowhere ]
+  [ "${lines[4]%% *}" = 20971523 ]
+  [ "${lines[4]##* }" -lt 100 ]
+  [ "${lines[5]}${lines[6]}" = ab ]
+  [ "${lines[8]}" = 2750 ]
+  [ "${lines[9]}${lines[10]}" = xx ]
+  [ "${lines[11]}" = same ]
+}
+
+@test "COPY: --chown by the image's names, --chmod, --exclude, globs, here-document" {
+  mkdir "$DIR/d"; touch "$DIR/d/a.c" "$DIR/d/b.c" "$DIR/d/c.h" "$DIR/d/no.bak"
+  build <<'END'
+ENV WHO=world
+COPY --chown=user:staff --chmod=640 d/a.c /own/
+COPY d/*.c /c/
+COPY --exclude=*.bak d /e/
+COPY <<EOF <<'RAW' /h/
+hello $WHO
+EOF
+raw $WHO
+RAW
+END
+  run inside 'stat -c "%a %u %g" /own/a.c; ls /c; ls /e; cat /h/EOF /h/RAW'
+  [ "${lines[0]}" = '640 1000 50' ]
+  [ "$(echo ${lines[@]:1})" = 'a.c b.c a.c b.c c.h hello world raw $WHO' ]
+}
+
+@test "COPY: an existing folder keeps its mode, a link in the image does not lead out" {
+  mkdir "$DIR/d"; echo x >"$DIR/d/f"
+  build <<<$'RUN mkdir -m 700 /keep && ln -s /keep /ln && ln -s /../../../keep2 /up && mkdir /keep2\nCOPY d /keep/\nCOPY d /ln/\nCOPY d /up/'
+  run inside 'stat -c %a /keep; cat /keep/f /keep2/f; [ -L /ln ] && echo link'
+  [ "$output" = $'700\nx\nx\nlink' ]
+}
+
+@test "COPY: a missing source, a source outside, a hidden one are clear errors" {
+  run build <<<'COPY nothing /x'
+  [ "$status" -eq 1 ]
+  [[ $output == *"Imagefile:2"*"COPY source 'nothing' was not found in"* ]]
+  ln -s /etc "$DIR/link"
+  run build <<<'COPY link/passwd /x'
+  [ "$status" -eq 1 ]
+  echo x >"$DIR/h"; echo h >"$DIR/.imageignore"
+  run build <<<'COPY h /x'
+  [ "$status" -eq 1 ]
+  [[ $output == *imageignore* ]]
+}
+
+@test "ADD unpacks archives whatever their name and compression, keeps owners; not other files" {
+  mkdir -p "$DIR/t/etc"; echo inside >"$DIR/t/etc/file"; chown 7:8 "$DIR/t/etc/file"
+  for c in none gzip bzip2 xz zstd; do
+    o=--$c; [ $c = none ] && o=
+    tar -C "$DIR/t" $o -cf "$DIR/$c.data" .
+  done
+  rm -r "$DIR/t"; echo text >"$DIR/plain.tar"
+  build <<<$'ADD none.data /none/\nADD gzip.data /gzip/\nADD bzip2.data /bzip2/\nADD xz.data /xz/\nADD zstd.data /zstd/\nADD plain.tar /p/'
+  run inside 'stat -c "%u %g %s" /*/etc/file; cat /p/plain.tar'
+  [ "$output" = $'7 8 7\n7 8 7\n7 8 7\n7 8 7\n7 8 7\ntext' ]
+}
+
+@test "ADD of a damaged archive is a clear error" {
+  head -c 100000 /dev/urandom >"$DIR/f"; tar -C "$DIR" -czf "$DIR/a.tgz" f
+  truncate -s 50000 "$DIR/a.tgz"
+  run build <<<'ADD a.tgz /x/'
+  [ "$status" -eq 1 ]
+  [[ $output == *a.tgz* ]]
+}
+
+@test "several stages: COPY --from, --target, a stage that is not needed is not built" {
+  cat >"$DIR/Imagefile" <<'END'
+FROM base AS unused
+RUN exit 9
+FROM base AS maker
+RUN mkdir /out && echo made >/out/f && ln -s f /out/l
+FROM base
+COPY --from=maker /out /in
+COPY --from=base /etc/passwd /other
+END
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  [ "$status" -eq 0 ]
+  run inside 'cat /in/f /in/l; head -c 4 /other; ls -d /out'
+  [[ $output == $'made\nmade\nroot'* ]]
+  run "$KILN" image build --target unused --name "u$BATS_TEST_NUMBER" "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output == *'exit status 9'* ]]
+}
+
+@test "FROM a built image inherits ENV, WORKDIR and USER" {
+  build <<<$'ENV X=inherited\nWORKDIR /w'
+  printf 'FROM t%s\nRUN echo "$X $PWD" >/seen\n' "$BATS_TEST_NUMBER" >"$DIR/Imagefile"
+  "$KILN" image build --name "u$BATS_TEST_NUMBER" "$DIR"
+  run "$KILN" shell "u$BATS_TEST_NUMBER" -c 'cat /seen'
+  [ "$output" = 'inherited /w' ]
+}
+
+@test "INSPECT without a terminal is an error" {
+  run build <<<INSPECT
+  [ "$status" -eq 1 ]
+  [[ $output == *terminal* ]]
+}
+
+@test "GPT, MBR, several partitions and file systems" {
+  cat >"$DIR/Imagefile" <<'END'
+FROM scratch
+DISK 700 MB GPT
+PARTITION 1 SIZE 1 MB FLAGS bios_grub
+PARTITION 2 SIZE 64 MB FORMAT vfat MOUNT /boot/efi FLAGS efi
+PARTITION 3 SIZE 40 MB FORMAT ext2 MOUNT /boot
+PARTITION 4 SIZE 16 MB FORMAT swap
+PARTITION 5 SIZE 310 MB FORMAT xfs MOUNT /var
+PARTITION 6 FORMAT btrfs MOUNT /
+COPY root/ /
+RUN mkdir -p /var/x && df | grep -v tmpfs >/boot/df; echo efi >/boot/efi/f
+END
+  cp -a "$TOP/base/root" "$DIR/root"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  run inside 'cat /boot/df; cat /boot/efi/f; mount | grep -o "type [a-z0-9]*" | sort -u'
+  [[ $output == */boot/efi*efi* ]]
+  [[ $output == *'type btrfs'*'type ext'*'type vfat'*'type xfs'* ]]
+}
+
+@test "--local stores a standalone image in the build directory" {
+  echo 'FROM base' >"$DIR/Imagefile"; echo 'RUN echo l >/l' >>"$DIR/Imagefile"
+  "$KILN" image build --local --name mine "$DIR"
+  run qemu-img info "$DIR/mine.qcow2"
+  [[ $output != *backing* ]]
+  run "$KILN" image ls
+  [[ $output != *mine* ]]
+  qemu-img check -q "$DIR/mine.qcow2"
+}
+
+@test "history, require-cached, no-cache, replacing a name" {
+  build <<<'RUN echo 1 >/x'
+  run build --require-cached <<<'RUN echo 1 >/x'
+  [ "$status" -eq 0 ]
+  run build --require-cached <<<'RUN echo 2 >/x'
+  [ "$status" -eq 1 ]
+  [[ $output == *'step 2 is not cached: the instruction changed'* ]]
+  build <<<'RUN echo 2 >/x'
+  run inside 'cat /x'
+  [ "$output" = 2 ]
+  run "$KILN" image history "t$BATS_TEST_NUMBER"
+  [[ $output == *'RUN echo 2 >/x'* ]]
+}
+
+@test "--on-error=keep leaves the failed state for kiln shell NAME@failed" {
+  run build --on-error=keep <<<'RUN echo half >/half; exit 4'
+  [ "$status" -eq 1 ]
+  run "$KILN" shell "t$BATS_TEST_NUMBER@failed" -c 'cat /half'
+  [ "$output" = half ]
+}
+
+@test "Ctrl-C in the middle of a RUN: QEMU and temporary files are gone" {
+  { echo 'FROM base'; echo 'RUN echo started; sleep 600'; } >"$DIR/Imagefile"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR" >"$DIR/out" 2>&1 &
+  pid=$!
+  timeout 60 sh -c "until grep -qx started '$DIR/out'; do sleep 0.1; done"
+  kill -TERM $pid
+  run wait $pid
+  [ "$status" -eq 143 ]
+  . tests/e2e/common.bash
+  no_leftovers "$KILN_HOME"
+}
+
+@test "a name that is being built by another kiln is an error at once" {
+  { echo 'FROM base'; echo 'RUN echo started; sleep 600'; } >"$DIR/Imagefile"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR" >"$DIR/out" 2>&1 &
+  pid=$!
+  timeout 60 sh -c "until grep -qx started '$DIR/out'; do sleep 0.1; done"
+  run build <<<'RUN true'
+  kill $pid
+  [ "$status" -eq 1 ]
+  [[ $output == *'is being built by another kiln'* ]]
+  wait $pid || true
+}
+
+@test "a broken Imagefile: all mistakes in one run, with places; nothing is left" {
+  printf 'FROM base\nRUNN x\nPARTITION 1 FORMAT ext5\nCOPY\n' >"$DIR/Imagefile"
+  run "$KILN" image build --name broken "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output == *Imagefile:2:1*RUN* && $output == *Imagefile:3:* && $output == *Imagefile:4:* ]]
+  run "$KILN" image build "$TOP/nowhere"
+  [ "$status" -eq 1 ]
+  [[ $output == *"'$TOP/nowhere' does not exist"* ]]
+  mkdir "$DIR/empty"
+  run "$KILN" image build "$DIR/empty"
+  [ "$status" -eq 1 ]
+  [[ $output == *"Imagefile' does not exist"* ]]
+  printf 'FROM no-such-image\n' >"$DIR/Imagefile"
+  run "$KILN" image build --name broken "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output == *no-such-image* ]]
+}
