@@ -163,6 +163,13 @@ __attribute__((unused)) static char *layer_file(const struct fixture *f, const c
     return xasprintf("%s/.layers/%s/%s", f->dir, id, name);
 }
 
+/* Cuts a sealed file. */
+__attribute__((unused)) static void cut(const char *path, off_t size)
+{
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(truncate(path, size), 0);
+}
+
 /* Entries of a folder below the backend, without "." and ".." and the store lock. */
 __attribute__((unused)) static size_t count_in(const struct fixture *f, const char *below)
 {

@@ -282,8 +282,8 @@ static void a_full_disk_leaves_the_store_whole(void **state)
     char base[DIGEST_HEX + 1], id[DIGEST_HEX + 1];
     store_free(STEAL(f->st));
     if (mount("tmpfs", f->dir, "tmpfs", 0, "size=400k") < 0) {
-        f->st = open_store(f);
         print_message("a tmpfs can't be mounted here: %s\n", strerror(errno));
+        f->st = open_store(f);
         skip();
     }
     f->st = open_store(f);

@@ -1,0 +1,104 @@
+#!/usr/bin/env bats
+# prune, system df and system verify on a backend whose layers store_layers.py wrote.
+
+setup() {
+  export KILN_HOME="$BATS_TEST_TMPDIR/home"
+  backend="$KILN_HOME/backend"
+  mkdir -p "$backend"
+  make="$BATS_TEST_DIRNAME/store_layers.py"
+  mapfile -t a < <("$make" "$backend" one "DISK 64 MB" "RUN a" "RUN b")
+  mapfile -t b < <("$make" "$backend" - "DISK 64 MB" "RUN a" "RUN c" "RUN d")
+}
+
+number() { python3 -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d | wc -l; }
+
+@test "system df counts images, layers and what nothing needs" {
+  run "$KILN" system df --json
+  [ "$status" -eq 0 ]
+  [ "$(number images <<<"$output")" -eq 1 ]
+  [ "$(number layers <<<"$output")" -eq 5 ]
+  [ "$(number damaged <<<"$output")" -eq 0 ]
+  needed=$(number needed_bytes <<<"$output") unused=$(number unused_bytes <<<"$output")
+  [ "$needed" -gt 0 ] && [ "$unused" -gt 0 ]
+  [ $((needed + unused)) -eq "$(number layer_bytes <<<"$output")" ]
+  run "$KILN" system df
+  [[ "$output" == *"layers                5"* ]]
+}
+
+@test "prune without a limit keeps every layer a build could use" {
+  run "$KILN" prune
+  [ "$status" -eq 0 ]
+  [[ "$output" == "removed 0 layers: "* ]]
+  [ "$(layers)" -eq 5 ]
+}
+
+@test "prune --all keeps what an image needs, and --dry-run keeps all" {
+  run "$KILN" prune --all --dry-run
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"RUN d"*"RUN c"*"would remove 2 layers: "* ]]
+  [ "$(layers)" -eq 5 ]
+  run "$KILN" prune --all --json
+  [ "$(number layers <<<"$output")" -eq 2 ]
+  [ "$(layers)" -eq 3 ]
+  [ -d "$backend/.layers/${a[2]}" ] && [ ! -e "$backend/.layers/${b[3]}" ]
+  rm "$backend/one"
+  run "$KILN" prune --all
+  [ "$(layers)" -eq 0 ]
+}
+
+@test "a cap is a cap, and says when images need more" {
+  run "$KILN" prune --max-size 1K
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"need more than --max-size"* ]]
+  [ "$(layers)" -eq 3 ]
+}
+
+@test "an age removes only what is older" {
+  touch "$backend/.layers/${b[3]}/layer.json"
+  run "$KILN" prune --max-age 1d
+  [[ "$output" == "removed 0 layers: "* ]] # everything old is below something young or needed
+  run "$KILN" prune --max-age 0s
+  [ "$(layers)" -ge 3 ]
+}
+
+@test "an image that can't be read stops a prune" {
+  echo nonsense >"$backend/two"
+  run "$KILN" prune --all
+  [ "$status" -eq 1 ]
+  [ "$(layers)" -eq 5 ]
+}
+
+@test "sizes and times are checked" {
+  run "$KILN" prune --max-size '5 '
+  [ "$status" -eq 2 ]
+  run "$KILN" prune --max-age soon
+  [ "$status" -eq 2 ]
+}
+
+@test "system verify finds an altered byte, names the image, and repairs what nothing needs" {
+  run "$KILN" system verify
+  [ "$status" -eq 0 ]
+  [[ "$output" == "5 layers, "*": 0 damaged, 0 removed" ]]
+  for id in "${a[2]}" "${b[2]}"; do
+    chmod 644 "$backend/.layers/$id/disk.qcow2"
+    printf x | dd of="$backend/.layers/$id/disk.qcow2" bs=1 seek=200000 conv=notrunc status=none
+  done
+  run "$KILN" system verify
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"RUN b: the content of disk.qcow2 was altered"* ]]
+  [[ "$output" == *"the image 'one' needs it: build it again"* ]]
+  [[ "$output" == *"3 damaged, 0 removed"* ]]
+  run "$KILN" system verify --repair --json
+  [ "$status" -eq 1 ]
+  [ "$(number removed <<<"$output")" -eq 2 ] # c, and d on it; b is the image's
+  [ "$(layers)" -eq 3 ]
+}
+
+@test "a copied backend is as good as the first" {
+  cp -r "$backend" "$BATS_TEST_TMPDIR/copy"
+  mv "$backend" "$backend.away"
+  run "$KILN" system verify --image-backend "$BATS_TEST_TMPDIR/copy"
+  [ "$status" -eq 0 ]
+  [[ "$output" == "5 layers, "*": 0 damaged"* ]]
+}
