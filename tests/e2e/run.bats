@@ -1,0 +1,142 @@
+#!/usr/bin/env bats
+# kiln run, doctor and ssh-key. The guest is examples/tiny's file system and kernel, put together here
+# without a build, so that this file tests only what runs images.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  export KILN_HOME="$BATS_FILE_TMPDIR/home" KILN_ACCEL=tcg TMPDIR="$BATS_FILE_TMPDIR/tmp"
+  unset SSH_AUTH_SOCK
+  PATH=$PATH:/usr/sbin:/sbin
+  mkdir -p "$KILN_HOME/backend" "$TMPDIR"
+  cd "$BATS_FILE_TMPDIR"
+  cp -r "$BATS_TEST_DIRNAME/../../examples/tiny" tiny
+  tiny/prepare "$KILN" >/dev/null
+  mkdir root
+  tar -C root -xf tiny/rootfs.tar
+  cp -r tiny/root/. root/
+  mkdir -p root/home/vagrant/.ssh
+  cp tiny/authorized_keys root/home/vagrant/.ssh/
+  chmod 755 root root/home/vagrant root/home/vagrant/.ssh
+  chmod 644 root/home/vagrant/.ssh/authorized_keys
+  cp root/boot/vmlinuz root/boot/initrd.img .
+  # dropbear takes a user's files that are his own or root's
+  mke2fs -q -t ext4 -L tiny -E root_owner=0:0 -d root disk.raw 96M
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/base"
+  # what runs is a chain of two files
+  qemu-img create -q -f qcow2 -F qcow2 -b base "$KILN_HOME/backend/tiny"
+  sha256sum "$KILN_HOME"/backend/* >sums
+}
+
+setup() {
+  cd "$BATS_FILE_TMPDIR"
+  boot=(-- -kernel vmlinuz -initrd initrd.img
+    -append "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off")
+}
+
+# Nothing of a run may be left: no temporary file, no changed image.
+clean() {
+  [ -z "$(ls -A "$TMPDIR")" ]
+  sha256sum --quiet -c sums
+}
+
+# type_at PROMPT LINE: types the line once the prompt is there.
+type_at() {
+  local tries=600
+  until grep -q -- "$1" console || [ $((tries -= 1)) = 0 ]; do sleep 0.1; done
+  echo "$2" >&7
+}
+
+@test "a command runs over SSH with stdin, stdout and its exit status" {
+  run --separate-stderr timeout 120 "$KILN" run tiny --ssh-command \
+    'cat; hostname; touch /home/vagrant/mark; echo oops >&2; exit 7' "${boot[@]}" <<<"from stdin"
+  echo "$output / $stderr"
+  [ "$status" = 7 ]
+  [ "${lines[0]}" = "from stdin" ]
+  [ "${lines[1]}" = tiny ]
+  [ "${#lines[@]}" = 2 ]
+  [[ "$stderr" == *"Finished preparation. Starting virtual machine"* ]]
+  [[ "$stderr" == *oops* ]]
+  clean
+}
+
+@test "the serial console is ours, and ends when the guest powers off" {
+  mkfifo keys
+  timeout 120 "$KILN" run tiny "${boot[@]}" <keys >console &
+  pid=$!
+  exec 7>keys
+  type_at 'login:' root
+  type_at '/root #' poweroff
+  exec 7>&-
+  wait "$pid"
+  head -1 console | grep -q '^Finished preparation. Starting virtual machine'
+  grep -q 'Power down' console
+  clean
+}
+
+@test "SIGTERM and SIGKILL leave neither QEMU nor a file behind" {
+  for signal in TERM KILL; do
+    "$KILN" run tiny --ssh-command true "${boot[@]}" >/dev/null 2>&1 3>&- &
+    pid=$!
+    tries=100
+    until qemu=$(pgrep -P "$pid") || [ $((tries -= 1)) = 0 ]; do sleep 0.1; done
+    kill -s "$signal" "$pid"
+    wait "$pid" || true
+    tries=50
+    # a zombie is nobody's process any more: its parent has yet to look
+    while state=$(ps -o stat= -p "$qemu") && [[ "$state" != Z* ]] && [ $((tries -= 1)) != 0 ]; do
+      sleep 0.1
+    done
+    [[ -z "$state" || "$state" == Z* ]]
+    clean
+  done
+}
+
+@test "a guest without SSH is told in time, with its last console lines" {
+  run timeout 60 "$KILN" run tiny --ssh-timeout 3 --ssh-command true -- \
+    -kernel vmlinuz -append "console=ttyS0 panic=0"
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ "$output" == *"error: no SSH server answered in 3 s"* ]]
+  [[ "$output" == *"last lines of its console:"* ]]
+  clean
+}
+
+@test "mistakes give one clear error" {
+  run "$KILN" run nope
+  [ "$status" = 1 ]
+  [[ "$output" == *"unable to find image 'nope'"* ]]
+  run "$KILN" run tiny --foo
+  [ "$status" = 2 ]
+  [[ "$output" == *"error: unrecognized arguments: --foo"* ]]
+  run "$KILN" run tiny -- -device nonsense
+  [ "$status" = 1 ]
+  [[ "$output" == *"'nonsense' is not a valid device model name"* ]]
+  run "$KILN" run tiny --qemu-bin-name no-such-qemu
+  [ "$status" = 1 ]
+  [[ "$output" == *"hint: apt-get install qemu-system-x86"* ]]
+  KILN_ACCEL=fast run "$KILN" run tiny
+  [ "$status" = 2 ]
+  [[ "$output" == *"KILN_ACCEL: 'fast' is none of auto, kvm, tcg"* ]]
+  clean
+}
+
+@test "doctor names what is there and what is missing" {
+  run "$KILN" doctor
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ "$output" == *"ok       qemu "* ]]
+  KILN_QEMU=no-such-qemu run "$KILN" doctor
+  [ "$status" = 1 ]
+  [[ "$output" == *"failed   qemu        QEMU ('no-such-qemu') was not found"* ]]
+  "$KILN" doctor --json | python3 -c 'import json, sys
+d = {f["check"]: f for f in json.load(sys.stdin)}
+assert set(d) == {"qemu", "qemu-img", "kvm", "kernel", "backend", "cache", "libguestfs", "network"}, d'
+}
+
+@test "ssh-key prints the same key every time" {
+  one=$("$KILN" ssh-key)
+  [ "$one" = "$("$KILN" ssh-key)" ]
+  [ "$one" = "$(cat "$KILN_HOME/ssh/id_ed25519.pub")" ]
+  [ "$(stat -c %a "$KILN_HOME/ssh/id_ed25519")" = 600 ]
+}
