@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// One conditional GET through a curl multi handle, so that a poll can watch the session's cancel_fd
-// too. The body goes to a file of a random name and through the digest; the digest then is the
-// file's name. Nothing is locked: kept files never change, records are replaced whole, and who
-// uses a file has it open. A replaced version is removed, which at worst costs another URL with
-// the same content a download.
+// A kept file is asked about with a conditional GET that is broken off when the answer is not 304;
+// the download itself is image/fetch's, which survives broken connections. The body goes to a file
+// of a random name; its digest then is the file's name. Nothing is locked: kept files never change,
+// records are replaced whole, and who uses a file has it open. A replaced version is removed, which
+// at worst costs another URL with the same content a download.
 #include "builder/remote.h"
 
 #include "base/alloc.h"
@@ -12,13 +12,20 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "builder/index.h"
+#include "image/fetch.h"
 
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 
-enum { STALL_SECONDS = 60, CONNECT_SECONDS = 30, REDIRECTS_MAX = 10, HEADER_MAX = 1024 };
+enum {
+    ANSWER_SECONDS = 60,
+    REDIRECTS_MAX = 10,
+    BLOCKS = 4,
+    BLOCK_SIZE = 256 * 1024,
+    WAKE_MS = 100
+};
 
 /* What is known of a URL from the last time. */
 struct record {
@@ -27,20 +34,16 @@ struct record {
     int64_t mtime;
 };
 
-struct fetch {
+/* One remote_fetch. */
+struct job {
     const struct session *session;
     const char *url;
+    char *shown; /* the URL for messages */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;
     char *dir, *record_path;
     struct index *index;
-
-    CURL *curl;
-    struct atomic_file file; /* its name is made up; it is committed under another */
-    struct sha256 *hash;
-    uint64_t size;
-    int write_errno;
-    char *etag, *last_modified;
+    char *etag, *last_modified; /* of what was fetched */
 };
 
 void remote_file_clear(struct remote_file *f)
@@ -57,23 +60,21 @@ static void record_clear(struct record *r)
     free(r->last_modified);
 }
 
-static void fetch_clear(struct fetch *f)
+static void job_clear(struct job *j)
 {
-    atomic_file_abandon(&f->file);
-    sha256_free(f->hash);
-    index_free(f->index);
-    curl_easy_cleanup(f->curl);
-    free(f->dir);
-    free(f->record_path);
-    free(f->etag);
-    free(f->last_modified);
+    index_free(j->index);
+    free(j->dir);
+    free(j->record_path);
+    free(j->shown);
+    free(j->etag);
+    free(j->last_modified);
 }
 
-static char *content_path(const struct fetch *f, const struct digest *d)
+static char *content_path(const struct job *j, const struct digest *d)
 {
     char hex[DIGEST_HEX + 1];
     digest_hex(d, hex);
-    return xasprintf("%s/%s", f->dir, hex);
+    return xasprintf("%s/%s", j->dir, hex);
 }
 
 /* Checks the URL and gives its last part. */
@@ -111,11 +112,11 @@ static int parse_checksum(const char *checksum, struct digest *ret, struct error
     return -1;
 }
 
-static bool read_record(const struct fetch *f, struct record *ret)
+static bool read_record(const struct job *j, struct record *ret)
 {
-    json_auto_t *json = json_read_file(f->record_path, NULL);
+    json_auto_t *json = json_read_file(j->record_path, NULL);
     const char *digest = json_str(json, "digest"), *url = json_str(json, "url");
-    if (!digest || !url || strcmp(url, f->url) || !digest_parse(digest, &ret->digest))
+    if (!digest || !url || strcmp(url, j->url) || !digest_parse(digest, &ret->digest))
         return false;
     const char *etag = json_str(json, "etag"), *modified = json_str(json, "last_modified");
     ret->etag = etag ? xstrdup(etag) : NULL;
@@ -124,27 +125,27 @@ static bool read_record(const struct fetch *f, struct record *ret)
     return true;
 }
 
-static int write_record(const struct fetch *f, const struct remote_file *file, struct error **err)
+static int write_record(const struct job *j, const struct remote_file *file, struct error **err)
 {
     char hex[DIGEST_HEX + 1];
     digest_hex(&file->digest, hex);
     json_auto_t *json =
-        json_pack("{s:s, s:s, s:I, s:s*, s:s*}", "url", f->url, "digest", hex, "mtime",
-                  (json_int_t)file->mtime, "etag", f->etag, "last_modified", f->last_modified);
-    return json ? json_write_file(f->record_path, 0644, json, err)
-                : error_set(err, ERR_SYSTEM, "the server's headers for '%s' are no text", f->url);
+        json_pack("{s:s, s:s, s:I, s:s*, s:s*}", "url", j->url, "digest", hex, "mtime",
+                  (json_int_t)file->mtime, "etag", j->etag, "last_modified", j->last_modified);
+    return json ? json_write_file(j->record_path, 0644, json, err)
+                : error_set(err, ERR_SYSTEM, "the server's headers for '%s' are no text", j->url);
 }
 
 /* Opens the kept content with this digest, if it is there and is what it claims to be. */
-static bool open_kept(struct fetch *f, const struct digest *digest, struct remote_file *ret)
+static bool open_kept(struct job *j, const struct digest *digest, struct remote_file *ret)
 {
-    AUTO_FREE char *path = content_path(f, digest);
+    AUTO_FREE char *path = content_path(j, digest);
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return false;
     struct file_id id = file_id_of(&st);
-    const struct index_entry *known = index_find(f->index, &id);
+    const struct index_entry *known = index_find(j->index, &id);
     struct digest is;
     if (known)
         is = known->content;
@@ -153,8 +154,8 @@ static bool open_kept(struct fetch *f, const struct digest *digest, struct remot
         (void)clock_gettime(CLOCK_REALTIME, &now);
         if (digest_of_fd(fd, &is, NULL) < 0)
             return false;
-        index_add(f->index, &id, &is, NULL, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
-        (void)index_save(f->index, NULL);
+        index_add(j->index, &id, &is, NULL, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+        (void)index_save(j->index, NULL);
     }
     if (!digest_eq(&is, digest)) {
         (void)unlink(path);
@@ -166,105 +167,18 @@ static bool open_kept(struct fetch *f, const struct digest *digest, struct remot
     return true;
 }
 
-static size_t on_body(char *bytes, size_t one, size_t n, void *arg)
+static size_t refuse_body(char *bytes, size_t one, size_t n, void *arg)
 {
-    struct fetch *f = arg;
-    n *= one;
-    if (write_all(f->file.fd, bytes, n) < 0) {
-        f->write_errno = errno;
-        return 0;
-    }
-    sha256_add(f->hash, bytes, n);
-    f->size += n;
-    return n;
-}
-
-/* The value of a header line if it is the named one; owned. */
-static char *header_value(const char *line, size_t n, const char *name)
-{
-    size_t len = strlen(name);
-    if (n <= len || n > HEADER_MAX || strncasecmp(line, name, len) || line[len] != ':')
-        return NULL;
-    for (line += len + 1, n -= len + 1; n && (*line == ' ' || *line == '\t'); line++)
-        n--;
-    while (n && (line[n - 1] == '\r' || line[n - 1] == '\n' || line[n - 1] == ' '))
-        n--;
-    return n ? xstrndup(line, n) : NULL;
-}
-
-static size_t on_header(char *line, size_t one, size_t n, void *arg)
-{
-    struct fetch *f = arg;
-    n *= one;
-    if (n > 5 && !strncasecmp(line, "HTTP/", 5)) { // of the next answer, after a redirect
-        free(STEAL(f->etag));
-        free(STEAL(f->last_modified));
-    }
-    char *etag = header_value(line, n, "ETag"), *modified = header_value(line, n, "Last-Modified");
-    if (etag) {
-        free(f->etag);
-        f->etag = etag;
-    }
-    if (modified) {
-        free(f->last_modified);
-        f->last_modified = modified;
-    }
-    return n;
+    (void)bytes, (void)one, (void)n, (void)arg;
+    return 0;
 }
 
 static int on_progress(void *arg, curl_off_t total, curl_off_t done, curl_off_t up_total,
                        curl_off_t up)
 {
-    (void)up_total, (void)up;
-    struct fetch *f = arg;
-    if (f->progress && done > 0)
-        f->progress(f->arg, (uint64_t)done, total > 0 ? (uint64_t)total : 0);
-    return session_cancelled(f->session);
-}
-
-/* Runs the transfer; *ret_code is curl's verdict. */
-static int perform(struct fetch *f, CURLcode *ret_code, struct error **err)
-{
-    CURLM *multi = curl_multi_init();
-    if (!multi || curl_multi_add_handle(multi, f->curl))
-        alloc_failed();
-    struct curl_waitfd wake = {.fd = f->session->cancel_fd, .events = CURL_WAIT_POLLIN};
-    int running = 1;
-    while (running && !session_cancelled(f->session) &&
-           curl_multi_perform(multi, &running) == CURLM_OK && running)
-        (void)curl_multi_poll(multi, &wake, f->session->cancel_fd >= 0, 1000, NULL);
-    int left;
-    CURLMsg *m = curl_multi_info_read(multi, &left);
-    *ret_code = m ? m->data.result : CURLE_ABORTED_BY_CALLBACK;
-    curl_multi_remove_handle(multi, f->curl);
-    curl_multi_cleanup(multi);
-    return session_cancelled(f->session) ? error_set(err, ERR_CANCELLED, "interrupted") : 0;
-}
-
-static void set_up(struct fetch *f, struct curl_slist *headers, char *problem)
-{
-    CURL *c = f->curl;
-    curl_easy_setopt(c, CURLOPT_URL, f->url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
-    curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(c, CURLOPT_FILETIME, 1L);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, problem);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, f);
-    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(c, CURLOPT_HEADERDATA, f);
-    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, f);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    (void)total, (void)done, (void)up_total, (void)up;
+    const struct job *j = arg;
+    return session_cancelled(j->session);
 }
 
 static struct curl_slist *conditions(const struct record *r)
@@ -281,111 +195,147 @@ static struct curl_slist *conditions(const struct record *r)
     return list;
 }
 
-static int explain(const struct fetch *f, CURLcode code, long status, const char *problem,
-                   struct error **err)
+/* Asks whether what the record describes is still what the server has: 1 yes, 0 no, -1. */
+static int is_current(struct job *j, const struct record *record, struct error **err)
 {
-    if (f->write_errno) {
-        errno = f->write_errno;
-        return error_errno(err, "cannot write '%s'", f->file.temp);
-    }
-    if (status == 404 || status == 410)
-        return error_set(err, ERR_NOT_FOUND, "the server has no '%s' (HTTP status %ld)", f->url,
-                         status);
-    return error_set(err, ERR_SYSTEM, "cannot fetch '%s': %s", f->url,
-                     *problem ? problem : curl_easy_strerror(code));
-}
-
-/* GET, conditional if there is a record. *ret_status is 304 or 200; then the body is in f->file. */
-static int get(struct fetch *f, const struct record *record, long *ret_status, int64_t *ret_mtime,
-               struct error **err)
-{
-    AUTO_FREE char *at = path_join(f->dir, "fetch");
-    if (atomic_file_open(&f->file, at, 0644, err) < 0)
-        return -1;
-    f->hash = sha256_new();
-    f->curl = curl_easy_init();
-    if (!f->curl)
+    if (!record->etag && !record->last_modified)
+        return 0;
+    CURL *c = curl_easy_init();
+    if (!c)
         alloc_failed();
     char problem[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = conditions(record);
-    set_up(f, headers, problem);
-    CURLcode code;
-    int got = perform(f, &code, err);
+    curl_easy_setopt(c, CURLOPT_URL, j->url);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
+    curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)ANSWER_SECONDS);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
+    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, problem);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, refuse_body);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, j);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    CURLcode code = curl_easy_perform(c);
     long status = 0;
-    curl_off_t mtime = -1;
-    curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(f->curl, CURLINFO_FILETIME_T, &mtime);
-    curl_easy_setopt(f->curl, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_cleanup(c);
     curl_slist_free_all(headers);
-    if (got < 0)
-        return -1;
-    if (code != CURLE_OK)
-        return explain(f, code, status, problem, err);
-    *ret_status = status;
-    *ret_mtime = mtime > 0 ? mtime : 0;
-    return 0;
+    if (session_cancelled(j->session))
+        return error_set(err, ERR_CANCELLED, "interrupted");
+    if (code == CURLE_OK || code == CURLE_WRITE_ERROR)
+        return status == 304;
+    return error_set(err, ERR_SYSTEM, "cannot ask for '%s': %s", j->shown,
+                     *problem ? problem : curl_easy_strerror(code));
 }
 
-/* Puts what was fetched under its digest and opens it. */
-static int keep(struct fetch *f, const struct digest *expected, struct remote_file *ret,
-                struct error **err)
+/* Everything from the flow into the file. */
+static int write_flow(struct job *j, struct fetch *f, struct flow *flow, struct atomic_file *file,
+                      struct error **err)
 {
-    struct digest is = sha256_finish(STEAL(f->hash));
-    if (expected && !digest_eq(&is, expected)) {
-        char want[DIGEST_HEX + 1], got[DIGEST_HEX + 1];
-        digest_hex(expected, want);
-        digest_hex(&is, got);
-        error_set(err, ERR_USER, "'%s' is not what its checksum says: it has sha256:%s, not %s",
-                  f->url, got, want);
-        return error_hint(err, "the file has changed on the server, or the checksum is of another");
+    struct str block;
+    int got;
+    while ((got = flow_take(flow, WAKE_MS, &block, err)) > 0) {
+        if (session_cancelled(j->session))
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        if (got == FLOW_AGAIN)
+            continue;
+        int wrote = write_all(file->fd, block.ptr, block.len);
+        flow_done(flow);
+        if (wrote < 0)
+            return error_errno(err, "cannot write '%s'", file->temp);
+        struct fetch_status st = fetch_status(f);
+        if (j->progress)
+            j->progress(j->arg, st.done, st.total);
     }
-    free(f->file.path);
-    f->file.path = content_path(f, &is);
-    AUTO_FREE char *path = xstrdup(f->file.path);
-    if (atomic_file_commit(&f->file, err) < 0)
+    return got;
+}
+
+/* Downloads into the file; *ret is the digest. */
+static int download(struct job *j, struct atomic_file *file, struct digest *ret, struct error **err)
+{
+    CLEANUP(flow_freep) struct flow *flow = flow_new(BLOCKS, BLOCK_SIZE);
+    struct fetch *f;
+    struct fetch_options o = {.url = j->url, .digest = true};
+    if (fetch_start(&o, flow, &f, err) < 0)
         return -1;
+    int got = write_flow(j, f, flow, file, err);
+    flow_stop(flow);
+    fetch_validators(f, &j->etag, &j->last_modified);
+    fetch_finish(f, ret);
+    return got;
+}
+
+static int check(const struct job *j, const struct digest *is, const struct digest *expected,
+                 struct error **err)
+{
+    if (!expected || digest_eq(is, expected))
+        return 0;
+    char want[DIGEST_HEX + 1], got[DIGEST_HEX + 1];
+    digest_hex(expected, want);
+    digest_hex(is, got);
+    error_set(err, ERR_USER, "'%s' is not what its checksum says: it has sha256:%s, not %s",
+              j->shown, got, want);
+    return error_hint(err, "the file has changed on the server, or the checksum is of another");
+}
+
+/* Fetches, puts the file under its digest and opens it. */
+static int fetch_anew(struct job *j, const struct digest *expected, struct remote_file *ret,
+                      struct error **err)
+{
+    CLEANUP(atomic_file_abandon) struct atomic_file file = ATOMIC_FILE_INIT;
+    AUTO_FREE char *at = path_join(j->dir, "fetch");
+    struct digest is;
+    if (atomic_file_open(&file, at, 0644, err) < 0 || download(j, &file, &is, err) < 0 ||
+        check(j, &is, expected, err) < 0)
+        return -1;
+    AUTO_FREE char *path = content_path(j, &is);
+    free(file.path);
+    file.path = xstrdup(path);
+    if (atomic_file_commit(&file, err) < 0)
+        return -1;
+    struct stat st;
     ret->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (ret->fd < 0)
+    if (ret->fd < 0 || fstat(ret->fd, &st) < 0)
         return error_errno(err, "cannot open '%s'", path);
     ret->digest = is;
-    ret->size = f->size;
-    return 0;
+    ret->size = (uint64_t)st.st_size;
+    time_t mtime = j->last_modified ? curl_getdate(j->last_modified, NULL) : 0;
+    ret->mtime = mtime > 0 ? mtime : 0;
+    return write_record(j, ret, err);
 }
 
-static void forget_version(const struct fetch *f, const struct record *old,
+static void forget_version(const struct job *j, const struct record *old,
                            const struct remote_file *now)
 {
     if (digest_eq(&old->digest, &now->digest))
         return;
-    AUTO_FREE char *path = content_path(f, &old->digest);
+    AUTO_FREE char *path = content_path(j, &old->digest);
     (void)unlink(path);
 }
 
-static int fetch(struct fetch *f, const struct digest *expected, struct remote_file *ret,
-                 struct error **err)
+static int get(struct job *j, const struct digest *expected, struct remote_file *ret,
+               struct error **err)
 {
     CLEANUP(record_clear) struct record record = {0};
-    bool known = read_record(f, &record);
-    if (expected && open_kept(f, expected, ret)) {
+    bool known = read_record(j, &record);
+    bool kept = expected ? open_kept(j, expected, ret) : known && open_kept(j, &record.digest, ret);
+    if (kept) {
+        int current = expected ? 1 : is_current(j, &record, err);
+        if (current < 0)
+            return -1;
         ret->mtime = known ? record.mtime : 0;
-        return 0;
-    }
-    bool kept = known && !expected && open_kept(f, &record.digest, ret);
-    long status = 0;
-    if (get(f, kept ? &record : NULL, &status, &ret->mtime, err) < 0)
-        return -1;
-    if (kept && status == 304) {
-        ret->mtime = record.mtime;
-        return 0;
-    }
-    if (status < 200 || status > 299)
-        return error_set(err, ERR_SYSTEM, "cannot fetch '%s': HTTP status %ld", f->url, status);
-    if (ret->fd >= 0)
+        if (current)
+            return 0;
         (void)close(STEAL_FD(ret->fd));
-    if (keep(f, expected, ret, err) < 0 || write_record(f, ret, err) < 0)
+    }
+    if (fetch_anew(j, expected, ret, err) < 0)
         return -1;
     if (known)
-        forget_version(f, &record, ret);
+        forget_version(j, &record, ret);
     return 0;
 }
 
@@ -394,24 +344,24 @@ int remote_fetch(const struct session *s, const char *url, const char *checksum,
                  struct remote_file *ret, struct error **err)
 {
     CLEANUP(remote_file_clear) struct remote_file file = REMOTE_FILE_INIT;
-    CLEANUP(fetch_clear)
-    struct fetch f = {.session = s,
-                      .url = url,
-                      .progress = progress,
-                      .arg = arg,
-                      .file = ATOMIC_FILE_INIT,
-                      .dir = path_join(s->cache, "remote")};
+    CLEANUP(job_clear)
+    struct job j = {.session = s,
+                    .url = url,
+                    .shown = fetch_shown_url(url),
+                    .progress = progress,
+                    .arg = arg,
+                    .dir = path_join(s->cache, "remote")};
     struct digest expected;
     if (parse_url(url, &file.name, err) < 0 ||
         (checksum && parse_checksum(checksum, &expected, err) < 0) ||
-        make_dirs(f.dir, 0755, err) < 0)
+        make_dirs(j.dir, 0755, err) < 0)
         return -1;
     struct digest of_url = digest_of(url, strlen(url));
-    AUTO_FREE char *content = content_path(&f, &of_url);
-    f.record_path = xasprintf("%s.json", content);
-    AUTO_FREE char *index_path = path_join(f.dir, "index");
-    f.index = index_open(index_path);
-    if (fetch(&f, checksum ? &expected : NULL, &file, err) < 0)
+    AUTO_FREE char *content = content_path(&j, &of_url);
+    j.record_path = xasprintf("%s.json", content);
+    AUTO_FREE char *index_path = path_join(j.dir, "index");
+    j.index = index_open(index_path);
+    if (get(&j, checksum ? &expected : NULL, &file, err) < 0)
         return -1;
     *ret = file;
     file = (struct remote_file)REMOTE_FILE_INIT;
