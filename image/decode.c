@@ -308,8 +308,9 @@ void decode_flow(struct flow *in, struct flow *out, _Atomic enum compression *re
     struct error *err = NULL;
     int rc = pump_fill(&p, &err);
     if (rc > 0) {
-        *ret = compression_of(p.block.ptr, p.block.len);
-        switch (*ret) {
+        enum compression which = compression_of(p.block.ptr, p.block.len);
+        *ret = which;
+        switch (which) { // clang 14 does not take the atomic
         case COMPRESSION_NONE:
             rc = copy_through(&p, &err);
             break;
