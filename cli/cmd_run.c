@@ -4,6 +4,7 @@
 // choice of the accelerator; the rest is vm/run.
 #include "base/alloc.h"
 #include "builder/build.h"
+#include "builder/vm.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
 #include "vm/run.h"
@@ -47,25 +48,6 @@ static void started(void *arg)
     FILE *to = o->mode == RUN_SSH_COMMAND ? stderr : stdout;
     fputs("Finished preparation. Starting virtual machine\n", to);
     fflush(to);
-}
-
-/* What to use where `wish` is auto, and one line that says why if it is not KVM. */
-static enum accel choose_accel(const struct session *s, enum accel wish, const struct qemu *qemu)
-{
-    CLEANUP(error_freep) struct error *why = NULL;
-    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
-    if (wish != ACCEL_AUTO)
-        return wish;
-    if (accel_kvm_check(&why) < 0) {
-        fprintf(stderr, "using TCG: %s\n", why->message);
-        return ACCEL_TCG;
-    }
-    accel_verdict_load(s, qemu->version, &v);
-    if (v.known && v.usable)
-        return ACCEL_KVM;
-    fprintf(stderr, "using TCG: %s\n",
-            v.known && v.why ? v.why : "KVM has not been tried on this host yet, a build does");
-    return ACCEL_TCG;
 }
 
 /* Seconds on the command line, milliseconds in the options. */
@@ -127,16 +109,21 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
     enum accel wish;
     int status = 0;
-    if (take_options(a, &o, err) < 0 || accel_parse(args_get(a, "accel"), &wish, err) < 0 ||
-        build_shown_init(&shown, NULL, err) < 0 ||
-        image_chain_open(s, a->pos[0], &shown.ui, &chain, err) < 0 ||
+    const char *accel = args_get(a, "accel");
+    if (take_options(a, &o, err) < 0 || accel_parse(accel, &wish, err) < 0 ||
+        build_shown_init(&shown, NULL, err) < 0)
+        return -1;
+    progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
+    if (image_chain_open(s, a->pos[0], &shown.ui, &chain, err) < 0 ||
         qemu_find(s, args_get(a, "qemu-bin-name"), &qemu, err) < 0)
         return -1;
     o.qemu = &qemu;
     o.files = (const char *const *)chain.files.ptr;
     o.n_files = chain.files.len;
     o.size = chain.size;
-    o.accel = vm_run_args_choose_accel(o.qemu_args) ? ACCEL_TCG : choose_accel(s, wish, &qemu);
+    if (!vm_run_args_choose_accel(o.qemu_args) &&
+        builder_accel(s, accel, say, NULL, &o.accel, err) < 0)
+        return -1;
     o.notice = say;
     o.started = started;
     o.arg = &o;

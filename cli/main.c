@@ -4,6 +4,7 @@
 // One line a command, so that additions don't clash
 // clang-format off
 extern const struct command
+    cmd_doctor,
     cmd_help,
     cmd_image_build,
     cmd_image_check,
@@ -25,6 +26,7 @@ extern const struct command
     cmd_system_verify;
 
 const struct command *const commands[] = {
+    &cmd_doctor,
     &cmd_help,
     &cmd_image_build,
     &cmd_image_check,

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT
+//
+// Each check fills one finding: how it stands, in one phrase, and what to do about it. A failed one
+// means that kiln cannot build or run images here (exit status 1); a warning, that it is slower, or
+// that some feature is missing.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "base/vector.h"
+#include "builder/vm.h"
+#include "cli/command.h"
+#include "vm/accel.h"
+#include "vm/qemu.h"
+
+#include <dlfcn.h>
+#include <glob.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum state { FINE, WARN, FAIL };
+
+struct finding {
+    const char *name;
+    enum state state;
+    char *text, *hint; /* owned; hint may be NULL */
+};
+DEFINE_VECTOR(findings, struct finding);
+
+struct doctor {
+    const struct session *session;
+    struct findings findings;
+    struct qemu qemu;
+};
+
+static const struct option_spec options[] = {
+    {"json", 0, NULL, "The findings as JSON", NULL},
+    {0},
+};
+
+static void doctor_clear(struct doctor *d)
+{
+    vec_foreach (struct finding *, f, &d->findings) {
+        free(f->text);
+        free(f->hint);
+    }
+    findings_clear(&d->findings);
+    qemu_clear(&d->qemu);
+}
+
+static struct finding *add(struct doctor *d, const char *name, enum state state, const char *fmt,
+                           ...) __attribute__((format(printf, 4, 5)));
+
+static struct finding *add(struct doctor *d, const char *name, enum state state, const char *fmt,
+                           ...)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vaddf(&b, fmt, ap);
+    va_end(ap);
+    struct finding *f = findings_push(&d->findings);
+    *f = (struct finding){name, state, buf_detach(&b, NULL), NULL};
+    return f;
+}
+
+static void add_error(struct doctor *d, const char *name, enum state state, const struct error *e)
+{
+    struct finding *f = add(d, name, state, "%s", e->message);
+    f->hint = e->hint ? xstrdup(e->hint) : NULL;
+}
+
+static void check_qemu(struct doctor *d)
+{
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (qemu_find(d->session, NULL, &d->qemu, &err) < 0)
+        add_error(d, "qemu", FAIL, err);
+    else
+        add(d, "qemu", FINE, "%s, version %s", d->qemu.path, d->qemu.version);
+}
+
+static void check_qemu_img(struct doctor *d)
+{
+    AUTO_FREE char *path = process_find("qemu-img");
+    if (path)
+        add(d, "qemu-img", FINE, "%s", path);
+    else
+        add(d, "qemu-img", FAIL, "qemu-img was not found")->hint =
+            xstrdup("apt-get install qemu-utils");
+}
+
+static void tell(void *arg, const char *line)
+{
+    (void)arg;
+    if (strncmp(line, "using ", 6)) // what comes of it is the finding
+        fprintf(stderr, "%s\n", line);
+}
+
+/* The proof is that the builder VM boots; it is made once for a boot of the host. */
+static void check_kvm(struct doctor *d)
+{
+    static const char slow[] =
+        "builds work without it (TCG), but what runs in the VM is several "
+        "times slower";
+    CLEANUP(error_freep) struct error *err = NULL;
+    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    if (accel_kvm_check(&err) < 0) {
+        error_hint(&err, "%s", slow);
+        add_error(d, "kvm", WARN, err);
+        return;
+    }
+    const char *version = d->qemu.version ? d->qemu.version : "";
+    enum accel used;
+    accel_verdict_load(d->session, version, &v);
+    if (!v.known && d->qemu.version) {
+        (void)builder_accel(d->session, "auto", tell, NULL, &used, &err);
+        accel_verdict_load(d->session, version, &v);
+    }
+    if (!v.known)
+        add(d, "kvm", WARN, "/dev/kvm opens, which is no proof, and it could not be tried%s%s",
+            err ? ": " : "", err ? err->message : "")
+            ->hint = xstrdup("see to what failed, then try again");
+    else if (v.usable)
+        add(d, "kvm", FINE, "usable: it has booted the builder VM");
+    else
+        add(d, "kvm", WARN, "not usable: %s", v.why && *v.why ? v.why : "no guest ran")->hint =
+            xstrdup(slow);
+}
+
+/* A kernel is of use when it can be read and its modules are there. */
+static void check_kernel(struct doctor *d)
+{
+    static const char prefix[] = "/boot/vmlinuz-";
+    glob_t g;
+    AUTO_FREE char *good = NULL, *unreadable = NULL, *bare = NULL;
+    if (glob("/boot/vmlinuz-*", 0, NULL, &g) == 0) {
+        for (size_t i = 0; i < g.gl_pathc; i++) {
+            AUTO_FREE char *modules =
+                xasprintf("/lib/modules/%s", g.gl_pathv[i] + sizeof prefix - 1);
+            char **which = access(g.gl_pathv[i], R_OK) < 0    ? &unreadable
+                           : access(modules, X_OK | R_OK) < 0 ? &bare
+                                                              : &good;
+            free(*which);
+            *which = xstrdup(g.gl_pathv[i]);
+        }
+        globfree(&g);
+    }
+    if (good) {
+        add(d, "kernel", FINE, "%s, readable, with its modules", good);
+        return;
+    }
+    struct finding *f;
+    if (unreadable) {
+        f = add(d, "kernel", WARN, "'%s' may not be read", unreadable);
+        f->hint = xasprintf("chmod 0644 %s", unreadable);
+    } else if (bare) {
+        f = add(d, "kernel", WARN, "'%s' has no folder in /lib/modules", bare);
+        f->hint = xstrdup("apt-get install linux-image-cloud-amd64");
+    } else {
+        f = add(d, "kernel", WARN, "there is no kernel in /boot");
+        f->hint = xstrdup("apt-get install linux-image-cloud-amd64");
+    }
+}
+
+/* Where `path` will be made: itself or the nearest folder above that exists. */
+static char *existing(const char *path)
+{
+    char *p = xstrdup(path);
+    struct stat st;
+    while (stat(p, &st) < 0 && strcmp(p, "/") && strcmp(p, ".")) {
+        char *up = path_parent(p);
+        free(p);
+        p = up;
+    }
+    return p;
+}
+
+static void check_space(struct doctor *d, const char *name, const char *path)
+{
+    enum { GIB_LOW = 5 };
+    AUTO_FREE char *at = existing(path);
+    CLEANUP(buf_clear) struct buf size = BUF_INIT;
+    uint64_t free_now = free_bytes(at);
+    buf_add_size(&size, free_now);
+    if (access(at, W_OK) < 0) {
+        add(d, name, FAIL, "'%s' may not be written", at)->hint =
+            xstrdup("choose another folder with KILN_HOME");
+        return;
+    }
+    struct finding *f =
+        add(d, name, free_now >> 30 < GIB_LOW ? WARN : FINE, "%s free for '%s'", size.data, path);
+    if (f->state == WARN)
+        f->hint = xstrdup(
+            "images take gigabytes: 'kiln prune' frees what is not used, "
+            "KILN_HOME chooses another disk");
+}
+
+/* Optional: loaded only when it is there, as kiln does not link it. */
+static void check_libguestfs(struct doctor *d)
+{
+    struct version {
+        int64_t major, minor, release;
+        char *extra;
+    };
+    void *lib = dlopen("libguestfs.so.0", RTLD_NOW | RTLD_LOCAL);
+    void *(*create)(void) = lib ? (void *(*)(void))dlsym(lib, "guestfs_create") : NULL;
+    struct version *(*version)(void *) =
+        lib ? (struct version * (*)(void *)) dlsym(lib, "guestfs_version") : NULL;
+    void (*free_version)(struct version *) =
+        lib ? (void (*)(struct version *))dlsym(lib, "guestfs_free_version") : NULL;
+    void (*close_it)(void *) = lib ? (void (*)(void *))dlsym(lib, "guestfs_close") : NULL;
+    void *g = create && version && free_version && close_it ? create() : NULL;
+    if (g) {
+        struct version *v = version(g);
+        if (v)
+            add(d, "libguestfs", FINE, "version %lld.%lld.%lld", (long long)v->major,
+                (long long)v->minor, (long long)v->release);
+        free_version(v);
+        close_it(g);
+    } else {
+        add(d, "libguestfs", WARN, "not installed; kiln builds without it")->hint =
+            xstrdup("apt-get install libguestfs0, to look into images that kiln cannot");
+    }
+    if (lib)
+        dlclose(lib);
+}
+
+/* proc(5): a line a route. IPv4: interface, destination in hex …; IPv6: destination, its prefix
+ * length in hex, …, and the interface last; the kernel's own default route is "lo". */
+static bool has_default_route(void)
+{
+    CLEANUP(buf_clear) struct buf v4 = BUF_INIT, v6 = BUF_INIT;
+    (void)file_read("/proc/net/route", 1 << 20, &v4, NULL);
+    (void)file_read("/proc/net/ipv6_route", 1 << 20, &v6, NULL);
+    for (char *save = NULL, *l = strtok_r(v4.data, "\n", &save); l;
+         l = strtok_r(NULL, "\n", &save)) {
+        unsigned to, mask;
+        if (sscanf(l, "%*s %x %*x %*x %*d %*d %*d %x", &to, &mask) == 2 && !to && !mask)
+            return true;
+    }
+    static const char all_v6[] = "00000000000000000000000000000000 00 ";
+    for (char *save = NULL, *l = strtok_r(v6.data, "\n", &save); l;
+         l = strtok_r(NULL, "\n", &save)) {
+        size_t n = strlen(l);
+        if (!strncmp(l, all_v6, sizeof all_v6 - 1) && strcmp(l + n - 3, " lo"))
+            return true;
+    }
+    return false;
+}
+
+static void check_network(struct doctor *d)
+{
+    static const char host[] = "deb.debian.org";
+    enum { WAIT_MS = 5000 };
+    static const char *const proxies[] = {"https_proxy", "HTTPS_PROXY", "http_proxy", "ALL_PROXY"};
+    CLEANUP(process_clear) struct process p = PROCESS_INIT;
+    struct process_spec ps = {.argv = ARGV("getent", "ahosts", host),
+                              .in = PROCESS_NULL,
+                              .out = PROCESS_NULL,
+                              .errors = PROCESS_NULL};
+    bool asked = process_start(&p, &ps, NULL) == 0 && process_wait(&p, WAIT_MS, NULL) == 0;
+    if (asked && p.status == 0) {
+        add(d, "network", FINE, "names are resolved ('%s')", host);
+        return;
+    }
+    for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++) {
+        const char *v = getenv(proxies[i]);
+        if (!v || !*v)
+            continue;
+        add(d, "network", FINE, "through the proxy of %s", proxies[i]);
+        return;
+    }
+    struct finding *f = has_default_route()
+                            ? add(d, "network", WARN, "names are not resolved ('%s'%s)", host,
+                                  asked ? "" : ": no answer in 5 s")
+                            : add(d, "network", WARN, "there is no default route");
+    f->hint =
+        xstrdup("builds that fetch nothing work; else look at /etc/resolv.conf and 'ip route'");
+}
+
+static const char *const state_names[] = {"ok", "warning", "failed"};
+
+static void print_text(const struct doctor *d)
+{
+    vec_foreach (const struct finding *, f, &d->findings) {
+        printf("%-8s %-11s %s\n", state_names[f->state], f->name, f->text);
+        if (f->hint)
+            printf("%-8s %-11s %s\n", "", "", f->hint);
+    }
+}
+
+static int print_json(const struct doctor *d, struct error **err)
+{
+    json_auto_t *all = json_array();
+    vec_foreach (const struct finding *, f, &d->findings)
+        json_array_append_new(all,
+                              json_pack("{s:s, s:s, s:s, s:s*}", "check", f->name, "state",
+                                        state_names[f->state], "text", f->text, "hint", f->hint));
+    AUTO_FREE char *text = json_dumps(all, JSON_INDENT(2) | JSON_SORT_KEYS);
+    if (!text)
+        return error_set(err, ERR_SYSTEM, "a finding is not UTF-8");
+    puts(text);
+    return 0;
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(doctor_clear) struct doctor d = {.session = s, .qemu = QEMU_INIT};
+    check_qemu(&d);
+    check_qemu_img(&d);
+    check_kvm(&d);
+    check_kernel(&d);
+    check_space(&d, "backend", s->backend);
+    check_space(&d, "cache", s->cache);
+    check_libguestfs(&d);
+    check_network(&d);
+    if (args_has(a, "json")) {
+        if (print_json(&d, err) < 0)
+            return -1;
+    } else {
+        print_text(&d);
+    }
+    vec_foreach (const struct finding *, f, &d.findings)
+        if (f->state == FAIL)
+            return 1;
+    return 0;
+}
+
+const struct command cmd_doctor = {
+    .name = "doctor",
+    .summary = "Check what kiln needs on this machine, and say what to do",
+    .usage = "[--json]",
+    .detail = "The exit status is 1 if something is missing without which kiln cannot work.\n",
+    .options = options,
+    .max_args = 0,
+    .run = run,
+};
