@@ -125,6 +125,10 @@ static int copy_through(struct pump *p, struct error **err)
         memcpy(p->space + p->used, p->block.ptr, n);
         p->used += n;
         pump_ate(p, n);
+        if (!p->block.len) { // on at once: it may take long until more comes
+            flow_put(p->out, p->used);
+            p->space = NULL;
+        }
     }
     return rc;
 }

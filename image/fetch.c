@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/session.h"
 #include "image/decode.h"
 #include "image/fetch_private.h"
 
@@ -14,7 +15,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HOLE_MIN = 1 << 20, HOLE_STEP = 1 << 30 };
+enum { HOLE_MIN = 1 << 20, HOLE_STEP = 1 << 30, SOON_BYTES = 32 * 1024, SOON_MS = 200 };
+
+static void flush(struct fetch *f)
+{
+    if (f->space)
+        flow_put(f->out, f->used);
+    f->space = NULL;
+    f->flushed = now_ms();
+}
 
 bool fetch_push(struct fetch *f, const void *bytes, size_t n)
 {
@@ -22,8 +31,7 @@ bool fetch_push(struct fetch *f, const void *bytes, size_t n)
         sha256_add(f->hash, bytes, n);
     for (const char *p = bytes; n;) {
         if (f->space && f->used == f->room) {
-            flow_put(f->out, f->used);
-            f->space = NULL;
+            flush(f);
         }
         if (!f->space) {
             f->used = 0;
@@ -38,14 +46,10 @@ bool fetch_push(struct fetch *f, const void *bytes, size_t n)
         n -= some;
         f->done += some;
     }
+    // a slow source is not to wait for full blocks: what came is to be kept soon
+    if (f->space && f->used >= SOON_BYTES && now_ms() - f->flushed > SOON_MS)
+        flush(f);
     return true;
-}
-
-static void flush(struct fetch *f)
-{
-    if (f->space)
-        flow_put(f->out, f->used);
-    f->space = NULL;
 }
 
 /* Reads [from, to) of fd into the flow; false when the flow has stopped or with f->error. */

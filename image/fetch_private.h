@@ -26,6 +26,7 @@ struct fetch {
     struct sha256 *hash; /* NULL = not asked for */
     unsigned char *space;
     size_t room, used;
+    long long flushed; /* now_ms() */
     int spool;
     struct error *error;
     char *etag, *modified; /* of what the bytes so far belong to */

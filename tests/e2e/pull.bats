@@ -1,0 +1,375 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# Images in and out, against a server that misbehaves (tests/servers/images.py). Every pull ends in the
+# right image or in a clear error with nothing left behind.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  export FILES="$BATS_FILE_TMPDIR/files" KILN_HOME="$BATS_FILE_TMPDIR/home"
+  export KILN_HTTP_RETRY_MS=10 KILN_HTTP_STALL=2
+  mkdir "$FILES"
+  cd "$FILES" || return
+  truncate -s 12M disk
+  printf '\125\252' | dd of=disk bs=1 seek=510 conv=notrunc status=none
+  dd if=/dev/urandom of=disk bs=64k seek=16 count=20 conv=notrunc status=none
+  dd if=/dev/urandom of=disk bs=64k seek=100 count=20 conv=notrunc status=none
+  qemu-img convert -f raw -O qcow2 disk disk.qcow2
+  cp disk.qcow2 changing.qcow2 && cp disk changing.qcow2.new
+  for f in disk disk.qcow2; do
+    gzip -k $f && bzip2 -k $f && xz -k -1 $f && zstd -q $f
+  done
+  python3 "$BATS_TEST_DIRNAME/../servers/images.py" "$FILES" >"$BATS_FILE_TMPDIR/port" 3>&- &
+  echo $! >"$BATS_FILE_TMPDIR/server"
+  until [ -s "$BATS_FILE_TMPDIR/port" ]; do sleep 0.05; done
+  URL="http://127.0.0.1:$(cat "$BATS_FILE_TMPDIR/port")"
+  export URL
+}
+
+teardown_file() {
+  kill "$(cat "$BATS_FILE_TMPDIR/server")"
+}
+
+setup() {
+  KILN_HOME="$BATS_TEST_TMPDIR/home"
+  cd "$FILES" || return
+}
+
+# (where it runs in the background the command stands in full: $! must be kiln)
+pull() { "$KILN" image pull --no-checksum "$@"; }
+
+# The image NAME has the content of the disk.
+right() { qemu-img compare -q -f raw -F qcow2 "$FILES/disk" "$KILN_HOME/backend/$1"; }
+
+# Nothing that looks like an image, nothing that is unfinished.
+nothing_left() {
+  [ "$("$KILN" image ls | wc -l)" -eq 1 ]
+  [ -z "$(find "$KILN_HOME/backend" -type f 2>/dev/null)" ]
+}
+
+# The pull fails, says this and leaves nothing.
+refused() {
+  local says=$1
+  shift
+  run --separate-stderr pull "$@"
+  echo "$stderr"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"$says"* ]]
+  nothing_left
+}
+
+asked() { curl -s "$URL/stats" | python3 -c '
+import json, sys
+print("\n".join(f"{p} {r}" for p, r in json.load(sys.stdin) if p == sys.argv[1]))' "$1"; }
+
+@test "every compression of qcow2 and raw, over http" {
+  for f in disk{,.qcow2}{,.gz,.bz2,.xz,.zst}; do
+    pull "x,http=$URL/plain/$f"
+    right x
+    [ "$(stat -c %a "$KILN_HOME/backend/x")" = 444 ]
+    "$KILN" image rm x
+  done
+  nothing_left
+}
+
+@test "what the user sees" {
+  run --separate-stderr pull "my-img,http=$URL/plain/disk.qcow2.xz"
+  [ "${stderr_lines[0]}" = "Unable to find image 'my-img' in backend" ]
+  [ "${stderr_lines[1]}" = "Downloading image from '$URL/plain/disk.qcow2.xz'" ]
+  [ "${#stderr_lines[@]}" -eq 2 ]
+  [ -f "$KILN_HOME/backend/my%2Dimg" ]
+  run "$KILN" image ls
+  [ "${lines[0]}" = " NAME    VIRT SIZE   REAL SIZE" ]
+  [[ "${lines[1]}" =~ ^\ my-img\ \ 12\.00\ MiB\ \ \ \ 2\.[0-9][0-9]\ MiB$ ]]
+  "$KILN" image ls --json | python3 -c 'import json,sys; i, = json.load(sys.stdin)
+assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == "standalone"'
+  run --separate-stderr pull "my-img,http=$URL/plain/disk.qcow2.xz"
+  [ "$stderr" = "Image 'my-img' is in the backend already" ]
+}
+
+@test "a password in the URL is not shown" {
+  run --separate-stderr pull "x,http=${URL/:\/\//:\/\/me:secret@}/status/404/disk"
+  [[ "$stderr" == *"answered 404"* && "$stderr" != *secret* ]]
+}
+
+@test "connections that are cut go on where they were" {
+  pull "x,http=$URL/cut/200000/disk.qcow2"
+  right x
+  [ "$(asked /cut/200000/disk.qcow2 | wc -l)" -gt 5 ]
+  [ "$(asked /cut/200000/disk.qcow2 | sed -n 2p)" = "/cut/200000/disk.qcow2 bytes=200000-" ]
+  for f in disk.gz disk.qcow2.xz disk.zst disk.bz2; do
+    pull "y,http=$URL/cutonce/$f"
+    right y
+    "$KILN" image rm y
+  done
+}
+
+@test "a server without ranges, without validators, with the wrong range" {
+  pull "x,http=$URL/norange/disk.qcow2"
+  right x
+  run -1 pull "y,http=$URL/bare/disk.qcow2"
+  [[ "$output" == *"bytes came"* ]]
+  pull "z,http=$URL/wrongrange/disk.qcow2.xz" || true
+  [ ! -e "$KILN_HOME/backend/z" ] || right z
+}
+
+@test "a file that changes between two answers is fetched anew" {
+  pull "x,http=$URL/changed/changing.qcow2"
+  right x
+  [ "$(asked /changed/changing.qcow2 | wc -l)" -eq 3 ]
+}
+
+@test "wrong lengths" {
+  refused "bytes came" "x,http=$URL/long/disk.qcow2.gz"
+  run -1 pull "y,http=$URL/long/disk.qcow2"
+  [[ "$output" == *"bytes came"* ]]
+  # what came can be resumed, so it is kept, but not where images are
+  [ "$(find "$KILN_HOME/backend" -type f -not -path '*/.working/pull-y*')" = "" ]
+  rm -r "$KILN_HOME/backend/.working/pull-y"*
+  refused "damaged" "x,http=$URL/short/disk.qcow2"
+  refused "ends early" "x,http=$URL/short/disk.gz"
+  refused "ends early" "x,http=$URL/short/disk.xz"
+  refused "ends early" "x,http=$URL/short/disk.zst"
+  refused "ends early" "x,http=$URL/short/disk.bz2"
+}
+
+@test "no length at all, and redirects" {
+  pull "x,http=$URL/chunked/disk.qcow2"
+  right x
+  pull "y,http=$URL/hop/3/disk.qcow2"
+  right y
+}
+
+@test "redirects in a loop, or to a file of this host" {
+  refused "redirects" "x,http=$URL/loop"
+  refused "rotocol" "x,http=$URL/away/disk.qcow2"
+}
+
+@test "404, 403, 500; 503 that passes" {
+  refused "answered 404" "x,http=$URL/plain/nothing"
+  refused "answered 403" "x,http=$URL/status/403/disk"
+  [ "$(asked /status/403/disk | wc -l)" -eq 1 ]
+  refused "answered 500 (tried 4 times)" "x,http=$URL/status/500/disk"
+  pull "x,http=$URL/flaky/2/disk.qcow2"
+  right x
+}
+
+@test "servers that drip, say nothing or are not there" {
+  KILN_HTTP_STALL=1 refused "tried 4 times" "x,http=$URL/silent"
+  KILN_HTTP_STALL=1 refused "too slow" "x,http=$URL/drip/disk.qcow2"
+  refused "connect" "x,http=http://127.0.0.1:1/disk"
+}
+
+@test "checksums: given, in a file, beside the image, wrong" {
+  sum=$(sha256sum disk.qcow2.xz | cut -d' ' -f1)
+  pull --checksum "sha256:$sum" "x,http=$URL/plain/disk.qcow2.xz"
+  right x
+  "$KILN" image rm x
+  wrong=$(printf '0%.0s' {1..64})
+  refused "wrong checksum: expected sha256:$wrong, got sha256:$sum" \
+    --checksum "sha256:$wrong" "x,http=$URL/plain/disk.qcow2.xz"
+  refused "is not a checksum" --checksum sha256:abc "x,http=$URL/plain/disk.qcow2.xz"
+  sha256sum ./disk.qcow2 ./disk.qcow2.xz >"$BATS_TEST_TMPDIR/sums"
+  pull --checksum "$BATS_TEST_TMPDIR/sums" "x,http=$URL/plain/disk.qcow2.xz"
+  right x
+  refused_name=y
+  run -1 pull --checksum "$BATS_TEST_TMPDIR/sums" "$refused_name,http=$URL/plain/disk.gz"
+  [[ "$output" == *"tells no SHA-256 of 'disk.gz'"* ]]
+  # beside the image, found without being asked for
+  mkdir "$FILES/beside"
+  cp disk.qcow2 "$FILES/beside/disk.qcow2"
+  echo "$wrong *disk.qcow2" >"$FILES/beside/SHA256SUMS"
+  run -1 "$KILN" image pull "z,http=$URL/plain/beside/disk.qcow2"
+  [[ "$output" == *"wrong checksum"* ]]
+  (cd "$FILES/beside" && sha256sum --tag disk.qcow2 >disk.qcow2.sha256)
+  "$KILN" image pull "z,http=$URL/plain/beside/disk.qcow2"
+  right z
+}
+
+@test "SIGKILL leaves no image, and the next pull resumes" {
+  "$KILN" image pull --no-checksum "x,http=$URL/slow/500000/disk.qcow2" &
+  sleep 3
+  kill -KILL $!
+  wait $! || true
+  [ "$("$KILN" image ls | wc -l)" -eq 1 ]
+  "$KILN" image pull --no-checksum "x,http=$URL/slow/500000/disk.qcow2" &
+  sleep 1.5
+  kill -TERM $!
+  wait $! && false
+  pull "x,http=$URL/slow/500000/disk.qcow2"
+  right x
+  asked /slow/500000/disk.qcow2
+  [ "$(asked /slow/500000/disk.qcow2 | grep -c 'bytes=[1-9]')" -eq 2 ]
+  [ -z "$(ls -A "$KILN_HOME/backend/.working")" ]
+}
+
+@test "what is compressed resumes too if asked for" {
+  "$KILN" image pull --no-checksum --resumable "x,http=$URL/slow/900000/disk.qcow2.xz" &
+  sleep 1
+  kill -TERM $!
+  wait $! && false
+  pull --resumable "x,http=$URL/slow/900000/disk.qcow2.xz"
+  right x
+  [ "$(asked /slow/900000/disk.qcow2.xz | grep -c 'bytes=[1-9]')" -eq 1 ]
+  [ -z "$(ls -A "$KILN_HOME/backend/.working")" ]
+}
+
+@test "two pulls of one name do the work once" {
+  "$KILN" image pull --no-checksum "x,http=$URL/slow/2000000/disk.qcow2.zst" &
+  one=$!
+  sleep 0.3
+  run pull "x,http=$URL/slow/2000000/disk.qcow2.zst"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"Waiting for another process that pulls 'x'"* ]]
+  wait $one
+  right x
+  [ "$(asked /slow/2000000/disk.qcow2.zst | wc -l)" -eq 1 ]
+}
+
+@test "images that name files of this host are refused" {
+  qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw evil.qcow2 1G
+  refused "needs a backing file" "x,file=evil.qcow2"
+  xz -kf evil.qcow2
+  refused "needs a backing file" "x,http=$URL/plain/evil.qcow2.xz"
+  qemu-img create -q -f qcow2 -o data_file=evil.data,data_file_raw=on evil2.qcow2 1M
+  refused "external file" "x,file=evil2.qcow2"
+  printf '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 8 FLAT "/etc/shadow" 0\n' >evil.vmdk
+  refused "names other files" "x,file=evil.vmdk"
+  # a sparse header that hands over to a descriptor, and one with a parent
+  qemu-img create -q -f vmdk good.vmdk 1M
+  python3 - <<'PY'
+good = open("good.vmdk", "rb").read()
+def patched(name, old, new, capacity=True):
+    b = bytearray(good.replace(old, new.ljust(len(old), b"\n")))
+    if not capacity:
+        b[12:20] = bytes(8)
+    open(name, "wb").write(b)
+patched("evil1.vmdk", b"x", b"x", capacity=False)
+patched("evil2.vmdk", b'SPARSE "good.vmdk"', b'FLAT "/etc/x" 0')
+patched("evil3.vmdk", b'ddb.geometry.cylinders = "2"', b'parentFileNameHint="/etc/x"')
+patched("evil4.vmdk", b"parentCID=ffffffff", b"parentCID=12345678")
+patched("evil5.vmdk", b'createType="monolithicSparse"', b'createType="custom"')
+PY
+  refused "0 sectors" "x,file=evil1.vmdk"
+  refused "names other files" "x,file=evil2.vmdk"
+  refused "parent" "x,file=evil3.vmdk"
+  refused "parent" "x,file=evil4.vmdk"
+  refused "self-contained" "x,file=evil5.vmdk"
+  pull "x,file=good.vmdk"
+}
+
+@test "bombs meet a limit" {
+  head -c 300M /dev/zero | tr '\0' x | zstd -q >bomb.zst
+  refused "more than the limit of 10485760" --raw --max-size 10M "x,file=bomb.zst"
+  for i in 1 2 3 4; do cat bomb.zst; done >bomb4.zst
+  refused "decompression bomb" --raw "x,file=bomb4.zst"
+}
+
+@test "what is no disk image is told" {
+  echo '<!DOCTYPE html><p>Please log in' >page
+  refused "it is a web page" "x,http=$URL/plain/page"
+  : >empty
+  refused "it is empty" "x,http=$URL/plain/empty"
+  tar cf page.tar page
+  refused "tar archive" "x,file=page.tar"
+  head -c 1M /dev/urandom >noise
+  refused "no disk image" "x,file=noise"
+  refused "does not exist" "x,file=/no/such"
+  refused "not a regular file" "x,file=/dev/null"
+  cp disk.gz junk.gz && printf junk >>junk.gz
+  refused "other bytes follow" "x,file=junk.gz"
+  cp disk.bz2 junk.bz2 && printf junk >>junk.bz2
+  refused "other bytes follow" "x,file=junk.bz2"
+  for f in disk.gz disk.bz2 disk.xz disk.zst; do
+    cp $f hurt && printf hurt | dd of=hurt bs=1 seek=1000000 conv=notrunc status=none
+    refused "damaged" "x,file=hurt"
+  done
+}
+
+@test "vagrant: the box of a version, for libvirt, checksum verified" {
+  mkdir -p box/deep
+  cp disk.qcow2 box/deep/box.img
+  echo '{"provider":"libvirt","format":"qcow2","virtual_size":1}' >box/deep/metadata.json
+  tar czf good.box -C box .
+  tar cf empty.box -C box --exclude=box.img .
+  sum=$(sha256sum good.box | cut -d' ' -f1)
+  cat >api_v2_vagrant_me_box <<EOF2
+{"name":"me/box","versions":[{"version":"1.0","providers":[
+ {"name":"virtualbox","url":"BASE/plain/nothing"},
+ {"name":"libvirt","architecture":"arm64","url":"BASE/plain/nothing"},
+ {"name":"libvirt","architecture":"amd64","url":"BASE/plain/good.box","checksum_type":"sha256","checksum":"$sum"}]},
+ {"version":"0.9","providers":[{"name":"virtualbox","url":"BASE/plain/nothing"}]},
+ {"version":"0.8","providers":[{"name":"libvirt","url":"BASE/plain/good.box","checksum_type":"sha256","checksum":"${sum//[0-9]/0}"}]},
+ {"version":"0.7","providers":[{"name":"libvirt","url":"BASE/cutonce/good.box"}]},
+ {"version":"0.6","providers":[{"name":"libvirt","url":"BASE/plain/empty.box"}]}]}
+EOF2
+  export KILN_VAGRANT_URL=$URL
+  run --separate-stderr pull me/box:1.0
+  [ "$status" -eq 0 ]
+  [ "${stderr_lines[1]}" = "Pulling from vagrant cloud: me/box:1.0" ]
+  right me%2Fbox%3A1.0
+  pull --vagrant-url "$URL/" y,vagrant=me/box:0.7
+  right y
+  "$KILN" image rm me/box:1.0 y
+  refused "has no version '2.0'" me/box:2.0
+  refused "versions are 1.0, 0.9, 0.8, 0.7, 0.6" me/box:2.0
+  refused "not there for libvirt" me/box:0.9
+  refused "wrong checksum" me/box:0.8
+  refused "no box.img" me/box:0.6
+  refused "answered 404" me/other:1
+}
+
+@test "export and import in every format; flatten; names that exist" {
+  "$KILN" image import disk.xz x
+  for f in qcow2 raw vmdk vhdx vdi; do
+    "$KILN" image export --format $f x "$BATS_TEST_TMPDIR/out.$f"
+    "$KILN" image import "$BATS_TEST_TMPDIR/out.$f" "y$f"
+    right "y$f"
+  done
+  [ "$(stat -c %b "$BATS_TEST_TMPDIR/out.raw")" -lt 8000 ]
+  "$KILN" image export --compress zstd x "$BATS_TEST_TMPDIR/out.zstd"
+  "$KILN" image import "$BATS_TEST_TMPDIR/out.zstd" z
+  right z
+  run -1 "$KILN" image import disk x
+  [[ "$output" == *"image 'x' exists"*"--force replaces it"* ]]
+  "$KILN" image import --force disk.qcow2 x
+  right x
+  run -2 "$KILN" image export --format qed x out
+  run -1 "$KILN" image export --format raw --compress zstd x "$BATS_TEST_TMPDIR/o"
+  run -1 "$KILN" image export x /no/such/folder/o
+  run -1 "$KILN" image export nosuch "$BATS_TEST_TMPDIR/o"
+  [ "$(find "$BATS_TEST_TMPDIR" -name '.kiln-export*' | wc -l)" -eq 0 ]
+}
+
+@test "tag, inspect, rm; an image that a QEMU has open stays" {
+  "$KILN" image import disk x
+  "$KILN" image tag x a/b:c
+  right a%2Fb%3Ac
+  "$KILN" image inspect x | grep -q '^virtual size *12.00 MiB$'
+  "$KILN" image inspect --json a/b:c | python3 -c 'import json,sys
+assert json.load(sys.stdin)["type"] == "standalone"'
+  run -1 "$KILN" image tag nosuch y
+  run -1 "$KILN" image tag x .hidden
+  run -1 "$KILN" image rm nosuch
+  [[ "$output" == *"unable to find image 'nosuch'"* ]]
+  run -1 "$KILN" image rm a/b:c nosuch
+  [ ! -e "$KILN_HOME/backend/a%2Fb%3Ac" ]
+  mkfifo "$BATS_TEST_TMPDIR/commands"
+  qemu-io -r -f qcow2 "$KILN_HOME/backend/x" <"$BATS_TEST_TMPDIR/commands" >/dev/null 3>&- &
+  qemu=$!
+  exec 9>"$BATS_TEST_TMPDIR/commands"
+  for _ in {1..100}; do
+    "$KILN" image tag x y
+    "$KILN" image rm y 2>/dev/null || break
+    sleep 0.05
+  done
+  run -1 "$KILN" image rm x
+  [[ "$output" == *"in use by a running VM"*"--force"* ]]
+  mkdir -p "$KILN_HOME/vmstore/web"
+  qemu-img create -q -f qcow2 -u -b "$KILN_HOME/backend/x" -F qcow2 "$KILN_HOME/vmstore/web/disk.qcow2" 12M
+  exec 9>&-
+  wait $qemu
+  run -1 "$KILN" image rm x
+  [[ "$output" == *"in use by VM 'web'"* ]]
+  "$KILN" image rm --force x
+  [ ! -e "$KILN_HOME/backend/x" ]
+}
