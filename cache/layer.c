@@ -52,7 +52,7 @@ const char *layer_digest(const struct layer *l)
 uint64_t layer_bytes(const struct layer *l)
 {
     uint64_t bytes = 0;
-    folder_blocks(l->folder, false, &bytes, NULL);
+    folder_blocks(l->folder, true, &bytes, NULL);
     return bytes;
 }
 

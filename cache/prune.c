@@ -229,6 +229,8 @@ static uint64_t working_bytes(const struct store *st)
     for (struct dirent *e; d && (e = readdir(d));) {
         AUTO_FREE char *folder = path_join(st->working, e->d_name);
         DIR *in = e->d_name[0] == '.' ? NULL : opendir(folder);
+        if (in)
+            folder_blocks(folder, false, &bytes, NULL); // a file that is linked is a layer's by now
         for (struct dirent *f; in && (f = readdir(in));) {
             AUTO_FREE char *draft = path_join(folder, f->d_name);
             struct stat is;

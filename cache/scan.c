@@ -42,7 +42,10 @@ static void kill_node(struct node *n, bool damaged, struct error *why)
 static void measure(struct scan *s, struct node *n)
 {
     AUTO_FREE char *record = path_join(n->folder, "layer.json");
-    folder_blocks(n->folder, false, &n->bytes, &n->inodes);
+    // A base that is linked to an image frees nothing. Others have a second name only while the
+    // build that made them runs.
+    bool linked = n->layer && layer_is_base(n->layer);
+    folder_blocks(n->folder, !linked, &n->bytes, &n->inodes);
     n->used = mtime_of(record);
     s->bytes += n->bytes;
     s->inodes += n->inodes;

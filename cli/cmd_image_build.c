@@ -4,6 +4,7 @@
 #include "builder/build.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
+#include "cli/store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,9 @@ static const struct option_spec options[] = {
     {"memory", 'm', "SIZE", "Memory of the builder VM [default: by the host]", NULL},
     {"cpus", 0, "N", "CPUs of the builder VM [default: by the host]", NULL},
     {"cache-mount-size", 0, "SIZE", "Size of new cache mounts' disks [default: 10G]", NULL},
+    {"cache-max-size", 0, "SIZE",
+     "Prune layers to this size before the build [default: KILN_CACHE_MAX_SIZE, or no limit]",
+     NULL},
     {"progress", 0, "MODE", "auto, tty, plain, json or quiet [default: auto]", NULL},
     {"quiet", 'q', NULL, "As --progress=quiet: print the image's name only", NULL},
     {"ssh-timeout", 0, "S", "Accepted for transient's scripts; kiln builds without SSH", NULL},
@@ -140,11 +144,12 @@ static int run(struct session *s, const struct args *a, struct error **err)
                               .accel = args_get(a, "accel"),
                               .checksum = args_get(a, "checksum")};
     long long cpus = 0, from = 0;
-    unsigned long long memory = 0, mount_size = 0;
+    unsigned long long memory = 0, mount_size = 0, max_size = 0;
     if (args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
         args_num(a, "no-cache-from", 1, 1000000, &from, err) < 0 ||
         args_size(a, "memory", &memory, err) < 0 ||
         args_size(a, "cache-mount-size", &mount_size, err) < 0 ||
+        args_size(a, "cache-max-size", &max_size, err) < 0 ||
         parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
         parse_secrets(a, &secrets, err) < 0)
         return -1;
@@ -162,6 +167,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (build_shown_init(&shown, mode, err) < 0)
         return -1;
     CLEANUP(build_result_clear) struct build_result r = {0};
+    if (cli_prune_to_limit(s, max_size, err) < 0)
+        return -1;
     if (build_image(s, &o, &shown.ui, &r, err) < 0)
         return -1;
     build_shown_result(&shown, &r);

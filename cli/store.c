@@ -3,16 +3,71 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/session.h"
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"
 #include "image/backend.h"
+#include "image/qcow2.h"
+
+#include <dirent.h>
+#include <errno.h>
+
+/* If the disk's backing file is a layer of the backend, its id is added. */
+static void add_root(const char *layers, const char *disk, struct strv *ids)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    if (qcow2_read(disk, QCOW2_OWN, &info, NULL) < 0 || !info.backing)
+        return;
+    AUTO_FREE char *dir = path_parent(disk), *named = path_join(dir, info.backing);
+    AUTO_FREE char *path = realpath(named, NULL);
+    size_t len = strlen(layers);
+    if (!path || strncmp(path, layers, len) != 0 || path[len] != '/')
+        return;
+    const char *id = path + len + 1;
+    strv_add_take(ids, xstrndup(id, strcspn(id, "/")));
+}
+
+static int add_vm(const char *layers, const char *folder, struct strv *ids, struct error **err)
+{
+    DIR *d = opendir(folder);
+    if (!d)
+        return errno == ENOENT || errno == ENOTDIR
+                   ? 0
+                   : error_errno(err, "cannot read folder '%s'", folder);
+    for (struct dirent *e; (e = readdir(d));) {
+        AUTO_FREE char *disk = path_join(folder, e->d_name);
+        if (*e->d_name != '.')
+            add_root(layers, disk, ids);
+    }
+    closedir(d);
+    return 0;
+}
+
+static int add_vms(const struct session *s, struct strv *ids, struct error **err)
+{
+    AUTO_FREE char *named = path_join(s->backend, ".layers");
+    AUTO_FREE char *layers = realpath(named, NULL);
+    DIR *d = layers ? opendir(s->vmstore) : NULL;
+    int rc = 0;
+    if (!d)
+        return errno == ENOENT ? 0 : error_errno(err, "cannot read folder '%s'", s->vmstore);
+    for (struct dirent *e; rc == 0 && (e = readdir(d));) {
+        AUTO_FREE char *folder = path_join(s->vmstore, e->d_name);
+        if (*e->d_name != '.')
+            rc = add_vm(layers, folder, ids, err);
+    }
+    closedir(d);
+    return rc;
+}
 
 int cli_store_roots(void *session, struct strv *ids, struct error **err)
 {
     const struct session *s = session;
-    return backend_roots(s->backend, ids, err);
+    if (backend_roots(s->backend, ids, err) < 0)
+        return -1;
+    return add_vms(s, ids, err);
 }
 
 static void to_stderr(void *arg, const char *line)
@@ -29,8 +84,7 @@ int cli_store_open(const struct session *s, struct store **ret, struct error **e
     return 0;
 }
 
-int cli_prune_to_limit(const struct session *s, struct store *st, unsigned long long max_size,
-                       struct error **err)
+int cli_prune_to_limit(const struct session *s, unsigned long long max_size, struct error **err)
 {
     const char *limit = getenv("KILN_CACHE_MAX_SIZE");
     if (!max_size && (!limit || !*limit))
@@ -41,10 +95,11 @@ int cli_prune_to_limit(const struct session *s, struct store *st, unsigned long 
     }
     struct prune_options o = PRUNE_OPTIONS_INIT;
     struct prune_result r = {0};
+    CLEANUP(store_freep) struct store *st = NULL;
     o.roots = cli_store_roots;
     o.roots_arg = (void *)s;
     o.max_size = max_size;
-    if (store_prune(st, &o, &r, err) < 0)
+    if (cli_store_open(s, &st, err) < 0 || store_prune(st, &o, &r, err) < 0)
         return error_wrap(err, "cannot make the cache smaller");
     CLEANUP(buf_clear) struct buf size = BUF_INIT;
     buf_add_size(&size, r.bytes);

@@ -23,8 +23,7 @@ int cli_store_open(const struct session *s, struct store **ret, struct error **e
  * Before a build: prunes to max_size bytes; 0 = to what the environment variable
  * KILN_CACHE_MAX_SIZE says, and not at all if it is unset. What was freed is said on stderr.
  */
-int cli_prune_to_limit(const struct session *s, struct store *st, unsigned long long max_size,
-                       struct error **err);
+int cli_prune_to_limit(const struct session *s, unsigned long long max_size, struct error **err);
 /* Prints "1.05 GiB" in a column of `width`. */
 void cli_print_size(unsigned long long bytes, int width);
 /* Prints the value as JSON text and a newline. */

@@ -102,3 +102,22 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d | wc -l; }
   [ "$status" -eq 0 ]
   [[ "$output" == "5 layers, "*": 0 damaged"* ]]
 }
+
+@test "a layer that a VM's disk stands on stays" {
+  mkdir -p "$KILN_HOME/vmstore/web"
+  qemu-img create -q -f qcow2 -u -F qcow2 -b "$backend/.layers/${b[3]}/disk.qcow2" \
+    "$KILN_HOME/vmstore/web/disk.qcow2" 64M
+  run "$KILN" prune --all
+  [ "$status" -eq 0 ]
+  [ "$(layers)" -eq 5 ]
+}
+
+@test "a build prunes to the limit first" {
+  mkdir "$BATS_TEST_TMPDIR/empty"
+  KILN_CACHE_MAX_SIZE=1K run "$KILN" image build "$BATS_TEST_TMPDIR/empty" # there is no Imagefile
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"pruned 2 layers, "* ]]
+  [ "$(layers)" -eq 3 ]
+  KILN_CACHE_MAX_SIZE=much run "$KILN" image build "$BATS_TEST_TMPDIR/empty"
+  [[ "$output" == *"KILN_CACHE_MAX_SIZE: 'much' is not a size"* ]]
+}
