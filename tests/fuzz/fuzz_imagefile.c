@@ -16,7 +16,7 @@ static void check_steps(const struct imagefile *f)
         assert(!i || s->span.start >= f->steps[i - 1].span.end);
         assert(s->op == OP_FROM || (s->text.len && strlen(s->text.ptr) == s->text.len));
         if (s->stage == NO_STAGE)
-            assert(s->op == OP_ARG);
+            assert(s->op == OP_ARG || f->diags.errors); // before the first FROM
         else
             assert(i >= f->stages[s->stage].first && i < f->stages[s->stage].end);
         assert((s->op != OP_COPY && s->op != OP_ADD) || s->copy.n_sources);
