@@ -213,6 +213,7 @@ void parse_run(struct parser *p, const struct logical *l, struct imagefile_step 
 {
     struct str rest = l->text;
     bool bad;
+    s->run.script = STR("");
     parse_flags(p, l, s, &rest, take_run_flag);
     rest = str_trim(rest);
     if (!rest.len) {

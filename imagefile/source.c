@@ -73,7 +73,7 @@ static struct diag *keep(struct diags *d, struct diag item)
     return &d->ptr[d->len++];
 }
 
-static char *vtext(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static char *vtext(const char *fmt, va_list ap)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     buf_vaddf(&b, fmt, ap);
