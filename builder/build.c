@@ -453,11 +453,17 @@ static void build_clear(struct build *b)
     free(b->file_path);
 }
 
-/* What was built stays known, also when the build failed. */
+/* What was built stays known, also when the build failed; of the steps it did not come to, what the
+ * build before knew. */
 static void keep_history(struct build *b)
 {
-    if (!b->store || !json_array_size(b->steps))
+    if (!b->store || !json_array_size(b->steps) || b->o->require_cached)
         return;
+    size_t i;
+    json_t *e;
+    json_array_foreach (b->last, i, e)
+        if (json_int(e, "n", 0) > (int64_t)b->step)
+            (void)json_array_append(b->steps, e);
     CLEANUP(error_freep) struct error *err = NULL;
     if (history_write(b->store, b->name, b->steps, &err) < 0)
         session_debug(b->s, 1, "history of '%s' was not written: %s", b->name, err->message);
