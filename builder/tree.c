@@ -70,6 +70,7 @@ struct scan {
 struct name {
     const char *text;
     size_t len;
+    bool hidden;
 };
 DEFINE_VECTOR(names, struct name);
 
@@ -192,20 +193,25 @@ static int compare_names(const void *pa, const void *pb)
     return strcmp(a->text, b->text);
 }
 
-/* "." and ".." are not wanted, nor what is hidden. path is the folder's, with a final '/'. */
-static bool is_wanted(struct worker *w, const char *name, size_t len)
+/* Adds a name, unless nothing of it is to be seen. w->path is the folder's, with a final '/'. */
+static void add_name(struct worker *w, const char *name)
 {
+    size_t len = strlen(name);
     if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
-        return false;
+        return;
+    bool hidden = false;
     const struct ignore *ig = w->scan->tree->ignore;
-    if (!ig)
-        return true;
-    size_t keep = w->path.len;
-    buf_add(&w->path, name, len);
-    bool wanted = !ignore_hides(ig, w->path.data) || !ignore_prunes(ig, w->path.data);
-    w->path.len = keep;
-    w->path.data[keep] = '\0';
-    return wanted;
+    if (ig) {
+        size_t keep = w->path.len;
+        buf_add(&w->path, name, len);
+        hidden = ignore_hides(ig, w->path.data);
+        bool pruned = hidden && ignore_prunes(ig, w->path.data);
+        w->path.len = keep;
+        w->path.data[keep] = '\0';
+        if (pruned)
+            return;
+    }
+    *names_push(&w->names) = (struct name){arena_str(w->arena, name, len), len, hidden};
 }
 
 static int read_names(struct worker *w, int fd, struct error **err)
@@ -220,9 +226,7 @@ static int read_names(struct worker *w, int fd, struct error **err)
         for (ssize_t at = 0; at < n;) {
             const struct dirent64 *d = (const void *)(w->dirents + at);
             at += d->d_reclen;
-            size_t len = strlen(d->d_name);
-            if (is_wanted(w, d->d_name, len))
-                *names_push(&w->names) = (struct name){arena_str(w->arena, d->d_name, len), len};
+            add_name(w, d->d_name);
         }
     }
     if (w->names.len)
@@ -266,13 +270,7 @@ static int look_at(struct worker *w, int fd, const struct name *name, struct nod
         return error_set(err, ERR_USER, "the path '%s%s' is too long", w->path.data, name->text);
     n->name = name->text;
     fill_node(n, &st);
-    if (w->scan->tree->ignore) {
-        size_t keep = w->path.len;
-        buf_add(&w->path, name->text, name->len);
-        n->hidden = ignore_hides(w->scan->tree->ignore, w->path.data);
-        w->path.len = keep;
-        w->path.data[keep] = '\0';
-    }
+    n->hidden = name->hidden;
     if (n->hidden && n->type != MANIFEST_DIR)
         return 0;
     if (n->type == MANIFEST_FILE)
