@@ -35,8 +35,9 @@ struct pattern {
     char *written; /* as the user wrote it */
     char *text;    /* cleaned */
     struct items items;
-    bool shows; /* '!' */
-    bool plain; /* text is a plain path */
+    char *needle; /* bytes in a row that every match holds; "" = none */
+    bool shows;   /* '!' */
+    bool plain;   /* text is a plain path */
 };
 DEFINE_VECTOR(patterns, struct pattern);
 
@@ -53,6 +54,7 @@ static void pattern_clear(struct pattern *p)
 {
     free(p->written);
     free(p->text);
+    free(p->needle);
     items_clear(&p->items);
 }
 
@@ -131,6 +133,24 @@ static bool compile(struct pattern *pat)
     return true;
 }
 
+/* The longest run of plain bytes. */
+static char *find_needle(const struct items *items)
+{
+    CLEANUP(buf_clear) struct buf best = BUF_INIT;
+    CLEANUP(buf_clear) struct buf row = BUF_INIT;
+    vec_foreach (const struct item *, it, items) {
+        if (it->kind == ITEM_BYTE)
+            buf_addc(&row, it->byte);
+        else
+            buf_reset(&row);
+        if (row.len > best.len) {
+            buf_reset(&best);
+            buf_add(&best, row.data, row.len);
+        }
+    }
+    return buf_detach(&best, NULL);
+}
+
 static int add(struct ignore *ig, struct str line, struct error **err)
 {
     struct str written = line;
@@ -156,6 +176,7 @@ static int add(struct ignore *ig, struct str line, struct error **err)
         pattern_clear(&pat);
         return -1;
     }
+    pat.needle = find_needle(&pat.items);
     *patterns_push(&ig->patterns) = pat;
     return 0;
 }
@@ -287,7 +308,7 @@ static enum outcome run(const struct pattern *p, const char *path)
 static bool matches(const struct pattern *p, const char *path)
 {
     if (!p->plain)
-        return run(p, path) == MATCH;
+        return strstr(path, p->needle) && run(p, path) == MATCH;
     size_t n = strlen(p->text);
     return !strncmp(path, p->text, n) && (!path[n] || path[n] == '/');
 }
