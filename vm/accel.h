@@ -50,7 +50,9 @@ int accel_verdict_store(const struct session *s, const char *qemu_version, bool 
                         const char *why, struct error **err);
 void accel_verdict_clear(struct accel_verdict *v);
 
-/* "-accel kvm -cpu host" or "-accel tcg,thread=multi -cpu max"; not for ACCEL_AUTO. */
+/* The value of -cpu: all that the accelerator offers, less what makes trouble or is slow. */
+const char *accel_cpu(enum accel a);
+/* "-accel kvm" or "-accel tcg,thread=multi", and "-cpu" with accel_cpu's; not for ACCEL_AUTO. */
 void accel_args(struct strv *args, enum accel a);
 
 #endif

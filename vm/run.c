@@ -176,7 +176,7 @@ static int make_args(struct run *r, struct strv *args, struct error **err)
         strv_add(args, o->accel == ACCEL_KVM ? "kvm" : "tcg,thread=multi");
         if (!args_choose_cpu(o->qemu_args)) {
             strv_add(args, "-cpu");
-            strv_add(args, o->accel == ACCEL_KVM ? "host" : "max");
+            strv_add(args, accel_cpu(o->accel));
         }
     }
     static const char *const fixed[] = {"-serial", "chardev:console", "-device", "virtio-rng-pci"};
