@@ -12,8 +12,8 @@
 
 static const struct option_spec options[] = {
     {"file", 'f', "FILE", "The Imagefile [default: BUILD-DIR/Imagefile]", NULL},
-    {"build-arg", 0, "NAME=VALUE", "As for image build: warn if no ARG declares it; repeatable",
-     NULL},
+    {"build-arg", 0, "NAME=VALUE",
+     "A value for an ARG, as for image build; may be given several times", NULL},
     {"json", 0, NULL, "Print a JSON list for programs", NULL},
     {0},
 };
@@ -78,6 +78,20 @@ static void check_build_args(const struct args *a, struct imagefile *f)
     }
 }
 
+/* The value that --build-arg gives a name; "--build-arg NAME" alone takes it from the environment.
+ */
+static const char *build_arg(void *ctx, struct str name)
+{
+    const struct args *a = ctx;
+    const char *given, *value = NULL;
+    for (size_t i = 0; (given = args_nth(a, "build-arg", i)); i++) {
+        size_t n = strcspn(given, "=");
+        if (str_eq(name, (struct str){given, n}))
+            value = given[n] ? given + n + 1 : getenv(given);
+    }
+    return value;
+}
+
 static void print_text(const struct imagefile *f)
 {
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
@@ -133,6 +147,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse(path, text.data, text.len);
     imagefile_lint(f);
+    imagefile_evaluate(f, &(struct imagefile_vars){build_arg, (void *)a});
     if (check_ignore(f, dir, err) < 0)
         return -1;
     check_build_args(a, f);

@@ -151,7 +151,7 @@ struct imagefile_step {
 struct imagefile_stage {
     struct str name;   /* lower case; len 0 = none */
     size_t first, end; /* its steps are [first, end); steps[first] is its FROM */
-    bool scratch;      /* FROM scratch as written; a variable may still turn out to be it */
+    bool scratch;      /* FROM scratch as written; for a variable see imagefile_check_from */
 };
 
 struct imagefile {
@@ -228,6 +228,12 @@ int imagefile_partition(const struct imagefile *f, const struct imagefile_step *
 void partition_spec_clear(struct partition_spec *p);
 /* "boot,efi" of a set of flags; owned. */
 char *partition_flags_text(unsigned flags);
+/* "scratch" in letters of either case: no base image. */
+bool imagefile_is_scratch(const char *image);
+/* What FROM and DISK must agree on once FROM's image is expanded: scratch has a DISK, others have
+ * none, and the name is not empty. */
+int imagefile_check_from(const struct imagefile *f, size_t stage, const char *image,
+                         struct error **err);
 /* What concerns the DISK and PARTITION steps of a stage together (numbers in order, only the last
  * without SIZE, all fit on the disk, one mounts /, no mount twice). `parts` are in step order. */
 int imagefile_check_disk(const struct imagefile *f, size_t stage, const struct disk_spec *disk,
@@ -238,8 +244,12 @@ int imagefile_mode(const struct imagefile *f, const struct word *w, const char *
 
 /* Adds the warnings that need nothing but the text. */
 void imagefile_lint(struct imagefile *f);
-/* Adds a warning at w, for what only a caller can know (a COPY source that the ignore file hides),
- * and keeps the diagnostics sorted. */
+/* Adds the errors that show only once variables have values: a FROM without an image, DISK and
+ * PARTITION of expanded words. `build_args` gives the values of --build-arg, NULL for
+ * those that were not given. For checks without a build; ENV of a base image is not known here. */
+void imagefile_evaluate(struct imagefile *f, const struct imagefile_vars *build_args);
+/* Adds a warning at `at`, for what only a caller can know (a COPY source that the ignore file
+ * hides), and keeps the diagnostics sorted. */
 void imagefile_warn(struct imagefile *f, struct span at, const char *help, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Is `name` declared by any ARG of the file? (A --build-arg that is not deserves a warning.) */

@@ -4,6 +4,13 @@
 // reported once a stage. transient's users match on the texts of these errors.
 #include "imagefile/parser.h"
 
+#include <strings.h>
+
+static const char needs_disk[] =
+    "exactly one DISK instruction must appear in images built from scratch";
+static const char needs_scratch[] =
+    "DISK and PARTITION instructions can only appear on images built from scratch";
+
 /* What one stage holds. */
 struct stage_view {
     const struct seen *from;
@@ -43,18 +50,17 @@ static enum section see(struct stage_view *v, const struct seen *s, enum section
             first(&v->late_partition, s);
         return SECTION_PARTITION;
     }
-    // ARG may stand between them, for DISK $SIZE; what was not understood may have been one of
-    // them.
-    return s->op == OP_ARG || s->op == OP_COUNT ? at : SECTION_REST;
+    // ARG may stand before DISK, for DISK $SIZE; what was not understood may have been one of them
+    if (s->op == OP_COUNT || (s->op == OP_ARG && at == SECTION_FROM))
+        return at;
+    return SECTION_REST;
 }
 
 static void check_scratch(struct parser *p, const struct stage_view *v)
 {
     if (!v->disk && !v->doubt)
-        diag_help(
-            parse_error(p, v->from->at,
-                        "exactly one DISK instruction must appear in images built from scratch"),
-            "write DISK 4 GB GPT on the next line, then the PARTITION instructions");
+        diag_help(parse_error(p, v->from->at, "%s", needs_disk),
+                  "write DISK 4 GB GPT on the next line, then the PARTITION instructions");
     if (v->second_disk)
         parse_error(p, v->second_disk->at, "only one DISK instruction can appear in a stage");
     if (v->late_disk)
@@ -68,10 +74,8 @@ static void check_scratch(struct parser *p, const struct stage_view *v)
                               "scratch"),
                   "write PARTITION 1 FORMAT ext4 MOUNT / on the next line");
     if (v->disk && v->late_partition)
-        diag_help(
-            parse_error(p, v->late_partition->at,
-                        "PARTITION instructions must appear immediately after DISK instruction"),
-            "only ARG may stand between them");
+        parse_error(p, v->late_partition->at,
+                    "PARTITION instructions must appear immediately after DISK instruction");
     if (v->disk && v->partition && !v->doubt && !v->second_disk)
         disk_check_stage(p->f, v->from->stage);
 }
@@ -81,11 +85,8 @@ static void check_stage(struct parser *p, const struct stage_view *v)
     if (v->scratch || (v->maybe_scratch && v->foreign))
         check_scratch(p, v);
     else if (v->foreign && v->from->step != NO_STEP)
-        diag_help(
-            parse_error(p, v->foreign->at,
-                        "DISK and PARTITION instructions can only appear on images built from "
-                        "scratch"),
-            "an image that FROM names has its disk already");
+        diag_help(parse_error(p, v->foreign->at, "%s", needs_scratch),
+                  "an image that FROM names has its disk already");
 }
 
 /* No FROM at all, or something before the first one. Returns the index of the first FROM. */
@@ -160,4 +161,29 @@ void check_order(struct parser *p)
         check_stage(p, &v);
     }
     check_stage_names(p);
+}
+
+bool imagefile_is_scratch(const char *image)
+{
+    return !strcasecmp(image, "scratch");
+}
+
+int imagefile_check_from(const struct imagefile *f, size_t stage, const char *image,
+                         struct error **err)
+{
+    const struct imagefile_stage *st = &f->stages[stage];
+    const struct imagefile_step *from = &f->steps[st->first], *disk = NULL;
+    for (size_t i = st->first; i < st->end && !disk; i++)
+        if (f->steps[i].op == OP_DISK || f->steps[i].op == OP_PARTITION)
+            disk = &f->steps[i];
+    const struct imagefile_step *at = *image && disk ? disk : from;
+    if (!*image)
+        error_set(err, ERR_USER, "FROM names no image: its variables are empty");
+    else if (imagefile_is_scratch(image) && !disk)
+        error_set(err, ERR_USER, "%s", needs_disk);
+    else if (!imagefile_is_scratch(image) && disk)
+        error_set(err, ERR_USER, "%s", needs_scratch);
+    else
+        return 0;
+    return error_at(err, f->source.path, at->line, at->column);
 }

@@ -163,13 +163,16 @@ static void parse_from(struct parser *p, const struct logical *l, struct imagefi
         say_form(parse_error(p, keyword_span(l), "FROM needs an image"), l->instruction);
         return;
     }
+    size_t errors = p->f->diags.errors;
+    s->from.image = plain_word(p, l, words[0]);
+    if (p->f->diags.errors != errors)
+        return; // where the word ends is a guess
     if (n == 2 || n > 3 ||
         (n == 3 && !(words[1].len == 2 && !strncasecmp(words[1].ptr, "AS", 2)))) {
         say_form(parse_error(p, lex_span(l, words[1]), "FROM takes an image and, after AS, a name"),
                  l->instruction);
-        n = 1;
+        return;
     }
-    s->from.image = plain_word(p, l, words[0]);
     if (n < 3)
         return;
     char *name = arena_copy(p->f->arena, words[2].ptr, words[2].len);

@@ -207,6 +207,49 @@ static void disks_are_evaluated_after_expansion(void **state)
     assert_int_equal(err->loc.column, 20);
 }
 
+/* S is what --build-arg gives; nothing else is given. */
+static const char *given(void *ctx, struct str name)
+{
+    return str_is(name, "S") ? ctx : NULL;
+}
+
+static void values_of_build_args_are_evaluated(void **state)
+{
+    (void)state;
+#define ROOT "PARTITION 1 SIZE 1GB FORMAT ext4 MOUNT /\n"
+    static const struct {
+        const char *text, *s, *error;
+    } rows[] = {
+        {"ARG S=debian\nFROM $S\n", NULL, NULL},
+        {"ARG S=debian\nFROM $S\n", "", "2: FROM names no image: its variables are empty"},
+        {"ARG S=debian\nFROM $S\nRUN x\n", "scratch",
+         "2: exactly one DISK instruction must appear in images built from scratch"},
+        {"ARG S=scratch\nFROM $S\nDISK 2GB GPT\n" ROOT, NULL, NULL},
+        {"ARG S=scratch\nFROM $S\nDISK 2GB GPT\n" ROOT, "debian",
+         "3: DISK and PARTITION instructions can only appear on images built from scratch"},
+        {"FROM scratch\nARG S\nDISK $S GPT\n" ROOT, "2 GB", NULL},
+        {"FROM scratch\nARG S\nDISK $S GPT\n" ROOT, "2 TB", "3: unknown unit 'TB'"},
+        {"FROM scratch\nARG S\nDISK $S GPT\n" ROOT, NULL, "3: 'GPT' is not a size"},
+        {"FROM scratch\nARG S=1GB T=$S\nDISK $T GPT\n" ROOT, "500MB",
+         "4: the partitions up to this one do not fit on the disk of 500.00 MiB"},
+        {"ARG S=3GB\nFROM scratch\nARG S\nDISK $S GPT\n" ROOT, NULL, NULL},
+        {"ARG S=3GB\nFROM scratch\nDISK $S GPT\n" ROOT, NULL, "3: 'GPT' is not a size"},
+        {"ARG S\nFROM a-${S:?give-S}\n", NULL, "2: give-S"},
+        {"ARG S\nFROM a-${S:?give-S}\n", "x", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CLEANUP(imagefile_freep)
+        struct imagefile *f = imagefile_parse("I", rows[i].text, strlen(rows[i].text));
+        assert_int_equal(f->diags.errors, 0);
+        imagefile_evaluate(f, &(struct imagefile_vars){given, (void *)rows[i].s});
+        AUTO_FREE char *got =
+            f->diags.len ? xasprintf("%u: %s", f->diags.ptr[0].line, f->diags.ptr[0].message)
+                         : NULL;
+        if (!got != !rows[i].error || (got && strcmp(got, rows[i].error) != 0))
+            fail_msg("%s: %s", rows[i].text, got ? got : "no error");
+    }
+}
+
 static void stages_are_found_by_name_and_number(void **state)
 {
     (void)state;
@@ -422,6 +465,7 @@ int main(void)
         cmocka_unit_test(an_expansion_has_a_limit),
         cmocka_unit_test(here_documents_expand),
         cmocka_unit_test(disks_are_evaluated_after_expansion),
+        cmocka_unit_test(values_of_build_args_are_evaluated),
         cmocka_unit_test(stages_are_found_by_name_and_number),
         cmocka_unit_test(long_lines_are_errors),
         cmocka_unit_test(too_much_text_is_an_error),
