@@ -151,6 +151,8 @@ int store_build_begin(struct store *st, const struct draft_request *r, struct la
 {
     if (!is_id(r->key) || (r->parent && !is_id(r->parent)))
         return error_set(err, ERR_USER, "'%s' is not a layer key", r->key);
+    if (store_writable(st, err) < 0)
+        return -1;
     CLEANUP(draft_freep) struct draft *d = xcalloc(1, sizeof *d);
     d->store = st;
     d->key_fd = -1;
@@ -477,6 +479,8 @@ int store_drop_failed(struct store *st, const char *name, struct error **err)
 {
     AUTO_FREE char *file = store_encode(name, "");
     AUTO_FREE char *folder = path_join(st->failed, file);
+    if (access(folder, F_OK) < 0)
+        return 0;
     AUTO_FREE char *trash = xasprintf("%s/%u", st->work.dir, ++st->drafts);
     if (rename(folder, trash) < 0)
         return errno == ENOENT ? 0 : error_errno(err, "cannot remove '%s'", folder);

@@ -17,6 +17,7 @@ struct store {
     char *dir, *layers, *keys, *working, *failed, *builds;
     char *lock;                /* file of the store lock */
     struct working work;       /* our folder; its lock file is our lease */
+    bool read_only;            /* we may not write to the backend; work is in the session cache */
     unsigned drafts;           /* numbers the draft folders */
     struct known_layers known; /* checked and covered by our lease, so good until store_free */
     struct strv told;          /* ids whose damage was said */
@@ -26,6 +27,8 @@ struct store {
 
 /* Waits for the store lock (interruptible); closing the descriptor ends it. */
 int store_lock(struct store *st, enum lock_mode mode, struct error **err);
+/* An error if the backend was opened for reading only. */
+int store_writable(const struct store *st, struct error **err);
 void store_say(struct store *st, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Writes the word into the lease. The store lock is held. */
 int store_lease(struct store *st, const char *word, struct error **err);

@@ -44,13 +44,25 @@ static void note_removal(struct prune *p, const struct node *n, const char *why)
     json_array_append_new(p->result.removed, o);
 }
 
+/* Without a working folder (the disk is full) the layer is removed on the spot, its record first.
+ */
+static int remove_layer(struct prune *p, const struct node *n, struct error **err)
+{
+    if (!p->st->work.dir) {
+        AUTO_FREE char *record = path_join(n->folder, "layer.json");
+        (void)unlink(record);
+        return remove_tree(n->folder, err);
+    }
+    AUTO_FREE char *trash = xasprintf("%s/%u", p->st->work.dir, ++p->st->drafts);
+    if (rename(n->folder, trash) < 0 && errno != ENOENT)
+        return error_errno(err, "cannot remove '%s'", n->folder);
+    return 0;
+}
+
 static int take_out(struct prune *p, struct node *n, const char *why, struct error **err)
 {
-    if (!p->o->dry_run) {
-        AUTO_FREE char *trash = xasprintf("%s/%u", p->st->work.dir, ++p->st->drafts);
-        if (rename(n->folder, trash) < 0 && errno != ENOENT)
-            return error_errno(err, "cannot remove '%s'", n->folder);
-    }
+    if (!p->o->dry_run && remove_layer(p, n, err) < 0)
+        return -1;
     n->gone = true;
     if (n->parent)
         n->parent->children--;
@@ -195,6 +207,8 @@ static int empty_trash(struct store *st, unsigned from, struct error **err)
 int store_prune(struct store *st, const struct prune_options *o, struct prune_result *ret,
                 struct error **err)
 {
+    if (!o->dry_run && store_writable(st, err) < 0)
+        return -1;
     struct prune p = {.st = st, .o = o, .result.removed = json_array()};
     unsigned from = st->drafts;
     int rc = prune_locked(&p, err);

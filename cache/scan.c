@@ -84,7 +84,7 @@ static int read_folder(struct store *st, struct scan *s, const char *path, bool 
 {
     DIR *d = opendir(path);
     if (!d)
-        return error_errno(err, "cannot read folder '%s'", path);
+        return errno == ENOENT ? 0 : error_errno(err, "cannot read folder '%s'", path);
     for (struct dirent *e; (e = readdir(d));) {
         if (failed && e->d_name[0] != '.')
             read_failed(st, s, e->d_name);
@@ -179,7 +179,7 @@ static int need_leases(struct store *st, struct scan *s, struct error **err)
 {
     DIR *d = opendir(st->working);
     if (!d)
-        return error_errno(err, "cannot read folder '%s'", st->working);
+        return errno == ENOENT ? 0 : error_errno(err, "cannot read folder '%s'", st->working);
     int rc = 0;
     for (struct dirent *e; rc == 0 && (e = readdir(d));) {
         const char *dot = strrchr(e->d_name, '.');

@@ -30,7 +30,33 @@ static int make_folders(const struct store *st, struct error **err)
     return 0;
 }
 
-int store_open(const struct session *s, const char *dir, struct store **ret, struct error **err)
+static bool is_one_of(int errnum, int a, int b, int c)
+{
+    return errnum && (errnum == a || errnum == b || errnum == c);
+}
+
+/* The folders of the backend, and one of our own to work in. */
+static int open_folders(struct store *st, bool to_prune, struct error **err)
+{
+    struct error *why = NULL;
+    working_sweep(st->working);
+    if (make_folders(st, &why) == 0 && working_open(&st->work, st->working, &why) == 0)
+        return 0;
+    if (to_prune && is_one_of(why->errnum, ENOSPC, EDQUOT, 0)) {
+        error_free(why);
+        return 0;
+    }
+    if (!st->session || !st->session->cache || !is_one_of(why->errnum, EACCES, EROFS, EPERM))
+        return error_propagate(err, why);
+    error_free(why);
+    st->read_only = true;
+    AUTO_FREE char *elsewhere = path_join(st->session->cache, "working");
+    working_sweep(elsewhere);
+    return working_open(&st->work, elsewhere, err);
+}
+
+static int open_store(const struct session *s, const char *dir, bool to_prune, struct store **ret,
+                      struct error **err)
 {
     CLEANUP(store_freep) struct store *st = xcalloc(1, sizeof *st);
     st->session = s;
@@ -42,13 +68,21 @@ int store_open(const struct session *s, const char *dir, struct store **ret, str
     st->failed = path_join(dir, ".failed");
     st->builds = path_join(dir, ".builds");
     st->lock = path_join(st->layers, ".lock");
-    if (make_folders(st, err) < 0)
-        return -1;
-    working_sweep(st->working);
-    if (working_open(&st->work, st->working, err) < 0)
+    if (open_folders(st, to_prune, err) < 0)
         return -1;
     *ret = STEAL(st);
     return 0;
+}
+
+int store_open(const struct session *s, const char *dir, struct store **ret, struct error **err)
+{
+    return open_store(s, dir, false, ret, err);
+}
+
+int store_open_to_prune(const struct session *s, const char *dir, struct store **ret,
+                        struct error **err)
+{
+    return open_store(s, dir, true, ret, err);
 }
 
 void store_free(struct store *st)
@@ -144,7 +178,27 @@ char *store_encode(const char *name, const char *suffix)
 
 int store_lock(struct store *st, enum lock_mode mode, struct error **err)
 {
-    return lock_wait(st->lock, mode, st->session ? st->session->cancel_fd : -1, err);
+    struct error *why = NULL;
+    if (st->read_only)
+        mode = LOCK_SHARED;
+    int fd = lock_wait(st->lock, mode, st->session ? st->session->cancel_fd : -1, &why);
+    if (fd >= 0)
+        return fd;
+    // Without a lock file there is no prune to be afraid of either
+    if (st->read_only && why->kind != ERR_CANCELLED &&
+        (fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) {
+        error_free(why);
+        return fd;
+    }
+    return error_propagate(err, why);
+}
+
+int store_writable(const struct store *st, struct error **err)
+{
+    if (!st->read_only)
+        return 0;
+    error_set(err, ERR_SYSTEM, "the backend '%s' can't be written to", st->dir);
+    return error_hint(err, "--image-backend chooses another");
 }
 
 int store_lease(struct store *st, const char *word, struct error **err)
@@ -346,7 +400,7 @@ int store_list(struct store *st, store_list_fn *fn, void *arg, struct error **er
 {
     DIR *d = opendir(st->layers);
     if (!d)
-        return error_errno(err, "cannot read folder '%s'", st->layers);
+        return errno == ENOENT ? 0 : error_errno(err, "cannot read folder '%s'", st->layers);
     int rc = 0;
     for (struct dirent *e; !rc && (e = readdir(d));) {
         CLEANUP(layer_freep) struct layer *l = NULL;

@@ -100,9 +100,16 @@ int layer_manifest(const struct layer *l, struct buf *ret, struct error **err);
 /* One line for the user, without newline. */
 typedef void store_notice_fn(void *arg, const char *line);
 
-/* Makes the folders that are missing and sweeps what dead processes left. session and dir are
- * borrowed / copied. Errors: ERR_SYSTEM. */
+/*
+ * Makes the folders that are missing and sweeps what dead processes left. session and dir are
+ * borrowed / copied. A backend that we may not write to (another user's, a read-only file system)
+ * is opened for reading: what is found is then not leased, and nothing can be built. Errors:
+ * ERR_SYSTEM.
+ */
 int store_open(const struct session *s, const char *dir, struct store **ret, struct error **err);
+/* The same for store_prune, store_usage and store_verify only: works on a full disk, too. */
+int store_open_to_prune(const struct session *s, const char *dir, struct store **ret,
+                        struct error **err);
 /* Ends the lease and removes what was not committed. NULL is fine. Drafts must be freed before. */
 void store_free(struct store *st);
 DEFINE_CLEANUP(struct store, store_free);

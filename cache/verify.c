@@ -71,6 +71,8 @@ static int verify_own(struct verify *v, struct node *n, struct error **err)
         return 0;
     }
     n->dead = xstrdup(why->message);
+    if (v->st->read_only)
+        return 0;
     return file_write_whole(mark, 0644, why->message, strlen(why->message), err);
 }
 

@@ -75,7 +75,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(store_freep) struct store *st = NULL;
     o.roots = cli_store_roots;
     o.roots_arg = s;
-    if (read_options(a, &o, err) < 0 || cli_store_open(s, &st, err) < 0 ||
+    if (read_options(a, &o, err) < 0 || cli_store_to_prune(s, &st, err) < 0 ||
         store_prune(st, &o, &r, err) < 0)
         return -1;
     if (args_has(a, "json"))

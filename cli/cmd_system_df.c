@@ -25,7 +25,7 @@ static int measure(struct session *s, struct df *df, struct error **err)
 {
     CLEANUP(store_freep) struct store *st = NULL;
     CLEANUP(backend_images_free) struct backend_images images = {0};
-    if (cli_store_open(s, &st, err) < 0 ||
+    if (cli_store_to_prune(s, &st, err) < 0 ||
         store_usage(st, cli_store_roots, s, &df->store, err) < 0 ||
         backend_list(s->backend, &images, err) < 0)
         return -1;

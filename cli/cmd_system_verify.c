@@ -66,7 +66,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     struct verify_result v = {0};
     struct report r = {.session = s, .text = !json, .damaged = json_array()};
     CLEANUP(store_freep) struct store *st = NULL;
-    int rc = cli_store_open(s, &st, err);
+    int rc = cli_store_to_prune(s, &st, err);
     if (rc == 0)
         rc = backend_list(s->backend, &r.images, err);
     if (rc == 0)

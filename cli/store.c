@@ -76,9 +76,9 @@ static void to_stderr(void *arg, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-int cli_store_open(const struct session *s, struct store **ret, struct error **err)
+int cli_store_to_prune(const struct session *s, struct store **ret, struct error **err)
 {
-    if (store_open(s, s->backend, ret, err) < 0)
+    if (store_open_to_prune(s, s->backend, ret, err) < 0)
         return -1;
     store_set_notice(*ret, to_stderr, NULL);
     return 0;
@@ -99,7 +99,7 @@ int cli_prune_to_limit(const struct session *s, unsigned long long max_size, str
     o.roots = cli_store_roots;
     o.roots_arg = (void *)s;
     o.max_size = max_size;
-    if (cli_store_open(s, &st, err) < 0 || store_prune(st, &o, &r, err) < 0)
+    if (cli_store_to_prune(s, &st, err) < 0 || store_prune(st, &o, &r, err) < 0)
         return error_wrap(err, "cannot make the cache smaller");
     CLEANUP(buf_clear) struct buf size = BUF_INIT;
     buf_add_size(&size, r.bytes);

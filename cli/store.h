@@ -17,8 +17,9 @@ struct store;
 /* A store_roots_fn (cache/prune.h) whose arg is the struct session: the layers that the names of
  * its backend stand for, and what named VMs stand on. */
 int cli_store_roots(void *session, struct strv *ids, struct error **err);
-/* Opens the store of the session's backend; what it has to say goes to stderr. */
-int cli_store_open(const struct session *s, struct store **ret, struct error **err);
+/* Opens the store of the session's backend to prune, count or verify; what it has to say goes to
+ * stderr. */
+int cli_store_to_prune(const struct session *s, struct store **ret, struct error **err);
 /*
  * Before a build: prunes to max_size bytes; 0 = to what the environment variable
  * KILN_CACHE_MAX_SIZE says, and not at all if it is unset. What was freed is said on stderr.

@@ -341,6 +341,43 @@ static void a_full_disk_leaves_the_store_whole(void **state)
     f->st = open_store(f);
 }
 
+static void a_disk_without_room_for_a_folder_can_be_pruned(void **state)
+{
+    struct fixture *f = *state;
+    char a[DIGEST_HEX + 1], b[DIGEST_HEX + 1];
+    store_free(STEAL(f->st));
+    if (mount("tmpfs", f->dir, "tmpfs", 0, "nr_inodes=40") < 0) {
+        print_message("a tmpfs can't be mounted here: %s\n", strerror(errno));
+        f->st = open_store(f);
+        skip();
+    }
+    f->st = open_store(f);
+    build(f->st, NULL, "RUN a", false, a);
+    build(f->st, a, "RUN b", false, b);
+    store_free(STEAL(f->st));
+    for (int fd = 0, i = 0; fd >= 0; i++) {
+        AUTO_FREE char *file = xasprintf("%s/ballast-%d", f->dir, i);
+        fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        auto_closep(&fd);
+    }
+    assert_int_equal(errno, ENOSPC);
+    struct store *st = NULL;
+    assert_int_equal(store_open(NULL, f->dir, &st, NULL), -1);
+    assert_int_equal(store_open_to_prune(NULL, f->dir, &st, NULL), 0);
+    struct prune_options o = PRUNE_OPTIONS_INIT;
+    struct prune_result r = {0};
+    o.all = true;
+    assert_int_equal(store_prune(st, &o, &r, NULL), 0);
+    assert_int_equal(r.layers, 2);
+    prune_result_clear(&r);
+    store_free(st);
+    f->st = open_store(f);
+    build(f->st, NULL, "RUN a", false, a);
+    store_free(STEAL(f->st));
+    assert_int_equal(umount(f->dir), 0);
+    f->st = open_store(f);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -351,6 +388,7 @@ int main(void)
         T(the_second_says_for_whom_it_waits_and_can_be_stopped),
         T(builders_and_pruners_at_once_lose_nothing),
         T(a_full_disk_leaves_the_store_whole),
+        T(a_disk_without_room_for_a_folder_can_be_pruned),
     };
     return cmocka_run_group_tests_name("crash", tests, NULL, NULL);
 }

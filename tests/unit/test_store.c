@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "tests/unit/store_fixture.h"
 
+#include "base/session.h"
 #include "cache/history.h"
+
+#include <sys/wait.h>
 
 static void what_was_committed_is_found_and_whole(void **state)
 {
@@ -315,6 +318,64 @@ static void a_failed_step_is_kept_until_the_next(void **state)
     assert_int_equal(err->kind, ERR_NOT_FOUND);
 }
 
+static void set_modes(const struct fixture *f, mode_t mode)
+{
+    static const char *const folders[] = {"", ".working", ".layers", ".keys", ".failed", ".builds"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        AUTO_FREE char *path = path_join(f->dir, folders[i]);
+        chmod(path, mode);
+    }
+}
+
+static void a_backend_of_somebody_else_can_be_read(void **state)
+{
+    struct fixture *f = *state;
+    char a[DIGEST_HEX + 1], key[DIGEST_HEX + 1];
+    build(f->st, NULL, "RUN a", false, a);
+    store_free(STEAL(f->st));
+    AUTO_FREE char *cache = xasprintf("%s.cache", f->dir);
+    assert_int_equal(mkdir(cache, 0777), 0);
+    assert_int_equal(chmod(cache, 0777), 0);
+    chmod(f->dir, 0755);
+    pid_t pid = fork();
+    if (pid == 0) { // as nobody if we are root; else without the permission to write
+        set_modes(f, 0555);
+        if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0))
+            _exit(1);
+        struct session s = {.cancel_fd = -1, .cache = cache};
+        struct store *st = NULL;
+        struct layer *l = NULL;
+        struct draft *d = NULL;
+        struct store_usage u = {0};
+        struct verify_result v = {0};
+        struct prune_options o = PRUNE_OPTIONS_INIT;
+        struct prune_result r = {0};
+        CLEANUP(error_freep) struct error *err = NULL;
+        key_of(NULL, "RUN b", key);
+        struct draft_request request = {.key = key, .step = "RUN b"};
+        if (store_open(&s, f->dir, &st, NULL) < 0 || store_get(st, a, &l, NULL) < 0)
+            _exit(2);
+        if (access(store_scratch(st), W_OK) < 0)
+            _exit(3);
+        if (store_build_begin(st, &request, &l, &d, &err) == 0 || err->kind != ERR_SYSTEM)
+            _exit(4);
+        if (store_usage(st, NULL, NULL, &u, NULL) < 0 || u.layers != 1)
+            _exit(5);
+        if (store_verify(st, false, NULL, NULL, NULL, NULL, &v, NULL) < 0 || v.damaged)
+            _exit(6);
+        if (store_prune(st, &o, &r, NULL) == 0)
+            _exit(7);
+        store_free(st);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    remove_tree(cache, NULL);
+    set_modes(f, 0755);
+    f->st = open_store(f);
+}
+
 static void ids_resolve_by_their_beginning(void **state)
 {
     struct fixture *f = *state;
@@ -362,6 +423,7 @@ int main(void)
         T(a_base_is_linked_if_read_only_else_copied_and_found_again),
         T(a_base_with_a_backing_file_is_refused),
         T(a_failed_step_is_kept_until_the_next),
+        T(a_backend_of_somebody_else_can_be_read),
         T(ids_resolve_by_their_beginning),
         T(the_history_of_a_name_finds_the_earlier_self_of_a_step),
     };
