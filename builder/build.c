@@ -88,18 +88,18 @@ void step_shown(struct build *b, const struct imagefile_step *step, enum step_st
         b->ui->step(b->ui->arg, b->step, b->total, step->text.ptr, state, why);
 }
 
-static void hash_progress(void *build, uint64_t done, uint64_t total)
+static void select_progress(void *build, const char *what, uint64_t done, uint64_t total)
 {
     struct build *b = build;
     if (b->ui->progress)
-        b->ui->progress(b->ui->arg, "hashing", done, total, done == total);
+        b->ui->progress(b->ui->arg, what, done, total, done == total);
 }
 
 int build_context(struct build *b, struct error **err)
 {
     if (b->ctx)
         return 0;
-    struct context_options o = {.dir = b->o->dir, .progress = hash_progress, .progress_arg = b};
+    struct context_options o = {.dir = b->o->dir, .progress = select_progress, .progress_arg = b};
     return context_open(b->s, &o, &b->ctx, err);
 }
 

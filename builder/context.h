@@ -44,9 +44,10 @@ struct selection;
 struct context_options {
     const char *dir;         /* the build directory */
     const char *ignore_file; /* name in it; NULL = ".imageignore"; a missing one hides nothing */
-    /* Called from the thread that selects, at most ten times a second, while files are hashed;
-     * bytes. May be NULL. */
-    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    /* Called from the thread that selects, some ten times a second, while files are hashed or
+     * fetched (`what` is "hashing" or "fetching"); bytes, total 0 = not known. The last call of
+     * each has done == total. May be NULL. */
+    void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *progress_arg;
 };
 

@@ -197,8 +197,9 @@ static size_t thread_count(const struct job *j)
     return n < j->n_files ? n : j->n_files;
 }
 
-static void wait_and_tell(struct job *j, void (*progress)(void *, uint64_t, uint64_t), void *arg)
+static void wait_and_tell(struct job *j, hash_progress_fn *progress, void *arg)
 {
+    bool told = false;
     (void)pthread_mutex_lock(&j->lock);
     while (j->running) {
         struct timespec until;
@@ -212,15 +213,18 @@ static void wait_and_tell(struct job *j, void (*progress)(void *, uint64_t, uint
             continue;
         (void)pthread_mutex_unlock(&j->lock);
         if (progress)
-            progress(arg, __atomic_load_n(&j->done, __ATOMIC_RELAXED), j->total);
+            progress(arg, "hashing", __atomic_load_n(&j->done, __ATOMIC_RELAXED), j->total);
+        told = true;
         if (session_cancelled(j->session))
             __atomic_store_n(&j->stop, true, __ATOMIC_RELAXED);
         (void)pthread_mutex_lock(&j->lock);
     }
     (void)pthread_mutex_unlock(&j->lock);
+    if (progress && told)
+        progress(arg, "hashing", j->total, j->total);
 }
 
-static void run(struct job *j, void (*progress)(void *, uint64_t, uint64_t), void *arg)
+static void run(struct job *j, hash_progress_fn *progress, void *arg)
 {
     pthread_t threads[THREADS_MAX];
     size_t want = thread_count(j), started = 0;
@@ -265,9 +269,8 @@ static void keep_results(struct job *j, struct index *index)
 }
 
 int hash_files(const struct session *s, struct tree *t, struct index *index,
-               struct node *const *files, size_t n_files,
-               void (*progress)(void *arg, uint64_t done, uint64_t total), void *progress_arg,
-               struct error **err)
+               struct node *const *files, size_t n_files, hash_progress_fn *progress,
+               void *progress_arg, struct error **err)
 {
     if (!n_files)
         return 0;

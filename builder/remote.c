@@ -39,11 +39,12 @@ struct job {
     const struct session *session;
     const char *url;
     char *shown; /* the URL for messages */
-    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    remote_progress_fn *progress;
     void *arg;
     char *dir, *record_path;
     struct index *index;
     char *etag, *last_modified; /* of what was fetched */
+    long long told_ms;          /* when progress was called last */
 };
 
 void remote_file_clear(struct remote_file *f)
@@ -232,6 +233,17 @@ static int is_current(struct job *j, const struct record *record, struct error *
                      *problem ? problem : curl_easy_strerror(code));
 }
 
+/* Every WAKE_MS, and at the end. */
+static void tell(struct job *j, struct fetch *f, bool end)
+{
+    long long now = now_ms();
+    if (!j->progress || (!end && now - j->told_ms < WAKE_MS))
+        return;
+    struct fetch_status st = fetch_status(f);
+    j->told_ms = now;
+    j->progress(j->arg, "fetching", st.done, end ? st.done : st.total);
+}
+
 /* Everything from the flow into the file. */
 static int write_flow(struct job *j, struct fetch *f, struct flow *flow, struct atomic_file *file,
                       struct error **err)
@@ -247,10 +259,9 @@ static int write_flow(struct job *j, struct fetch *f, struct flow *flow, struct 
         flow_done(flow);
         if (wrote < 0)
             return error_errno(err, "cannot write '%s'", file->temp);
-        struct fetch_status st = fetch_status(f);
-        if (j->progress)
-            j->progress(j->arg, st.done, st.total);
+        tell(j, f, false);
     }
+    tell(j, f, true);
     return got;
 }
 
@@ -340,8 +351,8 @@ static int get(struct job *j, const struct digest *expected, struct remote_file 
 }
 
 int remote_fetch(const struct session *s, const char *url, const char *checksum,
-                 void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
-                 struct remote_file *ret, struct error **err)
+                 remote_progress_fn *progress, void *arg, struct remote_file *ret,
+                 struct error **err)
 {
     CLEANUP(remote_file_clear) struct remote_file file = REMOTE_FILE_INIT;
     CLEANUP(job_clear)
