@@ -20,6 +20,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -230,6 +231,70 @@ static void strangers_are_not_let_in(void **state)
     assert_int_equal(err->kind, ERR_NOT_FOUND);
 }
 
+/* A user's own key, which only the agent has. */
+static void the_ssh_agents_keys_are_offered(void **state)
+{
+    (void)state;
+    need_root();
+    AUTO_FREE char *socket_path = path_join(dir, "agent"), *key = path_join(dir, "ssh/id_ed25519");
+    CLEANUP(process_clear) struct process agent = PROCESS_INIT;
+    struct process_spec ps = {.argv = ARGV("ssh-agent", "-D", "-a", socket_path),
+                              .in = PROCESS_NULL,
+                              .out = PROCESS_NULL,
+                              .errors = PROCESS_NULL};
+    assert_int_equal(process_start(&agent, &ps, NULL), 0);
+    setenv("SSH_AUTH_SOCK", socket_path, 1);
+    int rc = -1;
+    for (long long end = now_ms() + 10000; rc < 0 && now_ms() < end;)
+        rc = process_run(NULL, ARGV("ssh-add", "-q", key), NULL, NULL);
+    assert_int_equal(rc, 0);
+    struct session other = session;
+    other.data = path_join(dir, "elsewhere"); // kiln has no key of its own there
+    struct vm_ssh_options o = {
+        .session = &other, .port = port, .user = "root", .deadline = now_ms() + 20000};
+    CLEANUP(error_freep) struct error *err = NULL;
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&o, &err);
+    unsetenv("SSH_AUTH_SOCK");
+    free(other.data);
+    if (err)
+        print_message("%s\n", err->message);
+    assert_non_null(ssh);
+}
+
+/* Our stdin and stdout are a pseudo-terminal of 100 x 30; somebody types at it. */
+static void a_console_is_a_terminal_of_our_size(void **state)
+{
+    (void)state;
+    need_root();
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = log_in("root", NULL, 20000, NULL);
+    assert_non_null(ssh);
+    int master, slave;
+    struct winsize size = {.ws_col = 100, .ws_row = 30};
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
+    static const char typed[] = "stty size; tty; exit 4\n";
+    assert_int_equal(write(master, typed, sizeof typed - 1), sizeof typed - 1);
+    fflush(stdout);
+    int saved_in = dup(0), saved_out = dup(1), status = -1;
+    dup2(slave, 0);
+    dup2(slave, 1);
+    int rc = vm_ssh_console(ssh, &status, NULL);
+    dup2(saved_in, 0);
+    dup2(saved_out, 1);
+    char shown[16384];
+    ssize_t n = read(master, shown, sizeof shown - 1);
+    assert_true(n > 0);
+    shown[n] = '\0';
+    struct termios t;
+    assert_int_equal(tcgetattr(slave, &t), 0);
+    assert_true(t.c_lflag & ECHO); // as it was
+    for (int *p = (int[]){master, slave, saved_in, saved_out, -1}; *p >= 0; p++)
+        close(*p);
+    assert_int_equal(rc, 0);
+    assert_int_equal(status, 4);
+    assert_non_null(strstr(shown, "30 100"));
+    assert_non_null(strstr(shown, "/dev/pts/"));
+}
+
 static void a_server_that_goes_away_is_told(void **state)
 {
     (void)state;
@@ -251,6 +316,8 @@ int main(void)
         cmocka_unit_test(commands_run_and_their_status_is_passed_on),
         cmocka_unit_test(much_output_arrives_whole),
         cmocka_unit_test(strangers_are_not_let_in),
+        cmocka_unit_test(the_ssh_agents_keys_are_offered),
+        cmocka_unit_test(a_console_is_a_terminal_of_our_size),
         cmocka_unit_test(a_server_that_goes_away_is_told),
     };
     return cmocka_run_group_tests_name("ssh", tests, set_up, tear_down);
