@@ -64,7 +64,7 @@ case_() {
   eval "$(sed 's/^declare /declare -g /' "$top/vars")"
   out=$("$KILN" image build --require-cached --name "$image" "${flags[@]}" "$dir" 2>&1)
   status=$?
-  got=$(sed -n 's/.*step \([0-9]*\) is not cached.*/\1/p' <<<"$out")
+  got=$(LC_ALL=C sed -n 's/.*step \([0-9]*\) is not cached.*/\1/p' <<<"$out")
   [ "$status" = 0 ] && got=hit
   if [ "$got" = "$want" ] && grep -aqF -- "$why" <<<"$out"; then
     echo "ok $n - $name"
@@ -138,7 +138,7 @@ case_ 'here-document of COPY' 11 '' 'edit "s/^hello/goodbye/"'
 case_ 'here-document of RUN' 16 '' 'edit "s/echo script/echo other/"'
 case_ 'name of a here-document: what the file is called in a folder' 11 '' 'edit "s/WORDS/LINES/"'
 case_ 'USER changed' 14 'USER' 'edit "s/^USER 1000/USER 1001/"'
-case_ 'SHELL added' 14 '' 'edit "/^USER/a SHELL [\"/bin/busybox\", \"sh\", \"-c\"]"'
+case_ 'SHELL added' 15 '' 'edit "/^USER/a SHELL [\"/bin/busybox\", \"sh\", \"-c\"]"'
 case_ 'LABEL changed' hit '' 'edit "s/red/blue/"'
 case_ 'RUN without network' 14 '' 'edit "s/^RUN id/RUN --network=none id/"'
 case_ 'cache mount added' hit '' 'edit "s,^RUN id,RUN --mount=type=cache\,target=/c id,"'
