@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What the files of the backend tell about an image.
+// What the files of the backend tell about an image, and what is on its disk. The latter takes a
+// builder VM, so it is asked once for each content and kept in <cache>/inspect.
+#include "base/alloc.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
+#include "builder/shell.h"
+#include "cli/build_ui.h"
 #include "cli/command.h"
 #include "cli/store.h"
 #include "image/backend.h"
@@ -13,6 +18,8 @@
 
 static const struct option_spec options[] = {
     {"json", 0, NULL, "Print everything as JSON", NULL},
+    {"no-disk", 0, NULL, "Do not look at partitions and operating system", NULL},
+    {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM that looks at the disk", NULL},
     {0},
 };
 
@@ -41,11 +48,49 @@ static json_t *describe(const struct session *s, const char *name, struct error 
                           (json_int_t)i.virtual_size, "real_size", (json_int_t)i.real_size,
                           "modified", (json_int_t)i.mtime, "layer", i.layer, "files", chain);
     json_auto_t *meta = i.metadata ? json_loads(i.metadata, 0, NULL) : NULL;
-    static const char *const fields[] = {"env", "labels", "history", "kiln", "created"};
+    static const char *const fields[] = {"config", "steps", "kiln", "created"};
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
         if (json_object_get(meta, fields[k]))
             json_object_set(o, fields[k], json_object_get(meta, fields[k]));
     return o;
+}
+
+/* Where the description of the image's disk is kept, by content; owned. */
+static char *disk_file(const struct session *s, const json_t *o, struct error **err)
+{
+    char hex[DIGEST_HEX + 1];
+    const char *id = json_str(o, "layer");
+    if (!id) {
+        struct digest d;
+        if (backend_digest(s->cache, json_str(o, "path"), &d, err) < 0)
+            return NULL;
+        digest_hex(&d, hex);
+        id = hex;
+    }
+    return xasprintf("%s/inspect/%s.json", s->cache, id);
+}
+
+/* Adds "disk": partitions, file systems, operating system. */
+static int add_disk(const struct session *s, const char *name, const char *accel, json_t *o,
+                    struct error **err)
+{
+    AUTO_FREE char *file = disk_file(s, o, err);
+    if (!file)
+        return -1;
+    json_t *disk = json_read_file(file, NULL);
+    if (!disk) {
+        CLEANUP(build_shown_clear) struct build_shown shown = {0};
+        if (build_shown_init(&shown, "quiet", err) < 0)
+            return -1;
+        disk = shell_inspect(s, name, accel, &shown.ui, err);
+        if (!disk)
+            return error_hint(err, "--no-disk leaves out what is on the disk");
+        AUTO_FREE char *dir = path_parent(file);
+        if (make_dirs(dir, 0755, NULL) == 0)
+            (void)json_write_file(file, 0644, disk, NULL); // only a cache
+    }
+    (void)json_object_set_new(o, "disk", disk);
+    return 0;
 }
 
 static void print_size(const char *what, uint64_t bytes)
@@ -77,17 +122,38 @@ static void print_map(const char *title, const json_t *map)
     }
 }
 
-static void print_history(const json_t *history)
+static void print_line(const char *title, const char *text)
+{
+    if (!text || !*text)
+        return;
+    printf("%-14s ", title);
+    print_safe(text);
+    putchar('\n');
+}
+
+static void print_steps(const json_t *steps)
 {
     size_t i;
     const json_t *step;
-    json_array_foreach(history, i, step)
+    json_array_foreach(steps, i, step) print_line(i ? "" : "steps", json_str(step, "step"));
+}
+
+static void print_disk(const json_t *disk)
+{
+    const json_t *parts = json_object_get(disk, "partitions"), *p;
+    const json_t *os = json_object_get(disk, "os");
+    size_t i;
+    json_array_foreach(parts, i, p)
     {
-        const char *text = json_is_string(step) ? json_string_value(step) : json_str(step, "step");
-        printf("%-14s ", i ? "" : "history");
-        print_safe(text);
-        putchar('\n');
+        CLEANUP(buf_clear) struct buf b = BUF_INIT;
+        const char *device = json_str(p, "device");
+        buf_addf(&b, "%-8s ", device ? device : "");
+        buf_add_size(&b, (uint64_t)json_int(p, "size", 0));
+        const char *fs = json_str(p, "fs"), *label = json_str(p, "label");
+        buf_addf(&b, "  %s%s%s", fs ? fs : "", label && *label ? "  " : "", label ? label : "");
+        print_line(i ? "" : "partitions", b.data);
     }
+    print_line("system", json_str(os, "PRETTY_NAME"));
 }
 
 static void print_text(const json_t *o)
@@ -106,15 +172,19 @@ static void print_text(const json_t *o)
     print_size("virtual size", (uint64_t)json_int(o, "virtual_size", 0));
     print_size("real size", (uint64_t)json_int(o, "real_size", 0));
     printf("%-14s %s\n", "modified", when);
-    print_map("env", json_object_get(o, "env"));
-    print_map("labels", json_object_get(o, "labels"));
-    print_history(json_object_get(o, "history"));
+    const json_t *config = json_object_get(o, "config");
+    print_map("env", json_object_get(config, "env"));
+    print_map("labels", json_object_get(config, "labels"));
+    print_line("workdir", json_str(config, "workdir"));
+    print_line("user", json_str(config, "user"));
+    print_disk(json_object_get(o, "disk"));
+    print_steps(json_object_get(o, "steps"));
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     json_auto_t *o = describe(s, a->pos[0], err);
-    if (!o)
+    if (!o || (!args_has(a, "no-disk") && add_disk(s, a->pos[0], args_get(a, "accel"), o, err) < 0))
         return -1;
     if (args_has(a, "json"))
         cli_print_json(o);
