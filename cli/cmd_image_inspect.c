@@ -146,10 +146,10 @@ static void print_disk(const json_t *disk)
     json_array_foreach(parts, i, p)
     {
         CLEANUP(buf_clear) struct buf b = BUF_INIT;
-        const char *device = json_str(p, "device");
+        const char *device = json_str(p, "name");
         buf_addf(&b, "%-8s ", device ? device : "");
         buf_add_size(&b, (uint64_t)json_int(p, "size", 0));
-        const char *fs = json_str(p, "fs"), *label = json_str(p, "label");
+        const char *fs = json_str(p, "fs"), *label = json_str(p, "fs_label");
         buf_addf(&b, "  %s%s%s", fs ? fs : "", label && *label ? "  " : "", label ? label : "");
         print_line(i ? "" : "partitions", b.data);
     }
