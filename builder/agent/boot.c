@@ -134,6 +134,8 @@ void boot(struct agent *a)
     open_console();
     sys_write("/proc/sys/kernel/printk", "4");
     sys_write("/proc/self/oom_score_adj", "-1000");
+    // freezing and unmounting wait for grace periods: some 10 ms each unless they are hurried
+    sys_write("/sys/kernel/rcu_expedited", "1");
     sethostname("kiln", 4);
     setenv("PATH", "/sbin:/bin:/usr/sbin:/usr/bin", 1);
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){4096, 524288});

@@ -21,9 +21,16 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { OUTPUT_BYTES = 32 * 1024 - PORT_OUTPUT_ROOM, PIPE_BYTES = 256 * 1024 };
+enum {
+    OUTPUT_BYTES = 32 * 1024 - PORT_OUTPUT_ROOM,
+    PIPE_BYTES = 256 * 1024,
+    /* Output that comes right after a frame is gathered for so long: a program that writes line by
+     * line fast does not cost a frame a line. The first line after a pause goes out at once. */
+    GATHER_NS = 2000000,
+};
 
 struct run {
     struct agent *agent;
@@ -34,6 +41,7 @@ struct run {
     bool tty, failed;
     bool input_ended; /* stdin is to be closed when `input` is empty */
     struct buf input; /* not yet taken by the command */
+    int64_t sent;     /* when output was last sent, ns */
     int status;
     struct sandbox_report failure;
     char *room; /* PORT_OUTPUT_ROOM and OUTPUT_BYTES bytes */
@@ -247,14 +255,25 @@ static int read_request(struct agent *a, const struct request *rq, struct sandbo
 
 // Moving bytes.
 
-// One read; false when the pipe has ended. EIO is what a terminal gives when nobody has it open.
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+// All that is there; false when the pipe has ended. EIO is what a terminal gives when nobody has it open.
 static bool take_output(struct run *r, int fd, int stream)
 {
-    ssize_t n = read(fd, r->room + PORT_OUTPUT_ROOM, OUTPUT_BYTES);
-    if (n <= 0)
-        return n < 0 && (errno == EINTR || errno == EAGAIN);
-    port_send_output(&r->agent->port, r->agent->id, stream, r->room, (size_t)n);
-    return true;
+    for (;;) {
+        ssize_t n = read(fd, r->room + PORT_OUTPUT_ROOM, OUTPUT_BYTES);
+        if (n <= 0)
+            return n < 0 && (errno == EINTR || errno == EAGAIN);
+        port_send_output(&r->agent->port, r->agent->id, stream, r->room, (size_t)n);
+        r->sent = now_ns();
+        if (n < OUTPUT_BYTES)
+            return true;
+    }
 }
 
 static void give_input(struct run *r)
@@ -334,12 +353,14 @@ static void pump(struct run *r)
     r->status = -1;
     while (r->control >= 0 || r->out >= 0 || r->err >= 0) {
         short in = r->tty && wants_input(r) ? POLLIN | POLLOUT : POLLIN;
-        struct pollfd f[] = {{r->out, in, 0},
-                             {r->err, POLLIN, 0},
+        int64_t gather = r->tty || r->control < 0 ? 0 : r->sent + GATHER_NS - now_ns();
+        struct pollfd f[] = {{gather > 0 ? -1 : r->out, in, 0},
+                             {gather > 0 ? -1 : r->err, POLLIN, 0},
                              {r->control, POLLIN, 0},
                              {r->tty || !wants_input(r) ? -1 : r->in, POLLOUT, 0},
                              {port->fd, POLLIN, 0}};
-        if (poll(f, 5, -1) < 0)
+        struct timespec left = {0, gather};
+        if (ppoll(f, 5, gather > 0 ? &left : NULL, NULL) < 0)
             continue;
         if (f[4].revents & POLLHUP) {
             kill(r->pid, SIGKILL); // nobody is there to hear of it
@@ -372,6 +393,8 @@ static int open_pipes(struct run *r, struct sandbox *s, bool with_stdin, struct 
         (with_stdin && pipe2(in, O_CLOEXEC) < 0))
         return error_errno(err, "cannot make a pipe");
     fcntl(out[0], F_SETPIPE_SZ, PIPE_BYTES);
+    fcntl(out[0], F_SETFL, O_NONBLOCK); // our end only: the command's has a description of its own
+    fcntl(errs[0], F_SETFL, O_NONBLOCK);
     r->out = out[0];
     r->err = errs[0];
     r->in = in[1];
