@@ -1,9 +1,390 @@
 // SPDX-License-Identifier: MIT
+// COPY --from and WORKDIR. The source tree is walked with open descriptors that follow no link
+// (only what the user names may be one); each file becomes an entry as a stream would hold it, so
+// that what place.c does is the same for both. Contents go in large pieces and past the page cache
+// when they are large; holes stay holes.
+#include "base/file.h"
 #include "builder/agent/agent.h"
+#include "builder/agent/glob.h"
 #include "builder/agent/place.h"
+#include "builder/agent/sys.h"
 #include "builder/agent/tree.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+
+enum { PIECE = 1 << 20 };
+
+struct hard_link {
+    dev_t dev;
+    ino_t ino;
+    char *path; /* where the first one went, relative to the destination */
+};
+DEFINE_VECTOR(hard_links, struct hard_link);
+
+struct copy {
+    struct agent *agent;
+    struct place place;
+    int root; /* of the source */
+    struct strv excludes;
+    struct hard_links links;
+    bool keep_owner;
+    char *piece; /* PIECE bytes, aligned */
+    uint64_t size;
+    unsigned polled;
+};
+
+static void copy_clear(struct copy *c)
+{
+    place_clear(&c->place);
+    strv_clear(&c->excludes);
+    vec_foreach (struct hard_link *, l, &c->links)
+        free(l->path);
+    hard_links_clear(&c->links);
+    free(c->piece);
+}
+
+// What is to be copied, open with O_PATH.
+struct item {
+    int fd;
+    const char *path; /* relative to the destination; "" = itself */
+    const char *seen; /* as the excludes see it: relative to the source */
+    const char *name; /* base name of a single file; NULL = none */
+};
+
+static bool is_excluded(const struct copy *c, const char *path)
+{
+    bool out = false;
+    for (size_t i = 0; i < c->excludes.len; i++) {
+        const char *p = c->excludes.ptr[i];
+        bool back = *p == '!';
+        if (glob_match(p + back, path))
+            out = !back;
+    }
+    return out;
+}
+
+// The xattrs in the form of a stream.
+static void read_xattrs(int fd, struct buf *ret)
+{
+    char path[64], names[64 * 1024], value[64 * 1024];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t n = listxattr(path, names, sizeof names);
+    for (char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
+        ssize_t size = getxattr(path, name, value, sizeof value);
+        uint16_t name_length = (uint16_t)strlen(name);
+        uint32_t length = (uint32_t)size;
+        if (size < 0)
+            continue;
+        buf_add(ret, &name_length, sizeof name_length);
+        buf_add(ret, &length, sizeof length);
+        buf_adds(ret, name);
+        buf_add(ret, value, (size_t)size);
+    }
+}
+
+static int entry_type(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return STREAM_FILE;
+    case S_IFDIR:
+        return STREAM_DIR;
+    case S_IFLNK:
+        return STREAM_SYMLINK;
+    case S_IFCHR:
+        return STREAM_CHAR;
+    case S_IFBLK:
+        return STREAM_BLOCK;
+    case S_IFIFO:
+        return STREAM_FIFO;
+    default:
+        return 0; // a socket: nothing without its process
+    }
+}
+
+static struct entry make_entry(const struct copy *c, const struct item *it, const struct stat *st)
+{
+    return (struct entry){.head = {.type = (uint8_t)entry_type(st->st_mode),
+                                   .mode = st->st_mode & 07777,
+                                   .uid = c->keep_owner ? st->st_uid : 0,
+                                   .gid = c->keep_owner ? st->st_gid : 0,
+                                   .rdev_major = major(st->st_rdev),
+                                   .rdev_minor = minor(st->st_rdev),
+                                   .mtime = st->st_mtim.tv_sec,
+                                   .mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
+                                   .size = (uint64_t)st->st_size},
+                          .path = str_of(it->path),
+                          .link = it->name ? str_of(it->name) : (struct str){"", 0}};
+}
+
+// Where a file with several names went first; NULL for the first one, which is remembered.
+static const char *linked(struct copy *c, const struct item *it, const struct stat *st)
+{
+    if (st->st_nlink < 2 || S_ISDIR(st->st_mode) || !*it->path)
+        return NULL;
+    vec_foreach (const struct hard_link *, l, &c->links)
+        if (l->ino == st->st_ino && l->dev == st->st_dev)
+            return l->path;
+    *hard_links_push(&c->links) = (struct hard_link){st->st_dev, st->st_ino, xstrdup(it->path)};
+    return NULL;
+}
+
+// From here on, n bytes at `at` in both files.
+static int copy_range(struct copy *c, int in, int out, off_t at, off_t n, struct error **err)
+{
+    while (n) {
+        size_t want = n < PIECE ? (size_t)n : PIECE;
+        ssize_t got = pread_all(in, c->piece, want, at);
+        if (got <= 0)
+            return got < 0 ? place_error(&c->place, "read the source of", err) : 0;
+        size_t whole = (size_t)got & ~(size_t)4095;
+        bool direct = whole == (size_t)got && at % 4096 == 0 && fcntl(out, F_SETFL, O_DIRECT) == 0;
+        int done = pwrite_all(out, c->piece, (size_t)got, at);
+        if (direct)
+            (void)fcntl(out, F_SETFL, 0);
+        if (done < 0 &&
+            !(direct && errno == EINVAL && pwrite_all(out, c->piece, (size_t)got, at) == 0))
+            return place_error(&c->place, "write", err);
+        at += got;
+        n -= got;
+        c->size += (uint64_t)got;
+        agent_poll(c->agent, NULL, NULL);
+    }
+    return 0;
+}
+
+static int copy_content(struct copy *c, int in, int out, off_t size, struct error **err)
+{
+    if (ftruncate(out, size) < 0)
+        return place_error(&c->place, "set the size of", err);
+    for (off_t at = 0; at < size;) {
+        off_t data = lseek(in, at, SEEK_DATA);
+        if (data < 0)
+            return errno == ENXIO ? 0 : place_error(&c->place, "read the source of", err);
+        off_t hole = lseek(in, data, SEEK_HOLE);
+        if (hole < 0 || hole > size)
+            hole = size;
+        if (copy_range(c, in, out, data, hole - data, err) < 0)
+            return -1;
+        at = hole;
+    }
+    return 0;
+}
+
+static int copy_file(struct copy *c, const struct item *it, struct entry *e, struct error **err)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", it->fd);
+    AUTO_CLOSE int in = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME);
+    AUTO_CLOSE int out = place_file(&c->place, e, err);
+    if (out < 0)
+        return -1;
+    if (in < 0)
+        return place_error(&c->place, "read the source of", err);
+    if (copy_content(c, in, out, (off_t)e->head.size, err) < 0)
+        return -1;
+    return place_file_done(&c->place, e, STEAL_FD(out), err);
+}
+
+static int copy_item(struct copy *c, const struct item *it, struct error **err);
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+// The names in a folder, sorted, so that equal trees give equal layers.
+static int list_folder(int fd, struct strv *ret, struct error **err)
+{
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    if (!d)
+        return error_errno(err, "cannot list a folder of the source");
+    for (struct dirent *e; (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            strv_add(ret, e->d_name);
+    closedir(d);
+    if (ret->len)
+        qsort(ret->ptr, ret->len, sizeof *ret->ptr, by_name);
+    return 0;
+}
+
+static int copy_children(struct copy *c, const struct item *it, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    if (list_folder(it->fd, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.len; i++) {
+        const char *name = names.ptr[i];
+        AUTO_FREE char *path = xasprintf("%s%s%s", it->path, *it->path ? "/" : "", name);
+        AUTO_FREE char *seen = xasprintf("%s%s%s", it->seen, *it->seen ? "/" : "", name);
+        AUTO_CLOSE int fd = openat(it->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            return error_errno(err, "cannot open '%s' of the source", seen);
+        struct item child = {fd, path, seen, NULL};
+        if (copy_item(c, &child, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int copy_item(struct copy *c, const struct item *it, struct error **err)
+{
+    struct stat st;
+    char target[4096];
+    CLEANUP(buf_clear) struct buf xattrs = BUF_INIT;
+    if (*it->seen && is_excluded(c, it->seen))
+        return 0;
+    if (fstat(it->fd, &st) < 0)
+        return error_errno(err, "cannot read '%s' of the source", it->seen);
+    if (c->polled++ % 64 == 0)
+        agent_poll(c->agent, NULL, NULL);
+    struct entry e = make_entry(c, it, &st);
+    const char *first = linked(c, it, &st);
+    if (first) {
+        e.head.type = STREAM_HARDLINK;
+        e.link = str_of(first);
+        return place_other(&c->place, &e, err);
+    }
+    if (e.head.type == STREAM_SYMLINK) {
+        ssize_t n = readlinkat(it->fd, "", target, sizeof target);
+        if (n < 0)
+            return error_errno(err, "cannot read the link '%s' of the source", it->seen);
+        e.link = (struct str){target, (size_t)n};
+    } else if (e.head.type) {
+        read_xattrs(it->fd, &xattrs);
+        e.xattrs = buf_str(&xattrs);
+    }
+    if (!e.head.type)
+        return 0;
+    if (e.head.type == STREAM_FILE)
+        return copy_file(c, it, &e, err);
+    if (place_other(&c->place, &e, err) < 0)
+        return -1;
+    return e.head.type == STREAM_DIR ? copy_children(c, it, err) : 0;
+}
+
+// One thing the user named. What it leads to is copied when it is a link, as COPY does.
+static int copy_source(struct copy *c, const char *source, struct error **err)
+{
+    struct stat st;
+    const char *slash = strrchr(source, '/'), *name = slash ? slash + 1 : source;
+    AUTO_CLOSE int fd = sys_open_in(c->root, *source ? source : "/", O_PATH);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_errno(err, "cannot open the source '%s'", source);
+    if (S_ISDIR(st.st_mode)) {
+        struct item it = {fd, "", "", NULL};
+        return copy_item(c, &it, err);
+    }
+    struct item it = {fd, c->place.dest_dir ? name : "", name, name};
+    if (c->place.dest_dir)
+        it.name = NULL;
+    return copy_item(c, &it, err);
+}
+
+// Adds what matches `rest` below `base` (both without a '/' at the start).
+static int expand(struct copy *c, const char *base, const char *rest, struct strv *ret,
+                  struct error **err)
+{
+    rest += strspn(rest, "/");
+    if (!*rest) {
+        strv_add(ret, base);
+        return 0;
+    }
+    AUTO_FREE char *part = xstrndup(rest, strcspn(rest, "/"));
+    const char *more = rest + strlen(part);
+    if (!glob_is_pattern(part)) {
+        AUTO_FREE char *path = xasprintf("%s/%s", base, part);
+        AUTO_CLOSE int there = sys_open_in(c->root, path, O_PATH | O_NOFOLLOW);
+        return there < 0 ? 0 : expand(c, path, more, ret, err);
+    }
+    CLEANUP(strv_clear) struct strv names = {0};
+    AUTO_CLOSE int fd = sys_open_in(c->root, *base ? base : "/", O_PATH | O_DIRECTORY);
+    if (fd < 0)
+        return 0;
+    if (list_folder(fd, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.len; i++) {
+        AUTO_FREE char *path = xasprintf("%s/%s", base, names.ptr[i]);
+        if (glob_match_name(part, names.ptr[i]) && expand(c, path, more, ret, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int find_sources(struct copy *c, const struct request *rq, struct strv *ret,
+                        struct error **err)
+{
+    struct field f = {0};
+    while (message_next(&rq->fields, &f)) {
+        AUTO_FREE char *text = str_dup(f.value);
+        size_t before = ret->len;
+        if (f.tag == AGENT_TAG_EXCLUDE) {
+            size_t skip = *text == '!' && text[1] == '/' ? 1 : *text == '/';
+            if (*text == '!' && skip)
+                text[1] = '!';
+            strv_add(&c->excludes, text + skip);
+        }
+        if (f.tag != AGENT_TAG_SOURCE)
+            continue;
+        if (expand(c, "", text, ret, err) < 0)
+            return -1;
+        if (ret->len == before)
+            return error_set(err, ERR_USER, "nothing matches '%s' in the source image", text);
+    }
+    return ret->len ? 0 : error_set(err, ERR_GUEST, "there is nothing to copy");
+}
+
+static int set_attrs(struct agent *a, const struct request *rq, struct place *p, struct error **err)
+{
+    AUTO_FREE char *owner = NULL;
+    struct str mode;
+    if (agent_string(rq, AGENT_TAG_OWNER, &owner, err) < 0)
+        return -1;
+    p->has_owner = owner;
+    if (owner && tree_owner(a, AGENT_DISK_TARGET, owner, &p->uid, &p->gid, err) < 0)
+        return -1;
+    p->has_mode = message_get(&rq->fields, AGENT_TAG_MODE, &mode);
+    if (p->has_mode && sys_parse_mode(mode, &p->mode) < 0)
+        return error_set(err, ERR_USER, "'" STR_FMT "' is no mode", STR_ARG(mode));
+    return 0;
+}
+
+int agent_copy(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
+{
+    CLEANUP(copy_clear) struct copy c = {.agent = a, .place = {.parent = -1}};
+    CLEANUP(strv_clear) struct strv sources = {0};
+    AUTO_FREE char *path = NULL;
+    int slot = (int)message_num(&rq->fields, AGENT_TAG_SLOT, AGENT_DISK_EXTRA);
+    uint64_t flags = message_num(&rq->fields, AGENT_TAG_FLAGS, 0);
+    AUTO_CLOSE int target = tree_open(a, AGENT_DISK_TARGET, err);
+    AUTO_CLOSE int source = target < 0 ? -1 : tree_open(a, slot, err);
+    if (source < 0 || agent_path(rq, AGENT_TAG_PATH, &path, err) < 0)
+        return -1;
+    c.root = source;
+    c.keep_owner = flags & AGENT_KEEP_OWNER;
+    if (find_sources(&c, rq, &sources, err) < 0)
+        return -1;
+    place_init(&c.place, target, path, flags & AGENT_DEST_DIR || sources.len > 1);
+    if (posix_memalign((void **)&c.piece, 4096, PIECE) != 0)
+        alloc_failed();
+    if (set_attrs(a, rq, &c.place, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sources.len; i++)
+        if (copy_source(&c, sources.ptr[i], err) < 0)
+            return -1;
+    if (place_finish(&c.place, err) < 0)
+        return -1;
+    message_put_num(reply, AGENT_TAG_COUNT, c.place.count);
+    message_put_num(reply, AGENT_TAG_SIZE, c.size);
+    return 0;
+}
 
 int agent_mkdir(struct agent *a, const struct request *rq, struct message *reply,
                 struct error **err)
@@ -17,6 +398,8 @@ int agent_mkdir(struct agent *a, const struct request *rq, struct message *reply
         agent_string(rq, AGENT_TAG_OWNER, &owner, err) < 0 ||
         (owner && tree_owner(a, AGENT_DISK_TARGET, owner, &uid, &gid, err) < 0))
         return -1;
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = '\0';
     AUTO_CLOSE int made = place_folder(root, path, uid, gid, err);
     return made < 0 ? -1 : 0;
 }

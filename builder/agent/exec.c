@@ -262,7 +262,8 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-// All that is there; false when the pipe has ended. EIO is what a terminal gives when nobody has it open.
+// All that is there; false when the pipe has ended. EIO is what a terminal gives when nobody has it
+// open.
 static bool take_output(struct run *r, int fd, int stream)
 {
     for (;;) {

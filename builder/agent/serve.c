@@ -163,21 +163,14 @@ static const struct {
     bool thawed; /* cannot be done while the target is frozen: it would wait for ever */
     agent_handler *run;
 } handlers[] = {
-    {AGENT_HELLO, false, hello},
-    {AGENT_PING, false, ping},
-    {AGENT_DISK, false, agent_disk},
-    {AGENT_PARTITION, true, agent_partition},
-    {AGENT_MOUNT, true, agent_mount},
-    {AGENT_UMOUNT, false, agent_umount},
-    {AGENT_EXEC, true, agent_exec},
-    {AGENT_RECEIVE, true, agent_receive},
-    {AGENT_MKDIR, true, agent_mkdir},
-    {AGENT_FREEZE, false, agent_freeze},
-    {AGENT_THAW, false, agent_thaw},
-    {AGENT_OS, true, agent_os},
-    {AGENT_READ, false, agent_read},
-    {AGENT_FORMAT, true, agent_format},
-    {AGENT_SHUTDOWN, false, shut_down},
+    {AGENT_HELLO, false, hello},         {AGENT_PING, false, ping},
+    {AGENT_DISK, false, agent_disk},     {AGENT_PARTITION, true, agent_partition},
+    {AGENT_MOUNT, true, agent_mount},    {AGENT_UMOUNT, false, agent_umount},
+    {AGENT_EXEC, true, agent_exec},      {AGENT_RECEIVE, true, agent_receive},
+    {AGENT_COPY, true, agent_copy},      {AGENT_MKDIR, true, agent_mkdir},
+    {AGENT_FREEZE, false, agent_freeze}, {AGENT_THAW, false, agent_thaw},
+    {AGENT_OS, true, agent_os},          {AGENT_READ, false, agent_read},
+    {AGENT_FORMAT, true, agent_format},  {AGENT_SHUTDOWN, false, shut_down},
 };
 
 static int carry_out(struct agent *a, const struct request *rq, struct message *reply,
