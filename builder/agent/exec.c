@@ -353,6 +353,8 @@ static void pump(struct run *r)
     struct port *port = &r->agent->port;
     r->status = -1;
     while (r->control >= 0 || r->out >= 0 || r->err >= 0) {
+        if (port_has_frame(port)) // came in with the request, or while output was sent
+            agent_poll(r->agent, take_frame, r);
         short in = r->tty && wants_input(r) ? POLLIN | POLLOUT : POLLIN;
         int64_t gather = r->tty || r->control < 0 ? 0 : r->sent + GATHER_NS - now_ns();
         struct pollfd f[] = {{gather > 0 ? -1 : r->out, in, 0},
