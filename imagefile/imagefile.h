@@ -252,7 +252,8 @@ void imagefile_evaluate(struct imagefile *f, const struct imagefile_vars *build_
  * hides), and keeps the diagnostics sorted. */
 void imagefile_warn(struct imagefile *f, struct span at, const char *help, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* Is `name` declared by any ARG of the file? (A --build-arg that is not deserves a warning.) */
+/* Is `name` declared by any ARG of the file, or one of Dockerfile's predefined ones (http_proxy,
+ * NO_PROXY…)? A --build-arg that is not deserves a warning. */
 bool imagefile_declares(const struct imagefile *f, struct str name);
 
 #endif

@@ -155,8 +155,6 @@ static void read_text(struct lexer *lx, struct logical *l, struct scan *sc, stru
 
 struct span lex_span(const struct logical *l, struct str part)
 {
-    // Only the pieces know where l->text begins: it is trimmed, so they count from its untrimmed
-    // start, which trim_text moves to 0.
     size_t at = (size_t)(part.ptr - l->text.ptr), low = 0, high = l->n_pieces;
     while (high - low > 1) {
         size_t mid = low + (high - low) / 2;
@@ -176,7 +174,7 @@ static void trim_text(struct logical *l)
 {
     struct str t = str_trim(l->text);
     size_t skipped = (size_t)(t.ptr - l->text.ptr);
-    struct piece *p = (struct piece *)l->pieces;
+    struct piece *p = l->pieces;
     size_t n = 0;
     for (size_t i = 0; i < l->n_pieces; i++) {
         struct piece one = p[i];

@@ -35,7 +35,7 @@ struct logical {
     size_t keyword_at;
     const struct instruction *instruction; /* NULL: there is none of this name */
     struct str text;                       /* what follows, without blanks around it */
-    const struct piece *pieces;            /* one for each line that gave text; at least one */
+    struct piece *pieces;                  /* one for each line that gave text; at least one */
     size_t n_pieces;
     size_t end; /* offset after the text's last byte */
     struct heredoc *heredocs;

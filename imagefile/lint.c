@@ -245,8 +245,6 @@ static void use_step(struct names *n, const struct imagefile_step *s)
  * not asked for. */
 static void lint_unused_args(struct imagefile *f)
 {
-    static const char *const known[] = {"http_proxy", "https_proxy", "ftp_proxy",
-                                        "no_proxy",   "all_proxy",   "DEBIAN_FRONTEND"};
     size_t total = 0;
     for (size_t i = 0; i < f->n_steps; i++)
         total += f->steps[i].op == OP_ARG ? f->steps[i].pairs.len : 0;
@@ -263,11 +261,8 @@ static void lint_unused_args(struct imagefile *f)
         }
     }
     for (size_t i = 0; i < n.len; i++) {
-        bool skip = n.list[i].used;
-        for (size_t j = 0; j < sizeof known / sizeof *known; j++)
-            skip |= n.list[i].name.len == strlen(known[j]) &&
-                    !strncasecmp(n.list[i].name.ptr, known[j], n.list[i].name.len);
-        struct str clip = str_clip(n.list[i].name);
+        struct str name = n.list[i].name, clip = str_clip(name);
+        bool skip = n.list[i].used || is_predefined_arg(name) || str_is(name, "DEBIAN_FRONTEND");
         if (!skip)
             diag_help(warn(f, n.list[i].at, "the ARG '" STR_FMT "' is never used", STR_ARG(clip)),
                       "remove it, or use $" STR_FMT " below it", STR_ARG(clip));

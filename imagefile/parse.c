@@ -193,8 +193,20 @@ size_t imagefile_find_stage(const struct imagefile *f, struct str name, size_t f
     return number < n ? number : NO_STAGE;
 }
 
+bool is_predefined_arg(struct str name)
+{
+    static const char *const names[] = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy",
+                                        "all_proxy"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (same_name(name, str_of(names[i])))
+            return true;
+    return false;
+}
+
 bool imagefile_declares(const struct imagefile *f, struct str name)
 {
+    if (is_predefined_arg(name))
+        return true;
     for (size_t i = 0; i < f->n_steps; i++) {
         const struct imagefile_step *s = &f->steps[i];
         for (size_t j = 0; s->op == OP_ARG && j < s->pairs.len; j++)

@@ -50,6 +50,10 @@ void parse_flags(struct parser *p, const struct logical *l, struct imagefile_ste
 bool parse_list(struct parser *p, const struct logical *l, struct str text, enum word_mode mode,
                 struct words *ret, bool *ret_bad);
 
+/* Dockerfile's predefined ARGs, which programs read from the environment: http_proxy and the like.
+ */
+bool is_predefined_arg(struct str name);
+
 /* The rules about which instruction may follow which. */
 void check_order(struct parser *p);
 

@@ -23,12 +23,19 @@ static void check_steps(const struct imagefile *f)
     }
 }
 
+static const char *scratch(void *ctx, struct str name)
+{
+    (void)ctx;
+    return name.len == 1 ? "scratch" : NULL;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     CLEANUP(imagefile_freep)
     struct imagefile *f = imagefile_parse("Imagefile", (const char *)data, size);
     check_steps(f);
     imagefile_lint(f);
+    imagefile_evaluate(f, &(struct imagefile_vars){scratch, NULL});
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     for (size_t i = 0; i < f->diags.len; i++) {
         const struct diag *d = &f->diags.ptr[i];

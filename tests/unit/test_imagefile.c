@@ -265,7 +265,8 @@ static void stages_are_found_by_name_and_number(void **state)
     assert_int_equal(imagefile_find_stage(f, STR("1"), 4, true), 1);
     assert_int_equal(imagefile_find_stage(f, STR("2"), 4, true), NO_STAGE);
     assert_int_equal(imagefile_find_stage(f, STR("1"), 4, false), NO_STAGE);
-    assert_true(imagefile_declares(f, STR("X")) == false);
+    assert_false(imagefile_declares(f, STR("X")));
+    assert_true(imagefile_declares(f, STR("HTTP_PROXY")));
 }
 
 /* Parses and says how it ended: the first error, or NULL. */
