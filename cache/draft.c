@@ -221,8 +221,12 @@ static int describe_parent(struct draft *d, json_t *record, struct error **err)
     CLEANUP(layer_freep) struct layer *parent = NULL;
     if (store_get(d->store, d->parent, &parent, err) < 0)
         return error_wrap(err, "the step before is not there");
-    if (parent->depth >= RECORD_MAX_DEPTH)
-        return error_set(err, ERR_USER, "the image has more than %d layers", RECORD_MAX_DEPTH);
+    if (parent->depth >= RECORD_MAX_DEPTH) {
+        error_set(err, ERR_USER, "the image has more than %d layers", RECORD_MAX_DEPTH);
+        return error_hint(err,
+                          "put several commands into one RUN, or build on a flattened image "
+                          "('kiln image flatten')");
+    }
     json_object_set_new(record, "parent", json_string(d->parent));
     json_object_set_new(record, "parent_digest", json_string(layer_digest(parent)));
     json_object_set_new(record, "depth", json_integer(parent->depth + 1));

@@ -26,7 +26,8 @@
 
 #define RECORD_VERSION 1
 #define RECORD_HEADER 4096
-#define RECORD_MAX_DEPTH 1024
+/* Files in a chain. QEMU opens 65 in 0.09 s and 129 in 0.6 s; image/ follows at most 256. */
+#define RECORD_MAX_DEPTH 200
 
 bool is_id(const char *s); /* 64 lower-case hex letters */
 

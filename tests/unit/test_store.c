@@ -318,6 +318,27 @@ static void a_failed_step_is_kept_until_the_next(void **state)
     assert_int_equal(err->kind, ERR_NOT_FOUND);
 }
 
+static void chains_have_an_end(void **state)
+{
+    struct fixture *f = *state;
+    char top[DIGEST_HEX + 1], below[DIGEST_HEX + 1];
+    build(f->st, NULL, "RUN 0", false, top);
+    for (int i = 1; i < RECORD_MAX_DEPTH; i++) {
+        memcpy(below, top, sizeof below);
+        build(f->st, below, "RUN x", false, top);
+    }
+    reopen(f);
+    CLEANUP(strv_clear) struct strv files = {0};
+    assert_int_equal(store_chain(f->st, top, &files, NULL), 0);
+    assert_int_equal(files.len, RECORD_MAX_DEPTH);
+    struct draft *d = draft(f->st, top, "RUN x", false);
+    struct layer *l = NULL;
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(store_commit(d, NULL, &l, &err), -1);
+    assert_non_null(strstr(err->message, "more than 200 layers"));
+    draft_free(d);
+}
+
 static void set_modes(const struct fixture *f, mode_t mode)
 {
     static const char *const folders[] = {"", ".working", ".layers", ".keys", ".failed", ".builds"};
@@ -423,6 +444,7 @@ int main(void)
         T(a_base_is_linked_if_read_only_else_copied_and_found_again),
         T(a_base_with_a_backing_file_is_refused),
         T(a_failed_step_is_kept_until_the_next),
+        T(chains_have_an_end),
         T(a_backend_of_somebody_else_can_be_read),
         T(ids_resolve_by_their_beginning),
         T(the_history_of_a_name_finds_the_earlier_self_of_a_step),
