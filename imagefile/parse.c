@@ -111,11 +111,10 @@ static void read_all(struct parser *p)
     }
     if (stages.len)
         stages.ptr[stages.len - 1].end = steps.len;
-    f->steps = arena_copy(f->arena, steps.ptr, steps.len * sizeof *steps.ptr);
+    f->steps = steps.ptr; // by far the largest piece: not copied, imagefile_free frees it
     f->n_steps = steps.len;
     f->stages = arena_copy(f->arena, stages.ptr, stages.len * sizeof *stages.ptr);
     f->n_stages = stages.len;
-    steps_clear(&steps);
     stages_clear(&stages);
 }
 
@@ -162,6 +161,7 @@ void imagefile_free(struct imagefile *f)
         return;
     source_clear(&f->source);
     diags_clear(&f->diags);
+    free(f->steps);
     arena_free(f->arena);
 }
 

@@ -192,11 +192,11 @@ static struct str script_of(struct parser *p, const struct logical *l, struct st
                             struct run_args *run)
 {
     if (!l->n_heredocs)
-        return arena_str(p->f->arena, command);
+        return command;
     if (l->n_heredocs == 1 && command.ptr[0] == '<' &&
         lex_heredoc_word(command, true, NULL) == command.len) {
         run->shebang = str_starts(l->heredocs[0].body, "#!");
-        return arena_str(p->f->arena, l->heredocs[0].body);
+        return l->heredocs[0].body;
     }
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     buf_add_str(&b, command);
