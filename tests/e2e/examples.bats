@@ -1,0 +1,70 @@
+#!/usr/bin/env bats
+# The examples as a user has them: prepared, checked, built, booted by their own boot loader.
+# (examples/debian is built and booted by make demo: mmdebstrap and apt take minutes.)
+
+setup_file() {
+  export TOP
+  TOP=$(mktemp -d "${TMPDIR:-/tmp}/kiln-examples.XXXXXX")
+  export KILN_HOME=$TOP/home KILN_ACCEL=${KILN_ACCEL:-tcg}
+  unset SSH_AUTH_SOCK
+  . tests/e2e/common.bash
+  share_appliance "$KILN_HOME"
+  cp -a examples/tiny "$TOP/tiny"
+  rm -f "$TOP/tiny/rootfs.tar" "$TOP/tiny/authorized_keys"
+  "$TOP/tiny/prepare" "$KILN" >&2
+  "$KILN" image build --name tiny "$TOP/tiny" >&2
+}
+
+teardown_file() {
+  . tests/e2e/common.bash
+  no_leftovers "$KILN_HOME"
+  rm -rf "$TOP"
+}
+
+@test "the examples' Imagefiles have no mistakes and no bad habits" {
+  for example in examples/*/Imagefile; do
+    run "$KILN" image check "${example%/Imagefile}"
+    echo "$example: $output"
+    [ "$status" = 0 ]
+    [[ $output != *warning* ]]
+  done
+}
+
+@test "tiny: equal packages give equal bytes, so that the build is cached" {
+  cp -a "$TOP/tiny" "$TOP/again"
+  rm "$TOP/again/rootfs.tar"
+  "$TOP/again/prepare" "$KILN"
+  cmp "$TOP/tiny/rootfs.tar" "$TOP/again/rootfs.tar"
+  "$KILN" image build --require-cached --name again "$TOP/again"
+}
+
+@test "tiny boots by its own boot loader, and by SSH the key lets root and vagrant in" {
+  run timeout 180 "$KILN" run tiny --ssh-command 'hostname; id -un; uname -s; exit 5'
+  echo "$output"
+  [ "$status" = 5 ]
+  [[ $output == *$'\ntiny\nvagrant\nLinux'* ]]
+  run timeout 180 "$KILN" run tiny --ssh-user root --ssh-command 'id -un; mount | grep " on / "'
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *$'\nroot\n/dev/vda1 on / type ext4'* ]]
+}
+
+@test "an image built on tiny boots with what was added" {
+  mkdir "$TOP/child"
+  echo 'from the build directory' >"$TOP/child/file"
+  printf '%s\n' 'FROM tiny' 'COPY file /etc/motd' 'RUN echo child >/etc/hostname' >"$TOP/child/Imagefile"
+  "$KILN" image build --name child "$TOP/child"
+  run timeout 180 "$KILN" run child --ssh-command 'hostname; cat /etc/motd'
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *$'\nchild\nfrom the build directory'* ]]
+}
+
+@test "tiny: another key builds anew from where it is copied" {
+  cp -a "$TOP/tiny" "$TOP/other"
+  echo 'ssh-ed25519 AAAA other' >"$TOP/other/authorized_keys"
+  run "$KILN" image build --require-cached --name tiny "$TOP/other"
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *'step 6 is not cached: authorized_keys changed'* ]]
+}
