@@ -184,7 +184,7 @@ static int restore(struct builder_vm *vm, const struct template *t, const char *
         // the state says that the VM was stopped
         qmp_command(vm_qmp(vm->vm), "cont", NULL, QMP_TIMEOUT_MS, NULL, err) < 0)
         return -1;
-    return builder_vm_hello(vm, QMP_TIMEOUT_MS, err);
+    return builder_vm_hello(vm, RESTORE_TIMEOUT_MS, err);
 }
 
 static int boot_cold(struct builder_vm *vm, const char *target, struct error **err)
@@ -307,8 +307,8 @@ int builder_accel(const struct session *s, const char *wish, builder_notice_fn *
         return error_propagate(err, STEAL(why));
     if (why->kind != ERR_GUEST) // not KVM's fault: it shows again under TCG
         return use_tcg(notice, arg, "KVM could not be tried");
-    AUTO_FREE char *text = xasprintf("KVM is there, but the builder VM does not run with it (%.*s)",
-                                     (int)strcspn(why->message, "\n"), why->message);
+    AUTO_FREE char *text =
+        xasprintf("under KVM %.*s", (int)strcspn(why->message, "\n"), why->message);
     (void)accel_verdict_store(s, qemu.version, false, text, NULL);
     return use_tcg(notice, arg, text);
 }

@@ -72,13 +72,23 @@ static int io_error(struct builder_vm *vm, struct error **err)
                       "choose another place with --image-backend");
 }
 
+/* After a panic the VM resets itself, which QEMU takes for its end: say what it was. */
+static int name_panic(struct builder_vm *vm, struct error **err)
+{
+    AUTO_FREE char *console = vm_console_text(vm->vm, 200);
+    const char *panic = strstr(console, "Kernel panic");
+    if (panic && err && *err && (*err)->kind == ERR_GUEST)
+        error_wrap(err, "%.*s", (int)strcspn(panic, "\n"), panic);
+    return -1;
+}
+
 int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long long deadline,
                     struct error **err)
 {
     int rc = vm_wait(vm->vm, fds, n, deadline, err);
     if (rc >= 0 && vm->io_slot >= 0)
         return io_error(vm, err);
-    return rc;
+    return rc < 0 ? name_panic(vm, err) : rc;
 }
 
 /* WARN: a line for the user. */

@@ -49,7 +49,12 @@ struct builder_vm {
     char release[128]; /* the agent's uname -r */
 };
 
-enum { BOOT_TIMEOUT_MS = 300 * 1000, PROOF_TIMEOUT_MS = 10 * 1000, QMP_TIMEOUT_MS = 20 * 1000 };
+enum {
+    BOOT_TIMEOUT_MS = 300 * 1000,
+    PROOF_TIMEOUT_MS = 10 * 1000,
+    QMP_TIMEOUT_MS = 20 * 1000,
+    RESTORE_TIMEOUT_MS = 40 * 1000
+};
 
 void builder_notice(const struct builder_vm *vm, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
