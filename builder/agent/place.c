@@ -73,7 +73,9 @@ int place_folder(int root, const char *path, uid_t uid, gid_t gid, struct error 
         ((uid || gid) && fchownat(parent, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 &&
          errno != EPERM) ||
         (fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0) {
-        // a symbolic link that leads nowhere
+        if (errno == EEXIST)
+            return error_set(err, ERR_USER,
+                             "'%s' in the image is a symbolic link that leads nowhere", path);
         return error_errno(err, "cannot make the folder '%s' in the image", path);
     }
     return fd;

@@ -182,15 +182,15 @@ static int mount_resolv_conf(struct stage *st, struct error **err)
 }
 
 // Debian's tools ask this script before they start or stop a service. An image that has one of its
-// own keeps it.
-static int forbid_services(struct stage *st, struct error **err)
+// own keeps it; on a disk that is full or read-only there is none, which is better than no command.
+static void forbid_services(struct stage *st)
 {
     static const char path[] = "/usr/sbin/policy-rc.d";
     AUTO_CLOSE int asks = sys_open_in(st->root, "/usr/sbin/invoke-rc.d", O_PATH);
     AUTO_CLOSE int own = sys_open_in(st->root, path, O_PATH | O_NOFOLLOW);
-    if (asks < 0 || own >= 0)
-        return 0;
-    return stub_write(&st->stubs, st->root, path, 0755, "#!/bin/sh\nexit 101\n", err);
+    if (asks >= 0 && own < 0 &&
+        stub_write(&st->stubs, st->root, path, 0755, "#!/bin/sh\nexit 101\n", NULL) < 0)
+        sys_log("cannot write %s: services of the image could start", path);
 }
 
 static int bind_source(struct stage *st, const struct sandbox_mount *m, struct error **err)
@@ -299,9 +299,9 @@ static int set_up(struct stage *st, struct error **err)
     if (st->root < 0)
         return error_errno(err, "cannot open '%s'", s->tree);
     if (sys_mount("tmpfs", PRIVATE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711", err) < 0 ||
-        mount_system(st, err) < 0 || mount_resolv_conf(st, err) < 0 ||
-        forbid_services(st, err) < 0 || mount_wanted(st, err) < 0)
+        mount_system(st, err) < 0 || mount_resolv_conf(st, err) < 0 || mount_wanted(st, err) < 0)
         return -1;
+    forbid_services(st);
     return put_script(st, err);
 }
 
