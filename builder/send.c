@@ -129,10 +129,12 @@ static const struct part *part_at_hand(const struct sender *snd)
 static void put_head(struct sender *snd, struct stream_entry h, struct str path, struct str link,
                      struct str xattrs, const struct extents *x)
 {
+    static const struct extents none;
     uint64_t data = 0;
-    size_t n = x ? x->len : 0;
-    for (size_t i = 0; i < n; i++)
-        data += x->ptr[i].length;
+    if (!x)
+        x = &none;
+    vec_foreach (const struct extent *, e, x)
+        data += e->length;
     struct stream_entry le = {
         .magic = htole32(STREAM_MAGIC),
         .type = h.type,
@@ -148,14 +150,14 @@ static void put_head(struct sender *snd, struct stream_entry h, struct str path,
         .path_len = htole32((uint32_t)path.len),
         .link_len = htole32((uint32_t)link.len),
         .xattr_len = htole32((uint32_t)xattrs.len),
-        .n_extents = htole32((uint32_t)n),
+        .n_extents = htole32((uint32_t)x->len),
     };
     buf_add(&snd->out, &le, sizeof le);
     buf_add_str(&snd->out, path);
     buf_add_str(&snd->out, link);
     buf_add_str(&snd->out, xattrs);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t pair[2] = {htole64(x->ptr[i].offset), htole64(x->ptr[i].length)};
+    vec_foreach (const struct extent *, e, x) {
+        uint64_t pair[2] = {htole64(e->offset), htole64(e->length)};
         buf_add(&snd->out, pair, sizeof pair);
     }
     snd->aligned = data >= STREAM_BIG;

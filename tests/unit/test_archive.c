@@ -79,7 +79,7 @@ static void expect_refused(struct fixture *f, const struct buf *b, const char *m
     if (!err)
         fail_msg("not refused: %s, %zu bytes that begin %02x", message, b->len,
                  (unsigned char)b->data[0]);
-    if (!strstr(err->message, message) || !strstr(err->message, "it.tar"))
+    else if (!strstr(err->message, message) || !strstr(err->message, "it.tar"))
         fail_msg("'%s' is not about '%s'", err->message, message);
     CLEANUP(gots_free) struct gots all = decode(&s);
     assert_int_equal(all.ptr[all.len - 1].head.type, STREAM_ABORT);
