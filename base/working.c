@@ -35,7 +35,9 @@ int working_open(struct working *w, const char *parent, struct error **err)
         return -1;
     if (mkdir(dir, 0700) < 0)
         return error_errno(err, "cannot make folder '%s'", dir);
-    *w = (struct working){STEAL(dir), STEAL(fresh.lock), STEAL_FD(fresh.fd)};
+    fresh.dir = STEAL(dir);
+    *w = fresh;
+    fresh = (struct working)WORKING_INIT;
     return 0;
 }
 
