@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/process.h"
 #include "base/session.h"
 #include "base/terminal.h"
@@ -28,6 +29,7 @@ struct run {
     struct vm *vm;
     int overlay;    /* descriptor, -1 = none */
     int console_to; /* where console bytes are shown, -1 = nowhere */
+    bool full_told; /* that the host has no space for what the guest writes */
 };
 
 static void run_clear(struct run *r)
@@ -80,12 +82,35 @@ static bool args_choose_cpu(char *const *args)
     return false;
 }
 
+static const char *temp_dir(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    return tmp && *tmp ? tmp : "/var/tmp";
+}
+
+/* Disk errors go to the guest (werror=report): QEMU's default for a full host is to stop the guest,
+ * and then nobody knows why nothing goes on. */
+static void on_event(void *arg, const char *event, const json_t *data)
+{
+    struct run *r = arg;
+    if (strcmp(event, "BLOCK_IO_ERROR") || r->full_told)
+        return;
+    const char *where = r->o->keep ? r->o->files[r->o->n_files - 1] : temp_dir();
+    const char *reason = json_str(data, "reason");
+    // the field "nospace" is there only when QEMU stops the guest
+    bool full = json_flag(data, "nospace") || (reason && !strcmp(reason, strerror(ENOSPC)));
+    AUTO_FREE char *line =
+        full ? xasprintf("no space is left in '%s' for what the guest writes (%llu bytes are free)",
+                         where, (unsigned long long)free_bytes(where))
+             : xasprintf("the guest's disk has errors: %s", reason ? reason : "not told which");
+    r->full_told = true;
+    notice(r, line);
+}
+
 /* A file that has no name, so that nothing can be left behind. */
 static int nameless_file(struct error **err)
 {
-    const char *tmp = getenv("TMPDIR");
-    if (!tmp || !*tmp)
-        tmp = "/var/tmp";
+    const char *tmp = temp_dir();
     int fd = open(tmp, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
         return fd >= 0 ? fd : error_errno(err, "cannot make a temporary file in '%s'", tmp);
@@ -143,8 +168,8 @@ static int add_disk(struct run *r, struct strv *args, struct error **err)
     if (vm_disk_blockdev(args, &d, err) < 0)
         return -1;
     strv_add(args, "-device");
-    strv_add(args,
-             o->ide ? "ide-hd,drive=disk,bootindex=1" : "virtio-blk-pci,drive=disk,bootindex=1");
+    strv_addf(args, "%s,drive=disk,bootindex=1,werror=report,rerror=report",
+              o->ide ? "ide-hd" : "virtio-blk-pci");
     return 0;
 }
 
@@ -206,7 +231,10 @@ static int start(struct run *r, struct error **err)
                            .show_stdout = o->mode == RUN_SERIAL,
                            .qmp_timeout_ms = o->qmp_timeout_ms};
     r->vm = vm_start(r->session, &spec, err);
-    return r->vm ? 0 : -1;
+    if (!r->vm)
+        return -1;
+    vm_on_event(r->vm, on_event, r);
+    return 0;
 }
 
 static void show_console(void *arg, const char *bytes, size_t n)
