@@ -91,10 +91,18 @@ json_t *shell_inspect(const struct session *s, const char *ref, const char *acce
                       const struct build_ui *ui, struct error **err)
 {
     CLEANUP(shell_clear) struct shell sh = {0};
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT, reply = MESSAGE_INIT;
+    CLEANUP(message_clear)
+    struct message mount = MESSAGE_INIT,
+                   m = MESSAGE_INIT, reply = MESSAGE_INIT;
     struct str text;
     if (shell_start(s, &sh, ref, 0, 0, accel, ui, err) < 0)
         return NULL;
+    // the operating system is only seen in a mounted tree; a disk without one is described all the
+    // same
+    put_mount_fields(&mount, AGENT_DISK_TARGET, 0, json_object_get(sh.chain.metadata, "mounts"));
+    CLEANUP(error_freep) struct error *no_root = NULL;
+    if (builder_vm_call(sh.vm, AGENT_MOUNT, &mount, 120000, NULL, NULL, NULL, &no_root) < 0)
+        session_debug(s, 1, "no root file system: %s", no_root->message);
     message_put_num(&m, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
     if (builder_vm_call(sh.vm, AGENT_OS, &m, 120000, NULL, NULL, &reply, err) < 0)
         return NULL;
