@@ -12,11 +12,11 @@ want=$(content work)
 "$KILN" prune --all >/dev/null
 base=$(du -sk "$KILN_HOME/backend" | cut -f1)
 mkdir "$top/small"
-cleanups=("umount $top/small" "${cleanups[@]}")
+cleanups=("umount -q $top/small" "${cleanups[@]}")
 rounds=${KILN_FAULTS:-6}
 [ "$rounds" -gt 20 ] && rounds=20
 for round in $(seq "$rounds"); do
-  kb=$((base + 200 + round * 14000 / rounds))
+  kb=$((base + 200 + round * 7000 / rounds))
   mount -t tmpfs -o "size=${kb}k" kiln-test "$top/small" || { echo "Bail out! a tmpfs can't be mounted"; exit 1; }
   cp -a "$KILN_HOME/backend" "$top/small/backend"
   out=$(timeout 120 "$KILN" image build --image-backend "$top/small/backend" --name work "$top/work" 2>&1)
