@@ -461,9 +461,8 @@ static void keep_history(struct build *b)
         return;
     size_t i;
     json_t *e;
-    json_array_foreach (b->last, i, e)
-        if (json_int(e, "n", 0) > (int64_t)b->step)
-            (void)json_array_append(b->steps, e);
+    json_array_foreach(b->last, i, e) if (json_int(e, "n", 0) > (int64_t)b->step)(void)
+        json_array_append(b->steps, e);
     CLEANUP(error_freep) struct error *err = NULL;
     if (history_write(b->store, b->name, b->steps, &err) < 0)
         session_debug(b->s, 1, "history of '%s' was not written: %s", b->name, err->message);

@@ -306,8 +306,8 @@ static int make_layer(struct build *b, struct stage_run *st, const struct imagef
     if (!sealed)
         return -1;
     b->dirty = false;
-    // a second name: QEMU opens the file by the first one again when it makes it read-only; that one
-    // goes with the store's scratch folder
+    // a second name: QEMU opens the file by the first one again when it makes it read-only; that
+    // one goes with the store's scratch folder
     if (link(sealed, draft_disk(draft)) < 0)
         return error_errno(err, "cannot link '%s'", sealed);
     if (manifest.len && draft_manifest(draft, manifest.ptr, manifest.len, err) < 0)

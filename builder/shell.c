@@ -92,8 +92,7 @@ json_t *shell_inspect(const struct session *s, const char *ref, const char *acce
 {
     CLEANUP(shell_clear) struct shell sh = {0};
     CLEANUP(message_clear)
-    struct message mount = MESSAGE_INIT,
-                   m = MESSAGE_INIT, reply = MESSAGE_INIT;
+    struct message mount = MESSAGE_INIT, m = MESSAGE_INIT, reply = MESSAGE_INIT;
     struct str text;
     if (shell_start(s, &sh, ref, 0, 0, accel, ui, err) < 0)
         return NULL;

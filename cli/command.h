@@ -77,7 +77,8 @@ extern const struct option_spec common_options[];
  * it has to tell goes to stdout (help) and stderr (errors).
  */
 int command_main(int argc, char **argv);
-/* Prints the help that `kiln WORDS… --help` prints; -1 with ERR_USAGE if there is no such command. */
+/* Prints the help that `kiln WORDS… --help` prints; -1 with ERR_USAGE if there is no such command.
+ */
 int command_help(char **words, size_t n, struct error **err);
 /* Prints an error as users see it: place, "error: message", "hint: …". */
 void print_error(const struct error *err);

@@ -140,8 +140,8 @@ bool port_has_frame(const struct port *p)
     struct frame f;
     const char *at = p->in.data + p->taken;
     size_t have = p->in.len - p->taken;
-    return have >= AGENT_FRAME_HEADER && (!frame_decode((const unsigned char *)at, &f) ||
-                                          have - AGENT_FRAME_HEADER >= f.length);
+    return have >= AGENT_FRAME_HEADER &&
+           (!frame_decode((const unsigned char *)at, &f) || have - AGENT_FRAME_HEADER >= f.length);
 }
 
 bool port_next(struct port *p, struct frame *ret_frame, struct message *ret)

@@ -36,8 +36,8 @@ void port_clear(struct port *p);
 bool port_wait(struct port *p, int timeout_ms);
 /* Takes in what is there without waiting. False when the host is gone. */
 bool port_fill(struct port *p);
-/* Whether a whole frame (or a damaged one) has been taken in already: then waiting for more would be
- * wrong. */
+/* Whether a whole frame (or a damaged one) has been taken in already: then waiting for more would
+ * be wrong. */
 bool port_has_frame(const struct port *p);
 /* The next whole frame of what was taken in; `ret` is emptied first. A damaged header means that
  * both ends have lost each other: what was taken in is dropped. */
