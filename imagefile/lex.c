@@ -185,7 +185,8 @@ static void trim_text(struct logical *l)
             one.in_text = skipped;
         }
         one.in_text -= skipped;
-        p[n++] = one;
+        if (!n || one.in_text < t.len) // lines of nothing but blanks may end the text
+            p[n++] = one;
     }
     l->n_pieces = n;
     l->text = t;
@@ -374,8 +375,8 @@ bool lex_next(struct lexer *lx, struct logical *ret)
         lx->at = 3;
     while (lx->at < s->len) {
         struct str line = line_at(s, lx->at, &lx->at);
-        if (!str_trim(line).len || is_comment(line))
-            continue;
+        if (!str_trim(line).len || is_comment(line) || str_is(str_trim(line), "\\"))
+            continue; // a backslash alone continues nothing
         *ret = (struct logical){0};
         struct str text = split_keyword(lx, ret, line);
         unsigned traits = ret->instruction ? ret->instruction->traits : 0;
