@@ -141,9 +141,15 @@ struct layer *record_load(const char *layers, const char *id, struct error **err
     AUTO_FREE char *folder = path_join(layers, id);
     AUTO_FREE char *path = path_join(folder, "layer.json");
     struct error *why = NULL;
-    if (file_read(path, 16 << 20, &text, &why) < 0) {
-        if (why->kind == ERR_NOT_FOUND && access(folder, F_OK) == 0)
+    int rc = file_read(path, 16 << 20, &text, &why);
+    if (rc < 0 && why->kind == ERR_NOT_FOUND && access(folder, F_OK) == 0) {
+        // The folder may have come after we looked for the record; it comes with its record
+        error_free(STEAL(why));
+        rc = file_read(path, 16 << 20, &text, &why);
+        if (rc < 0 && why->kind == ERR_NOT_FOUND)
             why->kind = ERR_USER;
+    }
+    if (rc < 0) {
         if (why->kind == ERR_USER) {
             free(why->message);
             why->message = xstrdup("it has no good record");

@@ -73,7 +73,14 @@ static int verify_own(struct verify *v, struct node *n, struct error **err)
     n->dead = xstrdup(why->message);
     if (v->st->read_only)
         return 0;
-    return file_write_whole(mark, 0644, why->message, strlen(why->message), err);
+    struct error *cannot = NULL;
+    if (file_write_whole(mark, 0644, why->message, strlen(why->message), &cannot) == 0)
+        return 0;
+    n->gone = access(n->folder, F_OK) < 0; // pruned just now
+    if (!n->gone)
+        return error_propagate(err, cannot);
+    error_free(cannot);
+    return 0;
 }
 
 /* What the chain below says about a layer that is whole itself. */
