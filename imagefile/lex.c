@@ -307,13 +307,13 @@ static struct str body_of(struct lexer *lx, const struct heredoc *h, size_t star
     return arena_str(lx->arena, buf_str(&b));
 }
 
-/* Reads the body of h at lx->at. Only a known instruction complains of a missing end: what looks
- * like a here-document after a misspelt word may be none. */
-static bool read_body(struct lexer *lx, struct heredoc *h, bool known)
+/* Reads the body of h at lx->at. A missing end is a mistake only if this is surely a here-document:
+ * what looks like one after a misspelt word may be none. */
+static bool read_body(struct lexer *lx, struct heredoc *h, bool sure)
 {
     size_t start = lx->at, end, next;
-    if (!find_end(lx, h, start, !known, &end, &next)) {
-        if (!known)
+    if (!find_end(lx, h, start, !sure, &end, &next)) {
+        if (!sure)
             return false;
         struct str name = str_clip(h->delimiter);
         struct diag *d = diag_add(lx->diags, lx->source, DIAG_ERROR, h->span,
@@ -329,11 +329,10 @@ static bool read_body(struct lexer *lx, struct heredoc *h, bool known)
 
 static void read_heredocs(struct lexer *lx, struct logical *l)
 {
-    bool known = l->instruction;
-    if ((known && !(l->instruction->traits & TRAIT_HEREDOC)) ||
-        !memmem(l->text.ptr, l->text.len, "<<", 2))
+    const struct instruction *in = l->instruction;
+    if ((in && !(in->traits & TRAIT_HEREDOC)) || !memmem(l->text.ptr, l->text.len, "<<", 2))
         return;
-    bool shell = !known || l->instruction->traits & TRAIT_COMMAND;
+    bool shell = !in || in->traits & TRAIT_COMMAND;
     CLEANUP(heredocs_clear) struct heredocs found = {0};
     struct str rest = l->text, word;
     while (lex_word(&rest, shell, &word) && !(shell && word.ptr[0] == '#')) {
@@ -341,12 +340,14 @@ static void read_heredocs(struct lexer *lx, struct logical *l)
         size_t n = lex_heredoc_word(word, shell, &h);
         if (!n)
             continue;
+        // $((1 <<2)) looks like one too, but nobody calls a delimiter so
+        bool sure = in && !(shell && h.delimiter.ptr[0] >= '0' && h.delimiter.ptr[0] <= '9');
         h.span = lex_span(l, (struct str){word.ptr, n});
         h.delimiter = unquote(lx->arena, h.delimiter);
-        bool whole = read_body(lx, &h, known);
-        if (whole || known)
+        bool whole = read_body(lx, &h, sure);
+        if (whole || sure)
             *heredocs_push(&found) = h;
-        if (!whole)
+        if (!whole && sure)
             break;
     }
     l->n_heredocs = found.len;
