@@ -16,6 +16,7 @@
 #include "builder/build_private.h"
 #include "cache/history.h"
 #include "image/backend.h"
+#include "image/qcow2.h"
 #include "image/name.h"
 
 #include <errno.h>
@@ -303,10 +304,11 @@ static int export_local(struct build *b, struct stage_run *st, const char *metad
     CLEANUP(strv_clear) struct strv chain = {0};
     if (store_chain(b->store, st->disk.id, &chain, err) < 0)
         return -1;
-    (void)metadata;
     AUTO_FREE char *source = backend_chain_json(&chain);
     AUTO_FREE char *temp = xasprintf("%s.%d.tmp", path, (int)getpid());
     int rc = process_run(b->s, ARGV("qemu-img", "convert", "-O", "qcow2", source, temp), NULL, err);
+    if (rc == 0)
+        rc = qcow2_set_metadata(temp, metadata, strlen(metadata), err);
     if (rc == 0) {
         AUTO_CLOSE int fd = open(temp, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || fsync(fd) < 0 || rename(temp, path) < 0)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "base/session.h"
+#include "cache/store.h"
 #include "cli/command.h"
+#include "cli/image_use.h"
 #include "cli/progress.h"
 #include "image/convert.h"
 
@@ -31,11 +33,14 @@ static int parse_format(const char *text, enum format *ret, struct error **err)
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
+    CLEANUP(store_freep) struct store *st = NULL;
     CLEANUP(progress_clear) struct progress bar;
     progress_init(&bar, stderr, PROGRESS_AUTO);
     struct image_export o = {.compress = args_get(a, "compress")};
     struct image_progress p = progress_for_images(&bar);
     if (parse_format(args_get(a, "format"), &o.format, err) < 0)
+        return -1;
+    if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
     return image_export(s, a->pos[0], a->pos[1], &o, &p, err);
 }

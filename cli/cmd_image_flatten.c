@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include "base/session.h"
+#include "cache/store.h"
 #include "cli/command.h"
+#include "cli/image_use.h"
 #include "cli/progress.h"
 #include "image/convert.h"
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
+    CLEANUP(store_freep) struct store *st = NULL;
     CLEANUP(progress_clear) struct progress bar;
     progress_init(&bar, stderr, PROGRESS_AUTO);
     struct image_progress p = progress_for_images(&bar);
+    if (image_lease(s, a->pos[0], &st, err) < 0)
+        return -1;
     return image_flatten(s, a->pos[0], &p, err);
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // What the files of the backend tell about an image, and what is on its disk. The latter takes a
-// builder VM, so it is asked once for each content and kept in <cache>/inspect.
+// builder VM; its answer is kept in the cache under the layer or the digest of the disk, so it is
+// asked once, and only on demand.
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
@@ -18,8 +20,8 @@
 
 static const struct option_spec options[] = {
     {"json", 0, NULL, "Print everything as JSON", NULL},
-    {"no-disk", 0, NULL, "Do not look at partitions and operating system", NULL},
-    {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM that looks at the disk", NULL},
+    {"system", 0, NULL, "Look into the disk too: partitions, file systems, operating system", NULL},
+    {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM for --system", NULL},
     {0},
 };
 
@@ -34,92 +36,94 @@ static json_t *chain_list(const struct session *s, const char *name, struct erro
     return list;
 }
 
-/* Everything known, as a new reference. */
-static json_t *describe(const struct session *s, const char *name, struct error **err)
+/* Fields of the image's metadata, which may come from a stranger: anything may be missing. */
+static void add_metadata(json_t *o, const char *text)
 {
-    CLEANUP(backend_image_clear) struct backend_image i = {0};
-    if (backend_find(s->backend, name, &i, err) < 0)
-        return NULL;
-    json_t *chain = chain_list(s, name, err);
-    if (!chain)
-        return NULL;
-    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s?, s:o}", "name", i.name, "path",
-                          i.path, "type", i.thin ? "thin" : "standalone", "virtual_size",
-                          (json_int_t)i.virtual_size, "real_size", (json_int_t)i.real_size,
-                          "modified", (json_int_t)i.mtime, "layer", i.layer, "files", chain);
-    json_auto_t *meta = i.metadata ? json_loads(i.metadata, 0, NULL) : NULL;
-    static const char *const fields[] = {"config", "steps", "kiln", "created"};
-    for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
-        if (json_object_get(meta, fields[k]))
-            json_object_set(o, fields[k], json_object_get(meta, fields[k]));
-    return o;
+    static const char *const own[] = {"kiln", "created", "steps"};
+    json_auto_t *meta = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(meta, "config"), key, value) json_object_set(o, key, value);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (json_object_get(meta, own[i]))
+            json_object_set(o, own[i], json_object_get(meta, own[i]));
 }
 
-/* Where the description of the image's disk is kept, by content; owned. */
-static char *disk_file(const struct session *s, const json_t *o, struct error **err)
+/* Where the answer of the builder VM is kept, owned; NULL when the disk can't be told from others.
+ */
+static char *system_note(const struct session *s, const struct backend_image *i)
 {
+    struct digest d;
     char hex[DIGEST_HEX + 1];
-    const char *id = json_str(o, "layer");
-    if (!id) {
-        struct digest d;
-        if (backend_digest(s->cache, json_str(o, "path"), &d, err) < 0)
-            return NULL;
-        digest_hex(&d, hex);
-        id = hex;
-    }
-    return xasprintf("%s/inspect/%s.json", s->cache, id);
+    if (i->thin)
+        return xasprintf("%s/inspect/%s.json", s->cache, i->layer);
+    if (backend_digest(s->cache, i->path, &d, NULL) < 0)
+        return NULL;
+    digest_hex(&d, hex);
+    return xasprintf("%s/inspect/%s.json", s->cache, hex);
 }
 
-/* Adds "disk": partitions, file systems, operating system. */
-static int add_disk(const struct session *s, const char *name, const char *accel, json_t *o,
-                    struct error **err)
+static json_t *ask_system(const struct session *s, const char *name, const char *accel,
+                          struct error **err)
 {
-    AUTO_FREE char *file = disk_file(s, o, err);
-    if (!file)
-        return -1;
-    json_t *disk = json_read_file(file, NULL);
-    if (!disk) {
-        CLEANUP(build_shown_clear) struct build_shown shown = {0};
-        if (build_shown_init(&shown, "quiet", err) < 0)
+    CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    if (build_shown_init(&shown, "quiet", err) < 0)
+        return NULL;
+    return shell_inspect(s, name, accel, &shown.ui, err);
+}
+
+static int add_system(const struct session *s, const struct backend_image *i, const struct args *a,
+                      json_t *o, struct error **err)
+{
+    // a digest of a large disk takes time: what is not asked for is shown only if it is cheap
+    if (!args_has(a, "system") && !i->thin)
+        return 0;
+    AUTO_FREE char *note = system_note(s, i);
+    json_t *seen = note ? json_read_file(note, NULL) : NULL;
+    if (!seen && args_has(a, "system")) {
+        seen = ask_system(s, i->name, args_get(a, "accel"), err);
+        if (!seen)
             return -1;
-        disk = shell_inspect(s, name, accel, &shown.ui, err);
-        if (!disk)
-            return error_hint(err, "--no-disk leaves out what is on the disk");
-        AUTO_FREE char *dir = path_parent(file);
-        if (make_dirs(dir, 0755, NULL) == 0)
-            (void)json_write_file(file, 0644, disk, NULL); // only a cache
+        AUTO_FREE char *dir = note ? path_parent(note) : NULL;
+        if (note && make_dirs(dir, 0755, NULL) == 0)
+            (void)json_write_file(note, 0644, seen, NULL);
     }
-    (void)json_object_set_new(o, "disk", disk);
+    if (seen)
+        json_object_set_new(o, "system", seen);
     return 0;
 }
 
-static void print_size(const char *what, uint64_t bytes)
+/* Everything known, as a new reference. */
+static json_t *describe(const struct session *s, const struct args *a, struct error **err)
 {
-    CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    buf_add_size(&b, bytes);
-    printf("%-14s %s\n", what, b.data);
+    CLEANUP(backend_image_clear) struct backend_image i = {0};
+    if (backend_find(s->backend, a->pos[0], &i, err) < 0)
+        return NULL;
+    json_t *chain = chain_list(s, i.name, err);
+    if (!chain)
+        return NULL;
+    json_t *o = json_object();
+    add_metadata(o, i.metadata);
+    json_object_set_new(o, "name", json_string(i.name));
+    json_object_set_new(o, "path", json_string(i.path));
+    json_object_set_new(o, "type", json_string(i.thin ? "thin" : "standalone"));
+    json_object_set_new(o, "layer", i.layer ? json_string(i.layer) : json_null());
+    json_object_set_new(o, "virtual_size", json_integer((json_int_t)i.virtual_size));
+    json_object_set_new(o, "real_size", json_integer((json_int_t)i.real_size));
+    json_object_set_new(o, "modified", json_integer((json_int_t)i.mtime));
+    json_object_set_new(o, "files", chain);
+    if (add_system(s, &i, a, o, err) < 0) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
 }
 
-/* Strings from an image may hold anything: nothing of it reaches the terminal raw. */
+/* Strings from an image may hold anything: control characters do not reach the terminal. */
 static void print_safe(const char *text)
 {
     for (const char *p = text ? text : ""; *p; p++)
         putchar((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p);
-}
-
-static void print_map(const char *title, const json_t *map)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)map, key, value)
-    {
-        printf("%-14s ", title);
-        print_safe(key);
-        putchar('=');
-        print_safe(json_string_value(value));
-        putchar('\n');
-        title = "";
-    }
 }
 
 static void print_line(const char *title, const char *text)
@@ -131,6 +135,35 @@ static void print_line(const char *title, const char *text)
     putchar('\n');
 }
 
+static void print_size(const char *title, int64_t bytes)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    buf_add_size(&b, (uint64_t)bytes);
+    print_line(title, b.data);
+}
+
+static void print_time(const char *title, int64_t seconds)
+{
+    char when[64];
+    time_t t = (time_t)seconds;
+    struct tm tm;
+    if (seconds && localtime_r(&t, &tm) && strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm))
+        print_line(title, when);
+}
+
+static void print_map(const char *title, const json_t *map)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)map, key, value)
+    {
+        AUTO_FREE char *line =
+            xasprintf("%s=%s", key, json_is_string(value) ? json_string_value(value) : "");
+        print_line(title, line);
+        title = "";
+    }
+}
+
 static void print_steps(const json_t *steps)
 {
     size_t i;
@@ -138,53 +171,52 @@ static void print_steps(const json_t *steps)
     json_array_foreach(steps, i, step) print_line(i ? "" : "steps", json_str(step, "step"));
 }
 
-static void print_disk(const json_t *disk)
+static void print_partition(const char *title, const json_t *p)
 {
-    const json_t *parts = json_object_get(disk, "partitions"), *p;
-    const json_t *os = json_object_get(disk, "os");
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    const char *name = json_str(p, "name"), *fs = json_str(p, "fs"), *label = json_str(p, "label");
+    buf_addf(&b, "%s  ", name ? name : "?");
+    buf_add_size(&b, (uint64_t)json_int(p, "size", 0));
+    buf_addf(&b, "  %s", fs ? fs : "-");
+    if (label)
+        buf_addf(&b, "  %s", label);
+    print_line(title, b.data);
+}
+
+static void print_system(const json_t *seen)
+{
     size_t i;
-    json_array_foreach(parts, i, p)
-    {
-        CLEANUP(buf_clear) struct buf b = BUF_INIT;
-        const char *device = json_str(p, "name");
-        buf_addf(&b, "%-8s ", device ? device : "");
-        buf_add_size(&b, (uint64_t)json_int(p, "size", 0));
-        const char *fs = json_str(p, "fs"), *label = json_str(p, "fs_label");
-        buf_addf(&b, "  %s%s%s", fs ? fs : "", label && *label ? "  " : "", label ? label : "");
-        print_line(i ? "" : "partitions", b.data);
-    }
-    print_line("system", json_str(os, "PRETTY_NAME"));
+    const json_t *p;
+    print_line("system", json_str(json_object_get(seen, "os"), "PRETTY_NAME"));
+    print_line("table", json_str(seen, "table"));
+    json_array_foreach(json_object_get(seen, "partitions"), i, p)
+        print_partition(i ? "" : "partitions", p);
 }
 
 static void print_text(const json_t *o)
 {
-    char when[64] = "";
-    time_t t = (time_t)json_int(o, "modified", 0);
-    struct tm tm;
-    if (localtime_r(&t, &tm))
-        (void)strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
-    printf("%-14s %s\n", "name", json_str(o, "name"));
-    printf("%-14s %s\n", "file", json_str(o, "path"));
-    printf("%-14s %s\n", "type", json_str(o, "type"));
-    if (json_str(o, "layer"))
-        printf("%-14s %s\n", "layer", json_str(o, "layer"));
-    printf("%-14s %zu\n", "chain", json_array_size(json_object_get(o, "files")));
-    print_size("virtual size", (uint64_t)json_int(o, "virtual_size", 0));
-    print_size("real size", (uint64_t)json_int(o, "real_size", 0));
-    printf("%-14s %s\n", "modified", when);
-    const json_t *config = json_object_get(o, "config");
-    print_map("env", json_object_get(config, "env"));
-    print_map("labels", json_object_get(config, "labels"));
-    print_line("workdir", json_str(config, "workdir"));
-    print_line("user", json_str(config, "user"));
-    print_disk(json_object_get(o, "disk"));
+    AUTO_FREE char *chain = xasprintf("%zu files", json_array_size(json_object_get(o, "files")));
+    print_line("name", json_str(o, "name"));
+    print_line("file", json_str(o, "path"));
+    print_line("type", json_str(o, "type"));
+    print_line("layer", json_str(o, "layer"));
+    print_line("chain", chain);
+    print_size("virtual size", json_int(o, "virtual_size", 0));
+    print_size("real size", json_int(o, "real_size", 0));
+    print_time("modified", json_int(o, "modified", 0));
+    print_time("created", json_int(o, "created", 0));
+    print_line("user", json_str(o, "user"));
+    print_line("workdir", json_str(o, "workdir"));
+    print_map("env", json_object_get(o, "env"));
+    print_map("labels", json_object_get(o, "labels"));
     print_steps(json_object_get(o, "steps"));
+    print_system(json_object_get(o, "system"));
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    json_auto_t *o = describe(s, a->pos[0], err);
-    if (!o || (!args_has(a, "no-disk") && add_disk(s, a->pos[0], args_get(a, "accel"), o, err) < 0))
+    json_auto_t *o = describe(s, a, err);
+    if (!o)
         return -1;
     if (args_has(a, "json"))
         cli_print_json(o);
@@ -196,7 +228,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_inspect = {
     .name = "image inspect",
     .summary = "Show what is known about an image",
-    .usage = "[--json] NAME",
+    .usage = "[--json] [--system] NAME",
+    .detail =
+        "--system starts a builder VM that looks into the disk. Its answer is kept, and later "
+        "shown\nwithout it, as long as the disk is the same.\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include "base/alloc.h"
-#include "base/file.h"
 #include "base/session.h"
 #include "cli/command.h"
 #include "cli/image_use.h"
 #include "image/backend.h"
-#include "image/name.h"
 
 #include <stdint.h>
 
@@ -16,8 +13,7 @@ static const struct option_spec options[] = {
 
 static int remove_one(struct session *s, const char *name, bool force, struct error **err)
 {
-    AUTO_FREE char *file = image_name_encode(name), *path = path_join(s->backend, file);
-    if (!force && backend_has(s->backend, name) && image_unused(s, name, path, err) < 0)
+    if (!force && image_unused(s, name, err) < 0)
         return error_hint(err, "--force removes it all the same");
     return backend_remove(s->backend, name, err);
 }

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "base/session.h"
+#include "cache/store.h"
 #include "cli/command.h"
+#include "cli/image_use.h"
 #include "image/backend.h"
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
+    CLEANUP(store_freep) struct store *st = NULL;
+    if (image_lease(s, a->pos[0], &st, err) < 0)
+        return -1;
     return backend_tag(s->backend, a->pos[0], a->pos[1], err);
 }
 

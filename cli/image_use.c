@@ -8,6 +8,9 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
+#include "cache/store.h"
+#include "image/backend.h"
+#include "image/name.h"
 #include "image/qcow2.h"
 
 #include <dirent.h>
@@ -51,11 +54,9 @@ static bool vm_stands_on(const char *folder, const struct stat *image)
     return found;
 }
 
-int image_unused(const struct session *s, const char *name, const char *path, struct error **err)
+static int no_vm(const struct session *s, const char *name, const char *path, struct error **err)
 {
     struct stat image;
-    if (not_open(name, path, err) < 0)
-        return -1;
     DIR *d = stat(path, &image) == 0 ? opendir(s->vmstore) : NULL;
     int rc = 0;
     for (struct dirent *e; d && !rc && (e = readdir(d));) {
@@ -66,4 +67,35 @@ int image_unused(const struct session *s, const char *name, const char *path, st
     if (d)
         closedir(d);
     return rc;
+}
+
+int image_unused(const struct session *s, const char *name, struct error **err)
+{
+    AUTO_FREE char *file = image_name_encode(name), *path = path_join(s->backend, file);
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    if (!backend_has(s->backend, name))
+        return 0;
+    if (not_open(name, path, err) < 0 || no_vm(s, name, path, err) < 0)
+        return -1;
+    // `run` opens the layer and not the name; a broken image has no user
+    if (backend_find(s->backend, name, &image, NULL) < 0 || !image.thin)
+        return 0;
+    AUTO_FREE char *layer = xasprintf("%s/.layers/%s/disk.qcow2", s->backend, image.layer);
+    return not_open(name, layer, err);
+}
+
+int image_lease(const struct session *s, const char *name, struct store **ret, struct error **err)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    CLEANUP(store_freep) struct store *st = NULL;
+    CLEANUP(layer_freep) struct layer *layer = NULL;
+    *ret = NULL;
+    if (backend_find(s->backend, name, &image, err) < 0)
+        return -1;
+    if (!image.thin)
+        return 0;
+    if (store_open(s, s->backend, &st, err) < 0 || store_get(st, image.layer, &layer, err) < 0)
+        return error_wrap(err, "image '%s'", name);
+    *ret = STEAL(st);
+    return 0;
 }

@@ -219,6 +219,21 @@ static int compare_strings(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Whether an image that can't be used could yet need a layer: it claims to be a qcow2 with a
+ * backing file, or it can't be read. Any other file that lies in a backend needs none. */
+static bool may_need_layer(const struct backend_image *i)
+{
+    unsigned char head[16];
+    AUTO_CLOSE int fd = open(i->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return errno != ENOENT && errno != ELOOP;
+    ssize_t n = pread_all(fd, head, sizeof head, 0);
+    if (n != (ssize_t)sizeof head)
+        return n < 0;
+    static const unsigned char none[8];
+    return !memcmp(head, "QFI\xfb", 4) && memcmp(head + 8, none, 8);
+}
+
 int backend_roots(const char *dir, struct strv *ret, struct error **err)
 {
     CLEANUP(backend_images_free) struct backend_images all = {0};
@@ -226,7 +241,7 @@ int backend_roots(const char *dir, struct strv *ret, struct error **err)
     if (backend_list(dir, &all, err) < 0)
         return -1;
     vec_foreach (struct backend_image *, i, &all) {
-        if (i->broken) {
+        if (i->broken && may_need_layer(i)) {
             error_set(err, ERR_USER, "cannot tell which layers are needed: %s", i->broken);
             return error_hint(err, "'kiln image rm --force %s' removes the broken image", i->name);
         }

@@ -86,7 +86,8 @@ int backend_layer_chain(const char *dir, const char *layer, struct strv *ret, st
 char *backend_chain_json(const struct strv *chain);
 
 /* Ids of the layers that names stand for (each once, sorted): what pruning must keep, with all
- * below them. An image that can't be read is an error here: pruning must then not go on. */
+ * below them. An image that can't be used but has a backing file is an error here:
+ * pruning must then not go on. */
 int backend_roots(const char *dir, struct strv *ret, struct error **err);
 
 /*

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154  # stderr and stderr_lines come from run
 # Images in and out, against a server that misbehaves (tests/servers/images.py). Every pull ends in the
 # right image or in a clear error with nothing left behind.
 bats_require_minimum_version 1.5.0
@@ -7,6 +8,7 @@ bats_require_minimum_version 1.5.0
 setup_file() {
   export FILES="$BATS_FILE_TMPDIR/files" KILN_HOME="$BATS_FILE_TMPDIR/home"
   export KILN_HTTP_RETRY_MS=10 KILN_HTTP_STALL=2
+  unset CURL_CA_BUNDLE SSL_CERT_FILE http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
   mkdir "$FILES"
   cd "$FILES" || return
   truncate -s 12M disk
@@ -18,11 +20,15 @@ setup_file() {
   for f in disk disk.qcow2; do
     gzip -k $f && bzip2 -k $f && xz -k -1 $f && zstd -q $f
   done
-  python3 "$BATS_TEST_DIRNAME/../servers/images.py" "$FILES" >"$BATS_FILE_TMPDIR/port" 3>&- &
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1 -days 2 \
+    -addext subjectAltName=IP:127.0.0.1 -keyout "$BATS_FILE_TMPDIR/key.pem" \
+    -out "$BATS_FILE_TMPDIR/cert.pem" 2>/dev/null
+  python3 "$BATS_TEST_DIRNAME/../servers/images.py" "$FILES" "$BATS_FILE_TMPDIR" >"$BATS_FILE_TMPDIR/port" 3>&- &
   echo $! >"$BATS_FILE_TMPDIR/server"
-  until [ -s "$BATS_FILE_TMPDIR/port" ]; do sleep 0.05; done
-  URL="http://127.0.0.1:$(cat "$BATS_FILE_TMPDIR/port")"
-  export URL
+  until [ "$(wc -l <"$BATS_FILE_TMPDIR/port")" -eq 2 ]; do sleep 0.05; done
+  URL="http://127.0.0.1:$(sed -n 1p "$BATS_FILE_TMPDIR/port")"
+  TLS="https://127.0.0.1:$(sed -n 2p "$BATS_FILE_TMPDIR/port")"
+  export URL TLS
 }
 
 teardown_file() {
@@ -84,6 +90,32 @@ print("\n".join(f"{p} {r}" for p, r in json.load(sys.stdin) if p == sys.argv[1])
 assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == "standalone"'
   run --separate-stderr pull "my-img,http=$URL/plain/disk.qcow2.xz"
   [ "$stderr" = "Image 'my-img' is in the backend already" ]
+}
+
+@test "the bar on a terminal" {
+  script -qec "$KILN image pull --no-checksum x,http=$URL/slow/3000000/disk.qcow2" /dev/null >"$BATS_TEST_TMPDIR/tty"
+  tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | grep -E '^ *[0-9]+% \|#* *\| +[0-9.]+ [KM]iB/s \| +[0-9.]+ [KM]iB \| ETA:   0:00:0[0-9]$'
+  tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | grep -E '^100% \|#+\| +[0-9.]+ MiB/s \| +2\.[0-9] MiB \| Time:  0:00:0[0-9]$'
+  [ "$(tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | wc -L)" -lt 80 ]
+}
+
+@test "https: certificates are verified, no way back to http" {
+  run -1 pull "x,http=$TLS/plain/disk.qcow2"
+  [[ "$output" == *"certificate"* ]]
+  SSL_CERT_FILE="$BATS_FILE_TMPDIR/cert.pem" pull "x,http=$TLS/hop/2/disk.qcow2.xz"
+  right x
+  "$KILN" image rm x
+  SSL_CERT_FILE="$BATS_FILE_TMPDIR/cert.pem" refused "rotocol" "x,http=$TLS/down"
+}
+
+@test "netrc, and proxies from the environment" {
+  refused "answered 401" "x,http=$URL/private/disk.qcow2"
+  printf 'machine 127.0.0.1 login me password secret\n' >"$BATS_TEST_TMPDIR/.netrc"
+  HOME=$BATS_TEST_TMPDIR pull "x,http=$URL/private/disk.qcow2"
+  right x
+  # the server takes what a proxy is asked for: a whole URL
+  http_proxy=$URL pull "y,http=http://elsewhere.invalid/plain/disk.qcow2"
+  right y
 }
 
 @test "a password in the URL is not shown" {
@@ -260,7 +292,7 @@ PY
 @test "bombs meet a limit" {
   head -c 300M /dev/zero | tr '\0' x | zstd -q >bomb.zst
   refused "more than the limit of 10485760" --raw --max-size 10M "x,file=bomb.zst"
-  for i in 1 2 3 4; do cat bomb.zst; done >bomb4.zst
+  cat bomb.zst bomb.zst bomb.zst bomb.zst >bomb4.zst
   refused "decompression bomb" --raw "x,file=bomb4.zst"
 }
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """A web server that misbehaves, for the tests of image pull.
 
-Usage: images.py DIR      Serves the files of DIR on 127.0.0.1, prints its port, ends with its parent.
+Usage: images.py DIR TLS  Serves the files of DIR on 127.0.0.1 by http and https (cert.pem and key.pem
+of TLS), prints the two ports, ends with its parent.
 
 The first part of a path says how: /plain/F well, /cut/N/F at most N bytes an answer, /cutonce/F half
 of it in the first answer, /norange/F the same but without ranges, /bare/F the same without ETag and
@@ -10,11 +11,13 @@ Last-Modified, /changed/F the same with F.new under another ETag afterwards, /wr
 with a range that was not asked for, /long/F a Content-Length that is too large, /short/F one that is
 too small, /drip/F a byte each second, /slow/RATE/F bytes a second, /status/N/F always that status,
 /flaky/N/F 503 for the first N answers, /hop/N/F N redirects, /loop redirects to itself, /away/F
-redirects to a file: URL, /chunked/F without a length, /silent nothing at all, /stats what was asked.
+redirects to a file: URL, /chunked/F without a length, /silent nothing at all, /private/F only for me:secret,
+/down redirects to http, a whole URL as a proxy would, /stats what was asked.
 """
 import http.server
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -79,6 +82,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.split("?")[0]
+        if path.startswith("http://"):
+            path = path[path.index("/", len("http://")):]
         with LOCK:
             count = SEEN[path] = SEEN.get(path, 0) + 1
             LOG.append([path, self.headers.get("Range")])
@@ -102,6 +107,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(302, headers=[("Location", path)])
         if how == "away":
             return self.answer(302, headers=[("Location", "file://" + os.path.join(ROOT, rest))])
+        if how == "down":
+            return self.answer(302, headers=[("Location", f"http://127.0.0.1:{plain.server_port}/plain/disk")])
+        if how == "private" and self.headers.get("Authorization") != "Basic bWU6c2VjcmV0":
+            return self.answer(401)
         if how == "status":
             return self.answer(int(number), b"<html>no</html>")
         if how == "hop":
@@ -111,7 +120,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if data is None:
             return self.answer(404, b"<html>not here</html>")
         half = len(data) // 2 if count == 1 else None
-        if how == "plain":
+        if how in ("plain", "private"):
             self.serve(data)
         elif how == "cut":
             self.serve(data, limit=int(number))
@@ -160,7 +169,11 @@ def end_with(parent):
     os._exit(0)
 
 
-server = Server(("127.0.0.1", 0), Handler)
+plain, secure = (Server(("127.0.0.1", 0), Handler) for _ in range(2))
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(os.path.join(sys.argv[2], "cert.pem"), os.path.join(sys.argv[2], "key.pem"))
+secure.socket = context.wrap_socket(secure.socket, server_side=True)
 threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-print(server.server_address[1], flush=True)
-server.serve_forever()
+threading.Thread(target=secure.serve_forever, daemon=True).start()
+print(plain.server_port, secure.server_port, sep="\n", flush=True)
+plain.serve_forever()
