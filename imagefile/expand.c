@@ -206,10 +206,9 @@ static bool expand_until(struct expansion *x, char end, char quote)
             x->at++;
             return true;
         } else if (x->quotes && *p == '"') {
-            if (open)
-                open = '\0';
-            else
-                open = '"', start = x->at;
+            if (!open)
+                start = x->at;
+            open = open ? '\0' : '"';
             x->at++;
         } else if (x->quotes && *p == '\'' && !open) {
             if (!expand_single(x))

@@ -151,6 +151,22 @@ static char *find_needle(const struct items *items)
     return buf_detach(&best, NULL);
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static struct str trim(struct str s)
+{
+    while (s.len && is_space(s.ptr[s.len - 1]))
+        s.len--;
+    while (s.len && is_space(s.ptr[0])) {
+        s.ptr++;
+        s.len--;
+    }
+    return s;
+}
+
 static int add(struct ignore *ig, struct str line, struct error **err)
 {
     struct str written = line;
@@ -159,8 +175,7 @@ static int add(struct ignore *ig, struct str line, struct error **err)
         line.ptr++;
         line.len--;
     }
-    while (line.len && (line.ptr[0] == ' ' || line.ptr[0] == '\t'))
-        line.ptr++, line.len--;
+    line = trim(line);
     if (!line.len)
         return error_set(err, ERR_USER, "'!' needs a pattern after it");
     pat.written = str_dup(written);
@@ -196,15 +211,12 @@ int ignore_parse(struct ignore *ig, const char *name, const char *text, size_t l
         at += n + 1;
         if (n && start[0] == '#')
             continue;
-        while (n && strchr(" \t\r\v\f", start[n - 1]) && start[n - 1])
-            n--;
-        while (n && strchr(" \t\v\f", start[0]) && start[0])
-            start++, n--;
+        struct str pattern = trim((struct str){start, n});
         if (memchr(start, '\0', n)) {
             error_set(err, ERR_USER, "NUL byte: this is not a text file");
             return error_at(err, name, line, 0);
         }
-        if (n && add(ig, (struct str){start, n}, err) < 0)
+        if (pattern.len && add(ig, pattern, err) < 0)
             return error_at(err, name, line, 1);
     }
     return 0;

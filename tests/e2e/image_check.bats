@@ -115,6 +115,14 @@ PY
   [ "$status" -eq 2 ]
 }
 
+@test "the examples are without a mistake" {
+  for dir in "$BATS_TEST_DIRNAME"/../../examples/*/; do
+    [ -e "$dir/Imagefile" ] || continue
+    "$KILN" image check "$dir"
+    [ "$("$KILN" image check --json "$dir")" = "[]" ]
+  done
+}
+
 @test "nothing is left behind" {
   printf 'FROM debian\n' >Imagefile
   "$KILN" image check .
