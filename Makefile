@@ -17,6 +17,8 @@ LIBS  := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lbz2 -ldl -lm
 objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
 LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/message.o $(BUILD)/builder/appliance/agent_blob.o
+# What of the agent is tested on the host.
+AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab passwd place port probe stub sys)
 UNIT  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
@@ -26,16 +28,16 @@ link   = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 
 all: $(BUILD)/kiln $(MAN)
 $(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) ; $(link)
-$(UNIT): %: %.o $(LIB_O) ; $(link) -lcmocka
+$(UNIT): %: %.o $(LIB_O) $(call objs,$(AGENT_T)) ; $(link) -lcmocka
 $(BENCH): %: %.o $(LIB_O) ; $(link)
-$(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) ; $(link)
+$(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) $(call objs,$(AGENT_T)) ; $(link)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 
 # The agent runs in the builder VM: static, without sanitizers, and carried inside kiln.
 AGENT_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/agent/*.c) base/alloc.c base/buf.c base/vector.c \
-  base/error.c base/file.c)
+  base/error.c base/file.c imagefile/glob.c imagefile/ignore.c)
 $(BUILD)/static/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -g $(BASE_FLAGS) -c -o $@ $<
@@ -58,7 +60,7 @@ bench: all ; tools/bench $(BUILD)/kiln
 fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	@mkdir -p build/corpus-$*
 	$(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
-	  $(wildcard $(MODS:%=%/*.c)) builder/agent/message.c $< $(LIBS)
+	  $(wildcard $(MODS:%=%/*.c)) builder/agent/message.c $(AGENT_T) $< $(LIBS)
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
 lint:
 	clang-format --dry-run -Werror $(SRC)

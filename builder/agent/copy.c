@@ -5,10 +5,11 @@
 // when they are large; holes stay holes.
 #include "base/file.h"
 #include "builder/agent/agent.h"
-#include "builder/agent/glob.h"
 #include "builder/agent/place.h"
 #include "builder/agent/sys.h"
 #include "builder/agent/tree.h"
+#include "imagefile/glob.h"
+#include "imagefile/ignore.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -31,7 +32,7 @@ struct copy {
     struct agent *agent;
     struct place place;
     int root; /* of the source */
-    struct strv excludes;
+    struct ignore *excludes;
     struct hard_links links;
     bool keep_owner;
     char *piece; /* PIECE bytes, aligned */
@@ -42,7 +43,7 @@ struct copy {
 static void copy_clear(struct copy *c)
 {
     place_clear(&c->place);
-    strv_clear(&c->excludes);
+    ignore_free(c->excludes);
     vec_foreach (struct hard_link *, l, &c->links)
         free(l->path);
     hard_links_clear(&c->links);
@@ -56,18 +57,6 @@ struct item {
     const char *seen; /* as the excludes see it: relative to the source */
     const char *name; /* base name of a single file; NULL = none */
 };
-
-static bool is_excluded(const struct copy *c, const char *path)
-{
-    bool out = false;
-    for (size_t i = 0; i < c->excludes.len; i++) {
-        const char *p = c->excludes.ptr[i];
-        bool back = *p == '!';
-        if (glob_match(p + back, path))
-            out = !back;
-    }
-    return out;
-}
 
 // The xattrs in the form of a stream.
 static void read_xattrs(int fd, struct buf *ret)
@@ -239,12 +228,16 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
     struct stat st;
     char target[4096];
     CLEANUP(buf_clear) struct buf xattrs = BUF_INIT;
-    if (*it->seen && is_excluded(c, it->seen))
+    bool hidden = *it->seen && ignore_hides(c->excludes, it->seen);
+    if (hidden && ignore_prunes(c->excludes, it->seen))
         return 0;
     if (fstat(it->fd, &st) < 0)
         return error_errno(err, "cannot read '%s' of the source", it->seen);
     if (c->polled++ % 64 == 0)
         agent_poll(c->agent, NULL, NULL);
+    // a hidden folder with something below it that is not: made when that comes
+    if (hidden)
+        return S_ISDIR(st.st_mode) ? copy_children(c, it, err) : 0;
     struct entry e = make_entry(c, it, &st);
     const char *first = linked(c, it, &st);
     if (first) {
@@ -299,7 +292,7 @@ static int expand(struct copy *c, const char *base, const char *rest, struct str
     }
     AUTO_FREE char *part = xstrndup(rest, strcspn(rest, "/"));
     const char *more = rest + strlen(part);
-    if (!glob_is_pattern(part)) {
+    if (!glob_magic(part)) {
         AUTO_FREE char *path = xasprintf("%s/%s", base, part);
         AUTO_CLOSE int there = sys_open_in(c->root, path, O_PATH | O_NOFOLLOW);
         return there < 0 ? 0 : expand(c, path, more, ret, err);
@@ -312,7 +305,7 @@ static int expand(struct copy *c, const char *base, const char *rest, struct str
         return -1;
     for (size_t i = 0; i < names.len; i++) {
         AUTO_FREE char *path = xasprintf("%s/%s", base, names.ptr[i]);
-        if (glob_match_name(part, names.ptr[i]) && expand(c, path, more, ret, err) < 0)
+        if (glob_match(part, names.ptr[i]) && expand(c, path, more, ret, err) < 0)
             return -1;
     }
     return 0;
@@ -325,12 +318,8 @@ static int find_sources(struct copy *c, const struct request *rq, struct strv *r
     while (message_next(&rq->fields, &f)) {
         AUTO_FREE char *text = str_dup(f.value);
         size_t before = ret->len;
-        if (f.tag == AGENT_TAG_EXCLUDE) {
-            size_t skip = *text == '!' && text[1] == '/' ? 1 : *text == '/';
-            if (*text == '!' && skip)
-                text[1] = '!';
-            strv_add(&c->excludes, text + skip);
-        }
+        if (f.tag == AGENT_TAG_EXCLUDE && ignore_add(c->excludes, text, err) < 0)
+            return -1;
         if (f.tag != AGENT_TAG_SOURCE)
             continue;
         if (expand(c, "", text, ret, err) < 0)
@@ -358,7 +347,8 @@ static int set_attrs(struct agent *a, const struct request *rq, struct place *p,
 
 int agent_copy(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
 {
-    CLEANUP(copy_clear) struct copy c = {.agent = a, .place = {.parent = -1}};
+    CLEANUP(copy_clear)
+    struct copy c = {.agent = a, .place = {.parent = -1}, .excludes = ignore_new()};
     CLEANUP(strv_clear) struct strv sources = {0};
     AUTO_FREE char *path = NULL;
     int slot = (int)message_num(&rq->fields, AGENT_TAG_SLOT, AGENT_DISK_EXTRA);

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: MIT
+// What of the agent is pure, or works on any folder. The rest of it is tested in the builder VM.
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+// clang-format on
+#include "base/file.h"
+#include "builder/agent/elf.h"
+#include "builder/agent/entry.h"
+#include "builder/agent/feed.h"
+#include "builder/agent/fstab.h"
+#include "builder/agent/passwd.h"
+#include "builder/agent/place.h"
+#include "builder/agent/port.h"
+#include "builder/agent/probe.h"
+#include "builder/agent/protocol.h"
+#include "builder/agent/stub.h"
+#include "builder/agent/sys.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void messages_come_back_as_they_were(void **state)
+{
+    (void)state;
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    struct str s;
+    message_puts(&m, AGENT_TAG_ARG, "a");
+    message_put(&m, AGENT_TAG_ARG, "\0b", 2);
+    message_put_num(&m, AGENT_TAG_SIZE, UINT64_MAX - 1);
+    message_puts(&m, AGENT_TAG_PATH, NULL);
+    assert_true(message_valid(&m));
+    assert_true(message_get(&m, AGENT_TAG_ARG, &s) && str_is(s, "a"));
+    assert_true(message_num(&m, AGENT_TAG_SIZE, 0) == UINT64_MAX - 1);
+    assert_false(message_get(&m, AGENT_TAG_PATH, &s));
+    m.bytes.len--;
+    assert_false(message_valid(&m));
+}
+
+static void fstab_is_read_in_depth_order(void **state)
+{
+    (void)state;
+    CLEANUP(fstab_free) struct fstab f = {0};
+    fstab_parse(STR("# comment\n"
+                    "UUID=\"12\" /boot/efi/ vfat umask=0077,nofail 0 1\r\n"
+                    "/dev/sda1 / ext4\n"
+                    "LABEL=my\\040data /srv/a\\040b ext4 noauto\n"
+                    "/dev/vg/boot\t/boot ext4 subvol=@x,defaults\n"
+                    "host:/x /net nfs defaults\n"
+                    "/swapfile none swap sw 0 0\n"
+                    "broken\n"),
+                &f);
+    assert_int_equal(f.len, 5);
+    assert_string_equal(f.ptr[0].file, "/");
+    assert_string_equal(f.ptr[1].file, "/boot");
+    assert_string_equal(f.ptr[2].file, "/net");
+    assert_string_equal(f.ptr[3].file, "/boot/efi");
+    assert_string_equal(f.ptr[3].spec, "UUID=12");
+    assert_string_equal(f.ptr[4].file, "/srv/a b");
+    assert_string_equal(f.ptr[4].spec, "LABEL=my data");
+    assert_true(fstab_is_local(&f.ptr[1]) && fstab_is_local(&f.ptr[3]));
+    assert_false(fstab_is_local(&f.ptr[0]));
+    assert_false(fstab_is_local(&f.ptr[2]));
+    assert_false(fstab_is_local(&f.ptr[4]));
+    assert_true(fstab_has_option(&f.ptr[3], "nofail"));
+    assert_false(fstab_has_option(&f.ptr[3], "fail"));
+    AUTO_FREE char *subvol = fstab_option(&f.ptr[1], "subvol");
+    assert_string_equal(subvol, "@x");
+}
+
+static void os_release_values_lose_their_quotes(void **state)
+{
+    (void)state;
+    const struct str text = STR("PRETTY_NAME_X=no\nPRETTY_NAME=\"Debian \\\"12\\\"\"\nID=debian\n");
+    AUTO_FREE char *pretty = os_release_get(text, "PRETTY_NAME");
+    AUTO_FREE char *id = os_release_get(text, "ID");
+    AUTO_FREE char *absent = os_release_get(text, "NAME");
+    assert_string_equal(pretty, "Debian \"12\"");
+    assert_string_equal(id, "debian");
+    assert_null(absent);
+}
+
+static const struct str passwd =
+    STR("root:x:0:0:root:/root:/bin/sh\n"
+        "web:x:33:33::/var/www:/bin/sh\n"
+        "42:x:7:8::/home/42:/bin/sh\nbad line\n");
+static const struct str group = STR("root:x:0:\nweb:x:33:\ndisk:x:6:root,web\nvideo:x:44:web");
+
+static void users_are_the_image_s(void **state)
+{
+    (void)state;
+    CLEANUP(who_clear) struct who w = {0};
+    assert_int_equal(who_resolve("web", passwd, group, &w, NULL), 0);
+    assert_int_equal(w.uid, 33);
+    assert_int_equal(w.groups.len, 2);
+    assert_int_equal(w.groups.ptr[1], 44);
+    assert_string_equal(w.home, "/var/www");
+    who_clear(&w);
+    assert_int_equal(who_resolve("web:disk", passwd, group, &w, NULL), 0);
+    assert_int_equal(w.gid, 6);
+    assert_int_equal(w.groups.len, 0);
+    who_clear(&w);
+    assert_int_equal(who_resolve("42", passwd, group, &w, NULL), 0); // a name of digits
+    assert_int_equal(w.uid, 7);
+    who_clear(&w);
+    assert_int_equal(who_resolve("1000", passwd, group, &w, NULL), 0);
+    assert_true(w.uid == 1000 && w.gid == 0 && !strcmp(w.home, "/"));
+    who_clear(&w);
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(who_resolve("nobody", passwd, group, &w, &err), -1);
+    assert_string_equal(err->message, "the image has no user 'nobody'");
+    assert_int_equal(who_resolve("4294967295", passwd, group, &w, NULL), -1);
+    who_clear(&w);
+}
+
+static void owners_take_the_group_as_docker_does(void **state)
+{
+    (void)state;
+    uid_t uid;
+    gid_t gid;
+    assert_int_equal(owner_resolve("1000", passwd, group, &uid, &gid, NULL), 0);
+    assert_true(uid == 1000 && gid == 1000);
+    assert_int_equal(owner_resolve("web", passwd, group, &uid, &gid, NULL), 0);
+    assert_true(uid == 33 && gid == 33);
+    assert_int_equal(owner_resolve(":disk", passwd, group, &uid, &gid, NULL), 0);
+    assert_true(uid == 0 && gid == 6);
+    assert_int_equal(owner_resolve("web:nogroup", passwd, group, &uid, &gid, NULL), -1);
+}
+
+static void paths_that_lead_elsewhere_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"/a", "a/", "a//b", "..", "a/..", "./a", "a/../b", "."};
+    static const char *const good[] = {"", "a", "a/b", "...", "a/..b", "\xff\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(entry_path_ok(str_of(bad[i])));
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(entry_path_ok(str_of(good[i])));
+    assert_false(entry_path_ok((struct str){"a\0b", 3}));
+}
+
+static struct stream_entry file_head(const char *path, uint64_t size, uint32_t n_extents)
+{
+    return (struct stream_entry){.magic = STREAM_MAGIC,
+                                 .type = STREAM_FILE,
+                                 .mode = 0640,
+                                 .uid = getuid(),
+                                 .gid = getgid(),
+                                 .mtime = 1700000000,
+                                 .size = size,
+                                 .path_len = (uint32_t)strlen(path),
+                                 .n_extents = n_extents};
+}
+
+static void put_entry(struct buf *b, struct stream_entry h, const char *path,
+                      const uint64_t (*extents)[2])
+{
+    buf_add(b, &h, sizeof h);
+    buf_adds(b, path);
+    for (uint32_t i = 0; i < h.n_extents; i++)
+        buf_add(b, extents[i], 16);
+}
+
+static void extents_must_be_in_order_and_inside(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t extents[2][2];
+        int result;
+    } cases[] = {
+        {{{0, 10}, {20, 30}}, 0},
+        {{{0, 10}, {20, 80}}, 0},
+        {{{0, 10}, {5, 10}}, -1},
+        {{{0, 10}, {90, 11}}, -1},
+        {{{20, 10}, {0, 10}}, -1},
+        {{{0, 0}, {5, 5}}, -1},
+        {{{0, 10}, {UINT64_MAX - 4, 8}}, -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP(buf_clear) struct buf b = BUF_INIT;
+        struct entry e;
+        put_entry(&b, file_head("f", 100, 2), "f", cases[i].extents);
+        assert_int_equal(entry_decode(b.data, b.len, &e, NULL), cases[i].result);
+        assert_int_equal(entry_decode(b.data, b.len - 1, &e, NULL), -1);
+    }
+}
+
+static void file_systems_are_told_by_their_bytes(void **state)
+{
+    (void)state;
+    static unsigned char disk[PROBE_FS_BYTES];
+    struct probed p;
+    assert_false(probe_fs(disk, sizeof disk, &p));
+    memcpy(disk + 1024 + 56, "\x53\xef", 2);
+    disk[1024 + 96] = 0x40;
+    memset(disk + 1024 + 104, 0xab, 16);
+    memcpy(disk + 1024 + 120, "rootfs  ", 8);
+    assert_true(probe_fs(disk, sizeof disk, &p));
+    assert_string_equal(p.type, "ext4");
+    assert_string_equal(p.uuid, "abababab-abab-abab-abab-abababababab");
+    assert_string_equal(p.label, "rootfs");
+    memcpy(disk + 65536 + 64, "_BHRfS_M", 8);
+    assert_true(probe_fs(disk, sizeof disk, &p));
+    assert_string_equal(p.type, "btrfs");
+    assert_true(probe_fs(disk, 4096, &p)); // only the ext4 is seen in so few bytes
+    assert_string_equal(p.type, "ext4");
+}
+
+static void partition_tables_are_read(void **state)
+{
+    (void)state;
+    static unsigned char disk[PROBE_TABLE_BYTES];
+    CLEANUP(table_entries_clear) struct table_entries t = {0};
+    assert_null(probe_table(disk, sizeof disk, &t));
+    memcpy(disk + 510, "\x55\xaa", 2);
+    memcpy(disk + 446, "\x80\0\0\0\x83\0\0\0\0\x08\0\0\0\x10\0\0", 16);
+    memcpy(disk + 440, "\x78\x56\x34\x12", 4);
+    assert_string_equal(probe_table(disk, sizeof disk, &t), "mbr");
+    assert_int_equal(t.len, 1);
+    assert_true(t.ptr[0].active && t.ptr[0].start == 2048 && t.ptr[0].size == 4096);
+    assert_string_equal(t.ptr[0].uuid, "12345678-01");
+    memcpy(disk + 512, "EFI PART", 8);
+    disk[512 + 72] = 2, disk[512 + 80] = 128, disk[512 + 84] = 128;
+    static const unsigned char root[16] = {0xe3, 0xbc, 0x68, 0x4f, 0xcd, 0xe8, 0xb1, 0x4d,
+                                           0x96, 0xe7, 0xfb, 0xca, 0xf9, 0x84, 0xb7, 0x09};
+    memcpy(disk + 1024 + 128, root, 16);
+    table_entries_clear(&t);
+    assert_string_equal(probe_table(disk, sizeof disk, &t), "gpt");
+    assert_int_equal(t.len, 1);
+    assert_int_equal(t.ptr[0].number, 2);
+    assert_string_equal(t.ptr[0].type, GUID_ROOT_X86_64);
+}
+
+// A folder of its own for each test that needs one.
+static int make_folder(void **state)
+{
+    char path[] = "/tmp/kiln-agent-XXXXXX";
+    *state = mkdtemp(path) ? xstrdup(path) : NULL;
+    return *state ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    AUTO_FREE char *path = *state;
+    return remove_tree(path, NULL);
+}
+
+static int place_text(struct place *p, const char *path, const char *text, struct error **err)
+{
+    struct entry e = {.head = file_head(path, strlen(text), 0), .path = str_of(path)};
+    int fd = place_file(p, &e, err);
+    if (fd < 0)
+        return -1;
+    assert_int_equal(write_all(fd, text, strlen(text)), 0);
+    return place_file_done(p, &e, fd, err);
+}
+
+static void nothing_is_placed_outside_the_root(void **state)
+{
+    AUTO_FREE char *outside = xasprintf("%s/outside", (char *)*state);
+    AUTO_FREE char *tree = xasprintf("%s/tree", (char *)*state);
+    mkdir(outside, 0755);
+    mkdir(tree, 0755);
+    AUTO_CLOSE int root = open(tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(symlinkat(outside, root, "absolute"), 0);
+    assert_int_equal(symlinkat("../outside", root, "relative"), 0);
+    assert_int_equal(symlinkat("../outside/f", root, "file"), 0);
+    mkdirat(root, "outside", 0755);
+    CLEANUP(place_clear) struct place p;
+    place_init(&p, root, "/", true);
+    // "../outside" ends at the root, so it is the image's own folder of that name
+    assert_int_equal(place_text(&p, "relative/a", "1", NULL), 0);
+    assert_int_equal(place_text(&p, "absolute/b", "1", NULL), -1);
+    assert_int_equal(place_text(&p, "file", "2", NULL), 0); // replaces the link
+    AUTO_FREE char *inside = xasprintf("%s/outside/a", tree);
+    assert_int_equal(access(inside, F_OK), 0);
+    assert_int_equal(rmdir(outside), 0); // still empty
+}
+
+static void files_replace_files_and_keep_attributes(void **state)
+{
+    struct stat st;
+    AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(place_clear) struct place p;
+    place_init(&p, root, "/opt/app/", false);
+    assert_int_equal(place_text(&p, "x/f", "old", NULL), 0);
+    assert_int_equal(linkat(root, "opt/app/x/f", root, "other", 0), 0);
+    assert_int_equal(place_text(&p, "x/f", "new!", NULL), 0);
+    assert_int_equal(fstatat(root, "opt/app/x/f", &st, 0), 0);
+    assert_true(st.st_size == 4 && st.st_mtime == 1700000000 && (st.st_mode & 07777) == 0640);
+    assert_int_equal(fstatat(root, "other", &st, 0), 0);
+    assert_int_equal(st.st_size, 3); // the other name keeps the old file
+    CLEANUP(error_freep) struct error *err = NULL;
+    assert_int_equal(place_text(&p, "x", "file", &err), -1);
+    assert_non_null(strstr(err->message, "is a folder"));
+}
+
+static void a_single_file_goes_into_an_existing_folder(void **state)
+{
+    AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    mkdirat(root, "etc", 0755);
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(place_clear) struct place p;
+        place_init(&p, root, i ? "/new" : "/etc", false);
+        struct entry e = {.head = file_head("", 0, 0), .link = STR("app.conf")};
+        AUTO_CLOSE int fd = place_file(&p, &e, NULL);
+        assert_true(fd >= 0);
+    }
+    assert_int_equal(faccessat(root, "etc/app.conf", F_OK, 0), 0);
+    assert_int_equal(faccessat(root, "new", F_OK, 0), 0);
+}
+
+static void stubs_leave_nothing(void **state)
+{
+    struct stat before, after;
+    AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(fstatat(root, ".", &before, 0), 0);
+    struct stubs s = {0};
+    AUTO_CLOSE int a = stub_folder(&s, root, "/a/b/c", NULL);
+    AUTO_CLOSE int b = stub_file(&s, root, "/a/file", NULL);
+    assert_true(a >= 0 && b >= 0);
+    assert_int_equal(stub_write(&s, root, "/w", 0755, "text", NULL), 0);
+    assert_int_equal(stub_folder(&s, root, "/a/file", NULL), -1);
+    stubs_undo(&s);
+    assert_int_equal(fstatat(root, ".", &after, 0), 0);
+    assert_int_equal(after.st_nlink, before.st_nlink);
+    assert_true(after.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
+    // what a command has put there stays
+    AUTO_CLOSE int d = stub_folder(&s, root, "/kept/sub", NULL);
+    assert_true(d >= 0 && mkdirat(root, "kept/mine", 0755) == 0);
+    assert_int_equal(stub_write(&s, root, "/edited", 0755, "text", NULL), 0);
+    AUTO_CLOSE int edited = openat(root, "edited", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_int_equal(write_all(edited, "other", 5), 0);
+    stubs_undo(&s);
+    assert_int_equal(faccessat(root, "kept/mine", F_OK, 0), 0);
+    assert_int_equal(faccessat(root, "kept/sub", F_OK, 0), -1);
+    assert_int_equal(faccessat(root, "edited", F_OK, 0), 0);
+}
+
+static void a_feed_gives_the_bytes_in_order(void **state)
+{
+    enum { SIZE = 5 << 20 };
+    AUTO_FREE char *path = xasprintf("%s/stream", (char *)*state);
+    AUTO_FREE unsigned char *bytes = xmalloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (unsigned char)(i * 2654435761u >> 13);
+    assert_int_equal(file_write_whole(path, 0600, bytes, SIZE, NULL), 0);
+    CLEANUP(feed_freep) struct feed *f = feed_new(path, 4096, NULL);
+    assert_non_null(f);
+    unsigned char small[7];
+    size_t at = 4096;
+    for (unsigned step = 1; at + step < SIZE; step = step * 3 % 50021 + 1) {
+        size_t n;
+        const void *piece = feed_piece(f, step, &n, NULL);
+        assert_true(piece && n >= 1 && n <= step && !memcmp(piece, bytes + at, n));
+        assert_int_equal(feed_skip(f, n, NULL), 0);
+        at += n;
+        if (at + sizeof small > SIZE)
+            break;
+        assert_int_equal(feed_read(f, small, sizeof small, NULL), 0);
+        assert_memory_equal(small, bytes + at, sizeof small);
+        at += sizeof small;
+    }
+    assert_int_equal(feed_align(f, NULL), 0);
+}
+
+static void the_port_takes_frames_however_they_come(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    CLEANUP(port_clear) struct port p = PORT_INIT;
+    port_use(&p, ends[0]);
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT, got = MESSAGE_INIT;
+    struct frame f;
+    message_puts(&m, AGENT_TAG_PATH, "/x");
+    unsigned char head[AGENT_FRAME_HEADER];
+    frame_encode(&(struct frame){(uint32_t)m.bytes.len, 7, AGENT_READ}, head);
+    CLEANUP(buf_clear) struct buf wire = BUF_INIT;
+    for (int i = 0; i < 2; i++) {
+        buf_add(&wire, head, sizeof head);
+        buf_add(&wire, m.bytes.data, m.bytes.len);
+    }
+    for (size_t i = 0; i < wire.len; i++) {
+        assert_int_equal(write_all(ends[1], wire.data + i, 1), 0);
+        assert_true(port_fill(&p));
+        bool whole = (i + 1) % (wire.len / 2) == 0;
+        assert_int_equal(port_has_frame(&p), whole);
+        assert_int_equal(port_next(&p, &f, &got), whole);
+        if (whole)
+            assert_true(f.id == 7 && f.type == AGENT_READ && message_valid(&got));
+    }
+    assert_int_equal(write_all(ends[1], "nonsense nonsense", 17), 0);
+    assert_true(port_fill(&p));
+    assert_false(port_next(&p, &f, &got));
+    assert_int_equal(p.in.len, 0);
+    close(ends[1]);
+    assert_false(port_fill(&p));
+    close(ends[0]);
+}
+
+static void programs_say_what_they_are(void **state)
+{
+    (void)state;
+    char machine[64];
+    AUTO_CLOSE int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    assert_true(elf_machine(self, machine, sizeof machine));
+    AUTO_FREE char *loader = elf_interpreter(self);
+    assert_true(loader && loader[0] == '/');
+    AUTO_CLOSE int run = open("tests/run", O_RDONLY | O_CLOEXEC);
+    assert_false(elf_machine(run, machine, sizeof machine));
+    AUTO_FREE char *shell = elf_interpreter(run);
+    assert_string_equal(shell, "/bin/sh");
+}
+
+static void modes_are_octal(void **state)
+{
+    (void)state;
+    mode_t mode;
+    assert_int_equal(sys_parse_mode(STR("04755"), &mode), 0);
+    assert_int_equal(mode, 04755);
+    assert_int_equal(sys_parse_mode(STR("8"), &mode), -1);
+    assert_int_equal(sys_parse_mode(STR("17777"), &mode), -1);
+    assert_int_equal(sys_parse_mode(STR(""), &mode), -1);
+}
+
+#define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_come_back_as_they_were),
+        cmocka_unit_test(fstab_is_read_in_depth_order),
+        cmocka_unit_test(os_release_values_lose_their_quotes),
+        cmocka_unit_test(users_are_the_image_s),
+        cmocka_unit_test(owners_take_the_group_as_docker_does),
+        cmocka_unit_test(paths_that_lead_elsewhere_are_refused),
+        cmocka_unit_test(extents_must_be_in_order_and_inside),
+        cmocka_unit_test(file_systems_are_told_by_their_bytes),
+        cmocka_unit_test(partition_tables_are_read),
+        IN_FOLDER(nothing_is_placed_outside_the_root),
+        IN_FOLDER(files_replace_files_and_keep_attributes),
+        IN_FOLDER(a_single_file_goes_into_an_existing_folder),
+        IN_FOLDER(stubs_leave_nothing),
+        IN_FOLDER(a_feed_gives_the_bytes_in_order),
+        cmocka_unit_test(the_port_takes_frames_however_they_come),
+        cmocka_unit_test(programs_say_what_they_are),
+        cmocka_unit_test(modes_are_octal),
+    };
+    umask(0);
+    return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
+}
