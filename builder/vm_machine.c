@@ -24,7 +24,7 @@
 #define KERNEL_ARGS \
     "console=ttyS0 quiet panic=-1 tsc=reliable random.trust_cpu=on no5lvl mitigations=off " \
     "selinux=0 apparmor=0 audit=0 nowatchdog rcupdate.rcu_expedited=1 cryptomgr.notests " \
-    "8250.nr_uarts=1 net.ifnames=0"
+    "8250.nr_uarts=1 net.ifnames=0 nokaslr psi=0"
 
 void machine_size(struct machine *m, const struct builder_vm_options *o)
 {
@@ -114,12 +114,20 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
                   const struct template *t, char *const nodes[AGENT_DISKS])
 {
     static const char *const devices[] = {
-        "-serial", "chardev:console",
-        "-device", "virtio-serial-pci,id=serial",
-        "-device", "virtserialport,chardev=agent,name=" AGENT_PORT,
-        "-device", "virtio-rng-pci",
-        "-netdev", "user,id=net,ipv6=off",
-        "-device", "virtio-net-pci,netdev=net,romfile=",
+        "-serial",
+        "chardev:console",
+        "-device",
+        "virtio-serial-pci,id=serial",
+        "-device",
+        "virtserialport,chardev=agent,name=" AGENT_PORT,
+        "-device",
+        "virtio-rng-pci",
+        "-netdev",
+        "user,id=net,ipv6=off",
+        // no announcement: after a restore the guest would tell the network of itself, which is
+        // a quarter of all it does before the agent answers
+        "-device",
+        "virtio-net-pci,netdev=net,romfile=,guest_announce=off",
     };
     accel_args(args, m->accel);
     add_memory(args, m, start, t);
