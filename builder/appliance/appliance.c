@@ -17,8 +17,10 @@
 #include "builder/appliance/programs.h"
 #include "builder/appliance/unpack.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Raised when the layout of the initramfs or of the index changes. */
@@ -262,6 +264,23 @@ static int put_in_place(const char *store, const char *from, const char *name, i
     return 0;
 }
 
+/* Removes initramfs that nobody has made or used for a while; the exclusive lock is held, but a
+ * build that has just read the index may be about to start QEMU on an older one. */
+static void prune(const char *store, const char *current)
+{
+    enum { KEEP_SECONDS = 7 * 24 * 3600 };
+    DIR *d = opendir(store);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        AUTO_FREE char *dir = path_join(store, e->d_name);
+        struct stat st;
+        if (strlen(e->d_name) == DIGEST_HEX && strcmp(e->d_name, current) != 0 &&
+            stat(dir, &st) == 0 && st.st_mtime < time(NULL) - KEEP_SECONDS)
+            (void)remove_tree(dir, NULL);
+    }
+    if (d)
+        closedir(d);
+}
+
 static int make(const struct session *s, const char *store, struct appliance *a, struct error **err)
 {
     AUTO_FREE char *parent = path_join(store, ".working");
@@ -292,6 +311,7 @@ static int make(const struct session *s, const char *store, struct appliance *a,
     if (both_digests(a->kernel.path, &digest, a->digest, err) < 0 ||
         put_in_place(store, dir, name, st.st_size, &a->initrd, err) < 0)
         return -1;
+    prune(store, name);
     AUTO_FREE char *path = path_join(store, "index.json");
     json_auto_t *index =
         json_pack("{s:o, s:O, s:s, s:I, s:s}", "choices", choices(&a->kernel), "files", files,
