@@ -140,6 +140,14 @@ static mode_t mode(const struct place *p, const struct entry *e)
     return p->has_mode ? p->mode : e->head.mode;
 }
 
+void place_attrs(const struct place *p, const struct entry *e, uid_t *ret_uid, gid_t *ret_gid,
+                 mode_t *ret_mode)
+{
+    *ret_uid = owner(p, e);
+    *ret_gid = group(p, e);
+    *ret_mode = mode(p, e);
+}
+
 static struct timespec mtime(const struct entry *e)
 {
     return (struct timespec){(time_t)e->head.mtime, e->head.mtime_ns};

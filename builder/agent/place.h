@@ -49,6 +49,9 @@ void place_clear(struct place *p);
 int place_file(struct place *p, const struct entry *e, struct error **err);
 /* Owner, mode, xattrs, time; closes fd. */
 int place_file_done(struct place *p, const struct entry *e, int fd, struct error **err);
+/* The attributes place_file_done would set. */
+void place_attrs(const struct place *p, const struct entry *e, uid_t *ret_uid, gid_t *ret_gid,
+                 mode_t *ret_mode);
 /* Folder, symbolic link, hard link, device, FIFO. */
 int place_other(struct place *p, const struct entry *e, struct error **err);
 int place_finish(struct place *p, struct error **err);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The reader thread (feed.c) reads while this one writes. Large contents are aligned in the stream
-// and go from where they were read to the disk with O_DIRECT, into blocks reserved at once; the
-// last odd bytes, and small files, go through the page cache.
+// Three threads: one reads ahead (feed.c), this one makes files, one finishes small ones (batch.c).
+// Large contents are aligned in the stream and go from where they were read to the disk with
+// O_DIRECT, into blocks reserved at once; the last odd bytes, and small files, go through the page
+// cache.
 #include "builder/agent/receive.h"
 
 #include "base/file.h"
+#include "builder/agent/batch.h"
 #include "builder/agent/feed.h"
 #include "builder/agent/place.h"
 #include "builder/agent/sys.h"
@@ -103,9 +105,36 @@ static int next_entry(struct feed *f, struct buf *bytes, struct entry *ret, stru
     return entry_decode(bytes->data, n, ret, err);
 }
 
-static int take_file(struct feed *f, struct place *p, const struct entry *e, struct error **err)
+// A small file in one piece, without attributes beyond the usual: for the other thread.
+static bool is_simple(const struct entry *e)
+{
+    return e->data == e->head.size && !entry_is_big(e) && !e->xattrs.len;
+}
+
+static int hand_over(struct feed *f, struct place *p, const struct entry *e, struct batch *b,
+                     int fd, struct error **err)
+{
+    char bytes[STREAM_BIG];
+    struct batch_file file = {.fd = fd,
+                              .path = p->path.data,
+                              .bytes = bytes,
+                              .n = (size_t)e->data,
+                              .mtime = {(time_t)e->head.mtime, e->head.mtime_ns}};
+    place_attrs(p, e, &file.uid, &file.gid, &file.mode);
+    if (feed_read(f, bytes, file.n, err) < 0) {
+        close(fd);
+        return -1;
+    }
+    p->count++;
+    return batch_add(b, &file, err);
+}
+
+static int take_file(struct feed *f, struct place *p, const struct entry *e, struct batch *b,
+                     struct error **err)
 {
     AUTO_CLOSE int fd = place_file(p, e, err);
+    if (fd >= 0 && is_simple(e))
+        return hand_over(f, p, e, b, STEAL_FD(fd), err);
     if (fd < 0 || write_content(f, p, e, fd, err) < 0)
         return -1;
     return place_file_done(p, e, STEAL_FD(fd), err);
@@ -115,15 +144,17 @@ static int take_entries(struct agent *a, struct feed *f, struct place *p, struct
                         struct error **err)
 {
     CLEANUP(buf_clear) struct buf bytes = BUF_INIT;
+    CLEANUP(batch_freep) struct batch *b = batch_new();
     for (unsigned n = 0;; n++) {
         struct entry e;
         if (next_entry(f, &bytes, &e, err) < 0)
             return -1;
         if (e.head.type == STREAM_END)
-            return 0;
+            return batch_finish(b, &p->no_owner, err);
         if (e.head.type == STREAM_ABORT)
             return error_set(err, ERR_GUEST, STR_FMT, STR_ARG(e.path));
-        if ((e.head.type == STREAM_FILE ? take_file(f, p, &e, err) : place_other(p, &e, err)) < 0)
+        if ((e.head.type == STREAM_FILE ? take_file(f, p, &e, b, err) : place_other(p, &e, err)) <
+            0)
             return -1;
         r->size += e.data;
         if (n % 64 == 0)
