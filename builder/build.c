@@ -16,8 +16,8 @@
 #include "builder/build_private.h"
 #include "cache/history.h"
 #include "image/backend.h"
-#include "image/qcow2.h"
 #include "image/name.h"
+#include "image/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
