@@ -14,6 +14,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -157,25 +158,50 @@ static char *dependency(const struct session *s, const char *package, const char
     return NULL;
 }
 
-/* apt-get download of one package into dir, and unpacked there. */
-static int get_package(const struct session *s, const char *dir, const char *package,
-                       struct error **err)
+/* apt-get download of one package into the folder debs; it knows no other way to say where. */
+static int download(const struct session *s, const char *debs, const char *package,
+                    struct error **err)
 {
-    AUTO_FREE char *debs = path_join(dir, "debs");
-    if (make_dirs(debs, 0755, err) < 0)
-        return -1;
     CLEANUP(process_clear) struct process p = PROCESS_INIT;
     struct process_spec spec = {.argv = ARGV("apt-get", "-qq", "download", package),
                                 .cwd = debs,
                                 .in = PROCESS_NULL,
                                 .out = PROCESS_NULL,
-                                .errors = PROCESS_NULL};
-    if (process_start(&p, &spec, err) < 0 || process_wait(&p, 600 * 1000, err) < 0)
+                                .errors = PROCESS_PIPE};
+    CLEANUP(buf_clear) struct buf said = BUF_INIT;
+    if (process_start(&p, &spec, err) < 0)
         return -1;
-    if (p.status != 0) {
-        AUTO_FREE char *how = process_status_text(p.status);
-        return error_set(err, ERR_SYSTEM, "apt-get download %s failed with %s", package, how);
+    while (p.errors >= 0) {
+        struct pollfd f[] = {{.fd = p.errors, .events = POLLIN},
+                             {.fd = s->cancel_fd, .events = POLLIN}};
+        if (poll(f, 2, -1) > 0 && f[1].revents)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        char chunk[512];
+        ssize_t n = f[0].revents ? read(p.errors, chunk, sizeof chunk) : 1;
+        if (n <= 0) {
+            close(p.errors);
+            p.errors = -1;
+        } else if (f[0].revents && said.len < 2000) {
+            buf_add(&said, chunk, (size_t)n);
+        }
     }
+    if (process_wait(&p, -1, err) < 0)
+        return -1;
+    if (p.status == 0)
+        return 0;
+    while (said.len && said.data[said.len - 1] == '\n')
+        said.data[--said.len] = '\0';
+    AUTO_FREE char *how = process_status_text(p.status);
+    return error_set(err, ERR_SYSTEM, "apt-get download %s failed with %s: %s", package, how,
+                     said.data);
+}
+
+static int get_package(const struct session *s, const char *dir, const char *package,
+                       struct error **err)
+{
+    AUTO_FREE char *debs = path_join(dir, "debs");
+    if (make_dirs(debs, 0755, err) < 0 || download(s, debs, package, err) < 0)
+        return -1;
     struct dirent **list = NULL;
     int n = scandir(debs, &list, not_hidden, NULL), rc = n > 0 ? 0 : -1;
     if (n <= 0)
