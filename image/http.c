@@ -426,6 +426,12 @@ static size_t on_text(char *bytes, size_t size, size_t n, void *arg)
     return n;
 }
 
+static int on_text_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    (void)arg, (void)a, (void)b, (void)c, (void)d;
+    return session_cancel_signal() != 0;
+}
+
 int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret, struct error **err)
 {
     struct text t = {.to = ret, .limit = limit};
@@ -443,6 +449,8 @@ int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret,
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_text);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, &t);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_text_tick);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
     CURLcode rc = curl_easy_perform(c);
     long status = status_of(c);
@@ -451,6 +459,8 @@ int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret,
     curl_global_cleanup();
     if (rc == CURLE_OK)
         return 0;
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
+        return error_set(err, ERR_CANCELLED, "interrupted");
     if (t.too_long)
         return error_set(err, ERR_USER, "'%s' is longer than %zu bytes", shown, limit);
     if (rc == CURLE_HTTP_RETURNED_ERROR)

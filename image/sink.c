@@ -74,11 +74,17 @@ static int check_limits(const struct sink *k, uint64_t fetched, struct error **e
     return 0;
 }
 
+/* Passes rc on; says what to do about a full disk. */
+static int with_hint(int rc, struct error **err)
+{
+    if (rc < 0 && err && *err && (*err)->errnum == ENOSPC)
+        error_hint(err, "free some space, or choose another --image-backend");
+    return rc;
+}
+
 static int failed(struct error **err)
 {
-    error_errno(err, "cannot write the image");
-    return errno == ENOSPC ? error_hint(err, "free some space, or choose another --image-backend")
-                           : -1;
+    return with_hint(error_errno(err, "cannot write the image"), err);
 }
 
 /* Bytes [at, at + n) of the file. */
@@ -171,10 +177,10 @@ int sink_add(struct sink *k, const void *bytes, uint64_t n, uint64_t fetched, st
         }
         n -= take;
         if (k->head.len == FORMAT_HEAD && decide(k, err) < 0)
-            return -1;
+            return with_hint(-1, err);
     }
     if (n && add_data(k, p, n, err) < 0)
-        return -1;
+        return with_hint(-1, err);
     return check_limits(k, fetched, err);
 }
 
@@ -183,7 +189,7 @@ int sink_end(struct sink *k, enum format *ret, struct error **err)
     if (!k->decided && decide(k, err) < 0)
         return -1;
     if (k->raw && qcow2_stream_finish(STEAL(k->raw), err) < 0)
-        return -1;
+        return with_hint(-1, err);
     if (k->format != FORMAT_RAW && ftruncate(k->o.fd, (off_t)k->size) < 0)
         return failed(err);
     *ret = k->format;

@@ -16,6 +16,7 @@
 #include "image/qcow2_stream.h"
 #include "image/sink.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -78,6 +79,23 @@ static void raw_disks_become_qcow2_as_they_come(void **state)
     stream_case(dir, 512, spots, 1, 512);
     stream_case(dir, UINT64_C(1) << 40, spots, 6, 1 << 20);
     assert_int_equal(remove_tree(dir, NULL), 0);
+}
+
+static void a_full_disk_is_told(void **state)
+{
+    (void)state;
+    AUTO_CLOSE int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    AUTO_FREE char *data = xmalloc(1 << 20);
+    memset(data, 'x', 1 << 20);
+    for (int raw = 0; raw < 2; raw++) {
+        CLEANUP(error_freep) struct error *err = NULL;
+        struct sink_options o = {.fd = full, .raw = true};
+        CLEANUP(sink_freep) struct sink *k = sink_new(&o);
+        memcpy(data, raw ? "xxxx" : "KDMV", 4);
+        assert_int_equal(sink_add(k, data, 1 << 20, 1 << 20, &err), -1);
+        assert_int_equal(err->errnum, ENOSPC);
+        assert_non_null(strstr(err->hint, "free some space"));
+    }
 }
 
 static void metadata_is_put_into_finished_images(void **state)
@@ -149,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(raw_disks_become_qcow2_as_they_come),
+        cmocka_unit_test(a_full_disk_is_told),
         cmocka_unit_test(metadata_is_put_into_finished_images),
         cmocka_unit_test(checksum_files_are_read),
     };
