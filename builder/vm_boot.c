@@ -187,12 +187,17 @@ static int restore(struct builder_vm *vm, const struct template *t, const char *
     return builder_vm_hello(vm, RESTORE_TIMEOUT_MS, err);
 }
 
+static int timeout_of(const struct machine *m)
+{
+    return m->accel == ACCEL_KVM ? BOOT_TIMEOUT_MS / 5 : BOOT_TIMEOUT_MS;
+}
+
 static int boot_cold(struct builder_vm *vm, const char *target, struct error **err)
 {
     builder_vm_kill(vm);
     if (launch(vm, MACHINE_COLD, NULL, target, err) < 0)
         return -1;
-    return builder_vm_hello(vm, BOOT_TIMEOUT_MS, err);
+    return builder_vm_hello(vm, timeout_of(&vm->machine), err);
 }
 
 /* The first line of an error, for a notice. */
@@ -200,11 +205,6 @@ static void tell(const struct builder_vm *vm, const char *what, const struct err
 {
     builder_notice(vm, "%s: %.*s; booting it cold", what, (int)strcspn(e->message, "\n"),
                    e->message);
-}
-
-static int timeout_of(const struct machine *m)
-{
-    return m->accel == ACCEL_KVM ? BOOT_TIMEOUT_MS / 5 : BOOT_TIMEOUT_MS;
 }
 
 /* A ready template in *t. */
@@ -228,7 +228,9 @@ int builder_vm_boot(struct builder_vm *vm, const char *target, struct error **er
     CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     if (get_template(vm, &t, timeout_of(&vm->machine), &why) < 0) {
-        if (why->kind == ERR_CANCELLED)
+        if (vm->machine.accel == ACCEL_KVM && why->kind == ERR_GUEST)
+            error_hint(&why, "try it without KVM: --accel tcg, or KILN_ACCEL=tcg");
+        if (why->kind == ERR_CANCELLED || why->hint)
             return error_propagate(err, STEAL(why));
         tell(vm, "the builder VM's template cannot be made", why);
     } else if (restore(vm, &t, target, &why) == 0) {

@@ -22,7 +22,7 @@
 enum {
     RING = 12 << 20, /* bytes; more than STREAM_AHEAD */
     PRODUCE_AT_ONCE = 1 << 20,
-    REQUEST_MAX = 32 << 20, /* proto.md "Size constraints" */
+    REQUEST_MAX = 4 << 20, /* what one request needs must stay in the ring meanwhile */
     OPTION_MAX = 64 * 1024,
 };
 
@@ -243,14 +243,9 @@ static int serve_read(struct stream_server *s, const struct request *r)
         return send_reply(s, r, NBD_EINVAL);
     if (s->highest < at + n)
         s->highest = at + n;
-    struct iovec piece;
-    if (!next_piece(s, at, n, &piece))
-        return send_reply(s, r, NBD_EIO);
-    // a request is smaller than the ring, so what it needs stays there while it is answered
-    if (n > RING / 2)
-        return send_reply(s, r, NBD_EINVAL);
     if (s->produce && at + n > s->start)
         produce_to(s, at + n - s->start);
+    struct iovec piece;
     if (!next_piece(s, at, n, &piece))
         return send_reply(s, r, NBD_EIO);
     if (send_reply(s, r, 0) < 0)
