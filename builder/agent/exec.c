@@ -461,6 +461,20 @@ static int run_sandbox(struct agent *a, struct sandbox *s, bool with_stdin, int 
     return 0;
 }
 
+static size_t count_mounts(void)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    AUTO_CLOSE int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    size_t n = 0;
+    for (ssize_t got = 1; fd >= 0 && got > 0; text.len += got > 0 ? (size_t)got : 0) {
+        buf_reserve(&text, 4096);
+        got = read(fd, text.data + text.len, 4096);
+    }
+    for (size_t i = 0; i < text.len; i++)
+        n += text.data[i] == '\n';
+    return n;
+}
+
 int agent_exec(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
 {
     CLEANUP(sandbox_clear) struct sandbox s = {.tree = AGENT_TREE "0"};
@@ -472,10 +486,13 @@ int agent_exec(struct agent *a, const struct request *rq, struct message *reply,
         return -1;
     s.volumes = a->slots[AGENT_DISK_TARGET].volumes;
     bool with_stdin = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_STDIN;
+    size_t n_mounts = count_mounts();
     int done = unpack_binds(a, &s, &n_binds, err);
     if (done == 0)
         done = run_sandbox(a, &s, with_stdin, &status, err);
     drop_binds(n_binds);
+    if (count_mounts() != n_mounts)
+        agent_warn(a, "the command has left something mounted in the builder VM");
     if (done < 0)
         return -1;
     message_put_num(reply, AGENT_TAG_STATUS, (uint64_t)(unsigned)status);

@@ -46,8 +46,8 @@ static int copy_extent(struct feed *f, struct place *p, int fd, uint64_t at, uin
 }
 
 // One aligned extent: whole blocks directly, the rest through the page cache.
-static int move_extent(struct feed *f, struct place *p, int fd, uint64_t at, uint64_t n,
-                       struct error **err)
+static int move_extent(struct agent *a, struct feed *f, struct place *p, int fd, uint64_t at,
+                       uint64_t n, struct error **err)
 {
     uint64_t whole = at % STREAM_ALIGN ? 0 : n & ~(uint64_t)(STREAM_ALIGN - 1);
     if (feed_align(f, err) < 0)
@@ -66,13 +66,14 @@ static int move_extent(struct feed *f, struct place *p, int fd, uint64_t at, uin
         if (feed_skip(f, part, err) < 0)
             return -1;
         done += part;
+        agent_poll(a, NULL, NULL);
     }
     set_direct(fd, false);
     return copy_extent(f, p, fd, at + whole, n - whole, err);
 }
 
-static int write_content(struct feed *f, struct place *p, const struct entry *e, int fd,
-                         struct error **err)
+static int write_content(struct agent *a, struct feed *f, struct place *p, const struct entry *e,
+                         int fd, struct error **err)
 {
     bool big = entry_is_big(e), dense = e->data == e->head.size;
     if (!dense && ftruncate(fd, (off_t)e->head.size) < 0)
@@ -82,7 +83,7 @@ static int write_content(struct feed *f, struct place *p, const struct entry *e,
     for (uint32_t i = 0; i < e->head.n_extents; i++) {
         uint64_t at, n;
         entry_extent(e, i, &at, &n);
-        if ((big ? move_extent(f, p, fd, at, n, err) : copy_extent(f, p, fd, at, n, err)) < 0)
+        if ((big ? move_extent(a, f, p, fd, at, n, err) : copy_extent(f, p, fd, at, n, err)) < 0)
             return -1;
     }
     return 0;
@@ -129,13 +130,13 @@ static int hand_over(struct feed *f, struct place *p, const struct entry *e, str
     return batch_add(b, &file, err);
 }
 
-static int take_file(struct feed *f, struct place *p, const struct entry *e, struct batch *b,
-                     struct error **err)
+static int take_file(struct agent *a, struct feed *f, struct place *p, const struct entry *e,
+                     struct batch *b, struct error **err)
 {
     AUTO_CLOSE int fd = place_file(p, e, err);
     if (fd >= 0 && is_simple(e))
         return hand_over(f, p, e, b, STEAL_FD(fd), err);
-    if (fd < 0 || write_content(f, p, e, fd, err) < 0)
+    if (fd < 0 || write_content(a, f, p, e, fd, err) < 0)
         return -1;
     return place_file_done(p, e, STEAL_FD(fd), err);
 }
@@ -153,8 +154,8 @@ static int take_entries(struct agent *a, struct feed *f, struct place *p, struct
             return batch_finish(b, &p->no_owner, err);
         if (e.head.type == STREAM_ABORT)
             return error_set(err, ERR_GUEST, STR_FMT, STR_ARG(e.path));
-        if ((e.head.type == STREAM_FILE ? take_file(f, p, &e, b, err) : place_other(p, &e, err)) <
-            0)
+        if ((e.head.type == STREAM_FILE ? take_file(a, f, p, &e, b, err)
+                                        : place_other(p, &e, err)) < 0)
             return -1;
         r->size += e.data;
         if (n % 64 == 0)

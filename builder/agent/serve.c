@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 
 static void fail(struct agent *a, uint32_t id, const struct error *e)
@@ -196,6 +197,8 @@ static void answer(struct agent *a, const struct request *rq)
     if (rq->type == AGENT_INPUT || rq->type == AGENT_RESIZE || rq->type == AGENT_SIGNAL)
         return;
     a->id = rq->id;
+    while (waitpid(-1, NULL, WNOHANG) > 0) // what lost its parent has become ours
+        ;
     if (carry_out(a, rq, &reply, &err) < 0)
         fail(a, rq->id, err);
     else
