@@ -48,13 +48,15 @@ $(BUILD)/builder/appliance/agent_blob.o: builder/appliance/agent_blob.S $(AGENT)
 $(BUILD)/man/%: docs/man/%.scd ; @mkdir -p $(@D) && scdoc <$< >$@
 
 test: setup
+	$(MAKE) -j$$(nproc) all units
 	$(MAKE) check
 # check = test without the set-up of packages
-check: all $(UNIT) $(FUZZ)
+units: $(UNIT) $(FUZZ)
+check: all units
 	tests/run $(BUILD) $(UNIT)
 setup: ; @tools/setup
 demo: setup
-	$(MAKE) all
+	$(MAKE) -j$$(nproc) all
 	tools/demo $(BUILD)/kiln
 bench: all ; tools/bench $(BUILD)/kiln
 fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
@@ -75,4 +77,4 @@ compile_commands.json: ; bear -- $(MAKE) -B all
 clean: ; rm -rf build compile_commands.json
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
-.PHONY: all test check setup demo bench lint install clean
+.PHONY: all test check units setup demo bench lint install clean
