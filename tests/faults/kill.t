@@ -12,7 +12,7 @@ start=$(date +%s%N)
 span=$((($(date +%s%N) - start) / 1000000))
 want=$(content work)
 
-for round in $(seq "${KILN_FAULTS:-8}"); do
+for round in $(seq "${KILN_FAULTS:-6}"); do
   rm -rf "$KILN_HOME" && cp -a "$top/fresh" "$KILN_HOME"
   "$KILN" image build --name work "$top/work" >"$top/log" 2>&1 &
   pid=$!

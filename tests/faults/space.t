@@ -13,7 +13,7 @@ want=$(content work)
 base=$(du -sk "$KILN_HOME/backend" | cut -f1)
 mkdir "$top/small"
 cleanups=("umount -q $top/small" "${cleanups[@]}")
-rounds=${KILN_FAULTS:-6}
+rounds=${KILN_FAULTS:-4}
 [ "$rounds" -gt 20 ] && rounds=20
 for round in $(seq "$rounds"); do
   kb=$((base + 200 + round * 7000 / rounds))

@@ -10,7 +10,7 @@ for w in 1 2 3; do
   seq 20000 >"$top/w$w/f"
   printf '%s\n' 'FROM base' 'RUN echo common >/a' 'COPY f /f' "RUN echo $w >/b; sleep 0.3" 'RUN cat /a /b >/c' >"$top/w$w/Imagefile"
 done
-for round in $(seq "${KILN_FAULTS:-2}"); do
+for round in $(seq "${KILN_FAULTS:-1}"); do
   [ "$round" -gt 10 ] && break
   pids=()
   for i in 1 2 3 4 5 6 7 8; do
