@@ -145,6 +145,8 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
 /* The environment, directory and user of a command, as fields of an EXEC request. */
 void run_put_environment(const struct config *c, const struct settings *args,
                          struct message *request);
+/* An interactive shell, as fields of an EXEC request for builder_vm_terminal. */
+void run_put_shell(struct message *request);
 int build_context(struct build *b, struct error **err); /* opens it if need be */
 void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,
                 const char *why);

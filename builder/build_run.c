@@ -82,6 +82,14 @@ void run_put_environment(const struct config *c, const struct settings *args, st
     message_puts(m, AGENT_TAG_USER, c->user);
 }
 
+void run_put_shell(struct message *m)
+{
+    const char *term = getenv("TERM");
+    message_puts(m, AGENT_TAG_ARG, "/bin/sh");
+    message_put_num(m, AGENT_TAG_FLAGS, AGENT_TTY);
+    message_puts(m, AGENT_TAG_TERM, term && *term ? term : "linux");
+}
+
 static const struct build_secret *find_secret(const struct build *b, const char *id)
 {
     for (size_t i = 0; i < b->o->n_secrets; i++)

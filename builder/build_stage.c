@@ -178,7 +178,9 @@ int stage_from(struct build *b, struct stage_run *st, const struct imagefile_ste
     size_t at = (size_t)(step - b->file->steps);
     size_t stage = imagefile_find_stage(b->file, str_of(name), at, false);
     step_shown(b, step, STEP_META, NULL);
-    if (!strcmp(name, "scratch"))
+    if (stage == NO_STAGE && imagefile_check_from(b->file, step->stage, name, err) < 0)
+        return -1;
+    if (imagefile_is_scratch(name))
         return 0;
     if (stage == NO_STAGE)
         return image_disk(b, name, &st->disk, &st->config, err);

@@ -216,9 +216,9 @@ static ssize_t produce(void *arg, void *bytes, size_t n)
 static void put_copy_fields(struct message *m, const struct copy *c)
 {
     size_t n = strlen(c->dest);
-    bool slash = n && c->dest[n - 1] == '/';
+    bool folder = c->sources.len > 1 || (n && c->dest[n - 1] == '/');
     message_puts(m, AGENT_TAG_PATH, c->dest);
-    message_put_num(m, AGENT_TAG_FLAGS, slash ? AGENT_DEST_DIR : 0);
+    message_put_num(m, AGENT_TAG_FLAGS, folder ? AGENT_DEST_DIR : 0);
     message_puts(m, AGENT_TAG_OWNER, c->chown);
     message_puts(m, AGENT_TAG_MODE, c->chmod);
 }
@@ -373,7 +373,7 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
                  "INSPECT: a shell in the image; changes are thrown away; the build goes on when "
                  "it exits");
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    message_puts(&m, AGENT_TAG_ARG, "/bin/sh");
+    run_put_shell(&m);
     run_put_environment(&st->config, &st->args, &m);
     int status;
     return builder_vm_terminal(b->vm, &m, &status, err);

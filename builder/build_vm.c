@@ -264,7 +264,7 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
     if (b->o->on_error == ON_ERROR_SHELL) {
         CLEANUP(message_clear) struct message m = MESSAGE_INIT;
         build_notice(b, "the step failed; this is a shell in its state, leave it to end the build");
-        message_puts(&m, AGENT_TAG_ARG, "/bin/sh");
+        run_put_shell(&m);
         run_put_environment(&b->stages[step->stage].config, &b->stages[step->stage].args, &m);
         int status;
         if (builder_vm_terminal(b->vm, &m, &status, &err) < 0)

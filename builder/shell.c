@@ -74,9 +74,9 @@ int shell_run(const struct session *s, const struct shell_options *o, const stru
         free(config.user);
         config.user = xstrdup(o->user);
     }
-    if (!o->argv || !*o->argv)
-        message_puts(&m, AGENT_TAG_ARG, "/bin/sh");
-    for (const char *const *a = o->argv; a && *a; a++)
+    if (o->terminal)
+        run_put_shell(&m);
+    for (const char *const *a = o->argv; !o->terminal && a && *a; a++)
         message_puts(&m, AGENT_TAG_ARG, *a);
     run_put_environment(&config, NULL, &m);
     if (o->terminal)

@@ -9,11 +9,11 @@
 
 struct shell_options {
     const char *ref;          /* NAME, NAME@STEP, NAME@failed, or an image spec */
-    const char *const *argv;  /* NULL-terminated; NULL = /bin/sh */
+    const char *const *argv;  /* NULL-terminated; not used with `terminal` */
     const char *user;         /* NULL = the image's USER */
     unsigned memory_mb, cpus; /* 0 = chosen */
     const char *accel;
-    bool terminal; /* on the caller's terminal; else stdin is empty */
+    bool terminal; /* /bin/sh on the caller's terminal; else stdin is empty */
 };
 
 /* *ret_status: a wait status. */

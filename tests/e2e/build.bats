@@ -362,3 +362,12 @@ END
   [ "$status" -eq 1 ]
   [[ $output == *no-such-image* ]]
 }
+
+@test "kiln shell and INSPECT on a terminal: size, resize, Ctrl-C, job control, exit status" {
+  python3 tests/e2e/terminal.py "$KILN" shell base
+  printf 'FROM base\nRUN echo a >/a\nINSPECT\nRUN ls /b >/c 2>&1 || true\n' >"$DIR/Imagefile"
+  # typed until the build has ended: what is typed before the shell is there is lost
+  while sleep 1; do printf 'touch /b\nexit\n' || break; done | timeout 60 script -qec "$KILN image build --name t$BATS_TEST_NUMBER $DIR" /dev/null >"$DIR/out"
+  run inside 'cat /c'
+  [[ $output == *'No such file'* ]]
+}

@@ -63,8 +63,8 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d | wc -l; }
 }
 
 @test "an image that can't be read stops a prune" {
-  chmod 644 "$backend/two"
-  printf '\0\0\0\11' | dd of="$backend/two" bs=1 seek=4 conv=notrunc status=none # no such version
+  chmod 644 "$backend/one"
+  printf '\0\0\0\11' | dd of="$backend/one" bs=1 seek=4 conv=notrunc status=none # no such version
   run "$KILN" prune --all
   [ "$status" -eq 1 ]
   [ "$(layers)" -eq 5 ]
