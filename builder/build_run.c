@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/process.h"
 #include "base/session.h"
+#include "base/terminal.h"
 #include "builder/build_private.h"
 #include "builder/cache_disk.h"
 #include "builder/mask.h"
@@ -13,6 +14,7 @@
 
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* A RUN once everything is expanded. */
 struct run {
@@ -88,6 +90,10 @@ void run_put_shell(struct message *m)
     message_puts(m, AGENT_TAG_ARG, "/bin/sh");
     message_put_num(m, AGENT_TAG_FLAGS, AGENT_TTY);
     message_puts(m, AGENT_TAG_TERM, term && *term ? term : "linux");
+    unsigned columns, rows;
+    terminal_size(STDIN_FILENO, &columns, &rows);
+    message_put_num(m, AGENT_TAG_ROWS, rows);
+    message_put_num(m, AGENT_TAG_COLUMNS, columns);
 }
 
 static const struct build_secret *find_secret(const struct build *b, const char *id)
