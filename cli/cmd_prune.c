@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/buf.h"
 #include "base/json.h"
+#include "builder/cache_disk.h"
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"
@@ -55,7 +56,7 @@ static void print_result(const struct prune_options *o, const struct prune_resul
     printf(" of them in use\n");
 }
 
-static void print_json(const struct prune_options *o, const struct prune_result *r)
+static void print_json(const struct prune_options *o, const struct prune_result *r, uint64_t mounts)
 {
     json_auto_t *all = json_object();
     json_object_set(all, "removed", r->removed);
@@ -64,6 +65,7 @@ static void print_json(const struct prune_options *o, const struct prune_result 
     json_object_set_new(all, "inodes", json_integer((json_int_t)r->inodes));
     json_object_set_new(all, "left", json_integer((json_int_t)r->left));
     json_object_set_new(all, "needed", json_integer((json_int_t)r->needed));
+    json_object_set_new(all, "cache_mounts", json_integer((json_int_t)mounts));
     json_object_set_new(all, "dry_run", json_boolean(o->dry_run));
     cli_print_json(all);
 }
@@ -78,10 +80,17 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (read_options(a, &o, err) < 0 || cli_store_to_prune(s, &st, err) < 0 ||
         store_prune(st, &o, &r, err) < 0)
         return -1;
+    // the disks of cache mounts have an age and can go, but a limit on layers says nothing of them
+    uint64_t mounts = cache_disk_prune(s, o.all ? 0 : UINT64_MAX, o.max_age, o.dry_run);
     if (args_has(a, "json"))
-        print_json(&o, &r);
+        print_json(&o, &r, mounts);
     else
         print_result(&o, &r, s->verbosity > 0);
+    if (mounts && !args_has(a, "json")) {
+        printf("%s ", o.dry_run ? "would remove" : "removed");
+        cli_print_size(mounts, 0);
+        printf(" of cache mounts\n");
+    }
     if (r.left > o.max_size)
         fprintf(stderr,
                 "images, VMs and running builds need more than --max-size: no more can be "
@@ -100,7 +109,8 @@ const struct command cmd_prune = {
         "them, and layers that a later build of the same step has replaced. With a limit the "
         "least\n"
         "recently used layers go first. What an image, a VM or a running build needs always "
-        "stays.\n",
+        "stays.\n"
+        "--all and --max-age also remove the disks of RUN --mount=type=cache.\n",
     .options = options,
     .run = run,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/file.h"
 #include "base/session.h"
+#include "builder/cache_disk.h"
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"
@@ -80,6 +81,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     printf("%-16s %6s %11s %11s\n", "", "COUNT", "SIZE", "UNUSED");
     print_row("images", df.images, df.image_bytes, 0);
     print_row("layers", df.store.layers + df.store.failed, df.store.bytes, df.store.unused_bytes);
+    unsigned count = 0;
+    uint64_t mounts = cache_disk_usage(s, &count);
+    print_row("cache mounts", count, mounts, mounts);
     print_row("unfinished work", 0, df.store.working, 0);
     printf("free: ");
     cli_print_size(df.free, 0);
