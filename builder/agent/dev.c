@@ -38,6 +38,15 @@ static void block_node(int dir, const char *name, const char *as)
         (void)fchownat(dir, as, 0, DISK_GROUP, 0);
 }
 
+// transient's builder had the target at /dev/sda: Imagefiles written for it say so.
+static void sd_link(int dir, const char *name)
+{
+    if (strncmp(name, "vd", 2) != 0)
+        return;
+    AUTO_FREE char *sd = xasprintf("sd%s", name + 2);
+    (void)symlinkat(name, dir, sd);
+}
+
 // "disk/by-uuid/…" → "../../vda1"; a '/' in a label would be a path.
 static void name_link(int dir, const char *by, const char *value, const char *name)
 {
@@ -55,6 +64,7 @@ static void volume_nodes(int dir, const struct volumes *volumes)
         mkdirat(dir, folders[i], 0755);
     vec_foreach (const struct volume *, v, volumes) {
         block_node(dir, v->name, v->name);
+        sd_link(dir, v->name);
         name_link(dir, "by-uuid", v->fs.uuid, v->name);
         name_link(dir, "by-label", v->fs.label, v->name);
         name_link(dir, "by-partuuid", v->entry.uuid, v->name);
@@ -86,6 +96,7 @@ int dev_fill(const char *path, const struct volumes *volumes, struct error **err
         snprintf(disk, sizeof disk, "%s", volumes->ptr->name);
         disk[strcspn(disk, "0123456789")] = '\0';
         block_node(dir, disk, disk);
+        sd_link(dir, disk);
         volume_nodes(dir, volumes);
     }
     return 0;

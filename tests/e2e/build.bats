@@ -46,6 +46,11 @@ inside() { "$KILN" shell "t$BATS_TEST_NUMBER" -c "$1"; }
   [ "$output" = $'x\netc/group\netc/os-release\netc/passwd' ]
 }
 
+@test "RUN: the disk is /dev/vda, and /dev/sda as transient's Imagefiles have it" {
+  run build <<<'RUN [ -b /dev/vda ] && [ /dev/sda1 -ef /dev/vda1 ] && dd if=/dev/sda bs=512 count=1 of=/tmp/mbr'
+  [ "$status" -eq 0 ]
+}
+
 @test "RUN that fails: exit 1, names step, place, command and exit status; the next build resumes" {
   run build <<<$'RUN echo one >/one\nRUN echo two; exit 3'
   [ "$status" -eq 1 ]
