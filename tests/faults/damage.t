@@ -23,7 +23,7 @@ rebuilt() { # NAME
   local out status got
   out=$("$KILN" image build --name work "$top/work" 2>&1)
   status=$?
-  got=$(content work 2>&1)
+  got=$(content work 2>/dev/null)
   if [ $status = 0 ] && [ "$got" = "$want" ]; then ok "$1"; else not_ok "$1" "$out $got"; fi
 }
 for round in $(seq "${KILN_FAULTS:-1}"); do

@@ -27,7 +27,7 @@ for round in $(seq "${KILN_FAULTS:-6}"); do
   wait $pid 2>/dev/null
   out=$("$KILN" image build --name work "$top/work" 2>&1)
   status=$?
-  got=$(content work 2>&1)
+  got=$(content work 2>/dev/null)
   left=$(no_leftovers "$KILN_HOME")
   name="SIGKILL of $who after $ms ms"
   if [ $status != 0 ]; then not_ok "$name" "$out"
