@@ -1,14 +1,29 @@
 // SPDX-License-Identifier: MIT
 //
-// Raw mode is cfmakeraw. SIGWINCH is blocked and read through a signalfd, so there is no handler
-// and no global. Restoring waits until what was written has been shown (TCSADRAIN).
+// Raw mode is cfmakeraw. SIGWINCH has a handler that writes to an eventfd: it works whichever
+// thread the kernel gives the signal to. (A signalfd needs the signal blocked in every thread; in
+// one that was started before, it is ignored and lost.) Restoring waits until what was written has
+// been shown (TCSADRAIN).
 #include "base/terminal.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
+
+/* The winch_fd of the terminal in raw mode; -1 = none. */
+static volatile sig_atomic_t resized_fd = -1;
+
+static void on_resize(int sig)
+{
+    (void)sig;
+    int saved = errno, fd = resized_fd;
+    if (fd >= 0)
+        (void)eventfd_write(fd, 1);
+    errno = saved;
+}
 
 int terminal_raw(struct terminal *t, int fd, struct error **err)
 {
@@ -21,12 +36,11 @@ int terminal_raw(struct terminal *t, int fd, struct error **err)
     if (tcsetattr(fd, TCSADRAIN, &raw) < 0)
         return error_errno(err, "cannot set the terminal's modes");
     t->fd = fd;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGWINCH);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    t->winch_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (t->winch_fd >= 0)
+    t->winch_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    resized_fd = t->winch_fd;
+    struct sigaction act = {.sa_handler = on_resize, .sa_flags = SA_RESTART};
+    sigemptyset(&act.sa_mask);
+    if (t->winch_fd >= 0 && sigaction(SIGWINCH, &act, NULL) == 0)
         return 0;
     error_errno(err, "cannot watch the terminal's size");
     terminal_restore(t);
@@ -38,10 +52,8 @@ void terminal_restore(struct terminal *t)
     int saved = errno;
     if (t->fd >= 0) {
         (void)tcsetattr(t->fd, TCSADRAIN, &t->saved);
-        sigset_t set;
-        sigemptyset(&set);
-        sigaddset(&set, SIGWINCH);
-        sigprocmask(SIG_UNBLOCK, &set, NULL);
+        signal(SIGWINCH, SIG_DFL);
+        resized_fd = -1;
     }
     if (t->winch_fd >= 0)
         close(t->winch_fd);
@@ -59,10 +71,8 @@ void terminal_size(int fd, unsigned *ret_columns, unsigned *ret_rows)
 
 bool terminal_take_resize(struct terminal *t, unsigned *ret_columns, unsigned *ret_rows)
 {
-    struct signalfd_siginfo info;
-    bool any = false;
-    while (t->winch_fd >= 0 && read(t->winch_fd, &info, sizeof info) == (ssize_t)sizeof info)
-        any = true;
+    eventfd_t count;
+    bool any = t->winch_fd >= 0 && eventfd_read(t->winch_fd, &count) == 0;
     if (any)
         terminal_size(t->fd, ret_columns, ret_rows);
     return any;

@@ -27,7 +27,8 @@ struct terminal {
         .fd = -1, .winch_fd = -1 \
     }
 
-/* Also blocks SIGWINCH, which then comes through winch_fd. Error: ERR_SYSTEM. */
+/* Also handles SIGWINCH, which then comes through winch_fd: one terminal at a time. Error:
+ * ERR_SYSTEM. */
 int terminal_raw(struct terminal *t, int fd, struct error **err);
 void terminal_restore(struct terminal *t); /* idempotent; keeps errno */
 /* The size; 80 x 24 when fd is no terminal or does not know. */

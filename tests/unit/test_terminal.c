@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <pty.h>
 #include <signal.h>
 #include <string.h>
@@ -63,6 +64,36 @@ static void a_new_size_is_told_once(void **state)
     close(slave);
 }
 
+static void *wait_for_end(void *pipe_fd)
+{
+    char c;
+    return read(*(int *)pipe_fd, &c, 1) < 0 ? pipe_fd : NULL;
+}
+
+/* A process-wide SIGWINCH may be taken by any thread, one started before raw mode too. */
+static void no_thread_swallows_a_new_size(void **state)
+{
+    (void)state;
+    int master, slave, fds[2];
+    unsigned columns, rows;
+    pthread_t other;
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(pthread_create(&other, NULL, wait_for_end, &fds[0]), 0);
+    CLEANUP(terminal_restore) struct terminal t = TERMINAL_INIT;
+    assert_int_equal(terminal_raw(&t, slave, NULL), 0);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(kill(getpid(), SIGWINCH), 0);
+        assert_int_equal(poll(&(struct pollfd){.fd = t.winch_fd, .events = POLLIN}, 1, 2000), 1);
+        assert_true(terminal_take_resize(&t, &columns, &rows));
+    }
+    close(fds[1]);
+    pthread_join(other, NULL);
+    close(fds[0]);
+    close(master);
+    close(slave);
+}
+
 static void what_is_no_terminal_is_left_alone(void **state)
 {
     (void)state;
@@ -81,6 +112,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(raw_mode_ends_with_the_scope),
         cmocka_unit_test(a_new_size_is_told_once),
+        cmocka_unit_test(no_thread_swallows_a_new_size),
         cmocka_unit_test(what_is_no_terminal_is_left_alone),
     };
     return cmocka_run_group_tests_name("terminal", tests, NULL, NULL);
