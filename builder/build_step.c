@@ -217,8 +217,9 @@ static void put_copy_fields(struct message *m, const struct copy *c)
 {
     size_t n = strlen(c->dest);
     bool folder = c->sources.len > 1 || (n && c->dest[n - 1] == '/');
+    int flags = (folder ? AGENT_DEST_DIR : 0) | (c->from ? AGENT_KEEP_OWNER : 0);
     message_puts(m, AGENT_TAG_PATH, c->dest);
-    message_put_num(m, AGENT_TAG_FLAGS, folder ? AGENT_DEST_DIR : 0);
+    message_put_num(m, AGENT_TAG_FLAGS, (uint64_t)flags);
     message_puts(m, AGENT_TAG_OWNER, c->chown);
     message_puts(m, AGENT_TAG_MODE, c->chmod);
 }
@@ -298,7 +299,7 @@ static struct key *copy_key(const struct stage_run *st, const struct imagefile_s
     for (size_t i = 0; c->from && i < c->excludes.len; i++)
         key_optional(key, "--exclude", c->excludes.ptr[i]);
     if (c->from)
-        key_optional(key, "--from", c->source.id);
+        key_optional(key, "--from, with owners", c->source.id);
     return key;
 }
 

@@ -28,6 +28,10 @@ build() {
   "$KILN" image build --name "t$BATS_TEST_NUMBER" "$@" "$DIR"
 }
 inside() { "$KILN" shell "t$BATS_TEST_NUMBER" -c "$1"; }
+# The resulting disk, read on the host by programs that have nothing of kiln's.
+disk() { "$KILN" image export --format raw "t$BATS_TEST_NUMBER" "$DIR/disk.raw"; }
+debug() { debugfs -R "$1" "$DIR/disk.raw?offset=1048576" 2>/dev/null; }
+capability() { debug "ea_get -x $1 security.capability" | sed -n 's/.*= *//p' | tr -d ' \n'; }
 
 @test "RUN: its command runs as root in the image, output is shown live and kept" {
   run build <<<'RUN id -u; pwd; umask; echo to-stderr >&2; hostname'
@@ -162,17 +166,18 @@ END
 
 @test "COPY: modes, links, hard links, sparse files, capabilities, xattrs, strange names" {
   mkdir -p "$DIR/d/sub"
-  echo x >"$DIR/d/plain"; chmod 4751 "$DIR/d/plain"
+  echo x >"$DIR/d/plain"; chown 7:8 "$DIR/d/plain"; chmod 4751 "$DIR/d/plain"
   ln "$DIR/d/plain" "$DIR/d/hard"
   ln -s /etc/shadow "$DIR/d/out"
   ln -s ../../../../nowhere "$DIR/d/dangling"
   truncate -s 20M "$DIR/d/sparse"; printf end >>"$DIR/d/sparse"
   echo a >"$DIR/d/with space"; echo b >"$DIR/d/"$'new\nline'; echo c >"$DIR/d/"$'\xff\xfe'
-  cp /bin/busybox "$DIR/d/capable"; setcap cap_net_raw+ep "$DIR/d/capable"
+  echo tool >"$DIR/d/capable"; setcap cap_net_raw+ep "$DIR/d/capable"
   setfattr -n user.note -v hello "$DIR/d/sub"
+  touch -d @1000000000 "$DIR/d/with space"
   chmod 2750 "$DIR/d/sub"
-  build <<<$'COPY d /d\nCOPY d/plain /p/\nCOPY d/plain /q'
-  run inside 'cd /d; stat -c "%a %u %g %h" plain hard; readlink out; readlink dangling; stat -c "%s %b" sparse; cat "with space" new*line; ls | wc -l; stat -c %a sub; cat /p/plain /q; [ plain -ef hard ] && echo same'
+  build <<<$'COPY d /d\nCOPY d/plain /p/\nCOPY d/plain /q\nCOPY ["d/with space", "/json form/"]'
+  run inside 'cd /d; stat -c "%a %u %g %h" plain hard; readlink out; readlink dangling; stat -c "%s %b" sparse; cat "with space" new*line; set -- *; echo $#; stat -c %a sub; cat /p/plain /q; [ plain -ef hard ] && echo same; stat -c "%Y %a" "with space"; cat "/json form/with space"; cat "$(printf "\377\376")"'
   [ "${lines[0]}" = '4751 0 0 2' ]
   [ "${lines[1]}" = '4751 0 0 2' ]
   [ "${lines[2]}" = /etc/shadow ]
@@ -180,9 +185,55 @@ END
   [ "${lines[4]%% *}" = 20971523 ]
   [ "${lines[4]##* }" -lt 100 ]
   [ "${lines[5]}${lines[6]}" = ab ]
+  [ "${lines[7]}" = 10 ]
   [ "${lines[8]}" = 2750 ]
   [ "${lines[9]}${lines[10]}" = xx ]
   [ "${lines[11]}" = same ]
+  [ "${lines[12]}" = '1000000000 644' ]
+  [ "${lines[13]}${lines[14]}" = ac ]
+  disk
+  local there
+  there=$(getfattr --only-values -n security.capability "$DIR/d/capable" | od -An -tx1 | tr -d ' \n')
+  [ -n "$there" ]
+  [ "$(capability /d/capable)" = "$there" ]
+  debug 'ea_get /d/sub user.note' | grep -q hello
+}
+
+@test "COPY --from keeps all of that, owners too, unless --chown and --chmod say otherwise" {
+  mkdir "$DIR/bin"
+  echo tool >"$DIR/bin/capable"; setcap cap_net_raw+ep "$DIR/bin/capable"
+  cat >"$DIR/Imagefile" <<'END'
+FROM base AS maker
+COPY bin /d/bin
+RUN <<EOF
+set -e
+cd /d
+echo x >plain; chown 7:8 plain; chmod 4751 plain
+ln plain hard; ln -s /etc/shadow out; mkfifo fifo; mknod null c 1 3
+dd if=/dev/zero of=sparse bs=1 count=1 seek=20971519
+echo a >'with space'; echo b >"$(printf 'new\nline')"; echo c >"$(printf '\377\376')"
+mkdir sub; chown 5:6 sub; chmod 2750 sub; echo no >no.bak; echo keep >sub/keep.bak
+EOF
+FROM base
+COPY --from=maker --exclude=*.bak /d /d
+COPY --from=0 --chown=user:50 --chmod=600 /d/plain /d/sp* /own/
+COPY --from=base /etc/passwd /other
+END
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  run inside 'cd /d; stat -c "%a %u %g %h" plain hard sub null; readlink out; stat -c "%s %b" sparse; cat "with space" new*line sub/keep.bak; [ plain -ef hard ] && echo same; [ -p fifo ] && cat "$(printf "\377\376")"; ls; cd /own; stat -c "%a %u %g" plain sparse; head -c 4 /other'
+  [ "${lines[0]}" = '4751 7 8 2' ]
+  [ "${lines[1]}" = '4751 7 8 2' ]
+  [ "${lines[2]}" = '2750 5 6 2' ]
+  [ "${lines[3]}" = '644 0 0 1' ]
+  [ "${lines[4]}" = /etc/shadow ]
+  [ "${lines[5]%% *}" = 20971520 ]
+  [ "${lines[5]##* }" -lt 100 ]
+  [ "${lines[6]}${lines[7]}${lines[8]}" = abkeep ]
+  [ "${lines[9]}${lines[10]}" = samec ]
+  [[ $output != *no.bak* ]]
+  [[ $output == *$'\n600 1000 50\n600 1000 50\nroot' ]]
+  disk
+  [ -n "$(capability /d/bin/capable)" ]
 }
 
 @test "COPY: --chown by the image's names, --chmod, --exclude, globs, here-document" {
