@@ -60,6 +60,8 @@ int step_partition(struct build *b, struct stage_run *st, const struct imagefile
     if (imagefile_partition(b->file, step, &vars, &st->parts[st->n_parts], err) < 0)
         return -1;
     st->n_parts++;
+    if (!st->parts[st->n_parts - 1].number)
+        st->parts[st->n_parts - 1].number = (unsigned)st->n_parts;
     if (!last) {
         step_shown(b, step, STEP_META, NULL);
         return 0;

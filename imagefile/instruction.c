@@ -12,7 +12,9 @@ static const struct flag copy_flags[] = {
     {"from", "--from=<stage or image>",
      "Copy from an earlier stage or another image, not from the build directory.", false},
     {"chown", "--chown=<user>[:<group>]",
-     "Owner of what is copied, looked up in the image's own passwd and group; else root.", false},
+     "Owner of what is copied, looked up in the image's own passwd and group; else root, or with "
+     "--from the owner there.",
+     false},
     {"chmod", "--chmod=<octal mode>", "Mode of what is copied, such as 0644.", false},
     {"exclude", "--exclude=<pattern>",
      "Leave out what matches, by the rules of .imageignore; may be given several times.", true},

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Each instruction and flag, built for real: what must be on the resulting disk.
+bats_require_minimum_version 1.5.0
 # shellcheck disable=SC2016
 
 setup_file() {
@@ -21,6 +22,8 @@ setup() {
   DIR=$TOP/$BATS_TEST_NUMBER
   mkdir "$DIR"
 }
+
+teardown() { [ ! -e "$DIR/server" ] || kill "$(cat "$DIR/server")"; }
 
 # build [flags]: the Imagefile on stdin after "FROM base"; image t<number>
 build() {
@@ -151,6 +154,21 @@ END
   run build <<<'RUN --mount=type=secret,id=nope,required=true true'
   [ "$status" -eq 1 ]
   [[ $output == *"secret 'nope' is required"*--secret* ]]
+}
+
+@test "RUN --mount=type=secret with a target, from the environment, not given; type=cache by its target" {
+  PIN=from-the-environment build --secret id=pin,env=PIN <<'END'
+RUN --mount=type=secret,id=pin,target=/root/pin [ "$(cat /root/pin)" = from-the-environment ] && stat -c %a:%u /root/pin >/seen
+RUN --mount=type=secret,id=none ls /run/secrets >/none 2>&1 || true
+RUN --mount=type=cache,target=/by/target echo 1 >/by/target/f
+RUN --mount=type=cache,target=/by/target cat /by/target/f >/cached
+RUN --mount=type=cache,dst=/elsewhere,id=/by/target cat /elsewhere/f >>/cached
+END
+  run inside 'cat /seen /cached; [ -e /root/pin ] || echo gone; ls -d /by /elsewhere; cat /none'
+  [ "${lines[0]}" = 400:0 ]
+  [ "${lines[1]}${lines[2]}" = 11 ]
+  [ "${lines[3]}" = gone ]
+  [[ $output == *'/by: No such'* && $output == *'/elsewhere: No such'* ]]
 }
 
 @test "RUN --mount=type=tmpfs and bind" {
@@ -286,6 +304,74 @@ END
   [ "$output" = $'7 8 7\n7 8 7\n7 8 7\n7 8 7\n7 8 7\ntext' ]
 }
 
+@test "ADD: --unpack, --chown, --chmod, --exclude; links in an archive lead nowhere" {
+  mkdir -p "$DIR/t/sub"
+  echo file >"$DIR/t/file"; chown 7:8 "$DIR/t/file"; chmod 640 "$DIR/t/file"; ln "$DIR/t/file" "$DIR/t/hard"
+  echo no >"$DIR/t/sub/no.bak"; ln -s /etc "$DIR/t/link"
+  tar -C "$DIR/t" -cf "$DIR/a.tar" . ; rm -r "$DIR/t"
+  echo tool >"$DIR/tool"; mkdir "$DIR/d"; touch "$DIR/d/yes" "$DIR/d/no.bak"
+  build <<'END'
+ADD a.tar /unpacked/
+ADD --unpack=false a.tar /whole/
+ADD --chown=user:staff --chmod=755 tool /tool
+ADD --exclude=*.bak d /d/
+ADD --chown=5:6 a.tar /owned/
+RUN mkdir -p /evil && ln -s /etc /evil/link
+ADD a.tar /evil/
+END
+  run inside 'cd /unpacked; stat -c "%a %u %g %h" file; [ file -ef hard ] && readlink link; ls /whole /d; stat -c "%a %u %g" /tool /owned/file; readlink /evil/link'
+  [ "$output" = $'640 7 8 2\n/etc\n/d:\nyes\n\n/whole:\na.tar\n755 1000 50\n640 5 6\n/etc' ]
+}
+
+@test "ADD from a URL: content, checksum, asked again at each build, changed content is another layer" {
+  mkdir "$DIR/www"
+  printf 'first\n' >"$DIR/www/file.txt"; touch -d 2020-01-01 "$DIR/www/file.txt"
+  cp "$DIR/www/file.txt" "$DIR/www/sure.txt"
+  tar -C "$DIR/www" -czf "$DIR/www/a.tgz" file.txt
+  python3 -u -m http.server --bind 127.0.0.1 --directory "$DIR/www" 0 >"$DIR/port" 2>"$DIR/asked" 3>&- &
+  echo $! >"$DIR/server"
+  local url sum
+  timeout 20 sh -c "until grep -q port '$DIR/port'; do sleep 0.05; done"
+  url=http://127.0.0.1:$(sed -n 's/.* port \([0-9]*\).*/\1/p' "$DIR/port")
+  sum=$(sha256sum <"$DIR/www/file.txt"); sum=sha256:${sum%% *}
+  cat >"$DIR/text" <<END
+ADD --chmod=640 --chown=user $url/file.txt /plain/
+ADD --unpack=true $url/a.tgz /unpacked/
+ADD $url/a.tgz /whole.tgz
+ADD --checksum=$sum $url/sure.txt /sure
+END
+  build <"$DIR/text"
+  run inside 'stat -c "%a %u %Y" /plain/file.txt; cat /plain/file.txt /unpacked/file.txt /sure; gzip -t </whole.tgz && echo gzip'
+  [ "$output" = $'640 1000 1577836800\nfirst\nfirst\nfirst\ngzip' ]
+  # the same content: a question, no layer; with a checksum not even that
+  : >"$DIR/asked"
+  build --require-cached <"$DIR/text"
+  [ "$(grep -c 'file.txt.* 304 ' "$DIR/asked")" = 1 ]
+  run ! grep -e '" 200 ' -e sure.txt "$DIR/asked"
+  # a new time and the same content is a hit too
+  touch -d 2021-01-01 "$DIR/www/file.txt"
+  run build <"$DIR/text"
+  [ "$(grep -c '(cached)' <<<"$output")" = 4 ]
+  # changed content
+  printf 'second\n' >"$DIR/www/file.txt"; touch -d 2022-01-01 "$DIR/www/file.txt"
+  run build --require-cached <"$DIR/text"
+  [ "$status" -eq 1 ]
+  [[ $output == *"step 2 is not cached: $url/file.txt changed"* ]]
+  build <"$DIR/text"
+  run inside 'cat /plain/file.txt /unpacked/file.txt /sure'
+  [ "$output" = $'second\nfirst\nfirst' ]
+  # a checksum that the content has not
+  run build <<<"ADD --checksum=sha256:${sum//[!0]/0} $url/a.tgz /x"
+  [ "$status" -eq 1 ]
+  [[ $output == *'Imagefile:2:'*checksum* ]]
+  run build <<<"ADD --checksum=sha256:$(printf %064d 0) $url/file.txt /x"
+  [ "$status" -eq 1 ]
+  [[ $output == *"$(sha256sum <"$DIR/www/file.txt" | cut -c1-64)"* ]]
+  run build <<<"ADD $url/nothing /x"
+  [ "$status" -eq 1 ]
+  [[ $output == *"$url/nothing"*404* ]]
+}
+
 @test "ADD of a damaged archive is a clear error" {
   head -c 100000 /dev/urandom >"$DIR/f"; tar -C "$DIR" -czf "$DIR/a.tgz" f
   truncate -s 50000 "$DIR/a.tgz"
@@ -321,6 +407,54 @@ END
   [ "$output" = 'inherited /w' ]
 }
 
+@test "FROM: ARG before it, an earlier stage, a file; ENV, LABEL, USER and WORKDIR with variables" {
+  cat >"$DIR/Imagefile" <<'END'
+# syntax=docker/dockerfile:1
+ARG BASE=nothing
+ARG SIDE=left
+from $BASE AS first
+ARG SIDE
+ENV TOP=/top GREETING="hello  world" ESCAPED=a\ b
+ENV LEGACY one two
+LABEL org.side=$SIDE "with blank"='single $SIDE' \
+      # a comment between the lines
+      multi=yes
+WORKDIR $TOP
+WORKDIR ${SUB:-sub}/deeper
+USER ${WHO:-user:staff}
+RUN echo "$GREETING|$ESCAPED|$LEGACY|$PWD|$(id -u):$(id -g)|$HOME" >/tmp/first
+
+FROM first
+RUN id -u >/tmp/second; pwd >>/tmp/second
+USER 0
+END
+  sed -i 's/$/\r/; 1s/^/\xef\xbb\xbf/' "$DIR/Imagefile"
+  "$KILN" image build --build-arg BASE=base --build-arg SIDE=right --name "t$BATS_TEST_NUMBER" "$DIR"
+  run inside 'cat /tmp/first /tmp/second; stat -c "%a %u %g" /top /top/sub/deeper'
+  [ "$output" = $'hello  world|a b|one two|/top/sub/deeper|1000:50|/home/user\n1000\n/top/sub/deeper\n755 0 0\n755 0 0' ]
+  "$KILN" image inspect --json "t$BATS_TEST_NUMBER" >"$DIR/inspect"
+  python3 - "$DIR/inspect" <<'END'
+import json, sys
+config = json.load(open(sys.argv[1]))
+assert config["labels"] == {"org.side": "right", "with blank": "single $SIDE", "multi": "yes"}, config
+assert config["env"]["GREETING"] == "hello  world" and config["workdir"] == "/top/sub/deeper", config
+END
+  "$KILN" image export base "$DIR/base.qcow2"
+  printf 'FROM other-%s,file=%s/base.qcow2\nRUN echo from-file >/f\n' "$BATS_TEST_NUMBER" "$DIR" >"$DIR/Imagefile"
+  "$KILN" image build --name "u$BATS_TEST_NUMBER" "$DIR"
+  run "$KILN" shell "u$BATS_TEST_NUMBER" -c 'cat /f'
+  [ "$output" = from-file ]
+}
+
+@test ".imageignore: exceptions, **, the last match wins; it is not seen by COPY --from" {
+  mkdir -p "$DIR/d/a/b" "$DIR/node_modules"
+  touch "$DIR"/d/{keep,x.o,a/y.o,a/b/z.o,a/b/wanted.o} "$DIR/node_modules/f" "$DIR/secret"
+  printf '%s\n' '# not these' '**/*.o' '!d/a/b/wanted.o' 'node_modules' '/secret' '.imageignore' 'Imagefile' >"$DIR/.imageignore"
+  build <<<'COPY . /all/'
+  run inside 'cd /all; find . -type f | sort'
+  [ "$output" = $'./d/a/b/wanted.o\n./d/keep' ]
+}
+
 @test "INSPECT without a terminal is an error" {
   run build <<<INSPECT
   [ "$status" -eq 1 ]
@@ -345,6 +479,34 @@ END
   run inside 'cat /boot/df; cat /boot/efi/f; mount | grep -o "type [a-z0-9]*" | sort -u'
   [[ $output == */boot/efi*efi* ]]
   [[ $output == *'type btrfs'*'type ext'*'type vfat'*'type xfs'* ]]
+}
+
+@test "PARTITION: OPTIONS, sizes and flags, as other programs read them; ext3, GPT and MBR" {
+  printf '%s\n' 'FROM scratch' 'DISK 200 MB GPT' 'PARTITION 1 FLAGS bios_grub SIZE 1 MB' \
+    'PARTITION 2 SIZE 64 MB FORMAT vfat OPTIONS "-n ESP" FLAGS efi' \
+    'PARTITION 3 FORMAT ext4 OPTIONS "-L the-root -m 0" MOUNT / FLAGS boot' 'COPY x /x' >"$DIR/Imagefile"
+  echo x >"$DIR/x"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  disk
+  [ "$(stat -c %s "$DIR/disk.raw")" = $((200 << 20)) ]
+  sfdisk -d "$DIR/disk.raw" >"$DIR/table"
+  grep -q '^label: gpt' "$DIR/table"
+  grep -q 'raw1.*size= *2048,.*type=21686148-6449-6E6F-744E-656564454649' "$DIR/table"
+  grep -q 'raw2.*type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B' "$DIR/table"
+  grep -q 'raw3.*attrs="LegacyBIOSBootable"' "$DIR/table"
+  local start
+  start=$(sed -n 's/.*raw2.*start= *\([0-9]*\).*/\1/p' "$DIR/table")
+  [ "$(dd if="$DIR/disk.raw" bs=512 skip="$start" count=1 status=none | tail -c +72 | head -c 3)" = ESP ]
+  start=$(sed -n 's/.*raw3.*start= *\([0-9]*\).*/\1/p' "$DIR/table")
+  dumpe2fs -h "$DIR/disk.raw?offset=$((start * 512))" 2>/dev/null >"$DIR/fs"
+  grep -q 'volume name: *the-root' "$DIR/fs"
+  grep -q 'Reserved block count: *0$' "$DIR/fs"
+  printf '%s\n' 'FROM scratch' 'disk 64mb mbr' 'partition 0 mount / format ext3 flags boot' 'COPY x /x' >"$DIR/Imagefile"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  disk
+  sfdisk -d "$DIR/disk.raw" | grep -q 'type=83, bootable'
+  dumpe2fs -h "$DIR/disk.raw?offset=1048576" 2>/dev/null | grep -q has_journal
+  [ "$(debug 'cat /x')" = x ]
 }
 
 @test "--local stores a standalone image in the build directory" {
