@@ -35,6 +35,7 @@ enum error_kind {
     ERR_BUSY,      /* somebody else holds it */
     ERR_SYSTEM,    /* a system call or helper program failed */
     ERR_GUEST,     /* what ran in a VM failed, or the VM itself */
+    ERR_KILLED,    /* somebody, or the kernel for want of memory, killed a program of ours */
     ERR_CANCELLED, /* the user interrupted */
     ERR_REPORTED,  /* already shown in full; only the exit status is left to give */
 };

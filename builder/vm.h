@@ -9,8 +9,9 @@
  * file builder_vm_stop(vm, &err);
  *
  * Every call has a deadline, watches the console, QMP and QEMU's death, and the session's
- * cancel_fd. A VM that died is reported with its last console lines (ERR_GUEST); host disk full
- * (QMP BLOCK_IO_ERROR with nospace) is ERR_SYSTEM with ENOSPC, the path and the free bytes.
+ * cancel_fd. A VM that died is reported with its last console lines (ERR_GUEST; ERR_KILLED when
+ * somebody killed QEMU); host disk full (QMP BLOCK_IO_ERROR with nospace) is ERR_SYSTEM with
+ * ENOSPC, the path and the free bytes.
  */
 #ifndef BUILDER_VM_H
 #define BUILDER_VM_H
@@ -53,7 +54,9 @@ struct builder_vm_options {
 int builder_accel(const struct session *s, const char *wish, builder_notice_fn *notice, void *arg,
                   enum accel *ret, struct error **err);
 
-/* With the VM's template restored, or made first; cold (and a notice) where restoring fails. */
+/* With the VM's template restored, or made first; cold (and a notice) where restoring fails, and
+ * the template is then made anew next time. A QEMU that is killed meanwhile says nothing of the
+ * template: that is ERR_KILLED. */
 int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
                      struct builder_vm **ret, struct error **err);
 /* Asks the agent to power off, waits shortly, then kills. */

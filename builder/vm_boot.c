@@ -3,7 +3,8 @@
 // Three ways to a talking agent: making the template (memory in a shared file, placeholders for
 // disks; then device state goes to a file, and x-ignore-shared leaves the memory where it is),
 // restoring it (the same file mapped copy-on-write, with the build's real disks), and a cold boot
-// where that fails.
+// where that fails. A QEMU that somebody kills on the way is not replaced by another, as it would
+// not be later in the build: that is an error, and its template stays.
 #include "builder/vm_internal.h"
 
 #include "base/alloc.h"
@@ -223,6 +224,16 @@ static int get_template(struct builder_vm *vm, struct template *t, int timeout_m
     return make_template(vm, t, timeout_ms, err);
 }
 
+/* Errors that neither another try nor a cold boot would mend. */
+static bool is_final(struct error **why)
+{
+    if ((*why)->kind == ERR_KILLED)
+        error_hint(why,
+                   "the kernel kills programs when memory runs out ('dmesg' tells); a smaller "
+                   "--memory may help");
+    return (*why)->kind == ERR_CANCELLED || (*why)->kind == ERR_KILLED;
+}
+
 int builder_vm_boot(struct builder_vm *vm, const char *target, struct error **err)
 {
     CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
@@ -230,13 +241,13 @@ int builder_vm_boot(struct builder_vm *vm, const char *target, struct error **er
     if (get_template(vm, &t, timeout_of(&vm->machine), &why) < 0) {
         if (vm->machine.accel == ACCEL_KVM && why->kind == ERR_GUEST)
             error_hint(&why, "try it without KVM: --accel tcg, or KILN_ACCEL=tcg");
-        if (why->kind == ERR_CANCELLED || why->hint)
+        if (is_final(&why) || why->hint)
             return error_propagate(err, STEAL(why));
         tell(vm, "the builder VM's template cannot be made", why);
     } else if (restore(vm, &t, target, &why) == 0) {
         return 0;
     } else {
-        if (why->kind == ERR_CANCELLED)
+        if (is_final(&why))
             return error_propagate(err, STEAL(why));
         template_reject(&t);
         tell(vm, "the builder VM cannot be restored from its template", why);

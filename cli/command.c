@@ -327,6 +327,7 @@ static int exit_status(const struct error *err)
     case ERR_BUSY:
     case ERR_SYSTEM:
     case ERR_GUEST:
+    case ERR_KILLED:
     case ERR_REPORTED:
         break;
     }

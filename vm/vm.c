@@ -7,6 +7,7 @@
 #include "vm/vm.h"
 
 #include "base/alloc.h"
+#include "base/json.h"
 #include "base/process.h"
 #include "base/session.h"
 #include "vm/console.h"
@@ -153,6 +154,25 @@ int vm_add_console(const struct vm *vm, struct error **err)
     return -1;
 }
 
+/*
+ * Whether a signal from outside ended QEMU. A crash (SIGSEGV, SIGABRT, SIGBUS) is its own doing. To
+ * SIGTERM and its like it answers with an orderly end, and QMP's last event says why.
+ */
+static bool was_killed(struct vm *vm)
+{
+    int st = vm->process.status;
+    if (WIFSIGNALED(st))
+        return WTERMSIG(st) == SIGKILL || WTERMSIG(st) == SIGTERM || WTERMSIG(st) == SIGINT ||
+               WTERMSIG(st) == SIGHUP;
+    json_auto_t *data = NULL;
+    if (vm->qmp && !qmp_closed(vm->qmp))
+        (void)qmp_readable(vm->qmp, NULL);
+    if (!vm->qmp || qmp_wait_event(vm->qmp, "SHUTDOWN", 0, &data, NULL) < 0)
+        return false;
+    const char *reason = json_str(data, "reason");
+    return reason && !strcmp(reason, "host-signal");
+}
+
 /* QEMU has ended: the error that says how, and what it and the guest said last. */
 static int death(struct vm *vm, struct error **err)
 {
@@ -163,12 +183,13 @@ static int death(struct vm *vm, struct error **err)
     AUTO_FREE char *how = process_status_text(vm->process.status);
     AUTO_FREE char *said = console_last_lines(&vm->errors, STDERR_LINES);
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    if (WIFEXITED(vm->process.status) && WEXITSTATUS(vm->process.status) == 0)
+    bool killed = was_killed(vm);
+    if (!killed && WIFEXITED(vm->process.status) && WEXITSTATUS(vm->process.status) == 0)
         buf_adds(&b, "the VM switched itself off");
     else
         buf_addf(&b, "QEMU ended unexpectedly: %s", how);
     add_indented(&b, said);
-    error_set(err, ERR_GUEST, "%s", b.data);
+    error_set(err, killed ? ERR_KILLED : ERR_GUEST, "%s", b.data);
     return vm_add_console(vm, err);
 }
 

@@ -46,7 +46,8 @@ struct vm_spec {
  * Starts QEMU and shakes hands over QMP. vm_start puts before the args its own plumbing: chardev
  * "console" (the args connect it: "-serial", "chardev:console"), a chardev of the given name for
  * every port, the QMP monitor, and "-display none". All else is up to args. session is borrowed
- * until vm_free. NULL: ERR_NOT_FOUND, ERR_SYSTEM, or ERR_GUEST with what QEMU wrote to stderr.
+ * until vm_free. NULL: ERR_NOT_FOUND, ERR_SYSTEM, ERR_KILLED, or ERR_GUEST with what QEMU wrote to
+ * stderr.
  */
 struct vm *vm_start(const struct session *session, const struct vm_spec *spec, struct error **err);
 void vm_free(struct vm *vm); /* kills QEMU at once if it runs; NULL is fine; keeps errno */
@@ -61,8 +62,9 @@ int vm_port(const struct vm *vm, const char *name);
 /*
  * Waits until one of fds is ready (revents are set), console output or a QMP event came (taken in
  * already), or the deadline on now_ms()'s scale passed (-1 = none). Returns 1: look at what you
- * wait for, then call again; 0: deadline; -1: QEMU ended (ERR_GUEST, with its last words), the user
- * interrupted (ERR_CANCELLED), QMP broke (ERR_GUEST). fds may be NULL.
+ * wait for, then call again; 0: deadline; -1: QEMU ended (ERR_GUEST, with its last words;
+ * ERR_KILLED if a signal from outside did it), the user interrupted (ERR_CANCELLED), QMP broke
+ * (ERR_GUEST). fds may be NULL.
  */
 int vm_wait(struct vm *vm, struct pollfd *fds, size_t n, long long deadline, struct error **err);
 

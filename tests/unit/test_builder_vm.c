@@ -78,13 +78,16 @@ static void make_base(struct fixture *f)
     RUN("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, f->base);
 }
 
-/* QEMU behind a script: while the file "no-restore" is there it cannot restore. */
+/* QEMU behind a script: while the file "no-restore" is there it cannot restore, and is killed
+ * while it should if that file has any content. */
 static void make_qemu(struct fixture *f)
 {
     AUTO_FREE char *path = path_join(f->dir, "qemu");
     AUTO_FREE char *script = xasprintf(
         "#!/bin/sh\n"
-        "for a; do [ \"$a\" = -incoming ] && [ -e %s/no-restore ] && exit 7; done\n"
+        "stop=%s/no-restore\n"
+        "for a; do if [ \"$a\" = -incoming ] && [ -e $stop ]; then\n"
+        "[ -s $stop ] && kill -9 $$; exit 7; fi; done\n"
         "exec qemu-system-x86_64 \"$@\"\n",
         f->dir);
     struct error *err = NULL;
@@ -366,6 +369,27 @@ static char *template_file(struct fixture *f, const char *name)
     return xstrdup(out.data);
 }
 
+/* Somebody kills QEMU while it restores: that is an error and no fault of the template's. */
+static void killed_while_restoring(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(error_freep) struct error *err = NULL;
+    AUTO_FREE char *flag = path_join(f->dir, "no-restore");
+    ok(file_write_whole(flag, 0644, "kill", 4, &err), err);
+    buf_reset(&f->notices);
+    struct builder_vm_options o = {
+        .memory_mb = 512, .cpus = 1, .notice = take_notice, .notice_arg = f};
+    struct builder_vm *vm = NULL;
+    assert_int_equal(builder_vm_start(&f->session, &o, &vm, &err), -1);
+    assert_int_equal(err->kind, ERR_KILLED);
+    assert_non_null(strstr(err->message, "killed by signal 9"));
+    assert_non_null(err->hint);
+    assert_int_equal(unlink(flag), 0);
+    AUTO_FREE char *top = new_overlay(f, "top.qcow2");
+    builder_vm_free(start_on(f, top));
+    assert_string_equal(f->notices.data, "");
+}
+
 /* A template that cannot be restored: a cold boot, with a line that says so. */
 static void restore_fails(void **state)
 {
@@ -491,10 +515,15 @@ static void guest_dies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(restored_twice),    cmocka_unit_test(overlay_a_step),
-        cmocka_unit_test(disks_at_run_time), cmocka_unit_test(streams),
-        cmocka_unit_test(interrupted),       cmocka_unit_test(guest_dies),
-        cmocka_unit_test(restore_fails),     cmocka_unit_test(remade_once),
+        cmocka_unit_test(restored_twice),
+        cmocka_unit_test(overlay_a_step),
+        cmocka_unit_test(disks_at_run_time),
+        cmocka_unit_test(streams),
+        cmocka_unit_test(interrupted),
+        cmocka_unit_test(guest_dies),
+        cmocka_unit_test(killed_while_restoring),
+        cmocka_unit_test(restore_fails),
+        cmocka_unit_test(remade_once),
         cmocka_unit_test(host_disk_full), // changes this process's mounts: last
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -114,8 +114,30 @@ static void death_is_told_in_words_at_once(void **state)
     long long before = now_ms();
     assert_int_equal(qmp_wait_event(vm_qmp(vm), "NEVER", 30000, NULL, &err), -1);
     assert_true(now_ms() - before < 5000);
-    assert_int_equal(err->kind, ERR_GUEST);
+    assert_int_equal(err->kind, ERR_KILLED);
     assert_string_equal(err->message, "QEMU ended unexpectedly: killed by signal 9 (Killed)");
+}
+
+/* QEMU's own crash is told apart from a signal that somebody sent, whether QEMU catches it or not.
+ */
+static void who_ended_qemu_is_known(void **state)
+{
+    (void)state;
+    static const struct {
+        int sig;
+        enum error_kind kind;
+        const char *said;
+    } cases[] = {{SIGTERM, ERR_KILLED, "terminating on signal 15 from pid"},
+                 {SIGHUP, ERR_KILLED, "terminating on signal 1 from pid"},
+                 {SIGSEGV, ERR_GUEST, "killed by signal 11"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP(vm_freep) struct vm *vm = start(NULL, NULL, NULL);
+        assert_int_equal(kill(vm_pid(vm), cases[i].sig), 0);
+        CLEANUP(error_freep) struct error *err = NULL;
+        assert_int_equal(qmp_wait_event(vm_qmp(vm), "NEVER", 30000, NULL, &err), -1);
+        assert_int_equal(err->kind, cases[i].kind);
+        assert_non_null(strstr(err->message, cases[i].said));
+    }
 }
 
 static void a_wrong_option_is_reported_with_qemus_words(void **state)
@@ -303,6 +325,7 @@ int main(void)
         cmocka_unit_test(commands_are_answered_and_refusals_are_told),
         cmocka_unit_test(events_reach_callback_and_queue),
         cmocka_unit_test(death_is_told_in_words_at_once),
+        cmocka_unit_test(who_ended_qemu_is_known),
         cmocka_unit_test(a_wrong_option_is_reported_with_qemus_words),
         cmocka_unit_test(a_stopped_qemu_meets_the_deadline),
         cmocka_unit_test(an_interruption_ends_a_wait),
