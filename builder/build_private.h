@@ -110,8 +110,8 @@ void put_mount_fields(struct message *m, int slot, int flags, const json_t *moun
 /* The overlay is complete in b->overlay's old path, which the caller owns from now on. The next one
  * names `backing_id`. */
 char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct error **err);
-/* A layer mounted read-only in an extra slot; returns the slot. */
-int vm_attach(struct build *b, const struct disk_state *disk, struct error **err);
+/* A layer mounted read-only in an extra slot; returns the slot. `keep`: as for vm_free_slot. */
+int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, struct error **err);
 /* An extra slot that is free now, by ending the least recently used attachment; -1. `keep`: bit
  * mask of slots to leave alone. */
 int vm_free_slot(struct build *b, unsigned keep, struct error **err);

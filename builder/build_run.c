@@ -264,7 +264,7 @@ static int put_mount(struct build *b, struct run *r, const struct run_mount *a,
     if (a->type == MOUNT_CACHE && attach_cache(b, r, v, err) < 0)
         return -1;
     if (a->type == MOUNT_BIND && v->from) {
-        v->slot = vm_attach(b, &v->disk, err);
+        v->slot = vm_attach(b, &v->disk, r->slots, err);
         if (v->slot < 0)
             return -1;
         r->slots |= 1u << v->slot;

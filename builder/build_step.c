@@ -264,7 +264,7 @@ static int copy_work(struct build *b, struct stage_run *st, const struct imagefi
     struct copy *c = arg;
     (void)st;
     (void)step;
-    int slot = vm_attach(b, &c->source, err);
+    int slot = vm_attach(b, &c->source, 0, err);
     if (slot < 0)
         return -1;
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;

@@ -193,15 +193,14 @@ int vm_free_slot(struct build *b, unsigned keep, struct error **err)
     return best;
 }
 
-int vm_attach(struct build *b, const struct disk_state *disk, struct error **err)
+int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, struct error **err)
 {
     for (int i = AGENT_DISK_EXTRA; i < AGENT_DISKS; i++)
         if (!strcmp(b->slots[i].id, disk->id)) {
             b->slots[i].used = ++b->tick;
             return i;
         }
-    // what this step has attached already is newer than all else, so the oldest is free to go
-    int slot = vm_free_slot(b, 0, err);
+    int slot = vm_free_slot(b, keep, err);
     CLEANUP(strv_clear) struct strv files = {0};
     if (slot < 0 || store_chain(b->store, disk->id, &files, err) < 0)
         return -1;

@@ -182,6 +182,14 @@ END
   [[ $output != *$'\n/t'* && $output != *$'\n/b'* ]]
 }
 
+@test "RUN --mount: a cache and trees of other images at once, each on a disk of its own" {
+  build <<'END'
+RUN --mount=type=cache,target=/c,id=both --mount=type=bind,from=base,target=/b --mount=type=bind,from=base,source=/etc,target=/e echo x >/c/x && cat /c/x /e/os-release >/seen && [ -x /b/bin/sh ]
+END
+  run inside 'cat /seen'
+  [ "$output" = $'x\nNAME=Tiny' ]
+}
+
 @test "COPY: modes, links, hard links, sparse files, capabilities, xattrs, strange names" {
   mkdir -p "$DIR/d/sub"
   echo x >"$DIR/d/plain"; chown 7:8 "$DIR/d/plain"; chmod 4751 "$DIR/d/plain"
