@@ -8,13 +8,13 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/vector.h"
+#include "builder/appliance/kernel.h"
 #include "builder/vm.h"
 #include "cli/command.h"
 #include "vm/accel.h"
 #include "vm/qemu.h"
 
 #include <dlfcn.h>
-#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -130,39 +130,23 @@ static void check_kvm(struct doctor *d)
             xstrdup(slow);
 }
 
-/* A kernel is of use when it can be read and its modules are there. */
 static void check_kernel(struct doctor *d)
 {
-    static const char prefix[] = "/boot/vmlinuz-";
-    glob_t g;
-    AUTO_FREE char *good = NULL, *unreadable = NULL, *bare = NULL;
-    if (glob("/boot/vmlinuz-*", 0, NULL, &g) == 0) {
-        for (size_t i = 0; i < g.gl_pathc; i++) {
-            AUTO_FREE char *modules =
-                xasprintf("/lib/modules/%s", g.gl_pathv[i] + sizeof prefix - 1);
-            char **which = access(g.gl_pathv[i], R_OK) < 0    ? &unreadable
-                           : access(modules, X_OK | R_OK) < 0 ? &bare
-                                                              : &good;
-            free(*which);
-            *which = xstrdup(g.gl_pathv[i]);
-        }
-        globfree(&g);
-    }
-    if (good) {
-        add(d, "kernel", FINE, "%s, readable, with its modules", good);
-        return;
-    }
-    struct finding *f;
-    if (unreadable) {
-        f = add(d, "kernel", WARN, "'%s' may not be read", unreadable);
-        f->hint = xasprintf("chmod 0644 %s", unreadable);
-    } else if (bare) {
-        f = add(d, "kernel", WARN, "'%s' has no folder in /lib/modules", bare);
-        f->hint = xstrdup("apt-get install linux-image-cloud-amd64");
-    } else {
-        f = add(d, "kernel", WARN, "there is no kernel in /boot");
-        f->hint = xstrdup("apt-get install linux-image-cloud-amd64");
-    }
+    CLEANUP(kernel_clear) struct kernel k = KERNEL_INIT;
+    CLEANUP(error_freep) struct error *err = NULL;
+    bool unreadable;
+    int found = kernel_here(d->session, &k, &unreadable, &err);
+    if (found < 0)
+        add_error(d, "kernel", FAIL, err);
+    else if (found)
+        add(d, "kernel", FINE, "%s, readable, with its modules", k.path);
+    else if (unreadable)
+        add(d, "kernel", WARN, "the kernels in /boot are readable by root only")->hint = xstrdup(
+            "the next build downloads the distribution's kernel package with apt-get; to use "
+            "/boot's: chmod 0644 /boot/vmlinuz-*");
+    else
+        add(d, "kernel", WARN, "no kernel with modules in /boot")->hint = xstrdup(
+            "apt-get install linux-image-cloud-amd64; or the next build downloads it with apt-get");
 }
 
 /* Where `path` will be made: itself or the nearest folder above that exists. */
@@ -198,32 +182,15 @@ static void check_space(struct doctor *d, const char *name, const char *path)
             "KILN_HOME chooses another disk");
 }
 
-/* Optional: loaded only when it is there, as kiln does not link it. */
+/* Optional: kiln does not link it. */
 static void check_libguestfs(struct doctor *d)
 {
-    struct version {
-        int64_t major, minor, release;
-        char *extra;
-    };
     void *lib = dlopen("libguestfs.so.0", RTLD_NOW | RTLD_LOCAL);
-    void *(*create)(void) = lib ? (void *(*)(void))dlsym(lib, "guestfs_create") : NULL;
-    struct version *(*version)(void *) =
-        lib ? (struct version * (*)(void *)) dlsym(lib, "guestfs_version") : NULL;
-    void (*free_version)(struct version *) =
-        lib ? (void (*)(struct version *))dlsym(lib, "guestfs_free_version") : NULL;
-    void (*close_it)(void *) = lib ? (void (*)(void *))dlsym(lib, "guestfs_close") : NULL;
-    void *g = create && version && free_version && close_it ? create() : NULL;
-    if (g) {
-        struct version *v = version(g);
-        if (v)
-            add(d, "libguestfs", FINE, "version %lld.%lld.%lld", (long long)v->major,
-                (long long)v->minor, (long long)v->release);
-        free_version(v);
-        close_it(g);
-    } else {
+    if (lib)
+        add(d, "libguestfs", FINE, "installed");
+    else
         add(d, "libguestfs", WARN, "not installed; kiln builds without it")->hint =
             xstrdup("apt-get install libguestfs0, to look into images that kiln cannot");
-    }
     if (lib)
         dlclose(lib);
 }
