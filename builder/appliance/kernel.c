@@ -276,19 +276,24 @@ int kernel_download(const struct session *s, struct kernel *ret, struct error **
     return 0;
 }
 
-int kernel_find(const struct session *s, kernel_notice_fn *notice, void *arg, struct kernel *ret,
+int kernel_here(const struct session *s, struct kernel *ret, bool *ret_unreadable,
                 struct error **err)
 {
     const char *wish = getenv("KILN_KERNEL");
-    if (wish && *wish) {
-        if (use(wish, ret, err) < 0)
-            return error_wrap(err, "KILN_KERNEL");
-        return 0;
-    }
-    bool unreadable = false;
+    *ret_unreadable = false;
+    if (wish && *wish)
+        return use(wish, ret, err) < 0 ? error_wrap(err, "KILN_KERNEL") : 1;
     AUTO_FREE char *store = path_join(s->cache, "kernel");
-    if (find_in("/boot", ret, &unreadable) == 0 || find_downloaded(store, ret) == 0)
-        return 0;
+    return find_in("/boot", ret, ret_unreadable) == 0 || find_downloaded(store, ret) == 0;
+}
+
+int kernel_find(const struct session *s, kernel_notice_fn *notice, void *arg, struct kernel *ret,
+                struct error **err)
+{
+    bool unreadable;
+    int found = kernel_here(s, ret, &unreadable, err);
+    if (found)
+        return found < 0 ? -1 : 0;
     if (notice)
         notice(arg, unreadable ? "the kernels in /boot are readable by root only: "
                                  "downloading the distribution's kernel package"

@@ -15,6 +15,8 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct session;
 
 struct kernel {
@@ -33,6 +35,10 @@ typedef void kernel_notice_fn(void *arg, const char *line);
 int kernel_find(const struct session *s, kernel_notice_fn *notice, void *arg, struct kernel *ret,
                 struct error **err);
 void kernel_clear(struct kernel *k);
+/* The same without a download: 1 found, 0 there is none, -1 KILN_KERNEL is of no use.
+ * *ret_unreadable: /boot has one that we may not read. */
+int kernel_here(const struct session *s, struct kernel *ret, bool *ret_unreadable,
+                struct error **err);
 
 /* Downloads and unpacks the kernel package, whatever /boot has; for kernel_find and its tests. */
 int kernel_download(const struct session *s, struct kernel *ret, struct error **err);
