@@ -30,6 +30,7 @@ void disk_state_clear(struct disk_state *d);
 /* A stage while it is walked, and what is left of it afterwards. */
 struct stage_run {
     bool needed, done;
+    size_t from; /* number of its FROM */
     struct config config;
     struct settings
         args; /* declared so far, with their values; an ARG without value is not in it */

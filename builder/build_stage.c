@@ -170,6 +170,7 @@ int stage_source(struct build *b, struct stage_run *st, const char *name, struct
 int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                struct error **err)
 {
+    st->from = b->step;
     // FROM sees the ARGs before the first FROM, and only those
     struct stage_run scope = {.args = b->global_args};
     AUTO_FREE char *name = expand_word(b, &scope, &step->from.image, err);

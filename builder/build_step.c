@@ -301,7 +301,7 @@ static struct key *copy_key(const struct stage_run *st, const struct imagefile_s
     for (size_t i = 0; c->from && i < c->excludes.len; i++)
         key_optional(key, "--exclude", c->excludes.ptr[i]);
     if (c->from)
-        key_optional(key, "--from, with owners", c->source.id);
+        key_optional(key, "the source of --from", c->source.id);
     return key;
 }
 

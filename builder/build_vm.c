@@ -7,6 +7,7 @@
 // written to by something that is no layer) is the tree unmounted and the disk exchanged.
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/session.h"
 #include "builder/build_private.h"
 #include "builder/manifest.h"
@@ -229,14 +230,34 @@ static char *explain_files(struct build *b, const char *old_id, struct str manif
     return changes.len ? buf_detach(&out, NULL) : NULL;
 }
 
-/* Why the step's key has no layer, in words; owned. */
-static char *explain(struct build *b, const struct imagefile_step *step, const json_t *inputs,
-                     struct str manifest)
+/* The number of the step because of which the parent is not the last build's: the first of the
+ * stage that has another layer now, or its FROM. */
+static size_t changed_step(struct build *b, size_t from)
 {
+    size_t i;
+    json_t *e;
+    json_array_foreach(b->steps, i, e)
+    {
+        size_t n = (size_t)json_int(e, "n", 0);
+        const char *id = json_str(e, "id"), *text = json_str(e, "step");
+        const char *was = text ? json_str(history_match(b->last, i, text), "id") : NULL;
+        if (n > from && id && (!was || strcmp(was, id) != 0))
+            return n;
+    }
+    return from;
+}
+
+/* Why store_find has just given no layer for the step's key, in words; owned. */
+static char *explain(struct build *b, const struct stage_run *st, const struct imagefile_step *step,
+                     const json_t *inputs, struct str manifest)
+{
+    if (store_damage(b->store))
+        return xasprintf("its layer is damaged: %s", store_damage(b->store));
     const json_t *old = history_match(b->last, json_array_size(b->steps), step->text.ptr);
     AUTO_FREE char *files =
         explain_files(b, json_string_value(json_object_get(old, "id")), manifest);
-    char *why = key_explain(json_object_get(old, "inputs"), inputs, files);
+    char *why =
+        key_explain(json_object_get(old, "inputs"), inputs, files, changed_step(b, st->from));
     return why ? why : xstrdup("its layer is gone");
 }
 
@@ -337,7 +358,7 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
     if (found)
         return found;
     AUTO_FREE char *why =
-        forced(b) ? xstrdup("the cache is not used") : explain(b, step, inputs, manifest);
+        forced(b) ? xstrdup("the cache is not used") : explain(b, st, step, inputs, manifest);
     if (b->o->require_cached) {
         error_set(err, ERR_USER, "step %zu is not cached: %s", b->step, why);
         return error_hint(err, "--require-cached asks for a build that does nothing");

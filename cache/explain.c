@@ -112,7 +112,7 @@ static void explain_fields(struct reasons *r, const json_t *old, const json_t *n
     }
 }
 
-char *key_explain(const json_t *old, const json_t *new, const char *files)
+char *key_explain(const json_t *old, const json_t *new, const char *files, size_t parent_step)
 {
     if (!old)
         return xstrdup("never built");
@@ -120,8 +120,11 @@ char *key_explain(const json_t *old, const json_t *new, const char *files)
     explain_fields(&r, old, new, files);
     if (r.n > SHOWN)
         buf_addf(&r.text, " and %zu more", r.n - SHOWN);
-    if (!same_value(nth_field(old, "parent", 0), nth_field(new, "parent", 0)))
+    if (!same_value(nth_field(old, "parent", 0), nth_field(new, "parent", 0))) {
         buf_addf(&r.text, "%sparent changed", r.n++ ? ", " : "");
+        if (parent_step)
+            buf_addf(&r.text, " (step %zu)", parent_step);
+    }
     char *text = r.n ? xstrdup(r.text.data) : NULL;
     buf_clear(&r.text);
     return text;

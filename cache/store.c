@@ -94,6 +94,7 @@ void store_free(struct store *st)
         layer_free(*l);
     known_layers_clear(&st->known);
     strv_clear(&st->told);
+    free(st->damage);
     free(st->dir);
     free(st->layers);
     free(st->keys);
@@ -217,7 +218,7 @@ void store_tell_damage(struct store *st, const char *id, const char *why)
     strv_add(&st->told, id);
     CLEANUP(layer_freep) struct layer *l = record_load(st->layers, id, NULL);
     AUTO_FREE char *step = l ? short_step(layer_step(l)) : NULL;
-    store_say(st, "layer %.12s%s%s%s is damaged (%s): it will be rebuilt", id,
+    store_say(st, "layer %.12s%s%s%s is damaged (%s): it must be rebuilt", id,
               step ? " of step '" : "", step ? step : "", step ? "'" : "", why);
 }
 
@@ -321,6 +322,7 @@ int store_find(struct store *st, const char *key, struct layer **ret, struct err
     if (!is_id(key))
         return error_set(err, ERR_USER, "'%s' is not a layer key", key);
     char id[DIGEST_HEX + 1];
+    free(STEAL(st->damage));
     AUTO_CLOSE int lock = store_lock(st, LOCK_SHARED, err);
     if (lock < 0)
         return -1;
@@ -334,11 +336,18 @@ int store_find(struct store *st, const char *key, struct layer **ret, struct err
         *ret = STEAL(l);
         return 1;
     }
-    if (why->kind == ERR_USER)
-        store_tell_damage(st, id, why->message);
-    else if (why->kind != ERR_NOT_FOUND)
+    if (why->kind != ERR_USER && why->kind != ERR_NOT_FOUND)
         return error_propagate(err, STEAL(why));
+    if (why->kind == ERR_USER) {
+        store_tell_damage(st, id, why->message);
+        st->damage = STEAL(why->message);
+    }
     return 0;
+}
+
+const char *store_damage(const struct store *st)
+{
+    return st->damage;
 }
 
 int store_get(struct store *st, const char *id, struct layer **ret, struct error **err)

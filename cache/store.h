@@ -114,7 +114,7 @@ int store_open_to_prune(const struct session *s, const char *dir, struct store *
 void store_free(struct store *st);
 DEFINE_CLEANUP(struct store, store_free);
 const char *store_dir(const struct store *st); /* as given to store_open; borrowed */
-/* Notices: a damaged layer ("layer 1a2b3c… of step 'RUN make' is damaged (…): it will be rebuilt"),
+/* Notices: a damaged layer ("layer 1a2b3c… of step 'RUN make' is damaged (…): it must be rebuilt"),
  * said once an id; and for whom store_build_begin waits. */
 void store_set_notice(struct store *st, store_notice_fn *notice, void *arg);
 
@@ -124,6 +124,9 @@ void store_set_notice(struct store *st, store_notice_fn *notice, void *arg);
  * parent's bytes. A damaged layer gives a notice and counts as missing. Notes the use, leases.
  */
 int store_find(struct store *st, const char *key, struct layer **ret, struct error **err);
+/* Why the last store_find took the key's layer for missing although it is there: what is damaged, in
+ * words; NULL: there is no layer. Borrowed until the next store_find. */
+const char *store_damage(const struct store *st);
 /* The layer of an id, checked and leased as above. ERR_NOT_FOUND: it or one below it is missing or
  * damaged; the message says which and why. */
 int store_get(struct store *st, const char *id, struct layer **ret, struct error **err);

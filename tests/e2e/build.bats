@@ -534,11 +534,14 @@ END
   run build --require-cached <<<'RUN echo 2 >/x'
   [ "$status" -eq 1 ]
   [[ $output == *'step 2 is not cached: the instruction changed'* ]]
-  build <<<'RUN echo 2 >/x'
+  run build <<<$'RUN echo 2 >/x\nRUN true\nRUN true #2'
+  [[ $output == *'step 2 missed: the instruction changed'*'step 4 missed: never built'* ]]
   run inside 'cat /x'
   [ "$output" = 2 ]
+  run build <<<$'RUN echo 3 >/x\nRUN true\nRUN true #2'
+  [[ $output == *'step 3 missed: parent changed (step 2)'*'step 4 missed: parent changed (step 2)'* ]]
   run "$KILN" image history "t$BATS_TEST_NUMBER"
-  [[ $output == *'RUN echo 2 >/x'* ]]
+  [[ $output == *'RUN echo 3 >/x'* ]]
 }
 
 @test "--on-error=keep leaves the failed state for kiln shell NAME@failed" {

@@ -52,6 +52,15 @@ END
   find "$1" -exec touch -h -d '2026-01-01' {} +
 }
 
+# hurt STEP: the build uses a copy of the backend; $layer is the folder of its layer of that step.
+hurt() {
+  rm -rf "$top/copy" && cp -a "$KILN_HOME/backend" "$top/copy"
+  flags=(--image-backend "$top/copy")
+  layer=$top/copy/.layers/$("$KILN" image history --json keys |
+    python3 -c 'import json, sys; print([s["layer"] for s in json.load(sys.stdin) if s.get("n") == int(sys.argv[1])][0])' "$1")
+  chmod 644 "$layer/disk.qcow2" "$layer/layer.json"
+}
+
 # case NAME WANT WHY -- COMMANDS: WANT is "hit" or the step that must miss; WHY a part of the
 # reason ("" = any). COMMANDS run in the build directory; $flags are given to the build.
 case_() {
@@ -168,9 +177,15 @@ case_ 'Imagefile elsewhere' hit '' 'mv Imagefile ../Imagefile.keys; flags=(--fil
 case_ 'base under another name' hit '' '"$KILN" image tag kbase kbase2 >&2; edit "s/^FROM kbase/FROM kbase2/"'
 case_ 'base built again from the cache' hit '' '"$KILN" image build --name kbase "$top/base" >&2'
 case_ 'copied backend' hit '' 'rm -rf "$top/copy"; cp -a "$KILN_HOME/backend" "$top/copy"; flags=(--image-backend "$top/copy")'
+# layers that can't be used: the reason is what is wrong with the layer, not what it was made from
+case_ 'layer truncated' 10 'its layer is damaged: disk.qcow2 is 5000 bytes, not ' 'hurt 10; truncate -s 5000 "$layer/disk.qcow2"'
+case_ 'header of a layer altered' 10 'its layer is damaged: the header of disk.qcow2 was altered' 'hurt 10; printf x | dd of="$layer/disk.qcow2" bs=1 seek=30 conv=notrunc status=none'
+case_ 'record of a layer altered' 10 'its layer is damaged: its record was altered' 'hurt 10; sed -i "s/RUN echo/RUN Echo/" "$layer/layer.json"'
+case_ 'disk of a layer gone' 10 'its layer is damaged: disk.qcow2 is missing' 'hurt 10; rm "$layer/disk.qcow2"'
+case_ 'layer gone' 10 'its layer is gone' 'hurt 10; rm -r "$layer"'
 case_ 'no cache from step 12' 12 'the cache is not used' 'flags=(--no-cache-from 12)'
 case_ 'no cache' 6 'the cache is not used' 'flags=(--no-cache)'
-case_ 'other base' 6 'parent changed' 'make_base_variant "$top/base" kbase3 >&2; edit "s/^FROM kbase/FROM kbase3/"'
-case_ 'base built again without the cache' 6 'parent changed' '"$KILN" image build --no-cache --name kbase "$top/base" >&2'
+case_ 'other base' 6 'parent changed (step 1)' 'make_base_variant "$top/base" kbase3 >&2; edit "s/^FROM kbase/FROM kbase3/"'
+case_ 'base built again without the cache' 6 'parent changed (step 1)' '"$KILN" image build --no-cache --name kbase "$top/base" >&2'
 echo "1..$n"
 exit $failed

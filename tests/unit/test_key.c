@@ -102,7 +102,7 @@ static void explain(const char *const *old, const char *const *new, const char *
     json_auto_t *was = NULL, *is = NULL;
     key2(NULL, old, hex, &was);
     key2(other_parent, new, hex, &is);
-    AUTO_FREE char *text = key_explain(was, is, files);
+    AUTO_FREE char *text = key_explain(was, is, files, 0);
     if (!want)
         assert_null(text);
     else
@@ -118,7 +118,7 @@ static void explain(const char *const *old, const char *const *new, const char *
 static void a_miss_is_explained_down_to_the_input(void **state)
 {
     (void)state;
-    AUTO_FREE char *never = key_explain(NULL, NULL, NULL);
+    AUTO_FREE char *never = key_explain(NULL, NULL, NULL, 0);
     assert_string_equal(never, "never built");
     explain(F("step", "RUN a"), F("step", "RUN a"), NULL, NULL, NULL);
     explain(F("step", "RUN a"), F("step", "RUN a"), PARENT, NULL, "parent changed");
@@ -132,6 +132,10 @@ static void a_miss_is_explained_down_to_the_input(void **state)
     explain(F("<<E", "1", "<<E", "2"), F("<<E", "1", "<<E", "3"), NULL, NULL, "<<E 2 → 3");
     explain(F("a", "1"), F("b", "1", "c", "1", "d", "1", "e", "1"), PARENT, NULL,
             "b added, c added, d added and 2 more, parent changed");
+    json_auto_t *was = json_pack("[{s:s, s:s}]", "name", "parent", "value", "1");
+    json_auto_t *is = json_pack("[{s:s, s:s}]", "name", "parent", "value", "2");
+    AUTO_FREE char *which = key_explain(was, is, NULL, 3);
+    assert_string_equal(which, "parent changed (step 3)");
 }
 
 static void inputs_that_are_not_what_we_wrote_do_no_harm(void **state)
@@ -143,8 +147,8 @@ static void inputs_that_are_not_what_we_wrote_do_no_harm(void **state)
                                       "[{\"name\":\"a\",\"value\":null}]"};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         json_auto_t *bad = json_loads(odd[i], 0, NULL);
-        free(key_explain(bad, good, NULL));
-        free(key_explain(good, bad, NULL));
+        free(key_explain(bad, good, NULL, 0));
+        free(key_explain(good, bad, NULL, 0));
     }
 }
 
