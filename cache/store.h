@@ -124,8 +124,8 @@ void store_set_notice(struct store *st, store_notice_fn *notice, void *arg);
  * parent's bytes. A damaged layer gives a notice and counts as missing. Notes the use, leases.
  */
 int store_find(struct store *st, const char *key, struct layer **ret, struct error **err);
-/* Why the last store_find took the key's layer for missing although it is there: what is damaged, in
- * words; NULL: there is no layer. Borrowed until the next store_find. */
+/* Why the last store_find took the key's layer for missing although it is there: what is damaged,
+ * in words; NULL: there is no layer. Borrowed until the next store_find. */
 const char *store_damage(const struct store *st);
 /* The layer of an id, checked and leased as above. ERR_NOT_FOUND: it or one below it is missing or
  * damaged; the message says which and why. */
