@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 VERSION := 0.1.0
 MODS  := base imagefile cache image vm builder builder/appliance
-PKGS  := jansson libarchive libcurl libzstd liblzma libssh libxxhash libcrypto zlib
+PKGS  := jansson libarchive libcurl libzstd liblzma libssh libxxhash libcrypto libisal
 comma := ,
 BUILD ?= build/$(or $(subst $(comma),-,$(SAN)),plain)
 CFLAGS ?= -O2 -g

@@ -8,10 +8,10 @@
 #include "base/alloc.h"
 #include "image/bunzip.h"
 
+#include <isa-l/igzip_lib.h>
 #include <lzma.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -150,38 +150,68 @@ static int next_stream(struct pump *p, char first, struct error **err)
     return rc;
 }
 
-static int gunzip(struct pump *p, z_stream *z, struct error **err)
+static int gzip_failed(int rc, struct error **err)
 {
-    int rc;
-    while ((rc = pump_fill(p, err)) > 0) {
-        if (!pump_room(p))
-            return -1;
-        z->next_in = (unsigned char *)p->block.ptr;
-        z->avail_in = (unsigned)p->block.len;
-        z->next_out = p->space + p->used;
-        z->avail_out = (unsigned)(p->room - p->used);
-        int z_rc = inflate(z, Z_NO_FLUSH);
-        pump_ate(p, p->block.len - z->avail_in);
-        p->used = p->room - z->avail_out;
-        if (z_rc == Z_STREAM_END) {
-            rc = next_stream(p, '\x1f', err);
-            if (rc <= 0)
-                return rc;
-            inflateReset(z);
-        } else if (z_rc != Z_OK && z_rc != Z_BUF_ERROR) {
-            return damaged(err, z->msg);
-        }
-    }
-    return rc < 0 ? -1 : ends_early(err);
+    return damaged(err, rc == ISAL_INCORRECT_CHECKSUM ? "incorrect checksum" : NULL);
 }
 
+/* A member's header, which may come in parts: isal_inflate alone would forget between two of them
+ * what is in it. */
+static int gunzip_header(struct pump *p, struct inflate_state *z, struct error **err)
+{
+    struct isal_gzip_header header;
+    int rc = 0, z_rc = ISAL_END_INPUT;
+    isal_gzip_header_init(&header);
+    isal_inflate_reset(z);
+    z->crc_flag = ISAL_GZIP_NO_HDR_VER;
+    while (z_rc == ISAL_END_INPUT && (rc = pump_fill(p, err)) > 0) {
+        z->next_in = (unsigned char *)p->block.ptr;
+        z->avail_in = (uint32_t)p->block.len;
+        z_rc = isal_read_gzip_header(z, &header);
+        pump_ate(p, p->block.len - z->avail_in);
+    }
+    if (z_rc == ISAL_END_INPUT)
+        return rc < 0 ? -1 : ends_early(err);
+    return z_rc ? gzip_failed(z_rc, err) : 0;
+}
+
+/* A member behind its header. */
+static int gunzip_member(struct pump *p, struct inflate_state *z, struct error **err)
+{
+    while (z->block_state != ISAL_BLOCK_FINISH) {
+        int rc = pump_fill(p, err);
+        if (rc < 0 || !pump_room(p))
+            return -1;
+        z->next_in = (unsigned char *)p->block.ptr;
+        z->avail_in = (uint32_t)p->block.len;
+        z->next_out = p->space + p->used;
+        z->avail_out = (uint32_t)(p->room - p->used);
+        size_t before = p->used;
+        int z_rc = isal_inflate(z);
+        pump_ate(p, p->block.len - z->avail_in);
+        p->used = p->room - z->avail_out;
+        if (z_rc < 0)
+            return gzip_failed(z_rc, err);
+        if (rc == 0 && p->used == before && z->block_state != ISAL_BLOCK_FINISH)
+            return ends_early(err);
+    }
+    return 0;
+}
+
+/* ISA-L's inflate is two to three times as fast as zlib's, and checks lengths and CRCs itself. */
 static int decode_gzip(struct pump *p, struct error **err)
 {
-    z_stream z = {0};
-    if (inflateInit2(&z, 15 + 16) != Z_OK)
-        alloc_failed();
-    int rc = gunzip(p, &z, err);
-    inflateEnd(&z);
+    struct inflate_state *z = xmalloc(sizeof *z);
+    int rc;
+    isal_inflate_init(z);
+    do {
+        rc = gunzip_header(p, z, err);
+        if (rc == 0)
+            rc = gunzip_member(p, z, err);
+        if (rc == 0)
+            rc = next_stream(p, '\x1f', err);
+    } while (rc > 0);
+    free(z);
     return rc;
 }
 

@@ -25,48 +25,61 @@ static void flush(struct fetch *f)
     f->flushed = now_ms();
 }
 
+/* Space for at least one byte; false when nobody wants it any more. */
+static bool make_room(struct fetch *f)
+{
+    if (f->space && f->used == f->room)
+        flush(f);
+    if (!f->space) {
+        f->used = 0;
+        f->space = flow_space(f->out, &f->room);
+    }
+    return f->space != NULL;
+}
+
+/* n bytes are in the space. A slow source is not to wait for full blocks: what came is to be kept
+ * soon. */
+static void count(struct fetch *f, size_t n)
+{
+    f->used += n;
+    f->done += n;
+    if (f->used >= SOON_BYTES && now_ms() - f->flushed > SOON_MS)
+        flush(f);
+}
+
 bool fetch_push(struct fetch *f, const void *bytes, size_t n)
 {
     if (f->hash)
         sha256_add(f->hash, bytes, n);
     for (const char *p = bytes; n;) {
-        if (f->space && f->used == f->room) {
-            flush(f);
-        }
-        if (!f->space) {
-            f->used = 0;
-            f->space = flow_space(f->out, &f->room);
-            if (!f->space)
-                return false;
-        }
+        if (!make_room(f))
+            return false;
         size_t some = f->room - f->used < n ? f->room - f->used : n;
         memcpy(f->space + f->used, p, some);
-        f->used += some;
         p += some;
         n -= some;
-        f->done += some;
+        count(f, some);
     }
-    // a slow source is not to wait for full blocks: what came is to be kept soon
-    if (f->space && f->used >= SOON_BYTES && now_ms() - f->flushed > SOON_MS)
-        flush(f);
     return true;
 }
 
 /* Reads [from, to) of fd into the flow; false when the flow has stopped or with f->error. */
 bool fetch_push_file(struct fetch *f, int fd, const char *path, off_t from, off_t to)
 {
-    enum { CHUNK = 256 * 1024 };
-    AUTO_FREE char *chunk = xmalloc(CHUNK);
     while (from < to) {
-        size_t want = to - from < CHUNK ? (size_t)(to - from) : CHUNK;
-        ssize_t n = pread_all(fd, chunk, want, from);
+        if (!make_room(f))
+            return false;
+        size_t room = f->room - f->used,
+               want = to - from < (off_t)room ? (size_t)(to - from) : room;
+        ssize_t n = pread_all(fd, f->space + f->used, want, from);
         if (n < 0)
             return error_errno(&f->error, "cannot read '%s'", path) == 0;
         if (n == 0)
             return error_set(&f->error, ERR_USER, "'%s' became shorter while it was read", path) ==
                    0;
-        if (!fetch_push(f, chunk, (size_t)n))
-            return false;
+        if (f->hash)
+            sha256_add(f->hash, f->space + f->used, (size_t)n);
+        count(f, (size_t)n);
         from += n;
     }
     return true;
