@@ -2,7 +2,7 @@
  *
  * What the files of one build share: build.c walks the steps, build_stage.c resolves FROM,
  * build_vm.c keeps the builder VM on the right disk, build_step.c carries out all instructions but
- * RUN, which is build_run.c.
+ * RUN, which is build_run.c and build_mount.c.
  */
 #ifndef BUILDER_BUILD_PRIVATE_H
 #define BUILDER_BUILD_PRIVATE_H
@@ -143,6 +143,20 @@ int step_run(struct build *b, struct stage_run *st, const struct imagefile_step 
              struct error **err);
 int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                  struct error **err);
+/* build_mount.c: the mounts of one RUN. `run` must outlive them. */
+struct mounts;
+struct mounts *mounts_new(struct build *b, struct stage_run *st, const struct run_args *run,
+                          struct error **err);
+void mounts_free(struct mounts *m); /* NULL is fine; a cache that was not detached is lost */
+DEFINE_CLEANUP(struct mounts, mounts_free);
+/* The secrets among them, one a call, NULL at the end; *i is 0 at first. */
+const struct build_secret *mounts_secret(const struct mounts *m, size_t *i);
+/* All that belongs to the key: neither caches nor secrets do. */
+void mounts_put_key(const struct mounts *m, struct key *key);
+/* Makes all of them ready in the VM, adds them to the EXEC request; waits for caches. */
+int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err);
+/* After the EXEC: the caches are whole again and free for others. */
+int mounts_detach(struct build *b, struct mounts *m, struct error **err);
 /* The environment, directory and user of a command, as fields of an EXEC request. */
 void run_put_environment(const struct config *c, const struct settings *args,
                          struct message *request);

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// RUN: its key, its environment and mounts, and the EXEC request. Secrets go to the guest's memory
-// only; their bytes are struck out of what the command prints before it reaches the log or the
-// screen.
+// RUN: its key, its environment and the EXEC request; its mounts are in build_mount.c. Secrets go
+// to the guest's memory only; their bytes are struck out of what the command prints before it
+// reaches the log or the screen.
 #include "base/alloc.h"
 #include "base/process.h"
 #include "base/session.h"
 #include "base/terminal.h"
 #include "builder/build_private.h"
-#include "builder/cache_disk.h"
 #include "builder/mask.h"
-#include "builder/send.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -19,38 +17,16 @@
 /* A RUN once everything is expanded. */
 struct run {
     struct strv argv;
-    struct run_mount_value *mounts; /* step->run.n_mounts */
-    size_t n_mounts;
-    struct sender *sender; /* of the bind mount from the build directory */
-    struct mask *mask;
-    unsigned slots; /* bit mask: extra slots this step needs */
-};
-
-struct run_mount_value {
-    char *target, *id, *source, *from;
-    struct disk_state disk;      /* bind with from */
-    struct selection *selection; /* bind of the build directory */
-    const struct build_secret *secret;
-    struct cache_disk *cache;
-    int slot;
+    struct str script; /* what the command has at AGENT_SCRIPT; len 0 = nothing */
+    struct mounts *mounts;
+    struct mask *mask; /* NULL = there is no secret */
 };
 
 static void run_clear(struct run *r)
 {
-    sender_free(r->sender);
+    mounts_free(r->mounts);
     mask_free(r->mask);
     strv_clear(&r->argv);
-    for (size_t i = 0; i < r->n_mounts; i++) {
-        struct run_mount_value *m = &r->mounts[i];
-        selection_free(m->selection);
-        cache_disk_free(m->cache);
-        disk_state_clear(&m->disk);
-        free(m->target);
-        free(m->id);
-        free(m->source);
-        free(m->from);
-    }
-    free(r->mounts);
 }
 
 static const char *const default_path =
@@ -96,73 +72,57 @@ void run_put_shell(struct message *m)
     message_put_num(m, AGENT_TAG_COLUMNS, columns);
 }
 
-static const struct build_secret *find_secret(const struct build *b, const char *id)
+/* What the kernel takes as one argument, with its NUL (MAX_ARG_STRLEN of execve(2)). */
+enum { ARGUMENT_MAX = 128 * 1024 };
+
+/* Whether the words, such as "/bin/bash -o pipefail -c", take a text for a POSIX shell. */
+static bool is_posix_shell(const struct strv *shell)
 {
-    for (size_t i = 0; i < b->o->n_secrets; i++)
-        if (!strcmp(b->o->secrets[i].id, id))
-            return &b->o->secrets[i];
-    return NULL;
+    static const char *const names[] = {"sh",  "ash",  "bash", "dash", "ksh",
+                                        "zsh", "mksh", "yash", NULL};
+    const char *last = shell->ptr[shell->len - 1];
+    bool found = false;
+    for (size_t i = 0; i + 1 < shell->len; i++) {
+        const char *slash = strrchr(shell->ptr[i], '/');
+        for (const char *const *n = names; *n; n++)
+            found |= !strcmp(slash ? slash + 1 : shell->ptr[i], *n);
+    }
+    return found && last[0] == '-' && last[strlen(last) - 1] == 'c';
 }
 
-static int select_bind(struct build *b, struct run_mount_value *v, struct error **err)
+/* A text too long for an argument is a file, which the shell reads into itself: nothing that the
+ * script can see is different, its $0 neither. */
+static int add_script(struct run *r, struct str script, struct error **err)
 {
-    struct context_source source = {.kind = SOURCE_PATH, .text = v->source ? v->source : "."};
-    struct context_request r = {
-        .instruction = "RUN --mount", .sources = &source, .n_sources = 1, .dest = v->target};
-    if (build_context(b, err) < 0)
-        return -1;
-    return context_select(b->ctx, &r, &v->selection, err);
-}
-
-static int expand_mount(struct build *b, struct stage_run *st, const struct run_mount *m,
-                        struct run_mount_value *v, struct error **err)
-{
-    const struct {
-        const struct word *word;
-        char **value;
-    } words[] = {
-        {&m->target, &v->target}, {&m->id, &v->id}, {&m->source, &v->source}, {&m->from, &v->from}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (word_given(words[i].word) &&
-            !(*words[i].value = expand_word(b, st, words[i].word, err)))
-            return -1;
-    if (v->target) {
-        char *path = config_path(&st->config, v->target);
-        free(v->target);
-        v->target = path;
+    if (script.len < ARGUMENT_MAX) {
+        strv_add_take(&r->argv, str_dup(script));
+        return 0;
     }
-    switch (m->type) {
-    case MOUNT_SECRET:
-        if (!v->target)
-            v->target = xasprintf("/run/secrets/%s", v->id);
-        v->secret = find_secret(b, v->id);
-        if (v->secret || !m->required)
-            return 0;
-        error_set(err, ERR_USER, "secret '%s' is required and was not given", v->id);
-        return error_hint(err, "--secret id=%s,src=FILE or id=%s,env=VARIABLE gives it", v->id,
-                          v->id);
-    case MOUNT_BIND:
-        if (v->from)
-            return stage_source(b, st, v->from, &v->disk, err);
-        return select_bind(b, v, err);
-    case MOUNT_CACHE:
-    case MOUNT_TMPFS:
-        break;
+    if (!is_posix_shell(&r->argv)) {
+        error_set(err, ERR_USER, "a RUN of %zu bytes is too long for what SHELL names ('%s')",
+                  script.len, r->argv.ptr[0]);
+        return error_hint(err,
+                          "a here-document that begins with #! is run as a program, "
+                          "however long");
     }
+    strv_add(&r->argv, ". " AGENT_SCRIPT);
+    r->script = script;
     return 0;
 }
 
-static void add_argv(struct stage_run *st, const struct imagefile_step *step, struct run *r)
+static int add_argv(struct stage_run *st, const struct imagefile_step *step, struct run *r,
+                    struct error **err)
 {
     const struct run_args *a = &step->run;
     if (step->json) {
         for (size_t i = 0; i < a->argv.len; i++)
             strv_add_take(&r->argv, str_dup(a->argv.ptr[i].raw));
-        return;
+        return 0;
     }
     if (a->shebang) {
         strv_add(&r->argv, AGENT_SCRIPT);
-        return;
+        r->script = a->script;
+        return 0;
     }
     if (!st->config.shell.len) {
         strv_add(&r->argv, "/bin/sh");
@@ -170,7 +130,7 @@ static void add_argv(struct stage_run *st, const struct imagefile_step *step, st
     }
     for (size_t i = 0; i < st->config.shell.len; i++)
         strv_add(&r->argv, st->config.shell.ptr[i]);
-    strv_add_take(&r->argv, str_dup(a->script));
+    return add_script(r, a->script, err);
 }
 
 /* What two RUNs may differ in and still be the same step: secrets and cache mounts, the proxy, the
@@ -184,8 +144,7 @@ static struct key *run_key(const struct stage_run *st, const struct imagefile_st
         buf_adds(&argv, r->argv.ptr[i]);
         buf_addc(&argv, '\0');
     }
-    if (step->run.shebang)
-        buf_add_str(&argv, step->run.script);
+    buf_add_str(&argv, r->script);
     key_field(key, "step", argv.data, argv.len);
     key_field(key, "WORKDIR", config_workdir(&st->config), strlen(config_workdir(&st->config)));
     if (st->config.user)
@@ -201,95 +160,8 @@ static struct key *run_key(const struct stage_run *st, const struct imagefile_st
     }
     if (step->run.network == NETWORK_NONE)
         key_field(key, "--network", "none", 4);
-    for (size_t i = 0; i < r->n_mounts; i++) {
-        const struct run_mount_value *v = &r->mounts[i];
-        const char *type = step->run.mounts[i].type == MOUNT_BIND    ? "bind"
-                           : step->run.mounts[i].type == MOUNT_TMPFS ? "tmpfs"
-                                                                     : NULL;
-        if (!type)
-            continue;
-        AUTO_FREE char *name = xasprintf("--mount %s %s", type, v->target);
-        char hex[ID_SIZE] = "";
-        if (v->selection) {
-            struct digest d = selection_digest(v->selection);
-            digest_hex(&d, hex);
-        }
-        AUTO_FREE char *value =
-            xasprintf("%s%s %s", v->disk.id, hex, v->selection || !v->source ? "" : v->source);
-        key_field(key, name, value, strlen(value));
-    }
+    mounts_put_key(r->mounts, key);
     return key;
-}
-
-static int attach_cache(struct build *b, struct run *r, struct run_mount_value *v,
-                        struct error **err)
-{
-    const char *id = v->id ? v->id : v->target;
-    if (cache_disk_open(b->s, id, b->o->cache_mount_size, build_notice, b, &v->cache, err) < 0)
-        return -1;
-    v->slot = vm_free_slot(b, r->slots, err);
-    if (v->slot < 0)
-        return -1;
-    r->slots |= 1u << v->slot;
-    const char *const files[] = {cache_disk_path(v->cache)};
-    struct builder_disk d = {files, 1, true, cache_disk_size(v->cache)};
-    if (builder_vm_set_disk(b->vm, v->slot, &d, err) < 0)
-        return -1;
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)v->slot);
-    return builder_vm_call(b->vm, AGENT_FORMAT, &m, 120000, NULL, NULL, NULL, err);
-}
-
-static int detach_cache(struct build *b, struct run_mount_value *v, struct error **err)
-{
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)v->slot);
-    if (builder_vm_call(b->vm, AGENT_UMOUNT, &m, 120000, NULL, NULL, NULL, err) < 0 ||
-        builder_vm_set_disk(b->vm, v->slot, NULL, err) < 0)
-        return -1;
-    cache_disk_clean(v->cache);
-    cache_disk_free(STEAL(v->cache));
-    return 0;
-}
-
-static int put_mount(struct build *b, struct run *r, const struct run_mount *a,
-                     struct run_mount_value *v, struct message *m, struct error **err)
-{
-    static const char *const names[] = {[MOUNT_CACHE] = "cache",
-                                        [MOUNT_SECRET] = "secret",
-                                        [MOUNT_BIND] = "bind",
-                                        [MOUNT_TMPFS] = "tmpfs"};
-    if (a->type == MOUNT_SECRET && !v->secret)
-        return 0;
-    if (a->type == MOUNT_CACHE && attach_cache(b, r, v, err) < 0)
-        return -1;
-    if (a->type == MOUNT_BIND && v->from) {
-        v->slot = vm_attach(b, &v->disk, r->slots, err);
-        if (v->slot < 0)
-            return -1;
-        r->slots |= 1u << v->slot;
-    }
-    message_puts(m, AGENT_TAG_MOUNT_TYPE, names[a->type]);
-    message_puts(m, AGENT_TAG_MOUNT_TARGET, v->target);
-    if (a->type == MOUNT_SECRET)
-        message_put(m, AGENT_TAG_MOUNT_DATA, v->secret->bytes, v->secret->len);
-    if (a->type == MOUNT_CACHE || (a->type == MOUNT_BIND && v->from))
-        message_put_num(m, AGENT_TAG_MOUNT_SLOT, (uint64_t)v->slot);
-    if (a->type == MOUNT_BIND) {
-        message_put_num(m, AGENT_TAG_MOUNT_FLAGS, AGENT_READ_ONLY);
-        if (v->from)
-            message_puts(m, AGENT_TAG_MOUNT_SOURCE, v->source ? v->source : "/");
-    }
-    if (a->type == MOUNT_BIND && !v->from) {
-        if (r->sender)
-            return error_set(err, ERR_USER, "a RUN can bind the build directory once only");
-        uint64_t offset;
-        if (sender_new(b->s, v->selection, &r->sender, err) < 0 ||
-            builder_vm_stream_begin(b->vm, sender_read, r->sender, &offset, err) < 0)
-            return -1;
-        message_put_num(m, AGENT_TAG_MOUNT_OFFSET, offset);
-    }
-    return 0;
 }
 
 /* Output through the mask that strikes out secrets. */
@@ -340,26 +212,18 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
     run_put_environment(&st->config, &st->args, &m);
     for (size_t i = 0; i < b->o->n_nameservers; i++)
         message_puts(&m, AGENT_TAG_NAMESERVER, b->o->nameservers[i]);
-    if (step->run.shebang)
-        message_put(&m, AGENT_TAG_SCRIPT, step->run.script.ptr, step->run.script.len);
+    if (r->script.len)
+        message_put(&m, AGENT_TAG_SCRIPT, r->script.ptr, r->script.len);
     if (step->run.network == NETWORK_NONE)
         message_put_num(&m, AGENT_TAG_FLAGS, AGENT_NO_NETWORK);
-    int rc = 0, status = 0;
+    int status = 0;
+    if (mounts_attach(b, r->mounts, &m, err) < 0)
+        return -1;
     long long start = now_us();
-    for (size_t i = 0; i < r->n_mounts && rc == 0; i++)
-        rc = put_mount(b, r, &step->run.mounts[i], &r->mounts[i], &m, err);
-    if (rc == 0)
-        rc = exec(b, r, &m, &status, err);
-    if (r->sender)
-        builder_vm_stream_end(b->vm);
+    int rc = exec(b, r, &m, &status, err);
     build_timing(b, "exec", start);
-    if (rc < 0)
+    if (rc < 0 || mounts_detach(b, r->mounts, err) < 0)
         return -1;
-    if (r->sender && sender_result(r->sender, err) < 0)
-        return -1;
-    for (size_t i = 0; i < r->n_mounts; i++)
-        if (r->mounts[i].cache && detach_cache(b, &r->mounts[i], err) < 0)
-            return -1;
     if (status == 0)
         return 0;
     AUTO_FREE char *how = process_status_text(status);
@@ -370,17 +234,16 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
 int step_run(struct build *b, struct stage_run *st, const struct imagefile_step *step,
              struct error **err)
 {
-    CLEANUP(run_clear) struct run r = {0};
-    add_argv(st, step, &r);
-    r.n_mounts = step->run.n_mounts;
-    r.mounts = xcalloc(r.n_mounts, sizeof *r.mounts);
-    for (size_t i = 0; i < r.n_mounts; i++) {
-        if (expand_mount(b, st, &step->run.mounts[i], &r.mounts[i], err) < 0)
-            return -1;
-        if (r.mounts[i].secret) {
-            r.mask = r.mask ? r.mask : mask_new();
-            mask_secret(r.mask, r.mounts[i].secret->bytes, r.mounts[i].secret->len);
-        }
+    CLEANUP(run_clear) struct run r = {.script = {"", 0}};
+    if (add_argv(st, step, &r, err) < 0)
+        return -1;
+    r.mounts = mounts_new(b, st, &step->run, err);
+    if (!r.mounts)
+        return -1;
+    const struct build_secret *secret;
+    for (size_t i = 0; (secret = mounts_secret(r.mounts, &i));) {
+        r.mask = r.mask ? r.mask : mask_new();
+        mask_secret(r.mask, secret->bytes, secret->len);
     }
     struct key *key = run_key(st, step, &r);
     return step_layer(b, st, step, key, (struct str){"", 0}, run_work, &r, err);

@@ -24,20 +24,48 @@ struct cache_disk {
     uint64_t size;
 };
 
-static int take_lock(const struct session *s, const char *path, const char *id,
-                     void (*notice)(void *, const char *), void *arg, struct error **err)
+/* The lock of `base`.lock: a descriptor, -1 with *err, or -2: somebody has it. */
+static int try_lock(const char *base, struct error **err)
 {
+    AUTO_FREE char *path = xasprintf("%s.lock", base);
     CLEANUP(error_freep) struct error *why = NULL;
     int fd = lock_try(path, LOCK_EXCLUSIVE, &why);
     if (fd >= 0)
         return fd;
-    if (why->kind != ERR_BUSY)
-        return error_propagate(err, STEAL(why));
-    AUTO_FREE char *line =
-        xasprintf("waiting for another build that uses the cache mount '%s'", id);
-    if (notice)
-        notice(arg, line);
-    return lock_wait(path, LOCK_EXCLUSIVE, s->cancel_fd, err);
+    return why->kind == ERR_BUSY ? -2 : error_propagate(err, STEAL(why));
+}
+
+static void tell(const struct cache_disk_request *r, const char *line)
+{
+    if (r->notice)
+        r->notice(r->notice_arg, line);
+}
+
+/* Takes the lock of the disk *base (its path without the ending, owned), or of another one of this
+ * id, which *base then is. */
+static int take_lock(const struct session *s, const struct cache_disk_request *r, char **base,
+                     struct error **err)
+{
+    int fd = try_lock(*base, err);
+    if (fd != -2)
+        return fd;
+    if (!r->own) {
+        AUTO_FREE char *path = xasprintf("%s.lock", *base);
+        AUTO_FREE char *line =
+            xasprintf("waiting for another build that uses the cache mount '%s'", r->id);
+        tell(r, line);
+        return lock_wait(path, LOCK_EXCLUSIVE, s->cancel_fd, err);
+    }
+    AUTO_FREE char *line = xasprintf(
+        "another build uses the cache mount '%s': this one gets a cache of its own", r->id);
+    tell(r, line);
+    AUTO_FREE char *first = STEAL(*base);
+    for (unsigned n = 1; fd == -2; n++) {
+        free(*base);
+        *base = xasprintf("%s-%u", first, n);
+        fd = try_lock(*base, err);
+    }
+    return fd;
 }
 
 /* A usable disk of this size at d->path: the old one, or a new one. */
@@ -54,36 +82,37 @@ static int ensure_disk(struct cache_disk *d, struct error **err)
     return qcow2_create_overlay(d->path, &(struct qcow2_overlay){.size = d->size}, err);
 }
 
-int cache_disk_open(const struct session *s, const char *id, uint64_t size,
-                    void (*notice)(void *arg, const char *line), void *arg, struct cache_disk **ret,
-                    struct error **err)
+static char *base_of(const char *dir, const char *id)
 {
-    AUTO_FREE char *dir = path_join(s->cache, "mounts");
     char hex[DIGEST_HEX + 1];
     struct digest digest = digest_of(id, strlen(id));
     digest_hex(&digest, hex);
+    return path_join(dir, hex);
+}
+
+int cache_disk_open(const struct session *s, const struct cache_disk_request *r,
+                    struct cache_disk **ret, struct error **err)
+{
+    AUTO_FREE char *dir = path_join(s->cache, "mounts");
+    AUTO_FREE char *base = base_of(dir, r->id);
     if (make_dirs(dir, 0755, err) < 0)
         return -1;
-    AUTO_FREE char *lock = xasprintf("%s/%s.lock", dir, hex);
-    struct cache_disk *d = xcalloc(1, sizeof *d);
-    d->path = xasprintf("%s/%s.qcow2", dir, hex);
-    d->busy = xasprintf("%s/%s.busy", dir, hex);
-    d->size = size ? size : CACHE_DISK_SIZE;
-    d->lock = take_lock(s, lock, id, notice, arg, err);
-    int busy = -1;
-    if (d->lock >= 0 && ensure_disk(d, err) == 0) {
-        busy = open(d->busy, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-        if (busy < 0)
-            error_errno(err, "cannot create '%s'", d->busy);
-    }
-    if (busy < 0) {
-        cache_disk_free(d);
+    AUTO_CLOSE int lock = take_lock(s, r, &base, err);
+    if (lock < 0)
         return -1;
-    }
-    close(busy);
-    if (ftruncate(d->lock, 0) == 0 && pwrite_all(d->lock, id, strlen(id), 0) < 0)
+    CLEANUP(cache_disk_freep) struct cache_disk *d = xcalloc(1, sizeof *d);
+    d->path = xasprintf("%s.qcow2", base);
+    d->busy = xasprintf("%s.busy", base);
+    d->size = r->size ? r->size : CACHE_DISK_SIZE;
+    d->lock = STEAL_FD(lock);
+    if (ensure_disk(d, err) < 0)
+        return -1;
+    AUTO_CLOSE int busy = open(d->busy, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (busy < 0)
+        return error_errno(err, "cannot create '%s'", d->busy);
+    if (ftruncate(d->lock, 0) == 0 && pwrite_all(d->lock, r->id, strlen(r->id), 0) < 0)
         session_debug(s, 1, "cannot note the id of a cache mount: %s", strerror(errno));
-    *ret = d;
+    *ret = STEAL(d);
     return 0;
 }
 

@@ -3,19 +3,25 @@
  * The disks behind RUN --mount=type=cache: one qcow2 an id in <cache>/mounts, never part of a
  * layer.
  *
- *     <cache>/mounts/<SHA-256 of the id>.qcow2     the disk; ext4 is made on it by the guest
- *     <cache>/mounts/<SHA-256 of the id>.lock      held while a builder VM has it; its text is the
- * id <cache>/mounts/<SHA-256 of the id>.busy      there while a VM has it: a disk whose VM was
- * killed is thrown away, never repaired
+ * In <cache>/mounts, named by the SHA-256 of the id:
  *
- * Two builds that want one id take turns. The disks are virtual CACHE_DISK_SIZE and take what is
- * used; the folder may be deleted at any time.
+ *   <name>.qcow2  the disk; ext4 is made on it by the guest
+ *   <name>.lock   held while a builder VM has it; its text is the id
+ *   <name>.busy   there while a VM has it: a disk whose VM was killed is thrown away, never
+ * repaired
+ *
+ * A file system has one writer. So two builds that want one id take turns, or, with `own`, the
+ * second one gets another disk: <name>-1, <name>-2…, which stay and are found again in that order.
+ *
+ * The disks are virtual CACHE_DISK_SIZE and take what is used; the folder may be deleted at any
+ * time.
  */
 #ifndef BUILDER_CACHE_DISK_H
 #define BUILDER_CACHE_DISK_H
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define CACHE_DISK_SIZE (UINT64_C(10) << 30) /* bytes, when no other size is asked for */
@@ -23,11 +29,17 @@
 struct session;
 struct cache_disk;
 
-/* Waits for whoever has it, with a line to notice. size 0 = CACHE_DISK_SIZE; a disk of another size
- * is made anew. ERR_CANCELLED. */
-int cache_disk_open(const struct session *s, const char *id, uint64_t size,
-                    void (*notice)(void *arg, const char *line), void *arg, struct cache_disk **ret,
-                    struct error **err);
+struct cache_disk_request {
+    const char *id;
+    bool own;      /* do not wait for a disk that somebody has: take the first one that is free */
+    uint64_t size; /* bytes; 0 = CACHE_DISK_SIZE; a disk of another size is made anew */
+    void (*notice)(void *arg, const char *line); /* told what is waited for */
+    void *notice_arg;
+};
+/* Who opens several opens them in the order of their ids (strcmp), and none twice: otherwise two
+ * builds, or one, would wait for ever. ERR_CANCELLED. */
+int cache_disk_open(const struct session *s, const struct cache_disk_request *r,
+                    struct cache_disk **ret, struct error **err);
 const char *cache_disk_path(const struct cache_disk *d);
 uint64_t cache_disk_size(const struct cache_disk *d); /* virtual, bytes */
 /* The VM has let go of it cleanly. */

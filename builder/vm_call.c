@@ -48,7 +48,7 @@ static const char *type_name(int type)
     static const char *const names[] = {"hello",   "ping", "disk",   "partition", "mount",
                                         "umount",  "exec", "input",  "resize",    "signal",
                                         "receive", "copy", "mkdir",  "freeze",    "thaw",
-                                        "os",      "read", "format", "shutdown"};
+                                        "os",      "read", "format", "unpack",    "shutdown"};
     int i = type - AGENT_HELLO;
     return i >= 0 && i < (int)(sizeof names / sizeof *names) ? names[i] : "request";
 }
@@ -199,10 +199,10 @@ static int too_late(struct call *c, struct error **err)
 /* Sends one frame, receiving meanwhile. */
 static int send_frame(struct call *c, int type, const struct message *m, struct error **err)
 {
-    struct frame f = {
-        .length = m ? (uint32_t)m->bytes.len : 0, .id = c->id, .type = (uint16_t)type};
-    if (f.length > AGENT_FRAME_MAX)
-        return error_set(err, ERR_USER, "'%s' is too long a request (%u bytes)", c->what, f.length);
+    size_t length = m ? m->bytes.len : 0;
+    struct frame f = {.length = (uint32_t)length, .id = c->id, .type = (uint16_t)type};
+    if (length > AGENT_REQUEST_MAX)
+        return error_set(err, ERR_USER, "'%s' is too long a request (%zu bytes)", c->what, length);
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     unsigned char head[AGENT_FRAME_HEADER];
     frame_encode(&f, head);

@@ -71,16 +71,19 @@ struct heredoc {
 };
 
 enum mount_type { MOUNT_CACHE, MOUNT_SECRET, MOUNT_BIND, MOUNT_TMPFS };
+/* What a second build does with a cache that one is using. Without sharing= it is SHARED. */
+enum mount_sharing { SHARING_SHARED, SHARING_PRIVATE, SHARING_LOCKED };
 
 /* RUN --mount=…; absent words have raw.ptr == NULL. Variables are expanded here, though not in the
  * command. */
 struct run_mount {
     enum mount_type type;
-    struct word target; /* absent only for secrets: then /run/secrets/<id> */
-    struct word id;     /* cache: absent = the target's path; secret: always there */
-    struct word source; /* bind; absent = the root of `from` or of the build directory */
-    struct word from;   /* bind: stage or image; absent = the build directory */
-    bool required;      /* secret: required=true; a missing secret is then an error */
+    struct word target;         /* absent only for secrets: then /run/secrets/<id> */
+    struct word id;             /* cache: absent = the target's path; secret: always there */
+    struct word source;         /* bind; absent = the root of `from` or of the build directory */
+    struct word from;           /* bind: stage or image; absent = the build directory */
+    bool required;              /* secret: required=true; a missing secret is then an error */
+    enum mount_sharing sharing; /* cache */
     struct span span;
 };
 

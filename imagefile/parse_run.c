@@ -88,6 +88,24 @@ static void report_key(struct parser *p, const struct logical *l, struct str key
               "its fields are %s", all.data);
 }
 
+static void set_sharing(struct parser *p, const struct logical *l, struct run_mount *m,
+                        struct str value)
+{
+    static const char *const names[] = {[SHARING_SHARED] = "shared",
+                                        [SHARING_PRIVATE] = "private",
+                                        [SHARING_LOCKED] = "locked",
+                                        NULL};
+    for (size_t i = 0; names[i]; i++) {
+        if (str_is(value, names[i])) {
+            m->sharing = (enum mount_sharing)i;
+            return;
+        }
+    }
+    struct str clip = str_clip(value);
+    diag_help(parse_error(p, lex_span(l, value), "unknown sharing '" STR_FMT "'", STR_ARG(clip)),
+              "it is shared, private or locked");
+}
+
 static void set_field(struct parser *p, const struct logical *l, struct run_mount *m,
                       struct str key, struct str value, enum word_mode mode)
 {
@@ -110,11 +128,7 @@ static void set_field(struct parser *p, const struct logical *l, struct run_moun
         return;
     }
     if (str_is(name, "sharing")) {
-        static const char *const kinds[] = {"shared", "private", "locked", NULL};
-        if (!is_one_of(value, kinds))
-            diag_help(
-                parse_error(p, lex_span(l, value), "unknown sharing '" STR_FMT "'", STR_ARG(clip)),
-                "it is shared, private or locked");
+        set_sharing(p, l, m, value);
         return;
     }
     if (str_is(name, "type"))

@@ -39,7 +39,8 @@ struct agent {
     struct slot slots[AGENT_DISKS];
     uint32_t id; /* of the request being carried out */
     bool frozen;
-    bool stop; /* SHUTDOWN was answered */
+    bool stop;         /* SHUTDOWN was answered */
+    unsigned unpacked; /* folders that UNPACK has made for the next EXEC */
 };
 
 struct request {
@@ -70,7 +71,7 @@ typedef int agent_handler(struct agent *a, const struct request *rq, struct mess
                           struct error **err);
 agent_handler agent_disk, agent_partition, agent_format;           /* disk.c, partition.c */
 agent_handler agent_mount, agent_umount, agent_freeze, agent_thaw; /* tree.c */
-agent_handler agent_exec;                                          /* exec.c */
+agent_handler agent_exec, agent_unpack;                            /* exec.c */
 agent_handler agent_receive, agent_copy, agent_mkdir;              /* receive.c, copy.c */
 agent_handler agent_os, agent_read;                                /* look.c */
 

@@ -68,13 +68,40 @@ static void run_clear(struct run *r)
     free(r->room);
 }
 
+// The sources of binds that come from the host: each unpacked to memory, in the agent's own mounts.
+#define UNPACKED "/tmp/bind"
+
+int agent_unpack(struct agent *a, const struct request *rq, struct message *reply,
+                 struct error **err)
+{
+    AUTO_FREE char *path = xasprintf(UNPACKED "%u", a->unpacked);
+    mkdir(path, 0755);
+    if (sys_mount("tmpfs", path, "tmpfs", 0, "mode=0755,size=75%", err) < 0)
+        return -1;
+    message_put_num(reply, AGENT_TAG_NUMBER, a->unpacked++);
+    AUTO_CLOSE int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return error_errno(err, "cannot open '%s'", path);
+    struct receive r = {
+        .root = root, .offset = message_num(&rq->fields, AGENT_TAG_OFFSET, 0), .path = "/source"};
+    return receive(a, &r, err);
+}
+
+static void drop_unpacked(struct agent *a)
+{
+    while (a->unpacked) {
+        AUTO_FREE char *path = xasprintf(UNPACKED "%u", --a->unpacked);
+        umount2(path, MNT_DETACH);
+        rmdir(path);
+    }
+}
+
 // The request's mounts.
 
 static int add_mount(struct field *f, struct sandbox_mounts *ret, struct error **err)
 {
     struct sandbox_mount *m = sandbox_mounts_push(ret);
     m->slot = -1;
-    m->offset = UINT64_MAX;
     if (str_is(f->value, "tmpfs"))
         m->kind = SANDBOX_TMPFS;
     else if (str_is(f->value, "secret"))
@@ -120,8 +147,11 @@ static int mount_field(struct agent *a, const struct field *f, struct sandbox_mo
     case AGENT_TAG_MOUNT_SIZE:
         m->size = number;
         return 0;
-    case AGENT_TAG_MOUNT_OFFSET:
-        m->offset = number;
+    case AGENT_TAG_MOUNT_UNPACKED:
+        if (number >= a->unpacked)
+            return error_set(err, ERR_GUEST, "nothing was unpacked for a mount");
+        free(m->source);
+        m->source = xasprintf(UNPACKED "%u/source", (unsigned)number);
         return 0;
     case AGENT_TAG_MOUNT_OWNER:
         return set_mount_owner(a, m, f->value, err);
@@ -141,7 +171,7 @@ static int check_mount(struct agent *a, const struct sandbox_mount *m, struct er
         return error_set(err, ERR_USER, "'%s' is no place for a mount", m->target ? m->target : "");
     if (m->kind != SANDBOX_BIND)
         return 0;
-    if (m->slot < 0 && m->offset == UINT64_MAX)
+    if (m->slot < 0 && !m->source)
         return error_set(err, ERR_GUEST, "the mount '%s' has no source", m->target);
     if (m->slot >= 0 && !a->slots[m->slot].mounts.len)
         return error_set(err, ERR_GUEST, "the source of the mount '%s' is not mounted", m->target);
@@ -155,7 +185,7 @@ static int read_mounts(struct agent *a, const struct request *rq, struct sandbox
     while (message_next(&rq->fields, &f)) {
         if (f.tag == AGENT_TAG_MOUNT_TYPE && add_mount(&f, &s->mounts, err) < 0)
             return -1;
-        if (f.tag > AGENT_TAG_MOUNT_TYPE && f.tag <= AGENT_TAG_MOUNT_OFFSET && s->mounts.len &&
+        if (f.tag > AGENT_TAG_MOUNT_TYPE && f.tag <= AGENT_TAG_MOUNT_UNPACKED && s->mounts.len &&
             mount_field(a, &f, &s->mounts.ptr[s->mounts.len - 1], err) < 0)
             return -1;
     }
@@ -163,38 +193,6 @@ static int read_mounts(struct agent *a, const struct request *rq, struct sandbox
         if (check_mount(a, m, err) < 0)
             return -1;
     return 0;
-}
-
-// A bind whose source is a stream: unpacked to memory, in the agent's own mounts.
-#define UNPACKED "/tmp/bind"
-
-static int unpack_binds(struct agent *a, struct sandbox *s, size_t *ret_n, struct error **err)
-{
-    for (size_t i = 0; i < s->mounts.len; i++) {
-        struct sandbox_mount *m = &s->mounts.ptr[i];
-        if (m->kind != SANDBOX_BIND || m->slot >= 0)
-            continue;
-        AUTO_FREE char *path = xasprintf(UNPACKED "%zu", (*ret_n)++);
-        mkdir(path, 0755);
-        if (sys_mount("tmpfs", path, "tmpfs", 0, "mode=0755,size=75%", err) < 0)
-            return -1;
-        AUTO_CLOSE int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        struct receive r = {.root = root, .offset = m->offset, .path = "/source"};
-        if (root < 0 || receive(a, &r, err) < 0)
-            return -1;
-        free(m->source);
-        m->source = xasprintf("%s/source", path);
-    }
-    return 0;
-}
-
-static void drop_binds(size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        AUTO_FREE char *path = xasprintf(UNPACKED "%zu", i);
-        umount2(path, MNT_DETACH);
-        rmdir(path);
-    }
 }
 
 // The rest of the request.
@@ -475,11 +473,11 @@ static size_t count_mounts(void)
     return n;
 }
 
-int agent_exec(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
+static int carry_out(struct agent *a, const struct request *rq, struct message *reply,
+                     struct error **err)
 {
     CLEANUP(sandbox_clear) struct sandbox s = {.tree = AGENT_TREE "0"};
     AUTO_FREE char *cwd = NULL, *host = NULL;
-    size_t n_binds = 0;
     int status = 0;
     AUTO_CLOSE int root = tree_open(a, AGENT_DISK_TARGET, err);
     if (root < 0 || read_request(a, rq, &s, &cwd, &host, err) < 0)
@@ -487,14 +485,18 @@ int agent_exec(struct agent *a, const struct request *rq, struct message *reply,
     s.volumes = a->slots[AGENT_DISK_TARGET].volumes;
     bool with_stdin = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_STDIN;
     size_t n_mounts = count_mounts();
-    int done = unpack_binds(a, &s, &n_binds, err);
-    if (done == 0)
-        done = run_sandbox(a, &s, with_stdin, &status, err);
-    drop_binds(n_binds);
+    int done = run_sandbox(a, &s, with_stdin, &status, err);
     if (count_mounts() != n_mounts)
         agent_warn(a, "the command has left something mounted in the builder VM");
     if (done < 0)
         return -1;
     message_put_num(reply, AGENT_TAG_STATUS, (uint64_t)(unsigned)status);
     return 0;
+}
+
+int agent_exec(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
+{
+    int done = carry_out(a, rq, reply, err);
+    drop_unpacked(a);
+    return done;
 }

@@ -102,5 +102,5 @@ bool frame_decode(const unsigned char in[12], struct frame *ret)
     memcpy(words, in, 8);
     memcpy(halves, in + 8, 4);
     *ret = (struct frame){le32toh(words[0]), le32toh(words[1]), le16toh(halves[0])};
-    return ret->length <= AGENT_FRAME_MAX && ret->type && !halves[1];
+    return ret->length <= AGENT_REQUEST_MAX && ret->type && !halves[1];
 }

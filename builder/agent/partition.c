@@ -217,6 +217,10 @@ int agent_format(struct agent *a, const struct request *rq, struct message *repl
     struct tree_mount m = {.device = device, .fs = "ext4", .path = path};
     if (tree_mount(s, &m, err) < 0)
         return -1;
+    // mkfs makes it; who has the cache expects an empty folder, and fsck would make it again
+    AUTO_FREE char *lost = xasprintf("%s/lost+found", path);
+    if (fresh)
+        rmdir(lost);
     message_put_num(reply, AGENT_TAG_FLAGS, fresh);
     return 0;
 }

@@ -111,13 +111,24 @@ bool port_wait(struct port *p, int timeout_ms)
     }
 }
 
+// How much may be taken in: a frame that has begun may be longer than IN_MAX.
+static size_t in_max(const struct port *p)
+{
+    struct frame f;
+    if (p->in.len - p->taken < AGENT_FRAME_HEADER ||
+        !frame_decode((const unsigned char *)p->in.data + p->taken, &f))
+        return IN_MAX;
+    size_t whole = p->taken + AGENT_FRAME_HEADER + f.length;
+    return whole > IN_MAX ? whole : IN_MAX;
+}
+
 bool port_fill(struct port *p)
 {
     if (p->taken) {
         buf_consume(&p->in, p->taken);
         p->taken = 0;
     }
-    while (p->in.len < IN_MAX) {
+    while (p->in.len < in_max(p)) {
         buf_reserve(&p->in, READ_SIZE);
         ssize_t n = read(p->fd, p->in.data + p->in.len, READ_SIZE);
         if (n < 0 && errno == EINTR)
@@ -176,7 +187,7 @@ static void send_bytes(struct port *p, const char *bytes, size_t n)
             continue;
         if (done < 0 && errno != EAGAIN)
             return;
-        short events = p->in.len - p->taken < IN_MAX ? POLLIN | POLLOUT : POLLOUT;
+        short events = p->in.len < in_max(p) ? POLLIN | POLLOUT : POLLOUT;
         struct pollfd f = {p->fd, events, 0};
         poll(&f, 1, -1);
         if (f.revents & POLLHUP)

@@ -5,9 +5,11 @@
  *
  * Transport: one virtio-serial port named AGENT_PORT, a byte stream both ways. It carries frames:
  *
- *     u32 length of the payload (at most AGENT_FRAME_MAX) | u32 id | u16 type | u16 zero | payload
+ *     u32 length of the payload | u32 id | u16 type | u16 zero | payload
  *
- * all numbers little endian. A payload is a list of fields (message.h):
+ * all numbers little endian. A payload has at most AGENT_REQUEST_MAX bytes from the host, and
+ * AGENT_FRAME_MAX from the agent, which the host does not trust. It is a list of fields
+ * (message.h):
  *
  *     u16 tag | u16 zero | u32 length | bytes
  *
@@ -28,6 +30,7 @@
 #define AGENT_PROTOCOL_VERSION 1
 #define AGENT_PORT "kiln.agent"
 #define AGENT_FRAME_MAX (256 * 1024)
+#define AGENT_REQUEST_MAX (80 << 20) /* a here-document may be as long as an Imagefile */
 #define AGENT_FRAME_HEADER 12
 
 /* Disk slots: virtio-blk devices that are there from the start, told apart by their serial
@@ -86,6 +89,8 @@ enum agent_type {
     AGENT_READ,   /* SLOT, PATH: a file's bytes as OUTPUT frames → SIZE */
     AGENT_FORMAT, /* SLOT: makes an ext4 file system on the whole disk if it has none (cache disks)
                    * and mounts it at AGENT_TREE of that slot → FLAGS (1: it was made new) */
+    AGENT_UNPACK, /* OFFSET of a stream: its files go to the guest's memory, where a bind of the
+                   * next EXEC, after which they are gone, finds them → NUMBER */
     AGENT_SHUTDOWN, /* unmounts everything, syncs, powers off. → (then the VM ends) */
 };
 
@@ -149,8 +154,7 @@ enum agent_tag {
     AGENT_TAG_MOUNT_OWNER,  /* "uid[:gid]" or names */
     AGENT_TAG_MOUNT_FLAGS,  /* AGENT_READ_ONLY; tmpfs SIZE in MOUNT_SIZE */
     AGENT_TAG_MOUNT_SIZE,
-    AGENT_TAG_MOUNT_OFFSET, /* bind without a slot: a stream (stream.h) is unpacked to memory first
-                             */
+    AGENT_TAG_MOUNT_UNPACKED, /* bind without a slot: the NUMBER that UNPACK gave */
 };
 
 /* Bits of FLAGS fields. */

@@ -25,7 +25,6 @@ struct sandbox_mount {
     char *target;    /* absolute, in the image */
     char *source;    /* bind: what to bind, a path in the builder VM below `source_root` */
     int slot;        /* bind: whose tree holds the source; -1: a path of the builder VM */
-    uint64_t offset; /* bind without a slot: where its stream starts */
     struct str data; /* secret: borrowed from the request */
     bool read_only, has_mode, has_owner;
     mode_t mode;

@@ -112,6 +112,46 @@ END
   [ "$output" = $'/root\nfirst /root\nsecond $HOME\nawk' ]
 }
 
+@test "RUN: a script longer than an argument may be: here-document, long command, SHELL, #!" {
+  {
+    echo 'RUN <<EOF'
+    echo 'set -e; read -r nothing || echo "$0" >/one'
+    seq -f ': %012.0f ..............................................................' 4000
+    echo 'cat >>/one <<X'; echo 'inner $HOME'; echo 'X'; echo 'exit 0'; echo 'false'
+    echo 'EOF'
+    echo 'RUN cat <<A >/two && wc -c /two >>/two'
+    seq -f '%0100.0f' 3000
+    echo 'A'
+    echo 'USER user'
+    echo 'SHELL ["/bin/busybox", "ash", "-e", "-c"]'
+    echo 'RUN <<EOF'
+    seq -f ': %0100.0f' 3000
+    echo 'echo "$-" >/tmp/three; id -u >>/tmp/three; ls /dev/kiln-script /tmp; false; true'
+    echo 'EOF'
+  } >"$DIR/long"
+  [ "$(stat -c %s "$DIR/long")" -gt 900000 ]
+  run build <"$DIR/long"
+  [ "$status" -eq 1 ]
+  [[ $output == *"step 6 "*" failed with exit status 1"* ]]
+  sed -i 's/; false; true$//' "$DIR/long"
+  build <"$DIR/long"
+  run inside 'cat /one; tail -n 1 /two; cat /tmp/three; ls -A /dev'
+  [ "${lines[0]}" = /bin/sh ]
+  [ "${lines[1]}" = 'inner /root' ]
+  [ "${lines[2]}" = '303000 /two' ]
+  [[ ${lines[3]} == *e* && ${lines[4]} = 1000 ]]
+  # the whole script is in the key
+  sed -i '0,/: 000000002000/s//: 000000002001/' "$DIR/long"
+  run build --require-cached <"$DIR/long"
+  [[ $output == *'step 2 is not cached'* ]]
+  { echo 'RUN <<EOF'; echo '#!/bin/awk -f'; seq -f '# %0100.0f' 3000; echo 'BEGIN { print "awk" >"/four" }'; echo 'EOF'; } | build
+  run inside 'cat /four'
+  [ "$output" = awk ]
+  run build < <(echo 'SHELL ["/bin/awk"]'; echo 'RUN <<EOF'; seq -f '# %0100.0f' 3000; echo 'EOF')
+  [ "$status" -eq 1 ]
+  [[ $output == *"too long for what SHELL names ('/bin/awk')"* && $output == *'#!'* ]]
+}
+
 @test "RUN --network=none has only the loopback; the default has a way out" {
   build <<<$'RUN --network=none ip -o link | wc -l >/links; ip route | wc -l >>/links\nRUN ip route >/routes'
   run inside 'cat /links /routes'
@@ -182,12 +222,72 @@ END
   [[ $output != *$'\n/t'* && $output != *$'\n/b'* ]]
 }
 
-@test "RUN --mount: a cache and trees of other images at once, each on a disk of its own" {
-  build <<'END'
-RUN --mount=type=cache,target=/c,id=both --mount=type=bind,from=base,target=/b --mount=type=bind,from=base,source=/etc,target=/e echo x >/c/x && cat /c/x /e/os-release >/seen && [ -x /b/bin/sh ]
+@test "RUN --mount=type=bind: several at once, of the build directory, a stage and an image, with a cache" {
+  mkdir -p "$DIR/src/sub" "$DIR/other"; echo one >"$DIR/src/f"; echo two >"$DIR/other/f"; echo three >"$DIR/single"
+  chown 7:8 "$DIR/src/f"; ln -s f "$DIR/src/link"; echo hidden >"$DIR/src/no.bak"; echo '**/*.bak' >"$DIR/.imageignore"
+  cat >"$DIR/Imagefile" <<'END'
+FROM base AS maker
+ARG WHERE=other
+RUN mkdir /made && echo four >/made/f
+FROM base
+ARG WHERE=other
+RUN --mount=type=cache,target=/c --mount=type=cache,target=/c2,id=/c \
+    --mount=type=bind,source=src,target=/mnt/a \
+    --mount=source=$WHERE,target=/mnt/b \
+    --mount=type=bind,source=single,target=/mnt/file,readonly \
+    --mount=type=bind,from=maker,source=/made,target=/mnt/stage \
+    --mount=type=bind,from=maker,source=made/f,target=/mnt/stagefile \
+    --mount=type=bind,from=base,target=/mnt/base \
+    --mount=type=bind,target=/mnt/all <<EOF
+set -e
+cd /mnt
+cat a/f a/link b/f file stage/f stagefile all/other/f >/seen
+for f in a/f b/f file stage/f stagefile base/etc/passwd all/single; do ! echo x 2>/dev/null >>$f; done
+[ -e base/etc/passwd ] && [ ! -e a/no.bak ] && [ ! -e all/src/no.bak ]
+[ -z "$(ls -A /c)" ]
+echo cached >/c/f; cat /c2/f >>/seen
+EOF
 END
-  run inside 'cat /seen'
-  [ "$output" = $'x\nNAME=Tiny' ]
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  run inside 'cat /seen; ls -A /mnt /c /c2'
+  [ "$(head -8 <<<"$output")" = $'one\none\ntwo\nthree\nfour\nfour\ntwo\ncached' ]
+  [[ $output == *'/mnt: No such'* && $output == *'/c: No such'* && $output == *'/c2: No such'* ]]
+  # what is bound is part of the key, file by file
+  touch "$DIR/other/f"
+  "$KILN" image build --require-cached --name "t$BATS_TEST_NUMBER" "$DIR"
+  echo changed >"$DIR/other/f"
+  run "$KILN" image build --require-cached --name "t$BATS_TEST_NUMBER" "$DIR"
+  [ "$status" -eq 1 ]
+}
+
+@test "RUN --mount=type=cache of two builds at once: shared and locked wait, private gets its own" {
+  local i pid pid2
+  for i in holds waits private; do mkdir "$DIR/$i"; done
+  printf 'FROM base\nRUN --mount=type=cache,target=/x --mount=type=cache,target=/c echo 1 >/c/f && echo started; sleep 600\n' >"$DIR/holds/Imagefile"
+  # another order of the same two: neither build may wait for the other for ever
+  printf 'FROM base\nRUN --mount=type=cache,target=/c,sharing=locked --mount=type=cache,target=/x,sharing=locked echo 2 >>/c/f; cat /c/f >/seen\n' >"$DIR/waits/Imagefile"
+  printf 'FROM base\nRUN --mount=type=cache,target=/c,sharing=private ls -A /c; echo mine >>/c/f; cat /c/f >/seen\n' >"$DIR/private/Imagefile"
+  "$KILN" image build --name "holds" "$DIR/holds" >"$DIR/holds/out" 2>&1 &
+  pid=$!
+  timeout 60 sh -c "until grep -qx started '$DIR/holds/out'; do sleep 0.1; done"
+  "$KILN" image build --name "waits" "$DIR/waits" >"$DIR/waits/out" 2>&1 &
+  pid2=$!
+  timeout 60 sh -c "until grep -q waiting '$DIR/waits/out'; do sleep 0.1; done"
+  grep -q "waiting for another build that uses the cache mount '/c'" "$DIR/waits/out"
+  run "$KILN" image build --name private "$DIR/private"
+  [ "$status" -eq 0 ]
+  [[ $output == *"another build uses the cache mount '/c': this one gets a cache of its own"* ]]
+  run "$KILN" image build --no-cache --name private "$DIR/private"
+  [[ $output == *$'\nf\n'* ]] # its own is found again
+  run "$KILN" shell private -c 'cat /seen'
+  [ "$output" = $'mine\nmine' ]
+  kill -0 $pid2
+  kill $pid
+  wait $pid || true
+  wait $pid2
+  # what the killed one had is not repaired
+  run "$KILN" shell waits -c 'cat /seen'
+  [ "$output" = 2 ]
 }
 
 @test "COPY: modes, links, hard links, sparse files, capabilities, xattrs, strange names" {

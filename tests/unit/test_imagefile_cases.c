@@ -72,6 +72,7 @@ static void add_copy(struct buf *out, const struct copy_args *c)
 static void add_run(struct buf *out, const struct run_args *r)
 {
     static const char *const types[] = {"cache", "secret", "bind", "tmpfs"};
+    static const char *const sharing[] = {"", " sharing=private", " sharing=locked"};
     for (size_t i = 0; i < r->n_mounts; i++) {
         const struct run_mount *m = &r->mounts[i];
         buf_addf(out, "  mount %s", types[m->type]);
@@ -79,6 +80,7 @@ static void add_run(struct buf *out, const struct run_args *r)
         add_word(out, "id", &m->id);
         add_word(out, "source", &m->source);
         add_word(out, "from", &m->from);
+        buf_adds(out, sharing[m->sharing]);
         buf_adds(out, m->required ? " required\n" : "\n");
     }
     if (r->network == NETWORK_NONE)
