@@ -6,26 +6,16 @@
 #include "base/buf.h"
 #include "builder/agent/agent.h"
 #include "builder/agent/disk.h"
+#include "builder/agent/network.h"
 #include "builder/agent/sys.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <net/if.h>
-#include <net/route.h>
-#include <netinet/in.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-// QEMU's user network: the addresses are fixed, nothing has to be asked for.
-#define ADDRESS "10.0.2.15"
-#define NETMASK "255.255.255.0"
-#define GATEWAY "10.0.2.2"
 
 static void mount_own(void)
 {
@@ -85,48 +75,6 @@ static void load_modules(void)
         fclose(f);
 }
 
-static void set_address(struct sockaddr *to, const char *text)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    inet_pton(AF_INET, text, &in.sin_addr);
-    memcpy(to, &in, sizeof in);
-}
-
-static int interface_up(int s, const char *name)
-{
-    struct ifreq r = {0};
-    snprintf(r.ifr_name, sizeof r.ifr_name, "%s", name);
-    if (ioctl(s, SIOCGIFFLAGS, &r) < 0)
-        return -1;
-    r.ifr_flags |= IFF_UP;
-    return ioctl(s, SIOCSIFFLAGS, &r);
-}
-
-static int set_up_eth0(int s)
-{
-    struct ifreq r = {.ifr_name = "eth0"};
-    set_address(&r.ifr_addr, ADDRESS);
-    if (ioctl(s, SIOCSIFADDR, &r) < 0)
-        return -1;
-    set_address(&r.ifr_netmask, NETMASK);
-    if (ioctl(s, SIOCSIFNETMASK, &r) < 0 || interface_up(s, "eth0") < 0)
-        return -1;
-    struct rtentry route = {.rt_flags = RTF_UP | RTF_GATEWAY};
-    set_address(&route.rt_dst, "0.0.0.0");
-    set_address(&route.rt_genmask, "0.0.0.0");
-    set_address(&route.rt_gateway, GATEWAY);
-    return ioctl(s, SIOCADDRT, &route);
-}
-
-static void set_up_network(void)
-{
-    AUTO_CLOSE int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (s < 0 || interface_up(s, "lo") < 0)
-        sys_log("network lo: %s", strerror(errno));
-    if (s >= 0 && access("/sys/class/net/eth0", F_OK) == 0 && set_up_eth0(s) < 0)
-        sys_log("network eth0: %s", strerror(errno));
-}
-
 void boot(struct agent *a)
 {
     umask(0);
@@ -140,6 +88,6 @@ void boot(struct agent *a)
     setenv("PATH", "/sbin:/bin:/usr/sbin:/usr/bin", 1);
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){4096, 524288});
     load_modules();
-    set_up_network();
+    network_set_up();
     disk_find_slots(a);
 }

@@ -4,6 +4,7 @@
 // hold the command back when the host does not take it), INPUT goes to the command.
 #include "base/file.h"
 #include "builder/agent/agent.h"
+#include "builder/agent/network.h"
 #include "builder/agent/receive.h"
 #include "builder/agent/sandbox.h"
 #include "builder/agent/sys.h"
@@ -477,15 +478,20 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
                      struct error **err)
 {
     CLEANUP(sandbox_clear) struct sandbox s = {.tree = AGENT_TREE "0"};
-    AUTO_FREE char *cwd = NULL, *host = NULL;
+    AUTO_FREE char *cwd = NULL, *hostname = NULL;
     int status = 0;
     AUTO_CLOSE int root = tree_open(a, AGENT_DISK_TARGET, err);
-    if (root < 0 || read_request(a, rq, &s, &cwd, &host, err) < 0)
+    if (root < 0 || read_request(a, rq, &s, &cwd, &hostname, err) < 0)
         return -1;
     s.volumes = a->slots[AGENT_DISK_TARGET].volumes;
     bool with_stdin = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_STDIN;
     size_t n_mounts = count_mounts();
+    bool host = !s.no_network && network_proxy_on_host(&s.env);
+    if (host)
+        network_reach_host(true);
     int done = run_sandbox(a, &s, with_stdin, &status, err);
+    if (host)
+        network_reach_host(false);
     if (count_mounts() != n_mounts)
         agent_warn(a, "the command has left something mounted in the builder VM");
     if (done < 0)

@@ -160,6 +160,30 @@ END
   [[ ${lines[2]} == default* ]]
 }
 
+@test "RUN does not reach the host's loopback, unless a proxy is there" {
+  # a server that says what it is asked, on a port that the kernel chooses
+  python3 -c 'import socketserver, sys
+class H(socketserver.StreamRequestHandler):
+    def handle(self): self.wfile.write(b"host has " + self.rfile.readline())
+s = socketserver.TCPServer(("127.0.0.1", 0), H)
+print(s.server_address[1], flush=True)
+s.serve_forever()' >"$DIR/port" 3>&- &
+  server=$!
+  until [ -s "$DIR/port" ]; do kill -0 $server && sleep 0.1; done
+  port=$(cat "$DIR/port")
+  ask="echo question | nc -w 9 10.0.2.2 $port"
+  build <<END
+RUN ! $ask
+ENV http_proxy=http://10.0.2.2:$port/
+RUN $ask >/answer
+ENV http_proxy=http://10.0.2.22:$port/ no_proxy=10.0.2.2
+RUN ! $ask
+END
+  kill $server
+  run inside 'cat /answer'
+  [ "$output" = 'host has question' ]
+}
+
 @test "RUN --mount=type=cache survives builds and is never in the image" {
   build <<<'RUN --mount=type=cache,target=/cache,id=bats echo kept >/cache/file'
   run inside 'ls -d /cache'
