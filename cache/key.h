@@ -43,9 +43,9 @@ DEFINE_CLEANUP(struct key, key_free);
 /*
  * Why a step with inputs `new` was not found although it was built with inputs `old` (arrays as of
  * key_finish; old NULL: "never built"). One line without newline, owned, at most about 400 bytes:
- * "conf/app.ini changed", "ARG VERSION 1.2 → 1.3", "parent changed (step 3)", "ENV LANG added", joined
- * with ", "; NULL when nothing differs. A field's name is the word shown. The field "files" is
- * explained by `files`, the caller's phrase for what differs (NULL: "files changed"), "step" by
+ * "conf/app.ini changed", "ARG VERSION 1.2 → 1.3", "parent changed (step 3)", "ENV LANG added",
+ * joined with ", "; NULL when nothing differs. A field's name is the word shown. The field "files"
+ * is explained by `files`, the caller's phrase for what differs (NULL: "files changed"), "step" by
  * "the instruction changed", the parent by "parent changed" and, unless it is 0, parent_step, the
  * number of the step that made it another one. When the parent is not the only difference it is
  * named last.

@@ -25,9 +25,12 @@ make_work() {
     'RUN mkdir /d && for i in 1 2 3 4 5 6 7 8 9; do echo $i >/d/$i; done' \
     'RUN cp /large /copy && rm /one' 'RUN echo last >/last' >"$1/Imagefile"
 }
-# content IMAGE [BACKEND]: digest of all files of an image, their names, modes and owners.
+# content IMAGE [BACKEND]: all files of an image, a line each: modes, owners, digests, names.
 content() {
   "$KILN" shell --image-backend "${2:-$KILN_HOME/backend}" "$1" -c '
-    find / -xdev -type f ! -path "/etc/resolv.conf" | sort >/tmp/list
-    while read -r f; do stat -c "%n %a %u %g" "$f"; md5sum <"$f"; done </tmp/list | grep -v /tmp/list | md5sum'
+    find / -xdev -type f ! -path "/etc/resolv.conf" | sort | while read -r f; do
+      echo "$(stat -c "%a %u %g" "$f") $(md5sum "$f")"
+    done'
 }
+# differences WANT GOT, of two contents
+differences() { diff <(echo "$1") <(echo "$2"); }

@@ -24,7 +24,7 @@ rebuilt() { # NAME
   out=$("$KILN" image build --name work "$top/work" 2>&1)
   status=$?
   got=$(content work 2>/dev/null)
-  if [ $status = 0 ] && [ "$got" = "$want" ]; then ok "$1"; else not_ok "$1" "$out $got"; fi
+  if [ $status = 0 ] && [ "$got" = "$want" ]; then ok "$1"; else not_ok "$1" "$out $(differences "$want" "$got")"; fi
 }
 for round in $(seq "${KILN_FAULTS:-1}"); do
   for kind in truncate header record gone data; do

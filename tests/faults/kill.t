@@ -35,7 +35,7 @@ for round in $(seq "${KILN_FAULTS:-6}"); do
   if [ $status != 0 ]; then not_ok "$name" "$out"
   elif [ $ended = 1 ] && ! grep -q 'error: .*killed by signal 9' "$top/log"; then not_ok "$name: clear error" "$(cat "$top/log")"
   elif grep -q 'template is damaged\|cannot be restored' "$top/log" - <<<"$out"; then not_ok "$name: template is kept" "$out"
-  elif [ "$got" != "$want" ]; then not_ok "$name" "content differs: $got"
+  elif [ "$got" != "$want" ]; then not_ok "$name: content" "$(differences "$want" "$got")"
   elif [ -n "$left" ]; then not_ok "$name" "$left"
   elif ! out=$("$KILN" system verify 2>&1); then not_ok "$name" "$out"
   else ok "$name"; fi

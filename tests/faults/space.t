@@ -33,7 +33,7 @@ for round in $(seq "$rounds"); do
   out=$("$KILN" image build --image-backend "$top/small/backend" --name work "$top/work" 2>&1)
   status=$?
   got=$(content work "$top/small/backend")
-  if [ $status = 0 ] && [ "$got" = "$want" ]; then ok "$name: succeeds with space"; else not_ok "$name: succeeds with space" "$out $got"; fi
+  if [ $status = 0 ] && [ "$got" = "$want" ]; then ok "$name: succeeds with space"; else not_ok "$name: succeeds with space" "$out $(differences "$want" "$got")"; fi
   umount "$top/small"
 done
 finish
