@@ -14,7 +14,8 @@
  * The file is mapped, not read, and private to this machine: numbers are as the CPU has them. It
  * holds a header, a hash table of slots (1-based entry numbers, 0 = free; linear probing by
  * index_hash) and the entries; a checksum (XXH3) tells damage. Writers replace it whole: of two at
- * once the last wins, and what it lacks is hashed again.
+ * once the last wins, and what it lacks is hashed again. Its mtime is that of the last use, which
+ * is what pruning goes by.
  */
 #ifndef BUILDER_INDEX_H
 #define BUILDER_INDEX_H

@@ -2,15 +2,17 @@
 //
 // A kept file is asked about with a conditional GET that is broken off when the answer is not 304;
 // the download itself is image/fetch's, which survives broken connections. The body goes to a file
-// of a random name; its digest then is the file's name. Nothing is locked: kept files never change,
-// records are replaced whole, and who uses a file has it open. A replaced version is removed, which
-// at worst costs another URL with the same content a download.
+// in a working folder, which the next fetch sweeps if we die; its digest then is the file's name.
+// Kept files are not locked: they never change, records are replaced whole, and who uses a file has
+// it open. A replaced version is removed, which at worst costs another URL with the same content a
+// download.
 #include "builder/remote.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
+#include "base/working.h"
 #include "builder/index.h"
 #include "image/fetch.h"
 
@@ -297,19 +299,25 @@ static int check(const struct job *j, const struct digest *is, const struct dige
 static int fetch_anew(struct job *j, const struct digest *expected, struct remote_file *ret,
                       struct error **err)
 {
+    CLEANUP(working_clear) struct working work = WORKING_INIT;
     CLEANUP(atomic_file_abandon) struct atomic_file file = ATOMIC_FILE_INIT;
-    AUTO_FREE char *at = path_join(j->dir, "fetch");
+    AUTO_FREE char *parent = path_join(j->dir, ".working");
     struct digest is;
+    working_sweep(parent);
+    if (working_open(&work, parent, err) < 0)
+        return -1;
+    AUTO_FREE char *at = path_join(work.dir, "fetch");
     if (atomic_file_open(&file, at, 0644, err) < 0 || download(j, &file, &is, err) < 0 ||
         check(j, &is, expected, err) < 0)
         return -1;
+    // before it has its name: from then on it may be pruned
+    ret->fd = open(file.temp, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     AUTO_FREE char *path = content_path(j, &is);
     free(file.path);
     file.path = xstrdup(path);
     if (atomic_file_commit(&file, err) < 0)
         return -1;
     struct stat st;
-    ret->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (ret->fd < 0 || fstat(ret->fd, &st) < 0)
         return error_errno(err, "cannot open '%s'", path);
     ret->digest = is;
@@ -339,8 +347,10 @@ static int get(struct job *j, const struct digest *expected, struct remote_file 
         if (current < 0)
             return -1;
         ret->mtime = known ? record.mtime : 0;
-        if (current)
+        if (current) {
+            (void)utimensat(AT_FDCWD, j->record_path, NULL, AT_SYMLINK_NOFOLLOW); // for pruning
             return 0;
+        }
         (void)close(STEAL_FD(ret->fd));
     }
     if (fetch_anew(j, expected, ret, err) < 0)

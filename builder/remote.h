@@ -6,7 +6,8 @@
  * A file is asked for again at each build ("has it changed?" with If-None-Match and
  * If-Modified-Since, RFC 9110 section 13); a 304 answer costs no download. With a checksum it is
  * content addressed: once it is here nobody is asked. A kept file is only used if the index
- * (index.h) or hashing it again says that it is what its name says.
+ * (index.h) or hashing it again says that it is what its name says. The time of a record is that of
+ * its last use; any of these files may be removed at any time (builder/cache_files.h).
  */
 #ifndef BUILDER_REMOTE_H
 #define BUILDER_REMOTE_H

@@ -6,9 +6,10 @@
 #include "base/json.h"
 #include "cache/internal.h"
 
-#include <errno.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 static char *history_path(const struct store *st, const char *name)
 {
@@ -26,10 +27,12 @@ json_t *history_read(struct store *st, const char *name)
 
 int history_write(struct store *st, const char *name, const json_t *steps, struct error **err)
 {
-    json_auto_t *was = history_read(st, name);
-    if (was && json_equal(was, steps))
-        return 0;
     AUTO_FREE char *path = history_path(st, name);
+    json_auto_t *was = history_read(st, name);
+    if (was && json_equal(was, steps)) {
+        (void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
+        return 0;
+    }
     json_auto_t *all = json_object();
     json_object_set_new(all, "version", json_integer(1));
     json_object_set_new(all, "name", json_string(name));
@@ -37,12 +40,20 @@ int history_write(struct store *st, const char *name, const json_t *steps, struc
     return json_write_file(path, 0644, all, err);
 }
 
-int history_forget(struct store *st, const char *name, struct error **err)
+void history_list(struct store *st, history_list_fn *fn, void *arg)
 {
-    AUTO_FREE char *path = history_path(st, name);
-    if (unlink(path) < 0 && errno != ENOENT)
-        return error_errno(err, "cannot remove '%s'", path);
-    return 0;
+    DIR *d = opendir(st->builds);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        const char *dot = strrchr(e->d_name, '.');
+        if (e->d_name[0] == '.' || !dot)
+            continue;
+        // names are encoded as those of images are
+        AUTO_FREE char *path = path_join(st->builds, e->d_name);
+        AUTO_FREE char *image = xasprintf("%s/%.*s", st->dir, (int)(dot - e->d_name), e->d_name);
+        fn(arg, image, path);
+    }
+    if (d)
+        closedir(d);
 }
 
 static bool same_word(const char *a, const char *b)

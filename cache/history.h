@@ -26,6 +26,9 @@ json_t *history_read(struct store *st, const char *name);
  * same word; borrowed, or NULL: never built.
  */
 const json_t *history_match(const json_t *last, size_t index, const char *step);
-int history_forget(struct store *st, const char *name, struct error **err); /* absent is fine */
+/* Calls fn for every history there is: the path of the image the name has, if there is one, and of
+ * the history's file, whose mtime is when it was last written or found unchanged. */
+typedef void history_list_fn(void *arg, const char *image, const char *path);
+void history_list(struct store *st, history_list_fn *fn, void *arg);
 
 #endif

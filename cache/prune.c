@@ -87,19 +87,48 @@ static int take_dead(struct prune *p, struct node *n, struct error **err)
     return take_out(p, n, n->dead, err);
 }
 
-/* The limit that asks for n to go; NULL: none does. */
-static const char *limit_for(const struct prune *p, const struct node *n)
+/* The limit that asks for something to go that was used then; NULL: none does. */
+static const char *limit_for(const struct prune *p, int64_t used, bool on_backend)
 {
     const struct prune_options *o = p->o;
     if (o->all)
         return "nothing needs it";
-    if (o->max_age >= 0 && p->now - n->used > o->max_age)
+    if (o->max_age >= 0 && p->now - used > o->max_age)
         return "it was not used for too long";
     if (p->left > o->max_size)
-        return "the layers take too much space";
-    if (p->free < o->keep_free)
+        return "the cache takes too much space";
+    if (p->free < o->keep_free && on_backend)
         return "too little space is free";
     return NULL;
+}
+
+static int take_extra(struct prune *p, const struct prune_item *item, const char *why,
+                      struct error **err)
+{
+    const struct prune_extra *x = &p->o->extra;
+    json_array_append_new(p->result.removed, json_pack("{s:s, s:I, s:I, s:s}", "file", item->what,
+                                                       "bytes", (json_int_t)item->bytes, "used",
+                                                       (json_int_t)item->used, "why", why));
+    p->result.extras++;
+    p->result.bytes += item->bytes;
+    p->result.inodes += item->inodes;
+    p->left -= item->bytes;
+    p->free += x->on_backend ? item->bytes : 0;
+    return x->take(x->arg, p->o->dry_run, err);
+}
+
+/* Extras that were not used since `before`, as far as the limits ask for it. */
+static int take_extras(struct prune *p, int64_t before, struct error **err)
+{
+    const struct prune_extra *x = &p->o->extra;
+    for (struct prune_item item; x->oldest && x->oldest(x->arg, &item) && item.used <= before;) {
+        const char *why = limit_for(p, item.used, x->on_backend);
+        if (!why)
+            break;
+        if (take_extra(p, &item, why, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static struct node *oldest(struct nodes *all)
@@ -114,7 +143,9 @@ static struct node *oldest(struct nodes *all)
 static int take_oldest(struct prune *p, struct nodes *all, struct error **err)
 {
     for (struct node *n; (n = oldest(all));) {
-        const char *why = limit_for(p, n);
+        if (all == &p->scan.layers && take_extras(p, n->used, err) < 0)
+            return -1;
+        const char *why = limit_for(p, n->used, true);
         if (!why)
             break;
         if (take_out(p, n, why, err) < 0)
@@ -133,7 +164,9 @@ static int take_all(struct prune *p, struct error **err)
             return -1;
     if (take_oldest(p, &p->scan.failed, err) < 0)
         return -1;
-    return take_oldest(p, &p->scan.layers, err);
+    if (take_oldest(p, &p->scan.layers, err) < 0)
+        return -1;
+    return take_extras(p, INT64_MAX, err);
 }
 
 static bool key_has_layer(const struct prune *p, const char *key)
@@ -178,7 +211,7 @@ static int prune_locked(struct prune *p, struct error **err)
     AUTO_CLOSE int lock = store_lock(p->st, LOCK_EXCLUSIVE, err);
     if (lock < 0 || scan_load(p->st, p->o->roots, p->o->roots_arg, &p->scan, err) < 0)
         return -1;
-    p->left = p->scan.bytes;
+    p->left = p->scan.bytes + (p->o->extra.oldest ? p->o->extra.bytes : 0);
     p->free = free_bytes(p->st->dir);
     p->now = time(NULL);
     int rc = take_all(p, err);

@@ -19,11 +19,29 @@ struct store;
  * then has removed nothing. */
 typedef int store_roots_fn(void *arg, struct strv *ids, struct error **err);
 
+/* Other things that go by the same limits: the least recently used of them and of the layers goes
+ * first. */
+struct prune_item {
+    const char *what; /* for the list of what was removed; borrowed until take */
+    uint64_t bytes, inodes;
+    int64_t used; /* last use, seconds since 1970 */
+};
+struct prune_extra {
+    void *arg;
+    uint64_t bytes;  /* of all of them */
+    bool on_backend; /* on the backend's file system: removing them helps keep_free */
+    /* The least recently used one that is left; false: there is none. */
+    bool (*oldest)(void *arg, struct prune_item *ret);
+    /* Removes it; with dry_run only passes over it. */
+    int (*take)(void *arg, bool dry_run, struct error **err);
+};
+
 #define PRUNE_NO_LIMIT UINT64_MAX
 struct prune_options {
     store_roots_fn *roots; /* may be NULL: no image needs anything */
     void *roots_arg;
-    uint64_t max_size;  /* bytes all layers may take afterwards; PRUNE_NO_LIMIT = any */
+    struct prune_extra extra; /* oldest NULL: none */
+    uint64_t max_size;  /* bytes all layers and extras may take afterwards; PRUNE_NO_LIMIT = any */
     uint64_t keep_free; /* bytes that are to be free on the file system; 0 = any */
     int64_t max_age;    /* seconds since the last use; -1 = any */
     bool all;           /* everything that nothing needs */
@@ -35,18 +53,21 @@ struct prune_options {
     }
 struct prune_result {
     size_t layers;   /* removed (or that would be); kept failed states count too */
+    size_t extras;   /* removed */
     uint64_t bytes;  /* freed: blocks of files that had no other name */
     uint64_t inodes; /* freed */
-    uint64_t left;   /* bytes that all layers take now */
+    uint64_t left;   /* bytes that all layers and extras take now */
     uint64_t needed; /* of these, bytes that images, VMs and running processes need */
-    json_t *removed; /* array of {"id", "step", "bytes", "used", "why"}; owned */
+    json_t *removed; /* array of {"id", "step", "bytes", "used", "why"}, for kept failed states
+                        "failed" in place of "id", for extras "file" in place of both; owned */
 };
 void prune_result_clear(struct prune_result *r);
 
 /*
  * Goes in this order and stops when every limit is kept: what nobody can use again (damaged layers
  * and what stands on them; layers that a rebuild of their key has replaced; always removed), kept
- * failed states, then always the least recently used layer that has no child left. Never removes
+ * failed states, then always the least recently used layer that has no child left, or extra that
+ * is older. Never removes
  * what a root, a lease, a draft or a VM needs, nor what is below that. max_size is a cap: if what
  * is needed exceeds it, all else goes, and left > max_size tells the caller.
  */

@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 static void node_clear(struct node *n)
@@ -109,11 +110,27 @@ struct node *scan_find(const struct scan *s, const char *id)
     return bsearch(&want, s->layers.ptr, s->layers.len, sizeof want, by_id);
 }
 
+/* The id in the header of the layer's disk, "../<id>/disk.qcow2": what an image on it needs, also
+ * when the record can't be read. false: none. */
+static bool backing_id(const struct node *n, char id[DIGEST_HEX + 1])
+{
+    struct disk_head head;
+    AUTO_FREE char *disk = path_join(n->folder, "disk.qcow2");
+    AUTO_CLOSE int fd = open(disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || disk_head_read(fd, &head, NULL) < 0 || strncmp(head.backing, "../", 3) != 0 ||
+        strlen(head.backing) < 3 + DIGEST_HEX)
+        return false;
+    memcpy(id, head.backing + 3, DIGEST_HEX);
+    id[DIGEST_HEX] = '\0';
+    return true;
+}
+
 static void link_parent(const struct scan *s, struct node *n)
 {
-    if (!n->layer || !*n->layer->parent)
+    char id[DIGEST_HEX + 1];
+    if (n->layer ? !*n->layer->parent : !backing_id(n, id))
         return;
-    n->parent = scan_find(s, n->layer->parent);
+    n->parent = scan_find(s, n->layer ? n->layer->parent : id);
     if (n->parent)
         n->parent->children++;
 }

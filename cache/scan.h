@@ -16,7 +16,7 @@ struct node {
     char *dead;          /* why nobody can use it again; NULL = usable */
     bool damaged;        /* that is the reason */
     bool judged, needed, gone;
-    struct node *parent; /* NULL: none, or it is not there */
+    struct node *parent; /* by the record, else by the disk's header; NULL: none, or not there */
     size_t children;     /* that are there and not gone */
     uint64_t bytes, inodes;
     int64_t used;

@@ -15,7 +15,9 @@
 #include "cli/store.h"
 #include "image/backend.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 static const struct option_spec options[] = {
@@ -80,6 +82,8 @@ static int add_system(const struct session *s, const struct backend_image *i, co
         return 0;
     AUTO_FREE char *note = system_note(s, i);
     json_t *seen = note ? json_read_file(note, NULL) : NULL;
+    if (seen)
+        (void)utimensat(AT_FDCWD, note, NULL, AT_SYMLINK_NOFOLLOW); // its last use, for pruning
     if (!seen && args_has(a, "system")) {
         seen = ask_system(s, i->name, args_get(a, "accel"), err);
         if (!seen)

@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "builder/cache_disk.h"
+#include "builder/cache_files.h"
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"
@@ -10,10 +11,10 @@
 #include <inttypes.h>
 
 static const struct option_spec options[] = {
-    {"max-size", 0, "SIZE", "Remove layers until all that are left take at most SIZE", NULL},
-    {"max-age", 0, "TIME", "Remove layers that were not used for TIME (12h, 7d)", NULL},
-    {"keep-free", 0, "SIZE", "Remove layers until SIZE is free on the file system", NULL},
-    {"all", 'a', NULL, "Remove every layer that no image, VM or running build needs", NULL},
+    {"max-size", 0, "SIZE", "Remove until all that is left takes at most SIZE", NULL},
+    {"max-age", 0, "TIME", "Remove what was not used for TIME (12h, 7d)", NULL},
+    {"keep-free", 0, "SIZE", "Remove until SIZE is free on the backend's file system", NULL},
+    {"all", 'a', NULL, "Remove all that no image, VM or running build needs", NULL},
     {"dry-run", 'n', NULL, "Only say what would be removed", NULL},
     {"json", 0, NULL, "Print the result as JSON", NULL},
     {0},
@@ -41,13 +42,17 @@ static void print_result(const struct prune_options *o, const struct prune_resul
     json_t *gone;
     json_array_foreach(r->removed, i, gone)
     {
-        const char *id = json_str(gone, "id"), *step = json_str(gone, "step");
-        printf("%-12.12s  ", id ? id : "failed step");
+        const char *id = json_str(gone, "id"), *file = json_str(gone, "file");
+        const char *what = file ? file : json_str(gone, "step");
+        printf("%-12.12s  ", id ? id : file ? "file" : "failed step");
         cli_print_size((uint64_t)json_int(gone, "bytes", 0), 11);
-        printf("  %.*s%s%s\n", (int)strcspn(step, "\n"), step, say_why ? "  # " : "",
+        printf("  %.*s%s%s\n", (int)strcspn(what, "\n"), what, say_why ? "  # " : "",
                say_why ? json_str(gone, "why") : "");
     }
-    printf("%s %zu layers: ", o->dry_run ? "would remove" : "removed", r->layers);
+    printf("%s %zu layers", o->dry_run ? "would remove" : "removed", r->layers);
+    if (r->extras)
+        printf(" and %zu other cached things", r->extras);
+    printf(": ");
     cli_print_size(r->bytes, 0);
     printf(" in %" PRIu64 " files; ", r->inodes);
     cli_print_size(r->left, 0);
@@ -61,6 +66,7 @@ static void print_json(const struct prune_options *o, const struct prune_result 
     json_auto_t *all = json_object();
     json_object_set(all, "removed", r->removed);
     json_object_set_new(all, "layers", json_integer((json_int_t)r->layers));
+    json_object_set_new(all, "files", json_integer((json_int_t)r->extras));
     json_object_set_new(all, "bytes", json_integer((json_int_t)r->bytes));
     json_object_set_new(all, "inodes", json_integer((json_int_t)r->inodes));
     json_object_set_new(all, "left", json_integer((json_int_t)r->left));
@@ -77,8 +83,12 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(store_freep) struct store *st = NULL;
     o.roots = cli_store_roots;
     o.roots_arg = s;
-    if (read_options(a, &o, err) < 0 || cli_store_to_prune(s, &st, err) < 0 ||
-        store_prune(st, &o, &r, err) < 0)
+    CLEANUP(cache_files_freep) struct cache_files *files = NULL;
+    if (read_options(a, &o, err) < 0 || cli_store_to_prune(s, &st, err) < 0)
+        return -1;
+    files = cache_files_new(s, st);
+    o.extra = cache_files_extra(files);
+    if (store_prune(st, &o, &r, err) < 0)
         return -1;
     // the disks of cache mounts have an age and can go, but a limit on layers says nothing of them
     uint64_t mounts = cache_disk_prune(s, o.all ? 0 : UINT64_MAX, o.max_age, o.dry_run);
@@ -101,15 +111,15 @@ static int run(struct session *s, const struct args *a, struct error **err)
 
 const struct command cmd_prune = {
     .name = "prune",
-    .summary = "Remove layers that are not needed",
+    .summary = "Remove layers and other cached files that are not needed",
     .usage = "[options]",
     .detail =
         "Without a limit only what can never be used again goes: damaged layers and what stands "
         "on\n"
-        "them, and layers that a later build of the same step has replaced. With a limit the "
-        "least\n"
-        "recently used layers go first. What an image, a VM or a running build needs always "
-        "stays.\n"
+        "them, and layers that a later build of the same step has replaced. With a limit what was\n"
+        "least recently used goes first: layers, downloads of ADD, indexes of build directories,\n"
+        "notes on images, and what is known of builds whose image is gone. What an image, a VM or\n"
+        "a running build needs always stays.\n"
         "--all and --max-age also remove the disks of RUN --mount=type=cache.\n",
     .options = options,
     .run = run,

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/session.h"
 #include "builder/cache_disk.h"
+#include "builder/cache_files.h"
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"
@@ -19,8 +20,25 @@ struct df {
     struct store_usage store;
     size_t images;
     uint64_t image_bytes; /* of the images' own files, without layers */
+    struct {
+        size_t n;
+        uint64_t bytes;
+    } mounts, downloads, notes, histories;
+    uint64_t vm; /* the builder VM's own files */
     uint64_t free;
 };
+
+static void measure_files(const struct session *s, struct store *st, struct df *df)
+{
+    CLEANUP(cache_files_freep) struct cache_files *f = cache_files_new(s, st);
+    unsigned mounts = 0;
+    df->downloads.bytes = cache_files_usage(f, CACHE_FILE_DOWNLOAD, &df->downloads.n);
+    df->notes.bytes = cache_files_usage(f, CACHE_FILE_NOTE, &df->notes.n);
+    df->histories.bytes = cache_files_usage(f, CACHE_FILE_HISTORY, &df->histories.n);
+    df->mounts.bytes = cache_disk_usage(s, &mounts);
+    df->mounts.n = mounts;
+    df->vm = cache_appliance_usage(s);
+}
 
 static int measure(struct session *s, struct df *df, struct error **err)
 {
@@ -36,6 +54,7 @@ static int measure(struct session *s, struct df *df, struct error **err)
         if (stat(image->path, &file) == 0)
             df->image_bytes += (uint64_t)file.st_blocks * 512;
     }
+    measure_files(s, st, df);
     df->free = free_bytes(s->backend);
     return 0;
 }
@@ -64,6 +83,11 @@ static void print_json(const struct df *df)
     SET("needed_bytes", df->store.needed);
     SET("unused_bytes", df->store.unused_bytes);
     SET("working_bytes", df->store.working);
+    SET("cache_mount_bytes", df->mounts.bytes);
+    SET("download_bytes", df->downloads.bytes);
+    SET("note_bytes", df->notes.bytes);
+    SET("history_bytes", df->histories.bytes);
+    SET("builder_vm_bytes", df->vm);
     SET("free_bytes", df->free);
 #undef SET
     cli_print_json(o);
@@ -81,27 +105,31 @@ static int run(struct session *s, const struct args *a, struct error **err)
     printf("%-16s %6s %11s %11s\n", "", "COUNT", "SIZE", "UNUSED");
     print_row("images", df.images, df.image_bytes, 0);
     print_row("layers", df.store.layers + df.store.failed, df.store.bytes, df.store.unused_bytes);
-    unsigned count = 0;
-    uint64_t mounts = cache_disk_usage(s, &count);
-    print_row("cache mounts", count, mounts, mounts);
+    print_row("cache mounts", df.mounts.n, df.mounts.bytes, df.mounts.bytes);
+    print_row("downloads", df.downloads.n, df.downloads.bytes, df.downloads.bytes);
+    print_row("notes", df.notes.n, df.notes.bytes, df.notes.bytes);
+    print_row("old histories", df.histories.n, df.histories.bytes, df.histories.bytes);
     print_row("unfinished work", 0, df.store.working, 0);
+    print_row("builder VM", 1, df.vm, 0);
     printf("free: ");
     cli_print_size(df.free, 0);
     printf("\n");
     if (df.store.damaged)
         printf("damaged layers: %zu ('kiln prune' removes them)\n", df.store.damaged);
-    if (df.store.unused_bytes)
+    if (df.store.unused_bytes + df.mounts.bytes + df.downloads.bytes + df.notes.bytes +
+        df.histories.bytes)
         printf("'kiln prune --all' frees what is unused\n");
     return 0;
 }
 
 const struct command cmd_system_df = {
     .name = "system df",
-    .summary = "Show what images and layers take on the disk",
+    .summary = "Show what images, layers and other cached files take on the disk",
     .usage = "[--json]",
     .detail =
         "Layers are counted without those that share their file with an image. Unused is what\n"
-        "no image, VM or running build needs.\n",
+        "no image, VM or running build needs. Notes are indexes of build directories and what is\n"
+        "known of images; old histories are those of builds whose image is gone.\n",
     .options = options,
     .run = run,
 };

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/session.h"
+#include "builder/cache_files.h"
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"
@@ -99,11 +100,16 @@ int cli_prune_to_limit(const struct session *s, unsigned long long max_size, str
     o.roots = cli_store_roots;
     o.roots_arg = (void *)s;
     o.max_size = max_size;
-    if (cli_store_to_prune(s, &st, err) < 0 || store_prune(st, &o, &r, err) < 0)
+    CLEANUP(cache_files_freep) struct cache_files *files = NULL;
+    if (cli_store_to_prune(s, &st, err) == 0) {
+        files = cache_files_new(s, st);
+        o.extra = cache_files_extra(files);
+    }
+    if (!files || store_prune(st, &o, &r, err) < 0)
         return error_wrap(err, "cannot make the cache smaller");
     CLEANUP(buf_clear) struct buf size = BUF_INIT;
     buf_add_size(&size, r.bytes);
-    if (r.layers)
+    if (r.layers || r.extras)
         fprintf(stderr, "pruned %zu layers, %s freed\n", r.layers, size.data);
     prune_result_clear(&r);
     return 0;

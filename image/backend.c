@@ -241,7 +241,8 @@ int backend_roots(const char *dir, struct strv *ret, struct error **err)
     if (backend_list(dir, &all, err) < 0)
         return -1;
     vec_foreach (struct backend_image *, i, &all) {
-        if (i->broken && may_need_layer(i)) {
+        bool known = i->layer && strlen(i->layer) == DIGEST_HEX; // whatever ails it or those below
+        if (i->broken && !known && may_need_layer(i)) {
             error_set(err, ERR_USER, "cannot tell which layers are needed: %s", i->broken);
             return error_hint(err, "'kiln image rm --force %s' removes the broken image", i->name);
         }

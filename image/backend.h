@@ -39,8 +39,8 @@ struct backend_image {
     uint64_t virtual_size; /* bytes of the disk */
     uint64_t real_size;    /* bytes on this disk: file and, when thin, every layer below */
     int64_t mtime;         /* seconds since 1970 */
-    char *broken;          /* in lists: why it can't be used; the fields above except name, path and
-                            * mtime are then unset. NULL = fine */
+    char *broken;          /* in lists: why it can't be used; only name, path, mtime and, if its own
+                            * file could be read, layer are then set. NULL = fine */
 };
 void backend_image_clear(struct backend_image *image);
 DEFINE_VECTOR(backend_images, struct backend_image);

@@ -475,11 +475,17 @@ END
   build <"$DIR/text"
   run inside 'stat -c "%a %u %Y" /plain/file.txt; cat /plain/file.txt /unpacked/file.txt /sure; gzip -t </whole.tgz && echo gzip'
   [ "$output" = $'640 1000 1577836800\nfirst\nfirst\nfirst\ngzip' ]
-  # the same content: a question, no layer; with a checksum not even that
+  # the same content: a question, no layer; with a checksum not even that; what was fetched is old
+  # now, but its use is not
+  find "$KILN_HOME/cache/remote" "$KILN_HOME/cache/context" -type f -exec touch -d 2020-01-01 {} +
   : >"$DIR/asked"
   build --require-cached <"$DIR/text"
   [ "$(grep -c 'file.txt.* 304 ' "$DIR/asked")" = 1 ]
   run ! grep -e '" 200 ' -e sure.txt "$DIR/asked"
+  "$KILN" prune --max-age 1d >&2
+  : >"$DIR/asked"
+  build --require-cached <"$DIR/text"
+  run ! grep -e '" 200 ' "$DIR/asked"
   # a new time and the same content is a hit too
   touch -d 2021-01-01 "$DIR/www/file.txt"
   run build <"$DIR/text"

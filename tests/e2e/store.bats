@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # prune, system df and system verify on a backend whose layers store_layers.py wrote.
 
+bats_require_minimum_version 1.5.0
+
 setup() {
   export KILN_HOME="$BATS_TEST_TMPDIR/home"
   backend="$KILN_HOME/backend"
@@ -70,6 +72,18 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d | wc -l; }
   [ "$(layers)" -eq 5 ]
 }
 
+@test "an image whose layers are damaged still keeps them, and stops no prune" {
+  chmod 644 "$backend"/.layers/*/*
+  truncate -s 100 "$backend/.layers/${a[2]}/disk.qcow2"
+  echo '{}' >"$backend/.layers/${a[1]}/layer.json"
+  run "$KILN" system df
+  [ "$status" -eq 0 ]
+  run "$KILN" prune --all
+  [ "$status" -eq 0 ]
+  [ -d "$backend/.layers/${a[0]}" ] && [ -d "$backend/.layers/${a[1]}" ] && [ -d "$backend/.layers/${a[2]}" ]
+  [ "$(layers)" -eq 3 ]
+}
+
 @test "sizes and times are checked" {
   run "$KILN" prune --max-size '5 '
   [ "$status" -eq 2 ]
@@ -94,6 +108,63 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d | wc -l; }
   [ "$status" -eq 1 ]
   [ "$(number removed <<<"$output")" -eq 2 ] # c, and d on it; b is the image's
   [ "$(layers)" -eq 3 ]
+}
+
+# Files that kiln keeps beside layers, each a little younger than the one before.
+other_files() {
+  local c=$KILN_HOME/cache i=0 f
+  mkdir -p "$c/remote" "$c/context" "$c/inspect" "$c/digests" "$backend/.builds"
+  hex=$(printf url | sha256sum); hex=${hex%% *}
+  others=("$c/context/a.idx" "$c/inspect/b.json" "$c/digests/c" "$c/remote/$hex"
+    "$backend/.builds/gone.json" "$backend/.builds/one.json" "$c/context/a.idx.12.tmp")
+  for f in "${others[@]}"; do
+    head -c 20000 /dev/zero >"$f"
+    touch -d "@$((1690000000 + ++i))" "$f" # all older than the layers
+  done
+  record=$c/remote/record.json
+  echo "{\"digest\": \"$hex\"}" >"$record"
+  touch -d "@1700000003" "$record" # the download was used when the image's layers were
+  kept=$backend/.builds/one.json
+}
+
+@test "prune and df know the files beside the layers; the least recently used go first" {
+  other_files
+  run "$KILN" system df --json
+  [ "$(number download_bytes <<<"$output")" -ge 20000 ] && [ "$(number note_bytes <<<"$output")" -ge 80000 ]
+  [ "$(number history_bytes <<<"$output")" -ge 20000 ] # of what has no image
+  bytes=$(number layer_bytes <<<"$output")
+  run "$KILN" system df
+  [[ "$output" == *"downloads             1 "*"notes                 4 "*"old histories         1 "* ]]
+  run "$KILN" prune
+  [[ "$output" == "removed 0 layers: "* ]]
+  ls "${others[@]}" "$record"
+  # a cap that all layers and the download fit into
+  run "$KILN" prune --json --max-size $((bytes + 30000))
+  [ "$(number layers <<<"$output")" -eq 0 ] && [ "$(number files <<<"$output")" -eq 5 ]
+  [ "$(number left <<<"$output")" -le $((bytes + 30000)) ]
+  ls "${others[3]}" "$record" "$kept"
+  # a cap that takes one layer: of the two that nothing needs the older one's child, then the
+  # download, which was used before the other
+  touch "$backend/.layers/${b[2]}/layer.json" "$backend/.layers/${b[3]}/layer.json"
+  run "$KILN" prune --json --max-size $((bytes - 1))
+  [ "$(number layers <<<"$output")" -eq 0 ] && [ "$(number files <<<"$output")" -eq 1 ]
+  [ "$(cd "$KILN_HOME/cache" && find . -type f ! -name '*lock')" = "" ]
+  ls "$kept"
+}
+
+@test "files beside the layers go by age and with --all, but not what an image has or is being written" {
+  other_files
+  touch "${others[0]}" "$record"
+  run "$KILN" prune --max-age 1d --dry-run
+  [[ "$output" == *"${others[1]}"*"would remove "*" layers and 4 other cached things: "* ]]
+  ls "${others[@]}"
+  run "$KILN" prune --max-age 1d
+  ls "${others[0]}" "${others[3]}" "$record" "$kept"
+  run ! ls "${others[1]}" "${others[2]}" "${others[4]}" "${others[6]}"
+  touch "${others[6]}" # a file that somebody writes now
+  run "$KILN" prune --all
+  ls "$kept" "${others[6]}"
+  run ! ls "${others[0]}" "${others[3]}" "$record"
 }
 
 @test "a copied backend is as good as the first" {

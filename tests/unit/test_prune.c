@@ -232,6 +232,28 @@ static void a_lease_protects_until_its_end(void **state)
     store_free(other);
 }
 
+static void an_unreadable_record_frees_nothing_that_an_image_stands_on(void **state)
+{
+    struct fixture *f = *state;
+    char a[DIGEST_HEX + 1], b[DIGEST_HEX + 1], c[DIGEST_HEX + 1];
+    build(f->st, NULL, "RUN a", false, a);
+    build(f->st, a, "RUN b", false, b);
+    build(f->st, b, "RUN c", false, c);
+    AUTO_FREE char *top = layer_file(f, c, "layer.json"), *middle = layer_file(f, b, "layer.json");
+    cut(top, 10);
+    cut(middle, 10);
+    reopen(f);
+    char *roots[] = {c, NULL};
+    struct prune_options o = PRUNE_OPTIONS_INIT;
+    o.roots = give_roots;
+    o.roots_arg = roots;
+    o.all = true;
+    struct prune_result r = prune(f, &o);
+    assert_int_equal(r.layers, 0);
+    assert_true(is_there(f, a) && is_there(f, b) && is_there(f, c));
+    prune_result_clear(&r);
+}
+
 static void without_limits_only_what_is_of_no_use_goes(void **state)
 {
     struct fixture *f = *state;
@@ -354,6 +376,7 @@ int main(void)
         T(free_space_is_made),
         T(a_lease_protects_until_its_end),
         T(without_limits_only_what_is_of_no_use_goes),
+        T(an_unreadable_record_frees_nothing_that_an_image_stands_on),
         T(failed_states_go_first),
         T(roots_that_cannot_be_told_stop_a_prune),
         T(verify_finds_a_flipped_bit_and_repair_removes),
