@@ -57,7 +57,12 @@ long long now_us(void)
 
 void build_timing(struct build *b, const char *what, long long since_us)
 {
-    double ms = (double)(now_us() - since_us) / 1000;
+    build_took(b, what, now_us() - since_us);
+}
+
+void build_took(struct build *b, const char *what, long long us)
+{
+    double ms = (double)us / 1000;
     session_debug(b->s, 1, "time: %s %.1f ms", what, ms);
     if (b->ui->timing)
         b->ui->timing(b->ui->arg, what, ms);

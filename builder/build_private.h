@@ -85,6 +85,8 @@ char *expand_word(struct build *b, struct stage_run *st, const struct word *w, s
 void build_notice(void *build, const char *line);
 void build_output(void *build, int stream, const char *bytes, size_t n); /* a builder_output_fn */
 void build_timing(struct build *b, const char *what, long long since_us);
+/* The same, for a span that is known: us microseconds. */
+void build_took(struct build *b, const char *what, long long us);
 long long now_us(void);
 
 /* build_stage.c */

@@ -124,7 +124,9 @@ static int start(struct build *b, const struct disk_state *disk, struct error **
         .notice_arg = b};
     if (builder_vm_start(b->s, &o, &b->vm, err) < 0)
         return -1;
-    build_timing(b, "vm-start", start);
+    long long attached = now_us(), answered = builder_vm_answered(b->vm) * 1000;
+    build_took(b, "vm-start", answered - start);
+    build_took(b, "attach", attached - answered);
     return 0;
 }
 

@@ -26,6 +26,7 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
     }
     if (builder_vm_boot(vm, target, err) < 0)
         return error_wrap(err, "cannot start the builder VM");
+    vm->answered = now_ms();
     if (!target)
         return 0;
     return builder_vm_announce(vm, AGENT_DISK_TARGET, o->target.size, err);
@@ -48,6 +49,11 @@ int builder_vm_start(const struct session *s, const struct builder_vm_options *o
                   accel_name(vm->machine.accel), vm->machine.memory_mb, vm->machine.cpus);
     *ret = STEAL(vm);
     return 0;
+}
+
+long long builder_vm_answered(const struct builder_vm *vm)
+{
+    return vm->answered;
 }
 
 int builder_vm_stop(struct builder_vm *vm, struct error **err)

@@ -59,6 +59,9 @@ int builder_accel(const struct session *s, const char *wish, builder_notice_fn *
  * template: that is ERR_KILLED. */
 int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
                      struct builder_vm **ret, struct error **err);
+/* When its agent first answered, by now_ms(): then it can be used, the target was attached after.
+ */
+long long builder_vm_answered(const struct builder_vm *vm);
 /* Asks the agent to power off, waits shortly, then kills. */
 int builder_vm_stop(struct builder_vm *vm, struct error **err);
 void builder_vm_free(struct builder_vm *vm); /* kills at once; NULL is fine */
@@ -80,9 +83,9 @@ int builder_vm_terminal(struct builder_vm *vm, const struct message *request, in
  * this returns. The slot's tree must not be mounted. */
 int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_disk *disk,
                         struct error **err);
-/* Freezes the target, makes `path` (a complete, empty qcow2 overlay that exists) its new top,
- * thaws. When this returns, the file that was on top is complete on disk (flushed, not yet fsynced)
- * and QEMU only reads it. */
+/* Freezes the target and makes `path` (a complete, empty qcow2 overlay that exists) its new top;
+ * the next request that may write thaws it. When this returns, the file that was on top is complete
+ * on disk (flushed, not yet fsynced) and QEMU only reads it. */
 int builder_vm_next_overlay(struct builder_vm *vm, const char *path, struct error **err);
 
 /* Makes a stream readable for the guest; ret_offset goes into RECEIVE. `produce` is called from

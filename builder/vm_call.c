@@ -45,10 +45,10 @@ void builder_notice(const struct builder_vm *vm, const char *fmt, ...)
 
 static const char *type_name(int type)
 {
-    static const char *const names[] = {"hello",   "ping", "disk",   "partition", "mount",
-                                        "umount",  "exec", "input",  "resize",    "signal",
-                                        "receive", "copy", "mkdir",  "freeze",    "thaw",
-                                        "os",      "read", "format", "unpack",    "shutdown"};
+    static const char *const names[] = {"hello",   "ping",   "disk",   "partition", "mount",
+                                        "umount",  "exec",   "input",  "resize",    "signal",
+                                        "receive", "copy",   "mkdir",  "freeze",    "os",
+                                        "read",    "format", "unpack", "shutdown"};
     int i = type - AGENT_HELLO;
     return i >= 0 && i < (int)(sizeof names / sizeof *names) ? names[i] : "request";
 }
@@ -283,6 +283,8 @@ int builder_vm_hello(struct builder_vm *vm, int timeout_ms, struct error **err)
     message_put_num(&m, AGENT_TAG_VERSION, AGENT_PROTOCOL_VERSION);
     message_put_num(&m, AGENT_TAG_TIME, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
     message_put(&m, AGENT_TAG_ENTROPY, entropy, sizeof entropy);
+    if (vm->machine.accel == ACCEL_TCG && vm->machine.cpus > 1)
+        message_put_num(&m, AGENT_TAG_FLAGS, AGENT_REHEARSE);
     if (builder_vm_call(vm, AGENT_HELLO, &m, timeout_ms, NULL, NULL, &reply, err) < 0)
         return -1;
     uint64_t version = message_num(&reply, AGENT_TAG_VERSION, 0);

@@ -46,7 +46,8 @@ struct builder_vm {
     int io_slot;         /* an I/O error of the host stopped the VM; -1 = none */
     bool io_nospace;
     char *io_reason;
-    char release[128]; /* the agent's uname -r */
+    char release[128];  /* the agent's uname -r */
+    long long answered; /* when, by now_ms */
 };
 
 enum {

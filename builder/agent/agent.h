@@ -59,6 +59,8 @@ void agent_output(struct agent *a, int stream, const char *bytes, size_t n);
 typedef void agent_frame_fn(void *arg, int type, const struct message *m);
 bool agent_poll(struct agent *a, agent_frame_fn *running, void *arg);
 
+/* Undoes FREEZE; nothing is done when it is not frozen. */
+int agent_thaw(struct agent *a, struct error **err);
 /* The slot a request names; -1 and an error when there is none with a disk. */
 int agent_slot(struct agent *a, const struct request *rq, struct slot **ret, int *ret_number,
                struct error **err);
@@ -69,10 +71,10 @@ int agent_path(const struct request *rq, unsigned tag, char **ret, struct error 
 
 typedef int agent_handler(struct agent *a, const struct request *rq, struct message *reply,
                           struct error **err);
-agent_handler agent_disk, agent_partition, agent_format;           /* disk.c, partition.c */
-agent_handler agent_mount, agent_umount, agent_freeze, agent_thaw; /* tree.c */
-agent_handler agent_exec, agent_unpack;                            /* exec.c */
-agent_handler agent_receive, agent_copy, agent_mkdir;              /* receive.c, copy.c */
-agent_handler agent_os, agent_read;                                /* look.c */
+agent_handler agent_disk, agent_partition, agent_format; /* disk.c, partition.c */
+agent_handler agent_mount, agent_umount, agent_freeze;   /* tree.c */
+agent_handler agent_exec, agent_unpack;                  /* exec.c */
+agent_handler agent_receive, agent_copy, agent_mkdir;    /* receive.c, copy.c */
+agent_handler agent_os, agent_read;                      /* look.c */
 
 #endif

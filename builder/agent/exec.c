@@ -2,11 +2,11 @@
 // EXEC: the request becomes a struct sandbox, a process in new namespaces carries it out, and this
 // side moves bytes: what the command writes goes to the host as soon as it can be read (the pipes
 // hold the command back when the host does not take it), INPUT goes to the command.
+#include "builder/agent/exec.h"
+
 #include "base/file.h"
-#include "builder/agent/agent.h"
 #include "builder/agent/network.h"
 #include "builder/agent/receive.h"
-#include "builder/agent/sandbox.h"
 #include "builder/agent/sys.h"
 #include "builder/agent/tree.h"
 
@@ -433,8 +433,8 @@ static int start(struct run *r, struct sandbox *s, struct error **err)
     return pid < 0 ? error_errno(err, "cannot start a process for the command") : 0;
 }
 
-static int run_sandbox(struct agent *a, struct sandbox *s, bool with_stdin, int *ret_status,
-                       struct error **err)
+int exec_sandbox(struct agent *a, struct sandbox *s, bool with_stdin, int *ret_status,
+                 struct error **err)
 {
     CLEANUP(run_clear)
     struct run r = {.agent = a,
@@ -489,7 +489,7 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
     bool host = !s.no_network && network_proxy_on_host(&s.env);
     if (host)
         network_reach_host(true);
-    int done = run_sandbox(a, &s, with_stdin, &status, err);
+    int done = exec_sandbox(a, &s, with_stdin, &status, err);
     if (host)
         network_reach_host(false);
     if (count_mounts() != n_mounts)

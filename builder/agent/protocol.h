@@ -52,7 +52,8 @@ enum agent_type {
 
     /* host → agent */
     AGENT_HELLO = 16, /* VERSION, TIME (ns since the epoch: the clock is stepped), ENTROPY (bytes
-                       * for the kernel's pool, which is reseeded) → VERSION, RELEASE (uname -r) */
+                       * for the kernel's pool, which is reseeded), FLAGS (AGENT_REHEARSE: see
+                       * rehearse.h) → VERSION, RELEASE (uname -r) */
     AGENT_PING,       /* → */
     AGENT_DISK, /* SLOT, SIZE: waits until the slot has this size, rereads its partitions → */
     AGENT_PARTITION, /* SLOT, TABLE ("gpt"/"mbr"), then for each partition PART_SIZE (bytes, 0 =
@@ -66,7 +67,7 @@ enum agent_type {
                       * partition's number, /dev/…, UUID=, LABEL=, PARTUUID=, PARTLABEL=), and mounts
                       * the image's tree as its fstab says (local file systems only). The slot's tree
                       * is then at AGENT_TREE of that slot. FAIL lists what was seen.
-                      * → DEVICE (of root), FS, RELEASE (PRETTY_NAME of os-release or "") */
+                      * → DEVICE (of root), FS */
     AGENT_UMOUNT,    /* SLOT: ends what still runs in it, unmounts its tree → */
     AGENT_EXEC,      /* a command in the image, see AGENT_TAG_* below → STATUS (wait status) */
     AGENT_INPUT,     /* to a running EXEC: DATA; no DATA = end of input. Not answered */
@@ -82,8 +83,7 @@ enum agent_type {
                       * OWNER, MODE, EXCLUDE (repeated) → COUNT, SIZE */
     AGENT_MKDIR,     /* PATH, OWNER: WORKDIR: made with its parents if missing, 0755 → */
     AGENT_FREEZE, /* kills leftovers, syncs and freezes the target's file systems (FIFREEZE); after
-                   * DONE nothing is dirty → */
-    AGENT_THAW,   /* → */
+                   * DONE nothing is dirty. The next request that may write thaws them → */
     AGENT_OS,     /* SLOT: what is on the disk, for `image inspect` → TEXT (JSON: partitions, file
                    * systems, os-release) */
     AGENT_READ,   /* SLOT, PATH: a file's bytes as OUTPUT frames → SIZE */
@@ -166,6 +166,7 @@ enum {
     AGENT_NO_NETWORK = 16,
     AGENT_KEEP_OWNER =
         32, /* COPY: owners as in the source (ADD of an archive has them in the entries) */
+    AGENT_REHEARSE = 64,
 };
 
 /* Where a slot's tree is mounted in the builder VM: "/tree/<slot>". */

@@ -2,6 +2,7 @@
 // Frames in, handlers called, answers out. A handler's error becomes FAIL; nothing that the host
 // sends ends the agent.
 #include "builder/agent/agent.h"
+#include "builder/agent/rehearse.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -128,6 +129,8 @@ static int hello(struct agent *a, const struct request *rq, struct message *repl
     uname(&u);
     message_put_num(reply, AGENT_TAG_VERSION, AGENT_PROTOCOL_VERSION);
     message_puts(reply, AGENT_TAG_RELEASE, u.release);
+    if (message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_REHEARSE)
+        rehearse();
     return 0;
 }
 
@@ -161,7 +164,7 @@ static int shut_down(struct agent *a, const struct request *rq, struct message *
 
 static const struct {
     int type;
-    bool thawed; /* cannot be done while the target is frozen: it would wait for ever */
+    bool thaw; /* it may write to the target, and would wait for ever if that were frozen */
     agent_handler *run;
 } handlers[] = {
     {AGENT_HELLO, false, hello},         {AGENT_PING, false, ping},
@@ -169,10 +172,9 @@ static const struct {
     {AGENT_MOUNT, true, agent_mount},    {AGENT_UMOUNT, false, agent_umount},
     {AGENT_EXEC, true, agent_exec},      {AGENT_RECEIVE, true, agent_receive},
     {AGENT_COPY, true, agent_copy},      {AGENT_MKDIR, true, agent_mkdir},
-    {AGENT_FREEZE, false, agent_freeze}, {AGENT_THAW, false, agent_thaw},
-    {AGENT_OS, true, agent_os},          {AGENT_READ, false, agent_read},
-    {AGENT_FORMAT, true, agent_format},  {AGENT_UNPACK, true, agent_unpack},
-    {AGENT_SHUTDOWN, false, shut_down},
+    {AGENT_FREEZE, false, agent_freeze}, {AGENT_OS, true, agent_os},
+    {AGENT_READ, false, agent_read},     {AGENT_FORMAT, true, agent_format},
+    {AGENT_UNPACK, true, agent_unpack},  {AGENT_SHUTDOWN, false, shut_down},
 };
 
 static int carry_out(struct agent *a, const struct request *rq, struct message *reply,
@@ -183,8 +185,8 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
     for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++) {
         if (handlers[i].type != rq->type)
             continue;
-        if (handlers[i].thawed && a->frozen)
-            return error_set(err, ERR_GUEST, "the target disk is frozen");
+        if (handlers[i].thaw && agent_thaw(a, err) < 0)
+            return -1;
         return handlers[i].run(a, rq, reply, err);
     }
     return error_set(err, ERR_GUEST, "the agent knows no request of type %d", rq->type);

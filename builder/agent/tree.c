@@ -163,9 +163,10 @@ int agent_freeze(struct agent *a, const struct request *rq, struct message *repl
     return 0;
 }
 
-int agent_thaw(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
+int agent_thaw(struct agent *a, struct error **err)
 {
-    (void)rq, (void)reply;
+    if (!a->frozen)
+        return 0;
     if (thaw_all(&a->slots[AGENT_DISK_TARGET], err) < 0)
         return -1;
     a->frozen = false;
@@ -276,17 +277,6 @@ static int read_pairs(const struct request *rq, struct pairs *ret, struct error 
     return 0;
 }
 
-static void put_release(struct agent *a, int number, struct message *reply)
-{
-    AUTO_CLOSE int root = tree_open(a, number, NULL);
-    CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    AUTO_FREE char *name = NULL;
-    if (root >= 0 && (sys_read_in(root, "etc/os-release", 64 * 1024, &text) == 0 ||
-                      sys_read_in(root, "usr/lib/os-release", 64 * 1024, &text) == 0))
-        name = os_release_get(buf_str(&text), "PRETTY_NAME");
-    message_puts(reply, AGENT_TAG_RELEASE, name ? name : "");
-}
-
 // For the /dev of commands; root_mount has left them when it was asked.
 static void remember_volumes(struct slot *s)
 {
@@ -320,6 +310,5 @@ int agent_mount(struct agent *a, const struct request *rq, struct message *reply
     remember_volumes(s);
     message_puts(reply, AGENT_TAG_DEVICE, s->mounts.ptr[0].device);
     message_puts(reply, AGENT_TAG_FS, s->mounts.ptr[0].fs);
-    put_release(a, number, reply);
     return 0;
 }
