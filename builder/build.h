@@ -109,5 +109,9 @@ struct image_chain {
 int image_chain_open(const struct session *s, const char *ref, const struct build_ui *ui,
                      struct image_chain *ret, struct error **err);
 void image_chain_clear(struct image_chain *c);
+/* For a disk that will stand on the chain's top for long: makes that a layer if it is an image's
+ * own file, which may be replaced (hashed once, linked; then the last of c->files is the layer's).
+ * Its id, owned, or NULL. */
+char *image_chain_layer(const struct session *s, struct image_chain *c, struct error **err);
 
 #endif

@@ -3,6 +3,7 @@
 // What `run`, `shell` and `export` boot or read: an image, or the state after a step of its last
 // build, as a chain of files whose layers are leased.
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
 #include "builder/build.h"
@@ -127,4 +128,25 @@ int image_chain_open(const struct session *s, const char *ref, const struct buil
     *ret = c;
     c = (struct image_chain){0};
     return 0;
+}
+
+char *image_chain_layer(const struct session *s, struct image_chain *c, struct error **err)
+{
+    CLEANUP(layer_freep) struct layer *layer = NULL;
+    const char *top = c->files.ptr[c->files.len - 1];
+    AUTO_FREE char *folder = path_parent(top), *layers = path_join(s->backend, ".layers");
+    const char *id = strrchr(folder, '/');
+    size_t n = strlen(layers);
+    if (!strncmp(folder, layers, n) && folder + n == id)
+        return xstrdup(id + 1);
+    struct digest digest;
+    char hex[DIGEST_HEX + 1];
+    if (backend_digest(s->cache, top, &digest, err) < 0)
+        return NULL;
+    digest_hex(&digest, hex);
+    if (store_import_base(c->store, top, hex, "a VM's disk", &layer, err) < 0)
+        return NULL;
+    strv_clear(&c->files);
+    strv_add(&c->files, layer->disk);
+    return xstrdup(layer->id);
 }

@@ -314,6 +314,32 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
     return 0;
 }
 
+void args_words(const struct args *a, const char *except, struct strv *ret)
+{
+    for (size_t i = 0; i < a->n_given; i++) {
+        const struct option_spec *o = a->given[i].option;
+        if (!strcmp(o->name, except) || find_in(common_options, o->name, strlen(o->name), 0))
+            continue;
+        if (a->given[i].value)
+            strv_addf(ret, "--%s=%s", o->name, a->given[i].value);
+        else
+            strv_addf(ret, "--%s", o->name);
+    }
+}
+
+int args_parse(const struct command *c, int argc, char **argv, struct args *ret, struct error **err)
+{
+    *ret = (struct args){.command = c};
+    return parse_args(ret, argc, argv, err);
+}
+
+void args_clear(struct args *a)
+{
+    free(a->given);
+    free(a->pos);
+    *a = (struct args){0};
+}
+
 static int exit_status(const struct error *err)
 {
     switch (err->kind) {
@@ -345,13 +371,8 @@ static void set_path(char **where, const char *value)
 static int run_command(const struct command *c, int verbosity, int argc, char **argv,
                        struct error **err)
 {
-    struct args a = {.command = c};
-    AUTO_FREE struct given *given = NULL;
-    AUTO_FREE char **pos = NULL;
-    int rc = parse_args(&a, argc, argv, err);
-    given = a.given;
-    pos = a.pos;
-    if (rc < 0)
+    CLEANUP(args_clear) struct args a = {0};
+    if (args_parse(c, argc, argv, &a, err) < 0)
         return error_hint(err, "'kiln %s --help' shows what there is", c->name);
     if (args_has(&a, "help")) {
         print_command_help(c);
@@ -365,7 +386,7 @@ static int run_command(const struct command *c, int verbosity, int argc, char **
         s.verbosity++;
     set_path(&s.backend, args_get(&a, "image-backend"));
     set_path(&s.vmstore, args_get(&a, "vmstore"));
-    rc = c->run(&s, &a, err);
+    int rc = c->run(&s, &a, err);
     if (rc >= 0 && fflush(stdout) != 0)
         return error_errno(err, "cannot write to standard output");
     return rc;

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/session.h"
+#include "base/vector.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,6 +66,14 @@ int args_size(const struct args *a, const char *name, unsigned long long *ret, s
 bool size_parse(const char *text, unsigned long long *ret); /* the same from any text */
 /* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
+
+/* The options that were given, but for the common ones and `except`, as words that args_parse takes
+ * again ("--memory=2G"). */
+void args_words(const struct args *a, const char *except, struct strv *ret);
+/* Takes the words that follow a command's name; they stay borrowed. ERR_USAGE. */
+int args_parse(const struct command *c, int argc, char **argv, struct args *ret,
+               struct error **err);
+void args_clear(struct args *a);
 
 /* NULL-terminated; in main.c. */
 extern const struct command *const commands[];

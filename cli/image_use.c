@@ -2,16 +2,20 @@
 //
 // QEMU takes open-file-description locks on bytes 100 to 299 of every image file it opens
 // (block/file-posix.c, "RAW_LOCK_PERM_BASE"), so asking the kernel whether we could lock these
-// exclusively tells whether one has it open. VMs that do not run are found by their disks' headers.
+// exclusively tells whether one has it open. VMs that do not run are found by their disks' headers,
+// and by the name they were made from: the layer they stand on is then kept by pruning, whatever
+// becomes of the name.
 #include "cli/image_use.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/session.h"
 #include "cache/store.h"
 #include "image/backend.h"
 #include "image/name.h"
 #include "image/qcow2.h"
+#include "vm/named.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -54,6 +58,16 @@ static bool vm_stands_on(const char *folder, const struct stat *image)
     return found;
 }
 
+/* Whether `kiln create` made the VM from the image of that name. */
+static bool made_from(const struct session *s, const char *vm, const char *image)
+{
+    CLEANUP(named_vm_clear) struct named_vm found = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, vm, &found, NULL) < 0)
+        return false;
+    const char *from = json_str(found.config, "image");
+    return from && !strcmp(from, image);
+}
+
 static int no_vm(const struct session *s, const char *name, const char *path, struct error **err)
 {
     struct stat image;
@@ -61,7 +75,7 @@ static int no_vm(const struct session *s, const char *name, const char *path, st
     int rc = 0;
     for (struct dirent *e; d && !rc && (e = readdir(d));) {
         AUTO_FREE char *folder = path_join(s->vmstore, e->d_name);
-        if (*e->d_name != '.' && vm_stands_on(folder, &image))
+        if (*e->d_name != '.' && (vm_stands_on(folder, &image) || made_from(s, e->d_name, name)))
             rc = error_set(err, ERR_BUSY, "image '%s' is in use by VM '%s'", name, e->d_name);
     }
     if (d)

@@ -4,6 +4,8 @@
 // One line a command, so that additions don't clash
 // clang-format off
 extern const struct command
+    cmd_create,
+    cmd_delete,
     cmd_doctor,
     cmd_help,
     cmd_image_build,
@@ -18,14 +20,20 @@ extern const struct command
     cmd_image_pull,
     cmd_image_rm,
     cmd_image_tag,
+    cmd_ls,
     cmd_prune,
+    cmd_rm,
     cmd_run,
     cmd_shell,
     cmd_ssh_key,
+    cmd_start,
+    cmd_stop,
     cmd_system_df,
     cmd_system_verify;
 
 const struct command *const commands[] = {
+    &cmd_create,
+    &cmd_delete,
     &cmd_doctor,
     &cmd_help,
     &cmd_image_build,
@@ -40,10 +48,14 @@ const struct command *const commands[] = {
     &cmd_image_pull,
     &cmd_image_rm,
     &cmd_image_tag,
+    &cmd_ls,
     &cmd_prune,
+    &cmd_rm,
     &cmd_run,
     &cmd_shell,
     &cmd_ssh_key,
+    &cmd_start,
+    &cmd_stop,
     &cmd_system_df,
     &cmd_system_verify,
     NULL,

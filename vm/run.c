@@ -223,10 +223,11 @@ static int start(struct run *r, struct error **err)
         return -1;
     if (o->started)
         o->started(o->arg);
+    int keep = o->keep ? o->hold : r->overlay;
     struct vm_spec spec = {.qemu = o->qemu->path,
                            .args = &args,
-                           .keep = &r->overlay,
-                           .n_keep = r->overlay >= 0,
+                           .keep = &keep,
+                           .n_keep = keep >= 0,
                            .monitor_on_console = true,
                            .show_stdout = o->mode == RUN_SERIAL,
                            .qmp_timeout_ms = o->qmp_timeout_ms};

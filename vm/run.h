@@ -33,8 +33,9 @@ struct vm_run_options {
     const struct qemu *qemu;
     const char *const *files; /* qcow2 chain from base to top */
     size_t n_files;
-    uint64_t size;    /* of the disk, bytes */
-    bool keep;        /* the guest writes to the top file itself */
+    uint64_t size; /* of the disk, bytes */
+    bool keep;     /* the guest writes to the top file itself */
+    int hold;      /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
     enum accel accel; /* ACCEL_KVM or ACCEL_TCG */
     unsigned memory_mb, cpus;
     bool ide;               /* for guests without virtio drivers; else virtio-blk */
@@ -53,7 +54,7 @@ struct vm_run_options {
 };
 #define VM_RUN_OPTIONS_INIT \
     { \
-        .accel = ACCEL_TCG, .memory_mb = 1024, .cpus = 1, .ssh_user = "vagrant", \
+        .hold = -1, .accel = ACCEL_TCG, .memory_mb = 1024, .cpus = 1, .ssh_user = "vagrant", \
         .net_driver = "virtio-net-pci", .ssh_timeout_ms = 90000, .shutdown_timeout_ms = 20000, \
         .qmp_timeout_ms = 10000 \
     }

@@ -406,12 +406,15 @@ int vm_quit(struct vm *vm, int timeout_ms, struct error **err)
 
 int vm_powerdown(struct vm *vm, int timeout_ms, struct error **err)
 {
-    if (vm_ended(vm))
-        return 0;
+    enum { AGAIN_MS = 4000 };
+    long long deadline = now_ms() + timeout_ms;
     vm_ignore_cancel(vm);
-    if (qmp_command(vm->qmp, "system_powerdown", NULL, 5000, NULL, NULL) == 0 &&
-        vm_wait_end(vm, timeout_ms, NULL) == 0)
-        return 0;
+    while (!vm_ended(vm)) {
+        long long left = deadline - now_ms();
+        if (left < 0 || qmp_command(vm->qmp, "system_powerdown", NULL, 5000, NULL, NULL) < 0 ||
+            vm_wait_end(vm, left < AGAIN_MS ? (int)left : AGAIN_MS, NULL) == 0)
+            break;
+    }
     if (vm_ended(vm))
         return 0;
     (void)vm_quit(vm, 6000, NULL);

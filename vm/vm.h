@@ -96,7 +96,8 @@ int vm_wait_end(struct vm *vm, int timeout_ms, struct error **err);
  * returns. 0 if quit did it, else -1 with ERR_GUEST. */
 int vm_quit(struct vm *vm, int timeout_ms, struct error **err);
 /* The guest's power button (system_powerdown), waits at most timeout_ms for QEMU to end, then
- * vm_quit. 0 if the guest went down by itself; -1 with ERR_GUEST if it had to be killed. */
+ * vm_quit. It is pressed again every few seconds, as a guest that boots does not listen yet. 0 if
+ * the guest went down by itself; -1 with ERR_GUEST if it had to be killed. */
 int vm_powerdown(struct vm *vm, int timeout_ms, struct error **err);
 
 #endif

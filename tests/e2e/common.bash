@@ -45,3 +45,24 @@ no_leftovers() {
   left=$(find "$1/backend/.working" -mindepth 1 ! -name '*.lock' ! -name '*.name' ! -name '*.build' 2>/dev/null)
   [ -z "$left" ] || { echo "left behind: $left"; return 1; }
 }
+
+# make_tiny: examples/tiny's file system as the image "tiny", put together in the current folder without
+# a build; kernel and initramfs, vmlinuz and initrd.img, lie there.
+make_tiny() {
+  local PATH=$PATH:/usr/sbin:/sbin
+  mkdir -p "$KILN_HOME/backend"
+  cp -r "$BATS_TEST_DIRNAME/../../examples/tiny" tiny
+  tiny/prepare "$KILN" >/dev/null
+  mkdir root
+  tar -C root -xf tiny/rootfs.tar
+  cp -r tiny/root/. root/
+  mkdir -p root/home/vagrant/.ssh
+  cp tiny/authorized_keys root/home/vagrant/.ssh/
+  chmod 755 root root/home/vagrant root/home/vagrant/.ssh
+  chmod 644 root/home/vagrant/.ssh/authorized_keys
+  mkdir -m 777 root/srv # for the user, whose home is root's here
+  cp root/boot/vmlinuz root/boot/initrd.img .
+  # dropbear takes a user's files that are his own or root's
+  mke2fs -q -t ext4 -L tiny -E root_owner=0:0 -d root disk.raw 96M
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/tiny"
+}

@@ -1,28 +1,16 @@
 #!/usr/bin/env bats
-# kiln run, doctor and ssh-key. The guest is examples/tiny's file system and kernel, put together here
-# without a build, so that this file tests only what runs images.
+# kiln run, doctor and ssh-key. The guest is examples/tiny's file system and kernel, put together without
+# a build, so that this file tests only what runs images.
 
 bats_require_minimum_version 1.5.0
+load common
 
 setup_file() {
   export KILN_HOME="$BATS_FILE_TMPDIR/home" KILN_ACCEL=tcg TMPDIR="$BATS_FILE_TMPDIR/tmp"
   unset SSH_AUTH_SOCK
-  PATH=$PATH:/usr/sbin:/sbin
-  mkdir -p "$KILN_HOME/backend" "$TMPDIR"
+  mkdir -p "$TMPDIR"
   cd "$BATS_FILE_TMPDIR"
-  cp -r "$BATS_TEST_DIRNAME/../../examples/tiny" tiny
-  tiny/prepare "$KILN" >/dev/null
-  mkdir root
-  tar -C root -xf tiny/rootfs.tar
-  cp -r tiny/root/. root/
-  mkdir -p root/home/vagrant/.ssh
-  cp tiny/authorized_keys root/home/vagrant/.ssh/
-  chmod 755 root root/home/vagrant root/home/vagrant/.ssh
-  chmod 644 root/home/vagrant/.ssh/authorized_keys
-  cp root/boot/vmlinuz root/boot/initrd.img .
-  # dropbear takes a user's files that are his own or root's
-  mke2fs -q -t ext4 -L tiny -E root_owner=0:0 -d root disk.raw 96M
-  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/tiny"
+  make_tiny
   sha256sum "$KILN_HOME/backend/tiny" >sums
 }
 

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#include "base/json.h"
+#include "base/session.h"
+#include "cli/command.h"
+#include "cli/store.h"
+#include "vm/named.h"
+#include "vm/qemu.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+static const struct option_spec options[] = {
+    {"json", 0, NULL, "Print the list as JSON", NULL},
+    {0},
+};
+
+/* What is known of one VM; new reference. */
+static json_t *describe(const struct session *s, const char *name)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    CLEANUP(error_freep) struct error *err = NULL;
+    uint64_t size = 0;
+    struct stat st = {0};
+    if (named_vm_open(s->vmstore, name, &vm, &err) < 0 || vm_disk_size(vm.disk, &size, &err) < 0 ||
+        stat(vm.disk, &st) < 0)
+        return json_pack("{s:s, s:s, s:s}", "name", name, "state", "broken", "broken",
+                         err ? err->message : "its disk is missing");
+    return json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s, s:O*}", "name", name, "state",
+                     named_vm_runs(&vm) ? "running" : "stopped", "image",
+                     json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
+                     "virtual_size", (json_int_t)size, "real_size", (json_int_t)st.st_blocks * 512,
+                     "created", (json_int_t)json_int(vm.config, "created", 0), "disk", vm.disk,
+                     "options", json_object_get(vm.config, "options"));
+}
+
+static int width(const json_t *list, const char *field, int at_least)
+{
+    size_t i;
+    json_t *vm;
+    json_array_foreach((json_t *)list, i, vm)
+    {
+        const char *text = json_str(vm, field);
+        if (text && (int)strlen(text) > at_least)
+            at_least = (int)strlen(text);
+    }
+    return at_least;
+}
+
+static void print_table(const json_t *list)
+{
+    int name = width(list, "name", 4), image = width(list, "image", 5);
+    size_t i;
+    json_t *vm;
+    printf(" %-*s  %-*s  STATE     VIRT SIZE   REAL SIZE\n", name, "NAME", image, "IMAGE");
+    json_array_foreach((json_t *)list, i, vm)
+    {
+        const char *broken = json_str(vm, "broken"), *from = json_str(vm, "image");
+        printf(" %-*s  %-*s  %-7s", name, json_str(vm, "name"), image, from ? from : "-",
+               json_str(vm, "state"));
+        if (broken) {
+            printf("  (%s)\n", broken);
+            continue;
+        }
+        cli_print_size((unsigned long long)json_int(vm, "virtual_size", 0), 12);
+        cli_print_size((unsigned long long)json_int(vm, "real_size", 0), 12);
+        putchar('\n');
+    }
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    if (named_vm_list(s->vmstore, &names, err) < 0)
+        return -1;
+    json_auto_t *list = json_array();
+    vec_foreach (char **, name, &names)
+        json_array_append_new(list, describe(s, *name));
+    if (args_has(a, "json"))
+        cli_print_json(list);
+    else
+        print_table(list);
+    return 0;
+}
+
+const struct command cmd_ls = {
+    .name = "ls",
+    .summary = "List the VMs",
+    .usage = "[--json]",
+    .detail = "REAL SIZE is what a VM's own disk takes, without the layers it stands on.\n",
+    .options = options,
+    .run = run,
+};

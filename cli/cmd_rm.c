@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+#include "base/session.h"
+#include "cli/command.h"
+#include "vm/named.h"
+
+#include <signal.h>
+#include <stdint.h>
+
+static const struct option_spec options[] = {
+    {"force", 'f', NULL, "Kill a VM that runs", NULL},
+    {0},
+};
+enum { KILL_MS = 10000 };
+
+static int remove_one(const struct session *s, const char *name, bool force, struct error **err)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0 ||
+        (force && named_vm_stop(s, &vm, SIGKILL, KILL_MS, err) < 0))
+        return -1;
+    return named_vm_remove(s->vmstore, &vm, err);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    for (size_t i = 0; i < a->n_pos; i++)
+        if (remove_one(s, a->pos[i], args_has(a, "force"), err) < 0)
+            return -1;
+    return 0;
+}
+
+#define RM \
+    .summary = "Remove VMs and their disks", .usage = "[--force] NAME...", \
+    .detail = "The images they were made from stay.\n", .options = options, .min_args = 1, \
+    .max_args = SIZE_MAX, .run = run
+
+const struct command cmd_rm = {.name = "rm", RM};
+const struct command cmd_delete = {.name = "delete", RM};

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+#include "cli/vm_options.h"
+
+#include "builder/vm.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+void vm_options_init(struct vm_options *o)
+{
+    *o = (struct vm_options){.run = VM_RUN_OPTIONS_INIT};
+    o->run.cpus = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1;
+}
+
+void vm_options_clear(struct vm_options *o)
+{
+    strv_clear(&o->qemu_args);
+}
+
+static void say(void *arg, const char *line)
+{
+    (void)arg;
+    fprintf(stderr, "%s\n", line);
+}
+
+/* stdout belongs to the command that is run. */
+static void started(void *arg)
+{
+    const struct vm_run_options *o = arg;
+    FILE *to = o->mode == RUN_SSH_COMMAND ? stderr : stdout;
+    fputs("Finished preparation. Starting virtual machine\n", to);
+    fflush(to);
+}
+
+/* Seconds on the command line, milliseconds in the options. */
+static int take_seconds(const struct args *a, const char *name, int *ms, struct error **err)
+{
+    long long seconds = *ms / 1000;
+    if (args_seconds(a, name, &seconds, err) < 0)
+        return -1;
+    if (seconds > INT_MAX / 1000)
+        return error_set(err, ERR_USAGE, "argument --%s: at most %d seconds", name, INT_MAX / 1000);
+    *ms = (int)seconds * 1000;
+    return 0;
+}
+
+/* The three options that say how the VM is reached go together: one of them replaces all. */
+static int take_mode(const struct args *a, struct vm_run_options *o, struct error **err)
+{
+    bool console = args_has(a, "ssh-console"), serial = args_has(a, "ssh-with-serial");
+    const char *command = args_get(a, "ssh-command");
+    if (!command && !console && !serial)
+        return 0;
+    if (command && console)
+        return error_set(err, ERR_USAGE, "argument --ssh-console: not with --ssh-command");
+    o->ssh_command = command;
+    o->serial_too = serial;
+    o->mode = command ? RUN_SSH_COMMAND : RUN_SSH_CONSOLE;
+    return 0;
+}
+
+static void take_text(const struct args *a, const char *name, const char **ret)
+{
+    if (args_has(a, name))
+        *ret = args_get(a, name);
+}
+
+int vm_options_take(const struct args *a, struct vm_options *options, struct error **err)
+{
+    struct vm_run_options *o = &options->run;
+    unsigned long long memory = (unsigned long long)o->memory_mb << 20;
+    long long port = o->ssh_port, cpus = o->cpus;
+    enum accel wish;
+    take_text(a, "accel", &options->accel);
+    take_text(a, "qemu-bin-name", &options->qemu);
+    take_text(a, "ssh-key", &o->ssh_key);
+    take_text(a, "ssh-user", &o->ssh_user);
+    take_text(a, "ssh-net-driver", &o->net_driver);
+    if (take_mode(a, o, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
+        args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_size(a, "memory", &memory, err) < 0 ||
+        take_seconds(a, "ssh-timeout", &o->ssh_timeout_ms, err) < 0 ||
+        take_seconds(a, "shutdown-timeout", &o->shutdown_timeout_ms, err) < 0 ||
+        take_seconds(a, "qmp-timeout", &o->qmp_timeout_ms, err) < 0 ||
+        accel_parse(options->accel, &wish, err) < 0)
+        return -1;
+    if (memory < 16 << 20 || memory > 1ULL << 44)
+        return error_set(err, ERR_USAGE, "argument --memory: from 16M to 16T");
+    o->memory_mb = (unsigned)(memory >> 20);
+    o->cpus = (unsigned)cpus;
+    o->ssh_port = (unsigned)port;
+    o->ide |= args_has(a, "no-virtio");
+    for (size_t i = 0; i < a->n_rest; i++)
+        strv_add(&options->qemu_args, a->rest[i]);
+    return 0;
+}
+
+int vm_options_boot(const struct session *s, struct vm_options *options, struct error **err)
+{
+    struct vm_run_options *o = &options->run;
+    CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
+    int status = 0;
+    if (qemu_find(s, options->qemu, &qemu, err) < 0)
+        return -1;
+    o->qemu = &qemu;
+    o->qemu_args = options->qemu_args.ptr;
+    if (!vm_run_args_choose_accel(o->qemu_args) &&
+        builder_accel(s, options->accel, say, NULL, &o->accel, err) < 0)
+        return -1;
+    o->notice = say;
+    o->started = started;
+    o->arg = o;
+    return vm_run(s, o, &status, err) < 0 ? -1 : status;
+}

@@ -1,0 +1,132 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# kiln create, start, stop, rm and ls: VMs that keep their disks.
+bats_require_minimum_version 1.5.0
+load common
+
+setup_file() {
+  export KILN_HOME="$BATS_FILE_TMPDIR/home" KILN_ACCEL=tcg
+  unset SSH_AUTH_SOCK
+  cd "$BATS_FILE_TMPDIR" || return
+  make_tiny
+}
+
+setup() {
+  cd "$BATS_FILE_TMPDIR" || return
+  boot=(-- -kernel "$PWD/vmlinuz" -initrd "$PWD/initrd.img"
+    -append "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off")
+  store=$KILN_HOME/vmstore
+}
+
+teardown() {
+  "$KILN" rm --force web >/dev/null 2>&1 || true
+}
+
+# Waits until the VM "web" runs and its guest has written LINE to the console.
+until_said() {
+  local tries=900
+  until grep -q -- "$1" console 2>/dev/null || [ $((tries -= 1)) = 0 ]; do sleep 0.1; done
+  grep -q -- "$1" console
+}
+
+@test "a VM keeps what its guest writes, from one start to the next, without its image" {
+  run "$KILN" create --name web tiny --memory 256M --ssh-command 'cat /srv/mark' "${boot[@]}"
+  [ "$status" = 0 ]
+  [ "$output" = "Created VM 'web'" ]
+  [ "$(stat -c %s "$store/web/disk.qcow2")" -lt 300000 ]
+  # what is given now goes before what it was created with
+  timeout 120 "$KILN" start web --ssh-command 'echo kept >/srv/mark; grep MemTotal /proc/meminfo' >first
+  [ "$(sed 's/[^0-9]//g' first)" -lt 262144 ]
+  "$KILN" ls --json | python3 -c 'import json, sys
+vm, = json.load(sys.stdin)
+assert vm["name"] == "web" and vm["image"] == "tiny" and vm["state"] == "stopped", vm
+assert vm["virtual_size"] == 96 << 20 and "--memory=256M" in vm["options"], vm'
+  "$KILN" image rm --force tiny
+  "$KILN" prune --all
+  run --separate-stderr timeout 120 "$KILN" start web
+  cp "$store/web/disk.qcow2" web.qcow2
+  qemu-img check -q -f qcow2 "$store/web/disk.qcow2"
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/tiny"
+  [ "$status" = 0 ]
+  [ "$output" = kept ]
+  "$KILN" rm web
+  [ ! -e "$store/web" ]
+}
+
+@test "stop powers the guest off; a VM that runs is not started, removed or pruned" {
+  "$KILN" create --name web tiny "${boot[@]}"
+  mkfifo keys
+  timeout 120 "$KILN" start web <keys >console 3>&- &
+  pid=$!
+  exec 7>keys
+  until_said 'login:'
+  run "$KILN" start web
+  [ "$status" = 1 ]
+  [[ "$output" == *"error: VM 'web' is running"*"'kiln stop web' ends it"* ]]
+  run "$KILN" rm web
+  [ "$status" = 1 ]
+  [[ "$output" == *"VM 'web' is running"* ]]
+  run "$KILN" ls
+  [[ "${lines[0]}" == " NAME  IMAGE  STATE     VIRT SIZE   REAL SIZE" ]]
+  [[ "${lines[1]}" =~ ^\ web\ \ \ tiny\ \ \ running\ +96\.00\ MiB\ +[0-9.]+\ [KM]iB$ ]]
+  run "$KILN" image rm tiny
+  [ "$status" = 1 ]
+  [[ "$output" == *"image 'tiny' is in use by"* ]]
+  "$KILN" stop web
+  grep -q 'Power down' console # and not just ended
+  exec 7>&-
+  run wait "$pid"
+  "$KILN" ls | grep -q ' stopped '
+  run "$KILN" stop web
+  [ "$status" = 0 ]
+  [ "$output" = "VM 'web' is not running" ]
+  rm keys console
+}
+
+@test "stop kills what does not power off, and the VM can be started again at once" {
+  "$KILN" create --name web tiny -- -kernel "$PWD/vmlinuz" -append 'console=ttyS0 panic=0'
+  for how in '--timeout 0' --kill; do
+    timeout 120 "$KILN" start web </dev/null >console 2>&1 3>&- &
+    pid=$!
+    until_said 'Kernel panic'
+    # shellcheck disable=SC2086  # two words
+    run "$KILN" stop $how web
+    [ "$status" = 0 ]
+    [ "$how" = --kill ] || [ "$output" = "VM 'web' did not end in time and is killed" ]
+    run wait "$pid"
+    [ -z "$(pgrep -f "$store/web/disk.qcow2" || true)" ]
+    rm console
+  done
+}
+
+@test "the VM's image and layers stay; names and mistakes" {
+  "$KILN" create tiny
+  run "$KILN" create tiny
+  [ "$status" = 1 ]
+  [[ "$output" == *"VM 'tiny' exists"*"--name"* ]]
+  run "$KILN" image rm tiny
+  [ "$status" = 1 ]
+  [[ "$output" == *"image 'tiny' is in use by VM 'tiny'"* ]]
+  "$KILN" delete tiny
+  "$KILN" image tag tiny other
+  "$KILN" image rm other
+  run "$KILN" create --name ../x tiny
+  [[ "$output" == *"'../x' can't be the name of a VM"* ]]
+  run "$KILN" create nosuch
+  [ "$status" = 1 ]
+  [[ "$output" == *"unable to find image 'nosuch'"* ]]
+  run "$KILN" create tiny --memory 1
+  [ "$status" = 2 ]
+  for command in start stop rm; do
+    run "$KILN" $command nosuch
+    [ "$status" = 1 ]
+    [[ "$output" == *"there is no VM 'nosuch'"* ]]
+  done
+  # as any image source
+  "$KILN" create --name web "fetched,file=disk.raw"
+  qemu-img compare -q "$store/web/disk.qcow2" disk.raw
+  [ "$("$KILN" ls | wc -l)" = 2 ]
+  "$KILN" rm web
+  [ "$(find "$store" -mindepth 1 -maxdepth 1 | wc -l)" = 1 ] # .working
+  [ -z "$(ls -A "$store/.working")" ]
+}

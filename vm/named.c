@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+//
+// The lock lasts as long as QEMU does, as QEMU inherits its descriptor (vm_run_options.hold), so a
+// VM whose kiln was killed counts as running until its QEMU is gone too. Its process number is only
+// read while the lock is held, and the process is opened (pidfd) before that is looked at once
+// more, so a signal never reaches another process that got the number later.
+#include "vm/named.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/lock.h"
+#include "base/session.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { NAME_MAX_LEN = 64, TICK_MS = 50 };
+
+void named_vm_clear(struct named_vm *vm)
+{
+    free(vm->name);
+    free(vm->dir);
+    free(vm->disk);
+    json_decref(vm->config);
+    auto_closep(&vm->lock);
+    *vm = (struct named_vm)NAMED_VM_INIT;
+}
+
+static bool good_letter(char c)
+{
+    return isalnum((unsigned char)c) || c == '.' || c == '_' || c == '-';
+}
+
+static bool good_name(const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = name; *p; p++)
+        if (!good_letter(*p))
+            return false;
+    return n > 0 && n <= NAME_MAX_LEN && *name != '.' && *name != '-';
+}
+
+static int check_name(const char *name, struct error **err)
+{
+    if (good_name(name))
+        return 0;
+    error_set(err, ERR_USER, "'%s' can't be the name of a VM", name);
+    return error_hint(err, "names are up to %d letters, digits, '.', '_' and '-'", NAME_MAX_LEN);
+}
+
+char *named_vm_name(const char *text)
+{
+    char *name = xstrndup(text, NAME_MAX_LEN);
+    for (char *p = name; *p; p++)
+        if (!good_letter(*p) || (p == name && (*p == '.' || *p == '-')))
+            *p = p == name ? '_' : '-';
+    return name;
+}
+
+static int exists(const char *name, struct error **err)
+{
+    error_set(err, ERR_EXISTS, "VM '%s' exists", name);
+    return error_hint(err, "choose another --name, or 'kiln rm %s' first", name);
+}
+
+int named_vm_begin(const char *vmstore, const char *name, struct working *w, struct error **err)
+{
+    if (check_name(name, err) < 0)
+        return -1;
+    AUTO_FREE char *dir = path_join(vmstore, name), *parent = path_join(vmstore, ".working");
+    struct stat st;
+    if (lstat(dir, &st) == 0)
+        return exists(name, err);
+    working_sweep(parent);
+    return working_open(w, parent, err);
+}
+
+int named_vm_commit(const char *vmstore, const char *name, struct working *w, const json_t *config,
+                    struct error **err)
+{
+    AUTO_FREE char *dir = path_join(vmstore, name), *file = path_join(w->dir, "vm.json");
+    if (json_write_file(file, 0644, config, err) < 0)
+        return -1;
+    if (renameat2(AT_FDCWD, w->dir, AT_FDCWD, dir, RENAME_NOREPLACE) < 0)
+        return errno == EEXIST ? exists(name, err) : error_errno(err, "cannot make '%s'", dir);
+    return fsync_dir(vmstore, err);
+}
+
+int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, struct error **err)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    struct stat st;
+    if (check_name(name, err) < 0)
+        return -1;
+    vm.name = xstrdup(name);
+    vm.dir = path_join(vmstore, name);
+    vm.disk = path_join(vm.dir, NAMED_VM_DISK);
+    AUTO_FREE char *file = path_join(vm.dir, "vm.json");
+    if (lstat(file, &st) < 0) {
+        error_set(err, ERR_NOT_FOUND, "there is no VM '%s' in '%s'", name, vmstore);
+        return error_hint(err, "'kiln ls' lists the VMs");
+    }
+    vm.config = json_read_file(file, err);
+    if (!vm.config)
+        return error_wrap(err, "VM '%s'", name);
+    *ret = vm;
+    vm = (struct named_vm)NAMED_VM_INIT;
+    return 0;
+}
+
+static char *lock_path(const struct named_vm *vm)
+{
+    return path_join(vm->dir, "lock");
+}
+
+/* Who holds the lock: his process number; 0 = nobody, -1 = somebody who does not tell (yet). */
+static pid_t holder(const struct named_vm *vm)
+{
+    AUTO_FREE char *path = lock_path(vm);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fd < 0 || fcntl(fd, F_OFD_GETLK, &l) < 0 || l.l_type == F_UNLCK)
+        return 0;
+    char text[32] = "";
+    ssize_t n = pread_all(fd, text, sizeof text - 1, 0);
+    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+    return pid > 1 && strchr(text, '\n') ? (pid_t)pid : -1;
+}
+
+bool named_vm_runs(const struct named_vm *vm)
+{
+    return holder(vm) != 0;
+}
+
+int named_vm_lock(struct named_vm *vm, struct error **err)
+{
+    AUTO_FREE char *path = lock_path(vm), *pid = xasprintf("%ld\n", (long)getpid());
+    CLEANUP(error_freep) struct error *why = NULL;
+    AUTO_CLOSE int fd = lock_try(path, LOCK_EXCLUSIVE, &why);
+    if (fd < 0 && why->kind == ERR_BUSY) {
+        pid_t who = holder(vm);
+        error_set(err, ERR_BUSY, "VM '%s' is running", vm->name);
+        if (who > 0)
+            (void)error_hint(err, "process %ld runs it; 'kiln stop %s' ends it", (long)who,
+                             vm->name);
+        return -1;
+    }
+    if (fd < 0)
+        return error_propagate(err, STEAL(why));
+    if (ftruncate(fd, 0) < 0 || pwrite_all(fd, pid, strlen(pid), 0) < 0)
+        return error_errno(err, "cannot write '%s'", path);
+    vm->lock = STEAL_FD(fd);
+    return 0;
+}
+
+/* 0, or -1: the process is gone. */
+static int send(const struct named_vm *vm, pid_t pid, int sig)
+{
+    AUTO_CLOSE int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0 || holder(vm) != pid)
+        return -1;
+    return (int)syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0);
+}
+
+int named_vm_stop(const struct session *s, const struct named_vm *vm, int sig, int timeout_ms,
+                  struct error **err)
+{
+    long long deadline = now_ms() + timeout_ms;
+    bool sent = false;
+    pid_t pid;
+    if (!named_vm_runs(vm))
+        return 2;
+    while ((pid = holder(vm)) != 0) {
+        if (!sent && pid > 0) {
+            if (send(vm, pid, sig) < 0 && errno == EPERM)
+                return error_errno(err, "cannot stop process %ld", (long)pid);
+            sent = true;
+        }
+        if (now_ms() >= deadline)
+            return 0;
+        struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
+        if (poll(&p, 1, TICK_MS) > 0)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    return 1;
+}
+
+int named_vm_remove(const char *vmstore, struct named_vm *vm, struct error **err)
+{
+    CLEANUP(working_clear) struct working w = WORKING_INIT;
+    AUTO_FREE char *parent = path_join(vmstore, ".working");
+    if ((vm->lock < 0 && named_vm_lock(vm, err) < 0) || working_open(&w, parent, err) < 0)
+        return -1;
+    AUTO_FREE char *gone = path_join(w.dir, vm->name);
+    if (rename(vm->dir, gone) < 0)
+        return error_errno(err, "cannot remove '%s'", vm->dir);
+    return fsync_dir(vmstore, err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int named_vm_list(const char *vmstore, struct strv *ret, struct error **err)
+{
+    DIR *d = opendir(vmstore);
+    if (!d)
+        return errno == ENOENT ? 0 : error_errno(err, "cannot read folder '%s'", vmstore);
+    for (struct dirent *e; (e = readdir(d));) {
+        AUTO_FREE char *file = xasprintf("%s/%s/vm.json", vmstore, e->d_name);
+        struct stat st;
+        if (good_name(e->d_name) && lstat(file, &st) == 0)
+            strv_add(ret, e->d_name);
+    }
+    closedir(d);
+    if (ret->len)
+        qsort(ret->ptr, ret->len, sizeof *ret->ptr, by_name);
+    return 0;
+}

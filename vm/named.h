@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Named VMs: the VM store, a folder of folders.
+ *
+ *     <vmstore>/<name>/disk.qcow2   what the guest has written, on top of a layer of the backend
+ *     <vmstore>/<name>/vm.json      what it was made from and how it is to be started: the caller's
+ *     <vmstore>/<name>/lock         whoever runs or removes the VM holds the kernel lock of this
+ *                                   file, which then holds his process number
+ *     <vmstore>/.working/           what is being made (base/working.h)
+ *
+ *     CLEANUP(working_clear) struct working w = WORKING_INIT;
+ *     named_vm_begin(vmstore, "web", &w, &err);
+ *     ... the disk, at path_join(w.dir, NAMED_VM_DISK) ...
+ *     named_vm_commit(vmstore, "web", &w, config, &err);   // now it is there, whole
+ *
+ *     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+ *     named_vm_open(vmstore, "web", &vm, &err);
+ *     named_vm_lock(&vm, &err);                            // ERR_BUSY: it runs
+ *
+ * A name is at most 64 letters, digits, '.', '_' and '-' of ASCII and does not begin with '.' or
+ * '-'.
+ */
+#ifndef VM_NAMED_H
+#define VM_NAMED_H
+
+#include "base/error.h"
+#include "base/vector.h"
+#include "base/working.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define NAMED_VM_DISK "disk.qcow2"
+
+struct session;
+
+struct named_vm {
+    char *name, *dir, *disk;
+    json_t *config;
+    int lock; /* held; -1 = not */
+};
+#define NAMED_VM_INIT \
+    { \
+        NULL, NULL, NULL, NULL, -1 \
+    }
+void named_vm_clear(struct named_vm *vm); /* ends the lock */
+
+/* A name made from any text: what a name can't have becomes '-'. Owned. */
+char *named_vm_name(const char *text);
+/* Opens a working folder for a new VM. ERR_USER: no name. ERR_EXISTS. */
+int named_vm_begin(const char *vmstore, const char *name, struct working *w, struct error **err);
+/* Writes vm.json beside the disk and gives the folder its name, durably. ERR_EXISTS: somebody was
+ * quicker. w then is to be cleared as ever. */
+int named_vm_commit(const char *vmstore, const char *name, struct working *w, const json_t *config,
+                    struct error **err);
+
+/* ERR_NOT_FOUND; ERR_USER: no name, or vm.json is not readable. */
+int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, struct error **err);
+/* Takes the lock and notes our process number. ERR_BUSY: "VM 'web' is running (process 123)". */
+int named_vm_lock(struct named_vm *vm, struct error **err);
+/* Whether somebody holds the lock. */
+bool named_vm_runs(const struct named_vm *vm);
+/*
+ * Sends the signal to whoever holds the lock and waits at most timeout_ms for its end. 1: it has
+ * ended; 0: it still runs; 2: it did not run; -1: *err (the session's interruption too).
+ */
+int named_vm_stop(const struct session *s, const struct named_vm *vm, int sig, int timeout_ms,
+                  struct error **err);
+/* Removes a VM that does not run (ERR_BUSY). */
+int named_vm_remove(const char *vmstore, struct named_vm *vm, struct error **err);
+/* Names of all VMs of kiln's making, sorted. A store that is not there has none. */
+int named_vm_list(const char *vmstore, struct strv *ret, struct error **err);
+
+#endif
