@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Each instruction and flag, built for real: what must be on the resulting disk.
 bats_require_minimum_version 1.5.0
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016,SC2046
 
 setup_file() {
   export TOP
@@ -23,7 +23,8 @@ setup() {
   mkdir "$DIR"
 }
 
-teardown() { [ ! -e "$DIR/server" ] || kill "$(cat "$DIR/server")"; }
+# What a test has running in the background, should it fail.
+teardown() { [ ! -e "$DIR/server" ] || kill $(cat "$DIR/server") || true; }
 
 # build [flags]: the Imagefile on stdin after "FROM base"; image t<number>
 build() {
@@ -193,25 +194,72 @@ END
   [[ $output == *$'\nkept\n'* ]]
 }
 
+# Fails if a line of the file $1 is in a file below the other arguments, or in a command line.
+nowhere() {
+  local needles=$1
+  shift
+  LC_ALL=C run grep -rlaFf "$needles" "$@"
+  echo "$output"
+  [ "$status" -eq 1 ]
+  cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' >"$DIR/commands"
+  run ! grep -aFf "$needles" "$DIR/commands"
+}
+
 @test "RUN --mount=type=secret: its bytes are nowhere but in the command's hands" {
-  secret=correct-horse-$RANDOM$RANDOM-battery
-  echo "$secret" >"$TOP/secret-file"
-  run build --secret "id=pw,src=$TOP/secret-file" -vv <<'END'
-RUN --mount=type=secret,id=pw,required=true wc -c </run/secrets/pw >/size; cat /run/secrets/pw; stat -c %a /run/secrets/pw
+  local pin=$RANDOM-the-pin-$RANDOM secret=correct-horse-$RANDOM$RANDOM-battery pid
+  printf '%s\n' "$secret" second-line-$RANDOM$RANDOM >"$TOP/secret-file"
+  { cat "$TOP/secret-file"; echo "$pin"; } >"$TOP/needles"
+  cat >"$DIR/text" <<'END'
+RUN --mount=type=secret,id=pw,required=true --mount=type=secret,id=pin,target=/root/pin <<EOF
+echo 'seen by everybody' >/marker
+wc -c </run/secrets/pw >/size
+cat /run/secrets/pw /root/pin
+sed 's/^/again /' /root/pin >&2
+stat -c %a /run/secrets/pw
+"$(cat /root/pin)"
+[ ! -e /tmp/wait ] || sleep 600
+echo done
+EOF
 END
-  [ "$status" -eq 0 ]
-  [[ $output == *'****'* ]]
-  [[ $output != *"$secret"* ]]
-  rm "$TOP/secret-file"
-  run grep -rlaF "$secret" "$KILN_HOME/backend" "$KILN_HOME/cache"
-  [ "$output" = "" ]
-  run inside 'cat /size; ls -A /run/secrets /run'
-  [ "${lines[0]}" = $((${#secret} + 1)) ]
-  [[ $output != *pw* ]]
-  run build --require-cached --secret id=pw,env=HOME <<'END'
-RUN --mount=type=secret,id=pw,required=true wc -c </run/secrets/pw >/size; cat /run/secrets/pw; stat -c %a /run/secrets/pw
-END
-  [ "$status" -eq 0 ]
+  mkdir "$DIR/tmp" "$DIR/running"
+  # while it runs: its disks, the template, the console, command lines, QEMU's environment
+  { echo 'FROM base'; echo 'RUN touch /tmp/wait'; sed 's/^stat/echo; echo started; stat/' "$DIR/text"; } >"$DIR/running/Imagefile"
+  TMPDIR=$DIR/tmp pin=$pin "$KILN" image build -vv --name "running" --secret "id=pw,src=$TOP/secret-file" --secret id=pin,env=pin "$DIR/running" >"$DIR/running.out" 2>&1 3>&- &
+  pid=$!
+  echo $pid >"$DIR/server"
+  timeout 60 sh -c "until grep -q '^started' '$DIR/running.out'; do sleep 0.1; done"
+  pgrep -P $pid -f qemu >"$DIR/qemu"
+  grep -ao 'mem-path=[^,]*' "/proc/$(cat "$DIR/qemu")/cmdline" | cut -d= -f2 >"$DIR/template"
+  # (mostly holes, which tar leaves out)
+  tar -cSf - "$(dirname "$(cat "$DIR/template")")" | LC_ALL=C grep -aFf "$TOP/needles" >"$DIR/found" || true
+  [ ! -s "$DIR/found" ]
+  nowhere "$TOP/needles" "$KILN_HOME" "$DIR/tmp" "$DIR/running.out"
+  tr '\0' '\n' <"/proc/$(cat "$DIR/qemu")/environ" >"$DIR/environment"
+  run ! grep -aFf "$TOP/secret-file" "$DIR/environment"
+  rm "$DIR/environment" # its kiln was given the other one there
+  kill $pid
+  wait $pid || true
+  rm "$DIR/server"
+  # afterwards: layers, records, logs, history, context index, what was shown, what a failed step left
+  TMPDIR=$DIR/tmp pin=$pin build -vv --progress=json --secret "id=pw,src=$TOP/secret-file" --secret id=pin,env=pin <"$DIR/text" >"$DIR/out" 2>&1
+  { cat "$DIR/text"; echo 'RUN --mount=type=secret,id=pin cat /run/secrets/pin; exit 1'; } >"$DIR/fails"
+  pin=$pin run build --on-error=keep --secret "id=pw,src=$TOP/secret-file" --secret id=pin,env=pin <"$DIR/fails"
+  [ "$status" -eq 1 ]
+  echo "$output" >"$DIR/failed.out"
+  "$KILN" image history --json "t$BATS_TEST_NUMBER" >"$DIR/history"
+  "$KILN" image inspect --json "t$BATS_TEST_NUMBER" >"$DIR/inspect"
+  "$KILN" image log "t$BATS_TEST_NUMBER" 2 >"$DIR/log"
+  nowhere "$TOP/needles" "$KILN_HOME" "$DIR"
+  grep -q '\*\*\*\*' "$DIR/out" && grep -q '\*\*\*\*' "$DIR/log" && grep -q '\*\*\*\*' "$DIR/failed.out"
+  # the search is one that finds
+  echo 'seen by everybody' >"$TOP/needles"
+  grep -rlaFf "$TOP/needles" "$KILN_HOME/backend" | grep -q disk.qcow2
+  rm "$TOP/secret-file" "$TOP/needles"
+  run inside 'cat /size; ls -A /run/secrets /run /root'
+  [[ ${lines[0]} -gt ${#secret} ]]
+  [[ $output != *pw* && $output != *pin* ]]
+  # another value, and it is the same step
+  build --require-cached --secret id=pw,env=HOME --secret id=pin,env=HOME <"$DIR/text"
 }
 
 @test "RUN --mount=type=secret,required without the secret is an error that says how to give it" {
@@ -291,11 +339,13 @@ END
   # another order of the same two: neither build may wait for the other for ever
   printf 'FROM base\nRUN --mount=type=cache,target=/c,sharing=locked --mount=type=cache,target=/x,sharing=locked echo 2 >>/c/f; cat /c/f >/seen\n' >"$DIR/waits/Imagefile"
   printf 'FROM base\nRUN --mount=type=cache,target=/c,sharing=private ls -A /c; echo mine >>/c/f; cat /c/f >/seen\n' >"$DIR/private/Imagefile"
-  "$KILN" image build --name "holds" "$DIR/holds" >"$DIR/holds/out" 2>&1 &
+  "$KILN" image build --name "holds" "$DIR/holds" >"$DIR/holds/out" 2>&1 3>&- &
   pid=$!
+  echo $pid >"$DIR/server"
   timeout 60 sh -c "until grep -qx started '$DIR/holds/out'; do sleep 0.1; done"
-  "$KILN" image build --name "waits" "$DIR/waits" >"$DIR/waits/out" 2>&1 &
+  "$KILN" image build --name "waits" "$DIR/waits" >"$DIR/waits/out" 2>&1 3>&- &
   pid2=$!
+  echo $pid2 >>"$DIR/server"
   timeout 60 sh -c "until grep -q waiting '$DIR/waits/out'; do sleep 0.1; done"
   grep -q "waiting for another build that uses the cache mount '/c'" "$DIR/waits/out"
   run "$KILN" image build --name private "$DIR/private"
@@ -309,6 +359,7 @@ END
   kill $pid
   wait $pid || true
   wait $pid2
+  rm "$DIR/server"
   # what the killed one had is not repaired
   run "$KILN" shell waits -c 'cat /seen'
   [ "$output" = 2 ]
