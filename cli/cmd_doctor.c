@@ -164,7 +164,7 @@ static char *existing(const char *path)
 
 static void check_space(struct doctor *d, const char *name, const char *path)
 {
-    enum { GIB_LOW = 5 };
+    enum { GIB_LOW = 5, MIB_NEEDED = 200 };
     AUTO_FREE char *at = existing(path);
     CLEANUP(buf_clear) struct buf size = BUF_INIT;
     uint64_t free_now = free_bytes(at);
@@ -174,9 +174,13 @@ static void check_space(struct doctor *d, const char *name, const char *path)
             xstrdup("choose another folder with KILN_HOME");
         return;
     }
-    struct finding *f =
-        add(d, name, free_now >> 30 < GIB_LOW ? WARN : FINE, "%s free for '%s'", size.data, path);
-    if (f->state == WARN)
+    bool full = free_now >> 20 < MIB_NEEDED;
+    struct finding *f = add(d, name,
+                            full                       ? FAIL
+                            : free_now >> 30 < GIB_LOW ? WARN
+                                                       : FINE,
+                            "%s%s free for '%s'", full ? "only " : "", size.data, path);
+    if (f->state != FINE)
         f->hint = xstrdup(
             "images take gigabytes: 'kiln prune' frees what is not used, "
             "KILN_HOME chooses another disk");

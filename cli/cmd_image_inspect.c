@@ -38,6 +38,25 @@ static json_t *chain_list(const struct session *s, const char *name, struct erro
     return list;
 }
 
+/* Ids of the layers below the image's own, from the top to the base, out of the files of its chain.
+ */
+static json_t *parent_list(const json_t *files, const char *own)
+{
+    json_t *list = json_array(), *file;
+    size_t i;
+    json_array_foreach((json_t *)files, i, file)
+    {
+        AUTO_FREE char *folder = path_parent(json_string_value(file));
+        const char *id = strrchr(folder, '/');
+        AUTO_FREE char *above = path_parent(folder);
+        size_t n = strlen(above);
+        if (!id || n < 8 || strcmp(above + n - 8, "/.layers") || (own && !strcmp(id + 1, own)))
+            continue;
+        json_array_append_new(list, json_string(id + 1));
+    }
+    return list;
+}
+
 /* Fields of the image's metadata, which may come from a stranger: anything may be missing. */
 static void add_metadata(json_t *o, const char *text)
 {
@@ -115,6 +134,7 @@ static json_t *describe(const struct session *s, const struct args *a, struct er
     json_object_set_new(o, "virtual_size", json_integer((json_int_t)i.virtual_size));
     json_object_set_new(o, "real_size", json_integer((json_int_t)i.real_size));
     json_object_set_new(o, "modified", json_integer((json_int_t)i.mtime));
+    json_object_set_new(o, "parents", parent_list(chain, i.layer));
     json_object_set_new(o, "files", chain);
     if (add_system(s, &i, a, o, err) < 0) {
         json_decref(o);
@@ -168,6 +188,13 @@ static void print_map(const char *title, const json_t *map)
     }
 }
 
+static void print_parents(const json_t *ids)
+{
+    size_t i;
+    const json_t *id;
+    json_array_foreach(ids, i, id) print_line(i ? "" : "parents", json_string_value(id));
+}
+
 static void print_steps(const json_t *steps)
 {
     size_t i;
@@ -204,6 +231,7 @@ static void print_text(const json_t *o)
     print_line("file", json_str(o, "path"));
     print_line("type", json_str(o, "type"));
     print_line("layer", json_str(o, "layer"));
+    print_parents(json_object_get(o, "parents"));
     print_line("chain", chain);
     print_size("virtual size", json_int(o, "virtual_size", 0));
     print_size("real size", json_int(o, "real_size", 0));
@@ -232,7 +260,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_inspect = {
     .name = "image inspect",
     .summary = "Show what is known about an image",
-    .usage = "[--json] [--system] NAME",
+    .usage = "[--json] [--system] [--accel ACCEL] NAME",
     .detail =
         "--system starts a builder VM that looks into the disk. Its answer is kept, and later "
         "shown\nwithout it, as long as the disk is the same.\n",

@@ -295,6 +295,15 @@ static long status_of(CURL *curl)
     return status;
 }
 
+/* Who refused, in words; owned. Without a status a proxy did, which was to connect us (https). */
+static char *refusal_of(CURL *curl)
+{
+    long status = status_of(curl), connect = 0;
+    curl_easy_getinfo(curl, CURLINFO_HTTP_CONNECTCODE, &connect);
+    return status ? xasprintf("the server answered %ld", status)
+                  : xasprintf("the proxy answered CONNECT with %ld", connect);
+}
+
 static bool worth_another_try(CURLcode rc, long status)
 {
     switch ((int)rc) {
@@ -339,8 +348,9 @@ static void explain(struct response *r, CURLcode rc, const char *why, unsigned t
     struct fetch *f = r->f;
     long status = status_of(r->curl);
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    AUTO_FREE char *refusal = refusal_of(r->curl);
     if (rc == CURLE_HTTP_RETURNED_ERROR)
-        buf_addf(&text, "the server answered %ld", status);
+        buf_adds(&text, refusal);
     else
         buf_adds(&text, *why ? why : curl_easy_strerror(rc));
     if (tries > 1)
@@ -454,6 +464,7 @@ int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret,
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
     CURLcode rc = curl_easy_perform(c);
     long status = status_of(c);
+    AUTO_FREE char *refusal = refusal_of(c);
     curl_slist_free_all(headers);
     curl_easy_cleanup(c);
     curl_global_cleanup();
@@ -465,7 +476,7 @@ int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret,
         return error_set(err, ERR_USER, "'%s' is longer than %zu bytes", shown, limit);
     if (rc == CURLE_HTTP_RETURNED_ERROR)
         return error_set(err, status == 404 || status == 410 ? ERR_NOT_FOUND : ERR_SYSTEM,
-                         "cannot download '%s': the server answered %ld", shown, status);
+                         "cannot download '%s': %s", shown, refusal);
     return error_set(err, ERR_SYSTEM, "cannot download '%s': %s", shown,
                      *why ? why : curl_easy_strerror(rc));
 }

@@ -65,7 +65,7 @@ refused() {
 
 asked() { curl -s "$URL/stats" | python3 -c '
 import json, sys
-print("\n".join(f"{p} {r}" for p, r in json.load(sys.stdin) if p == sys.argv[1]))' "$1"; }
+print("\n".join(f"{p} {r}" for p, r, t in json.load(sys.stdin) if p == sys.argv[1]))' "$1"; }
 
 @test "every compression of qcow2 and raw, over http" {
   for f in disk{,.qcow2}{,.gz,.bz2,.xz,.zst}; do
@@ -116,6 +116,11 @@ assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == 
   # the server takes what a proxy is asked for: a whole URL
   http_proxy=$URL pull "y,http=http://elsewhere.invalid/plain/disk.qcow2"
   right y
+  # this one speaks no https, and must not be asked for what no_proxy names
+  https_proxy=$URL run -1 pull "z,http=https://elsewhere.invalid/disk.qcow2"
+  [[ "$output" == *"the proxy answered CONNECT with 501"* ]]
+  http_proxy=http://127.0.0.1:1 no_proxy=127.0.0.1 pull "z,http=$URL/plain/disk.qcow2"
+  right z
 }
 
 @test "a password in the URL is not shown" {
@@ -180,7 +185,12 @@ assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == 
   refused "answered 404" "x,http=$URL/plain/nothing"
   refused "answered 403" "x,http=$URL/status/403/disk"
   [ "$(asked /status/403/disk | wc -l)" -eq 1 ]
-  refused "answered 500 (tried 4 times)" "x,http=$URL/status/500/disk"
+  KILN_HTTP_RETRY_MS=50 refused "answered 500 (tried 4 times)" "x,http=$URL/status/500/disk"
+  # each pause is twice the one before
+  curl -s "$URL/stats" | python3 -c '
+import json, sys
+t = [t for p, r, t in json.load(sys.stdin) if p == "/status/500/disk"]
+assert len(t) == 4 and all(b - a >= 0.05 * 2**i for i, (a, b) in enumerate(zip(t, t[1:]))), t'
   pull "x,http=$URL/flaky/2/disk.qcow2"
   right x
 }
@@ -232,6 +242,17 @@ assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == 
   asked /slow/500000/disk.qcow2
   [ "$(asked /slow/500000/disk.qcow2 | grep -c 'bytes=[1-9]')" -eq 2 ]
   [ -z "$(ls -A "$KILN_HOME/backend/.working")" ]
+}
+
+@test "a pull that was stopped does not go on with a file that changed since" {
+  "$KILN" image pull --no-checksum "x,http=$URL/slow/500000/changing.qcow2" &
+  sleep 1.5
+  kill -TERM $!
+  wait $! && false
+  [ -n "$(find "$KILN_HOME/backend/.working" -name state.json)" ]
+  pull "x,http=$URL/slow/500000/changing.qcow2"
+  right x
+  [ "$(asked /slow/500000/changing.qcow2 | grep -c 'bytes=[1-9]')" -ge 1 ]
 }
 
 @test "what is compressed resumes too if asked for" {
@@ -286,6 +307,23 @@ PY
   refused "parent" "x,file=evil3.vmdk"
   refused "parent" "x,file=evil4.vmdk"
   refused "self-contained" "x,file=evil5.vmdk"
+  # a vdi and a vhdx that say they have a parent
+  qemu-img create -q -f vdi good.vdi 1M
+  qemu-img create -q -f vhdx good.vhdx 16M
+  python3 - <<'PY'
+import struct
+b = bytearray(open("good.vdi", "rb").read())
+b[0x1a8:0x1b8] = b"p" * 16
+open("evil.vdi", "wb").write(b)
+b = bytearray(open("good.vhdx", "rb").read())
+region = b.index(b"metadata")
+entry = b.index(bytes.fromhex("3767a1ca36fa434db3b633f0aa44e76b"), region)
+b[region + struct.unpack_from("<I", b, entry + 16)[0] + 4] |= 2
+open("evil.vhdx", "wb").write(b)
+PY
+  refused "needs a parent" "x,file=evil.vdi"
+  refused "the vhdx is not readable" "x,file=evil.vhdx"
+  pull "v,file=good.vhdx"
   pull "x,file=good.vmdk"
 }
 
@@ -370,6 +408,26 @@ EOF2
   run -1 "$KILN" image export x /no/such/folder/o
   run -1 "$KILN" image export nosuch "$BATS_TEST_TMPDIR/o"
   [ "$(find "$BATS_TEST_TMPDIR" -name '.kiln-export*' | wc -l)" -eq 0 ]
+}
+
+@test "export: a bar on a terminal; interrupted it leaves nothing, and what was there stays" {
+  "$KILN" image import disk x
+  script -qec "$KILN image export x $BATS_TEST_TMPDIR/out" /dev/null >"$BATS_TEST_TMPDIR/tty"
+  tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | grep -E '^100% \|#+\|'
+  # a qemu-img that writes and never ends
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf '#!/bin/sh\nfor out; do :; done\necho begun >"$out"; touch "%s/begun"; sleep 60\n' \
+    "$BATS_TEST_TMPDIR" >"$BATS_TEST_TMPDIR/bin/qemu-img"
+  chmod +x "$BATS_TEST_TMPDIR/bin/qemu-img"
+  sum=$(sha256sum <"$BATS_TEST_TMPDIR/out")
+  PATH="$BATS_TEST_TMPDIR/bin:$PATH" "$KILN" image export x "$BATS_TEST_TMPDIR/out" 3>&- &
+  pid=$!
+  until [ -e "$BATS_TEST_TMPDIR/begun" ]; do sleep 0.05; done
+  [ -n "$(find "$BATS_TEST_TMPDIR" -name '.kiln-export*')" ]
+  kill -s TERM "$pid"
+  wait "$pid" && false
+  [ "$(sha256sum <"$BATS_TEST_TMPDIR/out")" = "$sum" ]
+  [ -z "$(find "$BATS_TEST_TMPDIR" -name '.kiln-export*')" ]
 }
 
 @test "tag, inspect, rm; an image that a QEMU has open stays" {

@@ -123,6 +123,50 @@ d = {f["check"]: f for f in json.load(sys.stdin)}
 assert set(d) == {"qemu", "qemu-img", "kvm", "kernel", "backend", "cache", "libguestfs", "network"}, d'
 }
 
+@test "doctor: whatever is missing, it says what to do" {
+  printf '#!/bin/sh\necho QEMU emulator version 5.2.0\n' >old-qemu
+  chmod +x old-qemu
+  KILN_QEMU=$PWD/old-qemu KILN_KERNEL=/no/such run "$KILN" doctor
+  [ "$status" = 1 ]
+  [[ "$output" == *"failed   qemu        QEMU 5.2.0"*"is too old"*"kiln needs QEMU 6.2 or newer"* ]]
+  [[ "$output" == *"failed   kernel      KILN_KERNEL: cannot read kernel '/no/such'"* ]]
+  unshare -rmn true || skip "no user namespaces here to make a host that lacks everything"
+  mkdir -p bare
+  # shellcheck disable=SC2016 # the inner shell expands
+  KILN_HOME=$PWD/bare run unshare -rmn sh -c 'mount -t tmpfs -o size=4M none /boot
+    mount -t tmpfs -o size=4M none "$KILN_HOME"
+    [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm
+    mount --bind /dev/null "$(readlink -f "$(command -v qemu-img)")"
+    for lib in /usr/lib/*/libguestfs.so.0; do mount --bind /dev/null "$(readlink -f "$lib")"; done
+    unset https_proxy HTTPS_PROXY http_proxy ALL_PROXY
+    "$KILN" doctor'
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ "$output" == *"failed   qemu-img    qemu-img was not found"*"apt-get install qemu-utils"* ]]
+  [[ "$output" == *"warning  kvm         "*"builds work without it (TCG)"* ]]
+  [[ "$output" == *"warning  kernel      no kernel with modules in /boot"*"apt-get install linux-image"* ]]
+  [[ "$output" == *"failed   backend     only "*" free for"*"'kiln prune' frees"* ]]
+  [[ "$output" == *"warning  libguestfs  not installed"*"apt-get install libguestfs0"* ]]
+  [[ "$output" == *"warning  network     there is no default route"*"/etc/resolv.conf"* ]]
+  # shellcheck disable=SC2016
+  KILN_HOME=$PWD/bare run unshare -rmn sh -c 'mount -t tmpfs -o ro none "$KILN_HOME"; "$KILN" doctor'
+  [ "$status" = 1 ]
+  [[ "$output" == *"failed   backend     '"*"' may not be written"*"choose another folder with KILN_HOME"* ]]
+}
+
+@test "doctor: a kernel that only root may read" {
+  [ "$(id -u)" = 0 ] || skip "needs root, to be another user"
+  mkdir -p -m 777 nobodys
+  chmod 755 "$BATS_FILE_TMPDIR" "$BATS_RUN_TMPDIR"
+  cp "$KILN" nobodys/kiln
+  # shellcheck disable=SC2016
+  KILN_HOME=$PWD/nobodys run unshare -m sh -c 'mount -t tmpfs none /boot
+    touch /boot/vmlinuz-6.1.0-test; chmod 600 /boot/vmlinuz-6.1.0-test
+    setpriv --reuid 65534 --regid 65534 --clear-groups "$KILN_HOME/kiln" doctor'
+  echo "$output"
+  [[ "$output" == *"warning  kernel      the kernels in /boot are readable by root only"*"chmod 0644 /boot/vmlinuz-"* ]]
+}
+
 @test "ssh-key prints the same key every time" {
   one=$("$KILN" ssh-key)
   [ "$one" = "$("$KILN" ssh-key)" ]

@@ -53,6 +53,11 @@ assert new["labels"] == {"maker": "the tests"} and new["steps"] == old["steps"]'
 
 @test "inspect --system looks into the disk once" {
   run --separate-stderr "$KILN" image inspect thin
+  "$KILN" image inspect --json thin | python3 -c 'import json, sys
+o = json.load(sys.stdin)
+assert o["parents"] == [f.split("/")[-2] for f in o["files"][2:]] and len(o["parents"]) > 1, o
+assert o["files"][1].split("/")[-2] == o["layer"] and 0 < o["real_size"] < o["virtual_size"] == 64 << 20'
+  [[ "$output" == *"parents        "* && "$output" == *"virtual size   64.00 MiB"* && "$output" == *"real size      "* ]]
   [[ "$output" == *"COLOUR=blue"* && "$output" == *"maker=the tests"* && "$output" != *partitions* ]]
   "$KILN" image inspect --system --json thin | python3 -c '
 import json, sys

@@ -9,7 +9,8 @@ The first part of a path says how: /plain/F well, /cut/N/F at most N bytes an an
 of it in the first answer, /norange/F the same but without ranges, /bare/F the same without ETag and
 Last-Modified, /changed/F the same with F.new under another ETag afterwards, /wrongrange/F the same
 with a range that was not asked for, /long/F a Content-Length that is too large, /short/F one that is
-too small, /drip/F a byte each second, /slow/RATE/F bytes a second, /status/N/F always that status,
+too small, /drip/F a byte each second, /slow/RATE/F bytes a second (the second answer is F.new under
+another ETag where there is one), /status/N/F always that status,
 /flaky/N/F 503 for the first N answers, /hop/N/F N redirects, /loop redirects to itself, /away/F
 redirects to a file: URL, /chunked/F without a length, /silent nothing at all, /private/F only for me:secret,
 /down redirects to http, a whole URL as a proxy would, /stats what was asked.
@@ -25,7 +26,7 @@ import time
 ROOT = sys.argv[1]
 LOCK = threading.Lock()
 SEEN = {}  # path -> number of answers
-LOG = []   # [path, Range header or None]
+LOG = []   # [path, Range header or None, time]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -86,7 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             path = path[path.index("/", len("http://")):]
         with LOCK:
             count = SEEN[path] = SEEN.get(path, 0) + 1
-            LOG.append([path, self.headers.get("Range")])
+            LOG.append([path, self.headers.get("Range"), time.monotonic()])
         try:
             self.dispatch(path, count)
         except (BrokenPipeError, ConnectionResetError):
@@ -144,7 +145,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif how == "drip":
             self.serve(data, rate=1)
         elif how == "slow":
-            self.serve(data, rate=int(number))
+            new = self.content(tail + ".new") if count > 1 else None
+            self.serve(data, rate=int(number)) if new is None else self.serve(new, tag='"v2"')
         elif how == "flaky":
             self.answer(503) if count <= int(number) else self.serve(data)
         elif how == "chunked":
