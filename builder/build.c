@@ -115,7 +115,9 @@ static const char *get_var(void *stage, struct str name)
     struct stage_run *st = stage;
     AUTO_FREE char *key = str_dup(name);
     const char *v = settings_get(&st->config.env, key);
-    return v ? v : settings_get(&st->args, key);
+    v = v ? v : settings_get(&st->args, key);
+    // "ENV PATH=/opt/bin:$PATH" must keep what a RUN would have without it
+    return !v && str_is(name, "PATH") ? run_default_path : v;
 }
 
 struct imagefile_vars stage_vars(struct stage_run *st)

@@ -15,7 +15,7 @@ enum { CALL_MS = 120 * 1000 };
 
 struct mount {
     const struct run_mount *as; /* in the Imagefile */
-    char *target, *id, *source, *from;
+    char *target, *id, *source, *from, *env;
     struct disk_state disk;      /* bind with from */
     struct selection *selection; /* bind of the build directory */
     const struct build_secret *secret;
@@ -48,6 +48,7 @@ void mounts_free(struct mounts *m)
         free(p->id);
         free(p->source);
         free(p->from);
+        free(p->env);
     }
     for (size_t i = 0; i < m->n_caches; i++)
         cache_disk_free(m->caches[i].disk);
@@ -74,9 +75,13 @@ static int select_bind(struct build *b, struct mount *p, struct error **err)
     return context_select(b->ctx, &r, &p->selection, err);
 }
 
-static int find_wanted_secret(struct build *b, struct mount *p, struct error **err)
+static int find_wanted_secret(struct build *b, const struct stage_run *st, struct mount *p,
+                              struct error **err)
 {
-    if (!p->target)
+    if (p->env && (settings_get(&st->config.env, p->env) || settings_get(&st->args, p->env)))
+        return error_set(err, ERR_USER, "the variable '%s' of a secret is set by ENV or ARG",
+                         p->env);
+    if (!p->target && !p->env)
         p->target = xasprintf("/run/secrets/%s", p->id);
     p->secret = find_secret(b, p->id);
     if (p->secret || !p->as->required)
@@ -93,7 +98,8 @@ static int expand(struct build *b, struct stage_run *st, struct mount *p, struct
     } words[] = {{&p->as->target, &p->target},
                  {&p->as->id, &p->id},
                  {&p->as->source, &p->source},
-                 {&p->as->from, &p->from}};
+                 {&p->as->from, &p->from},
+                 {&p->as->env, &p->env}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (word_given(words[i].word) &&
             !(*words[i].value = expand_word(b, st, words[i].word, err)))
@@ -105,7 +111,7 @@ static int expand(struct build *b, struct stage_run *st, struct mount *p, struct
     }
     switch (p->as->type) {
     case MOUNT_SECRET:
-        return find_wanted_secret(b, p, err);
+        return find_wanted_secret(b, st, p, err);
     case MOUNT_BIND:
         return p->from ? stage_source(b, st, p->from, &p->disk, err) : select_bind(b, p, err);
     case MOUNT_CACHE:
@@ -257,27 +263,53 @@ static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct m
     return 0;
 }
 
+static void put_start(const struct mount *p, const char *type, struct message *request)
+{
+    message_puts(request, AGENT_TAG_MOUNT_TYPE, type);
+    message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
+    if (p->as->mode.len)
+        message_put(request, AGENT_TAG_MOUNT_MODE, p->as->mode.ptr, p->as->mode.len);
+    struct str uid = p->as->uid.len ? p->as->uid : STR("0");
+    struct str gid = p->as->gid.len ? p->as->gid : STR("0");
+    AUTO_FREE char *owner = xasprintf(STR_FMT ":" STR_FMT, STR_ARG(uid), STR_ARG(gid));
+    if (p->as->uid.len || p->as->gid.len)
+        message_puts(request, AGENT_TAG_MOUNT_OWNER, owner);
+    if (p->as->size)
+        message_put_num(request, AGENT_TAG_MOUNT_SIZE, p->as->size);
+}
+
+static int put_secret(const struct mount *p, struct message *request, struct error **err)
+{
+    const struct build_secret *secret = p->secret;
+    if (secret && p->env) {
+        if (memchr(secret->bytes, '\0', secret->len))
+            return error_set(err, ERR_USER, "secret '%s' has a NUL byte: no variable can hold it",
+                             p->id);
+        AUTO_FREE char *text = xasprintf("%s=%.*s", p->env, (int)secret->len, secret->bytes);
+        message_puts(request, AGENT_TAG_ENV, text);
+        explicit_bzero(text, strlen(text));
+    }
+    if (!secret || !p->target)
+        return 0;
+    put_start(p, "secret", request);
+    message_put(request, AGENT_TAG_MOUNT_DATA, secret->bytes, secret->len);
+    return 0;
+}
+
 static int put(struct build *b, struct mounts *m, struct mount *p, struct message *request,
                struct error **err)
 {
     switch (p->as->type) {
     case MOUNT_BIND:
         return put_bind(b, m, p, request, err);
+    case MOUNT_SECRET:
+        return put_secret(p, request, err);
     case MOUNT_CACHE:
-        message_puts(request, AGENT_TAG_MOUNT_TYPE, "cache");
-        message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
+        put_start(p, "cache", request);
         message_put_num(request, AGENT_TAG_MOUNT_SLOT, (uint64_t)find_cache(m, cache_id(p))->slot);
         return 0;
     case MOUNT_TMPFS:
-        message_puts(request, AGENT_TAG_MOUNT_TYPE, "tmpfs");
-        message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
-        return 0;
-    case MOUNT_SECRET:
-        if (!p->secret)
-            return 0;
-        message_puts(request, AGENT_TAG_MOUNT_TYPE, "secret");
-        message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
-        message_put(request, AGENT_TAG_MOUNT_DATA, p->secret->bytes, p->secret->len);
+        put_start(p, "tmpfs", request);
         return 0;
     }
     return 0;

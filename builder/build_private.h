@@ -159,6 +159,8 @@ void mounts_put_key(const struct mounts *m, struct key *key);
 int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err);
 /* After the EXEC: the caches are whole again and free for others. */
 int mounts_detach(struct build *b, struct mounts *m, struct error **err);
+/* PATH where nothing sets it. */
+extern const char run_default_path[];
 /* The environment, directory and user of a command, as fields of an EXEC request. */
 void run_put_environment(const struct config *c, const struct settings *args,
                          struct message *request);

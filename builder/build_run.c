@@ -29,8 +29,7 @@ static void run_clear(struct run *r)
     strv_clear(&r->argv);
 }
 
-static const char *const default_path =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const char run_default_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /* As in Dockerfile: taken from kiln's own environment, seen by RUN, no part of any key. */
 static const char *const proxy_vars[] = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy",
                                          "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"};
@@ -44,7 +43,7 @@ static void put_env(struct message *m, const char *name, const char *value)
 void run_put_environment(const struct config *c, const struct settings *args, struct message *m)
 {
     if (!settings_get(&c->env, "PATH"))
-        put_env(m, "PATH", default_path);
+        put_env(m, "PATH", run_default_path);
     put_env(m, "SYSTEMD_OFFLINE", "1");
     for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
         const char *v = getenv(proxy_vars[i]);

@@ -78,11 +78,15 @@ enum mount_sharing { SHARING_SHARED, SHARING_PRIVATE, SHARING_LOCKED };
  * command. */
 struct run_mount {
     enum mount_type type;
-    struct word target;         /* absent only for secrets: then /run/secrets/<id> */
-    struct word id;             /* cache: absent = the target's path; secret: always there */
-    struct word source;         /* bind; absent = the root of `from` or of the build directory */
-    struct word from;           /* bind: stage or image; absent = the build directory */
-    bool required;              /* secret: required=true; a missing secret is then an error */
+    struct word target;  /* absent only for secrets: then /run/secrets/<id> */
+    struct word id;      /* cache: absent = the target's path; secret: always there */
+    struct word source;  /* bind; absent = the root of `from` or of the build directory */
+    struct word from;    /* bind: stage or image; absent = the build directory */
+    struct word env;     /* secret: the variable that holds it; without target no file does */
+    struct str mode;     /* cache, secret: octal digits; len 0 = not given, as below */
+    struct str uid, gid; /* cache, secret: decimal digits */
+    uint64_t size;       /* tmpfs: bytes; 0 = not given */
+    bool required;       /* secret: required=true; a missing secret is then an error */
     enum mount_sharing sharing; /* cache */
     struct span span;
 };

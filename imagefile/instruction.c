@@ -100,6 +100,27 @@ static const struct {
     {"MAINTAINER", "write LABEL maintainer=\"…\" instead"},
 };
 
+/* Flags of Dockerfile that mean nothing here. */
+static const struct {
+    enum imagefile_op op;
+    const char *name, *advice;
+} foreign_flags[] = {
+    {OP_FROM, "platform", "leave it out: the builder VM and its images are x86-64"},
+    {OP_COPY, "link", "leave it out: it would change nothing in a disk image"},
+    {OP_ADD, "link", "leave it out: it would change nothing in a disk image"},
+    {OP_COPY, "parents", "name the folders in the destination instead"},
+    {OP_ADD, "keep-git-dir", "ADD does not clone: use git in a RUN"},
+    {OP_RUN, "security", "leave it out: a RUN has a virtual machine to itself"},
+};
+
+const char *instruction_flag_advice(const struct instruction *in, struct str name)
+{
+    for (size_t i = 0; i < sizeof foreign_flags / sizeof *foreign_flags; i++)
+        if (foreign_flags[i].op == in->op && str_is(name, foreign_flags[i].name))
+            return foreign_flags[i].advice;
+    return NULL;
+}
+
 const char *imagefile_op_name(enum imagefile_op op)
 {
     return instructions[op].name;

@@ -11,10 +11,10 @@ static const char *const mount_types[] = {[MOUNT_CACHE] = "cache",
 
 /* Which fields a type has; others are errors. */
 static const char *const mount_keys[][10] = {
-    [MOUNT_CACHE] = {"type", "target", "id", "sharing", NULL},
-    [MOUNT_SECRET] = {"type", "target", "id", "required", NULL},
+    [MOUNT_CACHE] = {"type", "target", "id", "sharing", "mode", "uid", "gid", NULL},
+    [MOUNT_SECRET] = {"type", "target", "id", "required", "env", "mode", "uid", "gid", NULL},
     [MOUNT_BIND] = {"type", "target", "source", "from", "readonly", NULL},
-    [MOUNT_TMPFS] = {"type", "target", NULL},
+    [MOUNT_TMPFS] = {"type", "target", "size", NULL},
 };
 
 /* Dockerfile has several names for some fields. */
@@ -106,6 +106,51 @@ static void set_sharing(struct parser *p, const struct logical *l, struct run_mo
               "it is shared, private or locked");
 }
 
+/* Bytes of "100m", "1g", "4096"; false: it is no size. */
+static bool read_size(struct str text, uint64_t *ret)
+{
+    static const char units[] = "kmgt";
+    uint64_t n = 0;
+    size_t i = 0;
+    for (; i < text.len && text.ptr[i] >= '0' && text.ptr[i] <= '9' && i < 12; i++)
+        n = n * 10 + (uint64_t)(text.ptr[i] - '0');
+    const char *unit = i + 1 == text.len ? strchr(units, text.ptr[i] | 0x20) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (!n || (i < text.len && !unit) || n >> (60 - shift))
+        return false;
+    *ret = n << shift;
+    return true;
+}
+
+/* Digits below `base`, up to `most` of them. */
+static bool are_digits(struct str text, char base, size_t most)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] < '0' || text.ptr[i] >= '0' + base)
+            return false;
+    return text.len && text.len <= most;
+}
+
+/* mode, uid, gid and size; false: the field is none of them. */
+static bool set_number(struct parser *p, const struct logical *l, struct run_mount *m,
+                       struct str name, struct str value)
+{
+    struct str clip = str_clip(value);
+    const char *what = NULL;
+    if (str_is(name, "size") && !read_size(value, &m->size))
+        what = "size, such as 100m or 1g";
+    else if (str_is(name, "mode") && !are_digits(m->mode = value, 8, 5))
+        what = "mode, which is octal, such as 0700";
+    else if (str_is(name, "uid") && !are_digits(m->uid = value, 10, 9))
+        what = "user's number";
+    else if (str_is(name, "gid") && !are_digits(m->gid = value, 10, 9))
+        what = "group's number";
+    if (what)
+        parse_error(p, lex_span(l, value), "'" STR_FMT "' is no %s", STR_ARG(clip), what);
+    return str_is(name, "size") || str_is(name, "mode") || str_is(name, "uid") ||
+           str_is(name, "gid");
+}
+
 static void set_field(struct parser *p, const struct logical *l, struct run_mount *m,
                       struct str key, struct str value, enum word_mode mode)
 {
@@ -131,7 +176,7 @@ static void set_field(struct parser *p, const struct logical *l, struct run_moun
         set_sharing(p, l, m, value);
         return;
     }
-    if (str_is(name, "type"))
+    if (str_is(name, "type") || set_number(p, l, m, name, value))
         return;
     struct word w = parse_word(p, l, value, mode);
     if (str_is(name, "target"))
@@ -140,6 +185,8 @@ static void set_field(struct parser *p, const struct logical *l, struct run_moun
         m->id = w;
     else if (str_is(name, "source"))
         m->source = w;
+    else if (str_is(name, "env"))
+        m->env = w;
     else
         m->from = w;
 }

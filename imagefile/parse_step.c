@@ -47,8 +47,10 @@ static void report_flag(struct parser *p, const struct instruction *in, struct s
         names[i] = in->flags[i].name;
         buf_addf(&all, "%s--%s", i ? ", " : "", names[i]);
     }
-    const char *near = nearest_name(name, names);
-    if (near)
+    const char *advice = instruction_flag_advice(in, name), *near = nearest_name(name, names);
+    if (advice)
+        diag_help(d, "%s", advice);
+    else if (near)
         diag_help(d, "did you mean --%s?", near);
     else if (all.len)
         diag_help(d, "the flags of %s are %s", in->name, all.data);
@@ -252,6 +254,15 @@ static bool is_url(struct str s)
            (s.len > 8 && !strncasecmp(s.ptr, "https://", 8));
 }
 
+/* What Dockerfile's ADD clones. */
+static bool is_git(struct str s)
+{
+    const char *fragment = memchr(s.ptr, '#', s.len);
+    struct str url = {s.ptr, fragment ? (size_t)(fragment - s.ptr) : s.len};
+    return str_starts(s, "git@") || str_starts(s, "git://") || str_starts(s, "ssh://") ||
+           (is_url(s) && url.len > 4 && !memcmp(url.ptr + url.len - 4, ".git", 4));
+}
+
 /* Words of COPY and ADD; the ones that begin a here-document are taken as they are. */
 static struct words copy_words(struct parser *p, const struct logical *l, struct str rest)
 {
@@ -299,6 +310,11 @@ static void check_copy(struct parser *p, const struct logical *l, struct imagefi
         if (!c->sources[i].heredoc && is_url(c->sources[i].path.raw))
             diag_help(parse_error(p, c->sources[i].path.span, "COPY does not fetch URLs"),
                       "use ADD --checksum=sha256:<64 hex digits>");
+    for (size_t i = 0; i < c->n_sources && s->op == OP_ADD; i++)
+        if (!c->sources[i].heredoc && is_git(c->sources[i].path.raw))
+            diag_help(
+                parse_error(p, c->sources[i].path.span, "ADD does not clone git repositories"),
+                "use git in a RUN, or ADD an archive of it");
     for (size_t i = 0; i < c->n_sources && word_given(&c->from); i++)
         if (c->sources[i].heredoc)
             parse_error(p, c->sources[i].path.span, "a here-document can't come --from elsewhere");

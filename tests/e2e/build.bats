@@ -275,12 +275,18 @@ RUN --mount=type=secret,id=none ls /run/secrets >/none 2>&1 || true
 RUN --mount=type=cache,target=/by/target echo 1 >/by/target/f
 RUN --mount=type=cache,target=/by/target cat /by/target/f >/cached
 RUN --mount=type=cache,dst=/elsewhere,id=/by/target cat /elsewhere/f >>/cached
+RUN --mount=type=secret,id=pin,env=TOKEN [ "$TOKEN" = from-the-environment ] && [ ! -e /run/secrets/pin ]
+RUN --mount=type=tmpfs,target=/t,size=64k df -k /t | grep -q ' 64 '
+USER user
+RUN --mount=type=secret,id=pin,gid=1000,mode=0440 --mount=type=cache,target=/mine,uid=1000,mode=0700 \
+    cat /run/secrets/pin && ls -A /mine >/tmp/mine && touch /mine/f && stat -c %a:%u:%g /run/secrets/pin /mine >>/tmp/mine
 END
-  run inside 'cat /seen /cached; [ -e /root/pin ] || echo gone; ls -d /by /elsewhere; cat /none'
+  run inside 'cat /seen /cached; [ -e /root/pin ] || echo gone; ls -d /by /elsewhere; cat /none /tmp/mine'
   [ "${lines[0]}" = 400:0 ]
   [ "${lines[1]}${lines[2]}" = 11 ]
   [ "${lines[3]}" = gone ]
   [[ $output == *'/by: No such'* && $output == *'/elsewhere: No such'* ]]
+  [[ $output == *$'\n440:0:1000\n700:1000:0' ]]
 }
 
 @test "RUN --mount=type=tmpfs and bind" {
@@ -605,13 +611,14 @@ from $BASE AS first
 ARG SIDE
 ENV TOP=/top GREETING="hello  world" ESCAPED=a\ b
 ENV LEGACY one two
+ENV PATH=/opt/tools:$PATH
 LABEL org.side=$SIDE "with blank"='single $SIDE' \
       # a comment between the lines
       multi=yes
 WORKDIR $TOP
 WORKDIR ${SUB:-sub}/deeper
 USER ${WHO:-user:staff}
-RUN echo "$GREETING|$ESCAPED|$LEGACY|$PWD|$(id -u):$(id -g)|$HOME" >/tmp/first
+RUN echo "$GREETING|$ESCAPED|$LEGACY|$PWD|$(id -u):$(id -g)|$HOME|$PATH" >/tmp/first
 
 FROM first
 RUN id -u >/tmp/second; pwd >>/tmp/second
@@ -620,7 +627,7 @@ END
   sed -i 's/$/\r/; 1s/^/\xef\xbb\xbf/' "$DIR/Imagefile"
   "$KILN" image build --build-arg BASE=base --build-arg SIDE=right --name "t$BATS_TEST_NUMBER" "$DIR"
   run inside 'cat /tmp/first /tmp/second; stat -c "%a %u %g" /top /top/sub/deeper'
-  [ "$output" = $'hello  world|a b|one two|/top/sub/deeper|1000:50|/home/user\n1000\n/top/sub/deeper\n755 0 0\n755 0 0' ]
+  [ "$output" = $'hello  world|a b|one two|/top/sub/deeper|1000:50|/home/user|/opt/tools:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n1000\n/top/sub/deeper\n755 0 0\n755 0 0' ]
   "$KILN" image inspect --json "t$BATS_TEST_NUMBER" >"$DIR/inspect"
   python3 - "$DIR/inspect" <<'END'
 import json, sys

@@ -81,6 +81,12 @@ static void add_run(struct buf *out, const struct run_args *r)
         add_word(out, "source", &m->source);
         add_word(out, "from", &m->from);
         buf_adds(out, sharing[m->sharing]);
+        add_word(out, "env", &m->env);
+        if (m->mode.len || m->uid.len || m->gid.len)
+            buf_addf(out, " mode=" STR_FMT " owner=" STR_FMT ":" STR_FMT, STR_ARG(m->mode),
+                     STR_ARG(m->uid), STR_ARG(m->gid));
+        if (m->size)
+            buf_addf(out, " size=%ju", (uintmax_t)m->size);
         buf_adds(out, m->required ? " required\n" : "\n");
     }
     if (r->network == NETWORK_NONE)
