@@ -18,7 +18,6 @@ static int vgchange(struct agent *a, const struct volumes *list, const char *wha
                     struct error **err)
 {
     CLEANUP(strv_clear) struct strv argv = {0};
-    CLEANUP(buf_clear) struct buf out = BUF_INIT;
     for (char *const *p = ARGV("lvm", "vgchange", what, "--quiet", "--config", CONFIG); *p; p++)
         strv_add(&argv, *p);
     vec_foreach (const struct volume *, v, list)
@@ -26,7 +25,7 @@ static int vgchange(struct agent *a, const struct volumes *list, const char *wha
             strv_add(&argv, "--devices");
             strv_addf(&argv, "/dev/%s", v->name);
         }
-    return program_run(a, argv.ptr, (struct str){"", 0}, &out, err);
+    return program_run(a, argv.ptr, (struct str){"", 0}, err);
 }
 
 // Whether one of the device's parts lies on the slot's disk ("vda" itself or "vda3").

@@ -159,7 +159,7 @@ static int make_fs(struct agent *a, const struct part *p, const char *device, st
         }
         split_words(p->options, &argv);
         strv_add(&argv, device);
-        if (program_run(a, argv.ptr, (struct str){"", 0}, NULL, &first) == 0)
+        if (program_run(a, argv.ptr, (struct str){"", 0}, &first) == 0)
             return 0;
         // e2fsprogs before 1.46.6 do not know the option
         if (!prezeroed || !strstr(first->message, "assume_storage_prezeroed"))
@@ -186,7 +186,7 @@ int agent_partition(struct agent *a, const struct request *rq, struct message *r
     if (program_run(a,
                     (char **)ARGV("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe",
                                   "never", disk),
-                    buf_str(&script), NULL, err) < 0 ||
+                    buf_str(&script), err) < 0 ||
         disk_reread(s->disk, err) < 0)
         return error_wrap(err, "cannot partition the disk");
     for (size_t i = 0; i < parts.len; i++) {

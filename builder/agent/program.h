@@ -9,11 +9,10 @@
 #include "builder/agent/agent.h"
 
 /*
- * argv[0] is found in the builder VM's PATH. `input` (may be empty) is its stdin. Its stdout goes
- * to *out if that is given, else to the host as OUTPUT; its stderr to the host. Anything but exit
- * status 0 is an error that quotes the last lines it wrote. Answers PING meanwhile.
+ * argv[0] is found in the builder VM's PATH. `input` (may be empty) is its stdin. What it writes is
+ * shown to nobody; anything but exit status 0 is an error that quotes the line which says why.
+ * Answers PING meanwhile.
  */
-int program_run(struct agent *a, char *const argv[], struct str input, struct buf *out,
-                struct error **err);
+int program_run(struct agent *a, char *const argv[], struct str input, struct error **err);
 
 #endif

@@ -59,7 +59,7 @@ enum agent_type {
     AGENT_PARTITION, /* SLOT, TABLE ("gpt"/"mbr"), then for each partition PART_SIZE (bytes, 0 =
                       * the rest), PART_FS ("" none), PART_OPTIONS, PART_MOUNT ("" none),
                       * PART_FLAGS ("boot,efi"), in that order. Partitions the disk and makes the
-                      * file systems; the programs' output comes as OUTPUT. → */
+                      * file systems → */
     AGENT_MOUNT,     /* SLOT, FLAGS (AGENT_READ_ONLY), and for a disk just partitioned its mounts as
                       * pairs DEVICE_INDEX (1-based partition number), PATH (missing mount points are
                       * made and stay). Without pairs: finds the root file system (GPT type, fstab,
