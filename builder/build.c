@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -357,8 +358,13 @@ static int finish(struct build *b, struct build_result *ret, struct error **err)
 static int read_imagefile(struct build *b, struct error **err)
 {
     b->file_path = b->o->file ? xstrdup(b->o->file) : path_join(b->o->dir, "Imagefile");
-    if (access(b->o->dir, F_OK) < 0)
+    struct stat st;
+    if (stat(b->o->dir, &st) < 0 && errno == ENOENT)
         return error_set(err, ERR_NOT_FOUND, "build directory '%s' does not exist", b->o->dir);
+    if (stat(b->o->dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        error_set(err, ERR_USER, "the build directory '%s' is a file", b->o->dir);
+        return error_hint(err, "give the directory that it is in, and the file with --file");
+    }
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     if (file_read(b->file_path, IMAGEFILE_MAX, &text, err) < 0)
         return error_hint(err, "--file names another Imagefile");
@@ -425,7 +431,12 @@ static int prepare(struct build *b, struct error **err)
     if (choose_name(b, err) < 0 || read_imagefile(b, err) < 0)
         return -1;
     b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
-    if (stages_choose(b, err) < 0 || lock_name(b, err) < 0)
+    if (stages_choose(b, err) < 0)
+        return -1;
+    if (b->o->no_cache_from > b->total)
+        return error_set(err, ERR_USER, "--no-cache-from %zu: the last step is %zu",
+                         b->o->no_cache_from, b->total);
+    if (lock_name(b, err) < 0)
         return -1;
     if (store_open(b->s, b->s->backend, &b->store, err) < 0)
         return -1;

@@ -133,9 +133,10 @@ int image_disk(struct build *b, const char *text, struct disk_state *ret, struct
         struct digest digest;
         char hex[ID_SIZE];
         rc = backend_digest(b->s->cache, image.path, &digest, err);
-        digest_hex(&digest, hex);
-        if (rc == 0)
+        if (rc == 0) {
+            digest_hex(&digest, hex);
             rc = store_import_base(b->store, image.path, hex, text, &layer, err);
+        }
     }
     if (rc == 0) {
         json_auto_t *m = image.metadata ? json_loads(image.metadata, 0, NULL) : NULL;

@@ -122,11 +122,9 @@ static int hash_once(struct job *j, const struct node *node, struct result *r, c
     struct stat st, after;
     if (fd < 0 || fstat(fd, &st) < 0) {
         path = shown_path(j, node);
-        int saved = errno;
+        bool may_not = errno == EACCES;
         error_errno(err, "cannot read '%s'", path);
-        if (saved == EACCES)
-            error_hint(err, "give yourself the right to read it, or name it in .imageignore");
-        return -1;
+        return may_not ? error_hint(err, UNREADABLE_HINT) : -1;
     }
     if (!S_ISREG(st.st_mode)) {
         path = shown_path(j, node);

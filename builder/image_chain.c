@@ -76,6 +76,12 @@ static int open_image(const struct session *s, const char *ref, const struct bui
     return rc;
 }
 
+/* The number of the last step in a list of {"n": number, …}. */
+static int64_t last_step(const json_t *steps)
+{
+    return json_int(json_array_get(steps, json_array_size(steps) - 1), "n", 0);
+}
+
 /* The layer after step n of the name's last build; borrowed from `steps`. */
 static const char *step_layer_id(const json_t *steps, long n)
 {
@@ -87,20 +93,36 @@ static const char *step_layer_id(const json_t *steps, long n)
     return id;
 }
 
-static int open_step(const char *name, const char *step, struct image_chain *c, struct error **err)
+/* A new reference to the metadata of the image of that name; NULL = none. */
+static json_t *metadata_of(const struct session *s, const char *name)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    if (backend_find(s->backend, name, &image, NULL) < 0 || !image.metadata)
+        return NULL;
+    return json_loads(image.metadata, 0, NULL);
+}
+
+static int open_step(const struct session *s, const char *name, const char *step,
+                     struct image_chain *c, struct error **err)
 {
     if (!strcmp(step, "failed"))
         return store_failed(c->store, name, &c->files, &c->metadata, err);
     char *end;
     long n = strtol(step, &end, 10);
     json_auto_t *steps = history_read(c->store, name);
-    if (!steps)
-        return error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
+    if (!steps) {
+        error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
+        return error_hint(err, "'kiln image ls' lists the images");
+    }
     if (*end || end == step || n < 1)
         return error_set(err, ERR_USER, "'%s' is no step: use a number, or 'failed'", step);
-    const char *id = step_layer_id(steps, n);
+    // the steps that change no disk are in the image's metadata only
+    c->metadata = metadata_of(s, name);
+    int64_t last = last_step(steps), shown = last_step(json_object_get(c->metadata, "steps"));
+    const char *id = n <= last || n <= shown ? step_layer_id(steps, n) : NULL;
     if (!id) {
-        error_set(err, ERR_NOT_FOUND, "step %ld of '%s' has no disk yet", n, name);
+        error_set(err, ERR_NOT_FOUND,
+                  n > last ? "'%s' has no step %ld" : "'%s' has no disk yet at step %ld", name, n);
         return error_hint(err, "'kiln image history %s' lists the steps", name);
     }
     return store_chain(c->store, id, &c->files, err);
@@ -115,16 +137,13 @@ int image_chain_open(const struct session *s, const char *ref, const struct buil
     if (store_open(s, s->backend, &c.store, err) < 0)
         return -1;
     AUTO_FREE char *name = step ? xstrndup(ref, (size_t)(at - ref)) : xstrdup(ref);
-    if ((step ? open_step(name, at + 1, &c, err) : open_image(s, name, ui, &c, err)) < 0)
+    if ((step ? open_step(s, name, at + 1, &c, err) : open_image(s, name, ui, &c, err)) < 0)
         return -1;
     if (step && top_size(&c, err) < 0)
         return -1;
     // partitions of ours are mounted as the image's metadata says, whatever step is looked at
-    struct backend_image image = {0};
-    if (step && !c.metadata && backend_find(s->backend, name, &image, NULL) == 0) {
-        c.metadata = image.metadata ? json_loads(image.metadata, 0, NULL) : NULL;
-        backend_image_clear(&image);
-    }
+    if (step && !c.metadata)
+        c.metadata = metadata_of(s, name);
     *ret = c;
     c = (struct image_chain){0};
     return 0;

@@ -295,9 +295,12 @@ static int read_folder(struct worker *w, struct node *folder, struct error **err
     buf_reset(&w->path);
     node_add_path(&w->path, folder, NULL);
     AUTO_CLOSE int fd = open_beneath(w->scan->tree->root_fd, w->path.data, O_RDONLY | O_DIRECTORY);
-    if (fd < 0)
-        return error_errno(err, "cannot open the folder '%s'",
-                           w->path.len ? w->path.data : w->scan->tree->dir);
+    if (fd < 0) {
+        bool may_not = errno == EACCES;
+        error_errno(err, "cannot open the folder '%s'",
+                    w->path.len ? w->path.data : w->scan->tree->dir);
+        return may_not ? error_hint(err, UNREADABLE_HINT) : -1;
+    }
     if (w->path.len)
         buf_addc(&w->path, '/');
     if (read_folder_xattrs(w, fd, folder, err) < 0 || read_names(w, fd, err) < 0)

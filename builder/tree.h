@@ -23,6 +23,9 @@ struct ignore;
 struct session;
 struct tree;
 
+/* What to do about a file or folder that may not be read. */
+#define UNREADABLE_HINT "give yourself the right to read it, or name it in .imageignore"
+
 struct node {
     struct node *parent;          /* NULL for the root */
     const char *name;             /* "" for the root */

@@ -48,8 +48,8 @@ struct builder_vm_options {
 /*
  * Which accelerator to use: `wish` as accel_parse takes it. "auto" is KVM if it was proved to run
  * our own builder VM on this host, which is tried for 10 s when it is not known yet and remembered;
- * else TCG, and notice gets one line that says why. Errors: ERR_USAGE; ERR_CANCELLED; with "kvm",
- * those of accel_kvm_check.
+ * else TCG, and notice gets one line that says why, once since the host booted. Errors: ERR_USAGE;
+ * ERR_CANCELLED; with "kvm", those of accel_kvm_check.
  */
 int builder_accel(const struct session *s, const char *wish, builder_notice_fn *notice, void *arg,
                   enum accel *ret, struct error **err);

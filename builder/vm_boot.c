@@ -275,11 +275,13 @@ static int prove_kvm(const struct session *s, const struct qemu *qemu, builder_n
     return rc;
 }
 
-static int use_tcg(builder_notice_fn *notice, void *arg, const char *why)
+static int use_tcg(const struct session *s, builder_notice_fn *notice, void *arg, const char *why)
 {
-    AUTO_FREE char *line = xasprintf("using TCG (slow): %s", why);
-    if (notice)
+    AUTO_FREE char *line = xasprintf("using TCG (slow): %s; 'kiln doctor' says what to do", why);
+    if (notice && accel_tell_once(s, why))
         notice(arg, line);
+    else
+        session_debug(s, 1, "%s", line);
     return 0;
 }
 
@@ -297,7 +299,7 @@ int builder_accel(const struct session *s, const char *wish, builder_notice_fn *
     *ret = ACCEL_TCG;
     CLEANUP(error_freep) struct error *why = NULL;
     if (accel_kvm_check(&why) < 0)
-        return use_tcg(notice, arg, why->message);
+        return use_tcg(s, notice, arg, why->message);
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
     CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
     if (qemu_find(s, NULL, &qemu, err) < 0)
@@ -308,7 +310,7 @@ int builder_accel(const struct session *s, const char *wish, builder_notice_fn *
         return 0;
     }
     if (v.known)
-        return use_tcg(notice, arg, v.why ? v.why : "KVM did not work on this host");
+        return use_tcg(s, notice, arg, v.why ? v.why : "KVM did not work on this host");
     if (notice)
         notice(arg, "trying KVM for the first time on this host");
     if (prove_kvm(s, &qemu, notice, arg, &why) == 0) {
@@ -318,10 +320,12 @@ int builder_accel(const struct session *s, const char *wish, builder_notice_fn *
     }
     if (why->kind == ERR_CANCELLED)
         return error_propagate(err, STEAL(why));
-    if (why->kind != ERR_GUEST) // not KVM's fault: it shows again under TCG
-        return use_tcg(notice, arg, "KVM could not be tried");
+    if (why->kind != ERR_GUEST) { // not KVM's fault: it shows again under TCG
+        AUTO_FREE char *untried = xasprintf("KVM could not be tried: %s", why->message);
+        return use_tcg(s, notice, arg, untried);
+    }
     AUTO_FREE char *text =
         xasprintf("under KVM %.*s", (int)strcspn(why->message, "\n"), why->message);
     (void)accel_verdict_store(s, qemu.version, false, text, NULL);
-    return use_tcg(notice, arg, text);
+    return use_tcg(s, notice, arg, text);
 }

@@ -366,6 +366,8 @@ int store_get(struct store *st, const char *id, struct layer **ret, struct error
     if (why->kind == ERR_NOT_FOUND) {
         error_set(err, ERR_NOT_FOUND, "there is no layer %.12s in '%s'", id, st->dir);
         error_free(why);
+    } else if (why->kind == ERR_SYSTEM) {
+        return error_propagate(err, why); // a full disk, say: nothing is wrong with the layer
     } else {
         if (why->kind == ERR_USER)
             why->kind = ERR_NOT_FOUND;

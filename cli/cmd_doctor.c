@@ -95,7 +95,8 @@ static void check_qemu_img(struct doctor *d)
 static void tell(void *arg, const char *line)
 {
     (void)arg;
-    if (strncmp(line, "using ", 6)) // what comes of it is the finding
+    // what comes of it is the finding
+    if (strncmp(line, "using ", 6) != 0 || strstr(line, "could not be tried"))
         fprintf(stderr, "%s\n", line);
 }
 
@@ -122,7 +123,7 @@ static void check_kvm(struct doctor *d)
     if (!v.known)
         add(d, "kvm", WARN, "/dev/kvm opens, which is no proof, and it could not be tried%s%s",
             err ? ": " : "", err ? err->message : "")
-            ->hint = xstrdup("see to what failed, then try again");
+            ->hint = xstrdup("'kiln -v doctor' says what failed");
     else if (v.usable)
         add(d, "kvm", FINE, "usable: it has booted the builder VM");
     else
@@ -169,8 +170,10 @@ static void check_space(struct doctor *d, const char *name, const char *path)
     CLEANUP(buf_clear) struct buf size = BUF_INIT;
     uint64_t free_now = free_bytes(at);
     buf_add_size(&size, free_now);
-    if (access(at, W_OK) < 0) {
-        add(d, name, FAIL, "'%s' may not be written", at)->hint =
+    struct stat st;
+    bool folder = stat(at, &st) == 0 && S_ISDIR(st.st_mode);
+    if (!folder || access(at, W_OK) < 0) {
+        add(d, name, FAIL, folder ? "'%s' may not be written" : "'%s' is no folder", at)->hint =
             xstrdup("choose another folder with KILN_HOME");
         return;
     }

@@ -21,5 +21,6 @@ const struct command cmd_help = {
     .summary = "Show the Imagefile language, or how to use a command",
     .usage = "[imagefile | COMMAND]",
     .max_args = 3,
+    .flags = CMD_NO_HOME,
     .run = run,
 };

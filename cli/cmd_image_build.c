@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/store.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,6 +117,17 @@ static int parse_secrets(const struct args *a, struct secret_list *l, struct err
     return 0;
 }
 
+static int check_dns(const struct args *a, struct error **err)
+{
+    const char *v;
+    for (size_t i = 0; (v = args_nth(a, "dns", i)); i++) {
+        unsigned char address[sizeof(struct in6_addr)];
+        if (inet_pton(AF_INET, v, address) != 1 && inet_pton(AF_INET6, v, address) != 1)
+            return error_set(err, ERR_USAGE, "argument --dns: '%s' is not an IP address", v);
+    }
+    return 0;
+}
+
 static int parse_on_error(const char *text, enum build_on_error *ret, struct error **err)
 {
     if (!text || !strcmp(text, "fail"))
@@ -141,22 +153,19 @@ static int run(struct session *s, const struct args *a, struct error **err)
                               .local = args_has(a, "local"),
                               .no_cache = args_has(a, "no-cache"),
                               .require_cached = args_has(a, "require-cached"),
-                              .accel = args_get(a, "accel"),
                               .checksum = args_get(a, "checksum")};
     long long cpus = 0, from = 0;
-    unsigned long long memory = 0, mount_size = 0, max_size = 0;
+    unsigned long long mount_size = 0, max_size = 0;
     if (args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
         args_num(a, "no-cache-from", 1, 1000000, &from, err) < 0 ||
-        args_size(a, "memory", &memory, err) < 0 ||
+        args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||
         args_size(a, "cache-mount-size", &mount_size, err) < 0 ||
         args_size(a, "cache-max-size", &max_size, err) < 0 ||
-        parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
+        parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 || check_dns(a, err) < 0 ||
         parse_secrets(a, &secrets, err) < 0)
         return -1;
     o.cpus = (unsigned)cpus;
     o.no_cache_from = (size_t)from;
-    // a bare number means megabytes, as for QEMU's -m
-    o.memory_mb = (unsigned)(memory < (1 << 20) ? memory : memory >> 20);
     o.cache_mount_size = mount_size;
     o.build_args = all(a, "build-arg", &build_args, &o.n_build_args);
     o.nameservers = all(a, "dns", &dns, &o.n_nameservers);

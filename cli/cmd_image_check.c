@@ -167,5 +167,6 @@ const struct command cmd_image_check = {
         "with 1 if there are errors. BUILD-DIR is the current folder unless it is given.\n",
     .options = options,
     .max_args = 1,
+    .flags = CMD_NO_HOME,
     .run = run,
 };

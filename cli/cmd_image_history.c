@@ -8,6 +8,7 @@
 #include "cache/history.h"
 #include "cache/store.h"
 #include "cli/command.h"
+#include "cli/store.h"
 #include "image/backend.h"
 
 #include <fcntl.h>
@@ -158,10 +159,10 @@ static void print_rows(const struct history *h, bool whole)
             buf_add_size(&size, r->bytes);
             snprintf(seconds, sizeof seconds, "%.2f", r->seconds);
         }
-        const char *step = r->step ? r->step : "";
-        printf("%4s  %-*.*s  %8s  %9s  %11s  %.*s%s\n", n, whole ? DIGEST_HEX : 12,
-               whole ? DIGEST_HEX : 12, r->key, age.data, seconds, size.data,
-               whole ? (int)strlen(step) : 60, step, !whole && strlen(step) > 60 ? "…" : "");
+        printf("%4s  %-*.*s  %8s  %9s  %11s  ", n, whole ? DIGEST_HEX : 12, whole ? DIGEST_HEX : 12,
+               r->key, age.data, seconds, size.data);
+        cli_print_text(r->step, whole ? 0 : 60);
+        putchar('\n');
     }
 }
 
@@ -220,8 +221,10 @@ static int find_step_layer(struct store *st, const char *name, const char *text,
     json_auto_t *steps = history_read(st, name);
     size_t i;
     json_t *e;
-    if (!steps)
-        return error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
+    if (!steps) {
+        error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
+        return error_hint(err, "'kiln image ls' lists the images");
+    }
     json_array_foreach(steps, i, e) if (!*end && end != text &&
                                         json_int(e, "n", 0) ==
                                             n) return store_get(st, json_str(e, "id"), ret, err);

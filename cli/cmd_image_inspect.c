@@ -143,19 +143,12 @@ static json_t *describe(const struct session *s, const struct args *a, struct er
     return o;
 }
 
-/* Strings from an image may hold anything: control characters do not reach the terminal. */
-static void print_safe(const char *text)
-{
-    for (const char *p = text ? text : ""; *p; p++)
-        putchar((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p);
-}
-
 static void print_line(const char *title, const char *text)
 {
     if (!text || !*text)
         return;
     printf("%-14s ", title);
-    print_safe(text);
+    cli_print_text(text, 0);
     putchar('\n');
 }
 
@@ -247,6 +240,9 @@ static void print_text(const json_t *o)
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
+    const char *accel;
+    if (args_accel(a, &accel, err) < 0)
+        return -1;
     json_auto_t *o = describe(s, a, err);
     if (!o)
         return -1;

@@ -31,15 +31,12 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     const char *command = args_get(a, "command");
     const char *const shell[] = {"/bin/sh", "-c", command, NULL};
-    struct shell_options o = {.ref = a->pos[0],
-                              .user = args_get(a, "user"),
-                              .accel = args_get(a, "accel"),
-                              .terminal = !command && !a->n_rest};
-    unsigned long long memory = 0;
+    struct shell_options o = {
+        .ref = a->pos[0], .user = args_get(a, "user"), .terminal = !command && !a->n_rest};
     long long cpus = 0;
-    if (args_size(a, "memory", &memory, err) < 0 || args_num(a, "cpus", 1, 256, &cpus, err) < 0)
+    if (args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||
+        args_num(a, "cpus", 1, 256, &cpus, err) < 0)
         return -1;
-    o.memory_mb = (unsigned)(memory < (1 << 20) ? memory : memory >> 20);
     o.cpus = (unsigned)cpus;
     o.argv = command ? shell : (const char *const *)a->rest;
     if (o.terminal && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))) {

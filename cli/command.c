@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "vm/accel.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -94,6 +95,28 @@ int args_size(const struct args *a, const char *name, unsigned long long *ret, s
         return error_set(err, ERR_USAGE, "argument --%s: '%s' is not a size such as 500M or 20GB",
                          name, v);
     return 0;
+}
+
+int args_memory(const struct args *a, unsigned *ret_mb, struct error **err)
+{
+    const char *v = args_get(a, "memory");
+    unsigned long long bytes = 0;
+    if (args_size(a, "memory", &bytes, err) < 0)
+        return -1;
+    if (v && !v[strspn(v, "0123456789")] && bytes <= 1 << 24)
+        bytes <<= 20; // a bare number means megabytes, as for QEMU's -m
+    if (v && (bytes < 16 << 20 || bytes > 1ULL << 44))
+        return error_set(err, ERR_USAGE, "argument --memory: '%s' is not from 16M to 16T", v);
+    if (v)
+        *ret_mb = (unsigned)(bytes >> 20);
+    return 0;
+}
+
+int args_accel(const struct args *a, const char **ret, struct error **err)
+{
+    enum accel ignored;
+    *ret = args_get(a, "accel");
+    return accel_parse(*ret, &ignored, err);
 }
 
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err)
@@ -368,6 +391,37 @@ static void set_path(char **where, const char *value)
     *where = xstrdup(value);
 }
 
+static int flush_stdout(int rc, struct error **err)
+{
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return error_errno(err, "cannot write to standard output");
+    return rc;
+}
+
+/* What to do when kiln's own folders are full or can't be written; an error that knows better has
+ * its own hint. */
+static int hint_at_place(const struct session *s, struct error **err)
+{
+    if (!err || !*err)
+        return -1;
+    const char *m = (*err)->message;
+    bool ours = (s->backend && strstr(m, s->backend)) || (s->cache && strstr(m, s->cache)) ||
+                (s->data && strstr(m, s->data));
+    switch (ours ? (*err)->errnum : 0) {
+    case ENOSPC:
+    case EDQUOT:
+        return error_hint(err, "make room: 'kiln prune --all' removes layers that nothing needs");
+    case EROFS:
+    case EACCES:
+    case EPERM:
+    case ENOENT:
+    case ENOTDIR:
+        return error_hint(err, "KILN_HOME chooses another folder for images and caches");
+    default:
+        return -1;
+    }
+}
+
 static int run_command(const struct command *c, int verbosity, int argc, char **argv,
                        struct error **err)
 {
@@ -376,10 +430,14 @@ static int run_command(const struct command *c, int verbosity, int argc, char **
         return error_hint(err, "'kiln %s --help' shows what there is", c->name);
     if (args_has(&a, "help")) {
         print_command_help(c);
-        return 0;
+        return flush_stdout(0, err);
     }
     CLEANUP(session_clear) struct session s = {.cancel_fd = -1};
-    if (session_init(&s, err) < 0 || session_catch_signals(&s, err) < 0)
+    if (c->flags & CMD_NO_HOME)
+        (void)session_init(&s, NULL);
+    else if (session_init(&s, err) < 0)
+        return -1;
+    if (session_catch_signals(&s, err) < 0)
         return -1;
     s.verbosity = verbosity;
     for (size_t i = 0; args_nth(&a, "verbose", i); i++)
@@ -387,9 +445,9 @@ static int run_command(const struct command *c, int verbosity, int argc, char **
     set_path(&s.backend, args_get(&a, "image-backend"));
     set_path(&s.vmstore, args_get(&a, "vmstore"));
     int rc = c->run(&s, &a, err);
-    if (rc >= 0 && fflush(stdout) != 0)
-        return error_errno(err, "cannot write to standard output");
-    return rc;
+    if (rc < 0)
+        return hint_at_place(&s, err);
+    return flush_stdout(rc, err);
 }
 
 static int dispatch(int argc, char **argv, struct error **err)
@@ -398,18 +456,20 @@ static int dispatch(int argc, char **argv, struct error **err)
     for (; i < argc && argv[i][0] == '-'; i++) {
         if (!strcmp(argv[i], "--version")) {
             puts("kiln " KILN_VERSION);
-            return 0;
+            return flush_stdout(0, err);
         }
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             print_group_help("");
-            return 0;
+            return flush_stdout(0, err);
         }
         if (!strcmp(argv[i], "--verbose"))
             verbosity++;
         else if (argv[i][1] == 'v' && strspn(argv[i] + 1, "v") == strlen(argv[i] + 1))
             verbosity += (int)strlen(argv[i] + 1);
-        else
-            return error_set(err, ERR_USAGE, "unrecognized arguments: %s", argv[i]);
+        else {
+            error_set(err, ERR_USAGE, "unrecognized arguments: %s", argv[i]);
+            return error_hint(err, "'kiln --help' lists the commands and their options");
+        }
     }
     if (i == argc) {
         print_group_help("");

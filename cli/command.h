@@ -39,7 +39,8 @@ struct args {
 };
 
 enum command_flags {
-    CMD_REST = 1, /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
+    CMD_REST = 1,    /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
+    CMD_NO_HOME = 2, /* works without KILN_HOME and HOME: uses no backend and no cache */
 };
 
 struct command {
@@ -64,6 +65,10 @@ int args_num(const struct args *a, const char *name, long long min, long long ma
 /* A size such as 512, 10K, 1.5GB, 2GiB in bytes (K, M, G, T are binary). As args_num. */
 int args_size(const struct args *a, const char *name, unsigned long long *ret, struct error **err);
 bool size_parse(const char *text, unsigned long long *ret); /* the same from any text */
+/* --memory in MB, where a bare number means MB; from 16M to 16T. As args_num. */
+int args_memory(const struct args *a, unsigned *ret_mb, struct error **err);
+/* --accel, borrowed, NULL when it was not given; it or KILN_ACCEL is checked: ERR_USAGE. */
+int args_accel(const struct args *a, const char **ret, struct error **err);
 /* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
 

@@ -122,6 +122,19 @@ void cli_print_size(unsigned long long bytes, int width)
     printf("%*s", width, size.data);
 }
 
+void cli_print_text(const char *text, size_t max)
+{
+    size_t len = text ? strlen(text) : 0, n = max && len > max ? max : len;
+    while (n && n < len && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--; // not in the middle of a character
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        putchar(c == '\n' || c == '\t' ? ' ' : c < ' ' || c == 0x7f ? '?' : c);
+    }
+    if (n < len)
+        fputs("…", stdout);
+}
+
 void cli_print_json(const json_t *value)
 {
     AUTO_FREE char *text = json_dumps(value, JSON_INDENT(2) | JSON_SORT_KEYS);

@@ -27,6 +27,9 @@ int cli_store_to_prune(const struct session *s, struct store **ret, struct error
 int cli_prune_to_limit(const struct session *s, unsigned long long max_size, struct error **err);
 /* Prints "1.05 GiB" in a column of `width`. */
 void cli_print_size(unsigned long long bytes, int width);
+/* Prints a text that may come from a stranger's image: on one line, without control characters, cut
+ * to `max` bytes and "…" if it is longer (0 = not cut). NULL prints nothing. */
+void cli_print_text(const char *text, size_t max);
 /* Prints the value as JSON text and a newline. */
 void cli_print_json(const json_t *value);
 

@@ -69,7 +69,6 @@ static void take_text(const struct args *a, const char *name, const char **ret)
 int vm_options_take(const struct args *a, struct vm_options *options, struct error **err)
 {
     struct vm_run_options *o = &options->run;
-    unsigned long long memory = (unsigned long long)o->memory_mb << 20;
     long long port = o->ssh_port, cpus = o->cpus;
     enum accel wish;
     take_text(a, "accel", &options->accel);
@@ -78,15 +77,14 @@ int vm_options_take(const struct args *a, struct vm_options *options, struct err
     take_text(a, "ssh-user", &o->ssh_user);
     take_text(a, "ssh-net-driver", &o->net_driver);
     if (take_mode(a, o, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
-        args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_size(a, "memory", &memory, err) < 0 ||
+        args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &o->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &o->ssh_timeout_ms, err) < 0 ||
         take_seconds(a, "shutdown-timeout", &o->shutdown_timeout_ms, err) < 0 ||
         take_seconds(a, "qmp-timeout", &o->qmp_timeout_ms, err) < 0 ||
         accel_parse(options->accel, &wish, err) < 0)
         return -1;
-    if (memory < 16 << 20 || memory > 1ULL << 44)
-        return error_set(err, ERR_USAGE, "argument --memory: from 16M to 16T");
-    o->memory_mb = (unsigned)(memory >> 20);
+    if (o->ssh_key && access(o->ssh_key, R_OK) < 0)
+        return error_errno(err, "cannot read the SSH key '%s'", o->ssh_key);
     o->cpus = (unsigned)cpus;
     o->ssh_port = (unsigned)port;
     o->ide |= args_has(a, "no-virtio");

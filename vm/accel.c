@@ -121,6 +121,20 @@ int accel_verdict_store(const struct session *s, const char *qemu_version, bool 
     return json_write_file(path, 0644, v, err);
 }
 
+bool accel_tell_once(const struct session *s, const char *why)
+{
+    AUTO_FREE char *path = path_join(s->cache, "accel-told.json");
+    AUTO_FREE char *key = verdict_key("any");
+    json_auto_t *was = json_read_file(path, NULL);
+    const char *of = json_str(was, "of"), *told = json_str(was, "why");
+    if (key && of && told && !strcmp(of, key) && !strcmp(told, why))
+        return false;
+    json_auto_t *now = key ? json_pack("{s:s, s:s}", "of", key, "why", why) : NULL;
+    if (now && make_dirs(s->cache, 0755, NULL) == 0)
+        (void)json_write_file(path, 0644, now, NULL);
+    return true;
+}
+
 const char *accel_cpu(enum accel a)
 {
     // kvm: with arch-capabilities QEMU aborts on AMD hosts whose own hypervisor shows that MSR.

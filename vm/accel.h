@@ -50,6 +50,10 @@ int accel_verdict_store(const struct session *s, const char *qemu_version, bool 
                         const char *why, struct error **err);
 void accel_verdict_clear(struct accel_verdict *v);
 
+/* Whether the user is still to be told why KVM is not used: true at the first call with this reason
+ * since the host booted, or where that can't be noted. */
+bool accel_tell_once(const struct session *s, const char *why);
+
 /* The value of -cpu: all that the accelerator offers, less what makes trouble or is slow. */
 const char *accel_cpu(enum accel a);
 /* "-accel kvm" or "-accel tcg,thread=multi", and "-cpu" with accel_cpu's; not for ACCEL_AUTO. */

@@ -752,6 +752,20 @@ END
   no_leftovers "$KILN_HOME"
 }
 
+@test "mkfs and mkswap say nothing when all is well, and one line when not" {
+  begin=('FROM scratch' 'DISK 200 MB GPT' 'PARTITION 1 SIZE 8 MB FORMAT swap' 'PARTITION 2 SIZE 40 MB FORMAT vfat')
+  printf '%s\n' "${begin[@]}" 'PARTITION 3 FORMAT ext4 MOUNT /' >"$DIR/Imagefile"
+  run "$KILN" image build --name mkfs "$DIR"
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [ "$(grep -cv '^Step \|^ --->' <<<"$output")" = 1 ]
+  printf '%s\n' "${begin[@]}" 'PARTITION 3 FORMAT ext4 OPTIONS "-O none-such" MOUNT /' >"$DIR/Imagefile"
+  run "$KILN" image build --name mkfs "$DIR"
+  echo "$output"
+  [ "$status" -eq 1 ]
+  [[ $output == *"Imagefile:5: error: cannot make the file system of partition 3: 'mke2fs' failed with status 1: Invalid"*none-such ]]
+}
+
 @test "a name that is being built by another kiln is an error at once" {
   { echo 'FROM base'; echo 'RUN echo started; sleep 600'; } >"$DIR/Imagefile"
   "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR" >"$DIR/out" 2>&1 &

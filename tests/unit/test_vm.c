@@ -299,6 +299,10 @@ static void a_verdict_is_kept_for_this_boot_and_qemu(void **state)
     assert_int_equal(file_write_whole(path, 0644, "{\"of\": 7", 8, NULL), 0);
     accel_verdict_load(&session, "7.2.22", &v);
     assert_false(v.known);
+    // a reason is told once, another one again
+    assert_true(accel_tell_once(&session, "it hung"));
+    assert_false(accel_tell_once(&session, "it hung"));
+    assert_true(accel_tell_once(&session, "it is gone"));
 }
 
 static void accelerators_are_parsed(void **state)

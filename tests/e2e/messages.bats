@@ -1,0 +1,124 @@
+#!/usr/bin/env bats
+# What kiln says when it can't do what was typed: one message with where, what and what to do, and
+# the exit status that the man pages promise. Nothing here starts a VM.
+
+setup() {
+  export KILN_HOME=$BATS_TEST_TMPDIR/home KILN_ACCEL=tcg
+  backend=$KILN_HOME/backend
+  mkdir -p "$backend"
+  cd "$BATS_TEST_DIRNAME/../.."
+}
+
+# says STATUS TEXT ARGUMENT…: kiln's exit status, and what is in its output.
+says() {
+  local want=$1 text=$2
+  shift 2
+  run "$KILN" "$@"
+  echo "kiln $*: $status: $output"
+  [ "$status" = "$want" ] && [[ $output == *"$text"* ]]
+}
+
+work() { # LINE…: a build directory
+  mkdir -p "$BATS_TEST_TMPDIR/work"
+  printf '%s\n' "$@" >"$BATS_TEST_TMPDIR/work/Imagefile"
+  echo "$BATS_TEST_TMPDIR/work"
+}
+
+@test "every command: --help is its help, an unknown option is exit 2 and names the help" {
+  while read -r group command _; do
+    case $group in image | system) name="$group $command" ;; *) name=$group ;; esac
+    # shellcheck disable=SC2086  # words
+    says 0 "Usage: kiln $name" $name --help
+    # shellcheck disable=SC2086
+    says 2 "error: unrecognized arguments: --nonsense"$'\n'"hint: 'kiln $name --help'" $name --nonsense
+  done < <("$KILN" --help | sed -n 's/^  \([a-z].*\)/\1/p')
+  says 2 "hint: 'kiln --help'" --nonsense
+  says 2 "hint: 'kiln --help'" nonsense
+  says 2 "hint: 'kiln image --help'" image nonsense
+}
+
+@test "values of options are checked before anything is done" {
+  dir=$(work 'FROM none')
+  for memory in 1 500K 5000T foo; do says 2 "argument --memory: '$memory'" image build --memory $memory "$dir"; done
+  says 2 "argument --accel: 'foo'" image build --accel foo "$dir"
+  says 2 "argument --dns: 'foo'" image build --dns foo "$dir"
+  says 2 "argument --memory: '1'" run none --memory 1
+  says 2 "argument --memory: '1'" shell none --memory 1
+  says 2 "argument --accel: 'foo'" shell none --accel foo
+  says 2 "argument --accel: 'foo'" image inspect none --accel foo
+  says 1 "--no-cache-from 9: the last step is 1" image build --no-cache-from 9 "$dir"
+  says 1 "cannot read the SSH key '/nope'" run none --ssh-key /nope
+  says 1 "the build directory '$dir/Imagefile' is a file" image build "$dir/Imagefile"
+  # a bare number means megabytes
+  says 1 "unable to find image 'none'" run none --memory 512
+}
+
+@test "steps that are not there are named, with the command that lists them" {
+  "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' 'RUN a' >/dev/null
+  says 1 "nothing is known of a build of 'one'"$'\nhint: ' shell one@1 -c ls
+  says 1 "nothing is known of a build of 'one'"$'\nhint: ' image log one 1
+  mkdir -p "$backend/.builds"
+  id=$(ls "$backend/.layers")
+  id=${id%%$'\n'*}
+  echo "{\"steps\": [{\"n\": 2, \"id\": \"$id\", \"step\": \"x\"}]}" >"$backend/.builds/one.json"
+  says 1 "'one' has no disk yet at step 1" shell one@1 -c ls
+  says 1 "'one' has no step 3"$'\n'"hint: 'kiln image history one'" shell one@3 -c ls
+}
+
+@test "image history: a step is one line without control characters" {
+  "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' $'RUN <<A\n\bred\nA' >/dev/null
+  run "$KILN" image history one
+  echo "$output"
+  [ "$status" = 0 ]
+  [ "${#lines[@]}" = 3 ]
+  [[ $output == *'RUN <<A ?red A' ]]
+}
+
+@test "without HOME: what needs no folder works, the rest says what to set" {
+  dir=$(work 'FROM scratch')
+  run env -u HOME -u KILN_HOME "$KILN" image check "$dir"
+  echo "$output"
+  [[ $output == *"Imagefile:1"* ]]
+  run env -u HOME -u KILN_HOME "$KILN" help imagefile
+  [ "$status" = 0 ]
+  run env -u HOME -u KILN_HOME "$KILN" image ls
+  [ "$status" = 1 ]
+  [[ $output == *"HOME is not set"$'\n'"hint: set KILN_HOME to a folder" ]]
+}
+
+@test "a KILN_HOME that can't be one: each command and doctor say so" {
+  touch "$BATS_TEST_TMPDIR/file"
+  export KILN_HOME=$BATS_TEST_TMPDIR/file/home
+  dir=$(work 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /')
+  says 1 "Not a directory"$'\n'"hint: KILN_HOME chooses another folder" image build "$dir"
+  says 1 "hint: KILN_HOME chooses another folder" ssh-key
+  says 1 "failed   backend     '$BATS_TEST_TMPDIR/file' is no folder" doctor
+}
+
+@test "a full disk is no damaged layer" {
+  [ "$(id -u)" = 0 ] || skip "a tmpfs takes root"
+  small=$BATS_TEST_TMPDIR/small
+  mkdir "$small"
+  mount -t tmpfs -o size=4M kiln-test "$small"
+  "$BATS_TEST_DIRNAME/store_layers.py" "$small/backend" one 'DISK 64 MB' 'RUN a' >/dev/null
+  dd if=/dev/zero of="$small/fill" bs=1k 2>/dev/null || true
+  run env KILN_HOME="$small" "$KILN" image export one "$BATS_TEST_TMPDIR/out.qcow2"
+  umount "$small"
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"No space left on device"$'\n'"hint: make room: 'kiln prune --all'"* ]]
+  [[ $output != *damaged* ]]
+}
+
+@test "output that can't be written is an error; a closed pipe ends quietly" {
+  for command in --version --help 'image build --help' 'image ls' 'help imagefile'; do
+    # shellcheck disable=SC2086
+    run bash -c '"$KILN" "$@" >/dev/full' - $command
+    echo "$command: $status $output"
+    [ "$status" = 1 ]
+    [[ $output == *"error: cannot write to standard output: No space left on device"* ]]
+  done
+  run bash -c '"$KILN" help imagefile | head -n 1'
+  [ "$status" = 0 ]
+  [ "${#lines[@]}" = 1 ]
+}
