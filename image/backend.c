@@ -39,7 +39,8 @@ void backend_images_free(struct backend_images *images)
 int backend_not_found(const char *dir, const char *name, struct error **err)
 {
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, dir);
-    return error_hint(err, "'kiln image ls' lists what there is");
+    return error_hint(
+        err, "'kiln image ls' lists what there is, 'kiln image pull NAME,http=URL' gets another");
 }
 
 bool backend_has(const char *dir, const char *name)

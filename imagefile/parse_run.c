@@ -139,7 +139,7 @@ static bool set_number(struct parser *p, const struct logical *l, struct run_mou
     const char *what = NULL;
     if (str_is(name, "size") && !read_size(value, &m->size))
         what = "size, such as 100m or 1g";
-    else if (str_is(name, "mode") && !are_digits(m->mode = value, 8, 5))
+    else if (str_is(name, "mode") && !are_digits(m->mode = value, 8, value.ptr[0] == '0' ? 5 : 4))
         what = "mode, which is octal, such as 0700";
     else if (str_is(name, "uid") && !are_digits(m->uid = value, 10, 9))
         what = "user's number";

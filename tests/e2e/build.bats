@@ -642,7 +642,7 @@ END
   [ "$output" = from-file ]
 }
 
-@test ".imageignore: exceptions, **, the last match wins; it is not seen by COPY --from" {
+@test ".imageignore: exceptions, **, the last match wins" {
   mkdir -p "$DIR/d/a/b" "$DIR/node_modules"
   touch "$DIR"/d/{keep,x.o,a/y.o,a/b/z.o,a/b/wanted.o} "$DIR/node_modules/f" "$DIR/secret"
   printf '%s\n' '# not these' '**/*.o' '!d/a/b/wanted.o' 'node_modules' '/secret' '.imageignore' 'Imagefile' >"$DIR/.imageignore"

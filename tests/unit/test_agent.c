@@ -404,6 +404,47 @@ static void the_port_takes_frames_however_they_come(void **state)
     close(ends[0]);
 }
 
+/* A here-document may be long; a frame longer than any is damaged. */
+static void a_request_may_be_longer_than_what_is_taken_in_ahead(void **state)
+{
+    (void)state;
+    enum { SIZE = 9 << 20 };
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    CLEANUP(port_clear) struct port p = PORT_INIT;
+    port_use(&p, ends[0]);
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT, got = MESSAGE_INIT;
+    AUTO_FREE char *script = xcalloc(SIZE, 1);
+    memset(script, 'x', SIZE);
+    message_put(&m, AGENT_TAG_SCRIPT, script, SIZE);
+    unsigned char head[AGENT_FRAME_HEADER];
+    frame_encode(&(struct frame){(uint32_t)m.bytes.len, 7, AGENT_EXEC}, head);
+    CLEANUP(buf_clear) struct buf wire = BUF_INIT;
+    for (int i = 0; i < 2; i++) {
+        buf_add(&wire, head, sizeof head);
+        buf_add(&wire, m.bytes.data, m.bytes.len);
+    }
+    struct frame f;
+    int frames = 0;
+    for (size_t at = 0; frames < 2;) {
+        ssize_t n = write(ends[1], wire.data + at, wire.len - at);
+        at += n > 0 ? (size_t)n : 0;
+        size_t before = p.in.len - p.taken;
+        assert_true(port_fill(&p));
+        assert_true(n > 0 || at == wire.len || p.in.len > before); // or it would wait for ever
+        struct str text;
+        while (port_next(&p, &f, &got)) {
+            assert_true(message_get(&got, AGENT_TAG_SCRIPT, &text));
+            assert_true(text.len == SIZE && f.type == AGENT_EXEC);
+            frames++;
+        }
+    }
+    frame_encode(&(struct frame){AGENT_REQUEST_MAX + 1, 7, AGENT_EXEC}, head);
+    assert_false(frame_decode(head, &f));
+    close(ends[1]);
+    close(ends[0]);
+}
+
 static void programs_say_what_they_are(void **state)
 {
     (void)state;
@@ -449,6 +490,7 @@ int main(void)
         IN_FOLDER(stubs_leave_nothing),
         IN_FOLDER(a_feed_gives_the_bytes_in_order),
         cmocka_unit_test(the_port_takes_frames_however_they_come),
+        cmocka_unit_test(a_request_may_be_longer_than_what_is_taken_in_ahead),
         cmocka_unit_test(programs_say_what_they_are),
         cmocka_unit_test(modes_are_octal),
     };
