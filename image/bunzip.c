@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// The calling thread scans for the marks of blocks and cuts the bits between two of them into jobs;
-// workers decode them; the calling thread hands the results out in order. A job's bits are moved to
-// a byte boundary and get a file header and an end mark, so libbz2 sees a file of one block and
-// checks its CRC. The CRC over all blocks of a stream comes as a job of its own, to keep its place
-// in the order. A mark that occurs by chance inside a block (once in 2^48 bits) cuts it in two:
-// then neither half decodes, and the two are joined again.
+// The calling thread scans for the marks of blocks and makes the bytes between two of them jobs;
+// workers decode them, two at a time (image/bunzip_block.c); the calling thread hands the results
+// out in order. The CRC over all blocks of a stream comes as a job of its own, to keep its place in
+// the order. A mark that occurs by chance inside a block (once in 2^48 bits) cuts it in two: then
+// neither half decodes, and the two are joined again.
 #include "image/bunzip.h"
 
 #include "base/alloc.h"
+#include "image/bunzip_block.h"
 
-#include <bzlib.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 enum {
     MARK_BITS = 48,
     THREADS_MAX = 8,
+    JOBS_MAX = 3 * THREADS_MAX + 1,
     HEADER_BYTES = 4,
     CODED_MAX = 2 << 20, // bytes of a coded block; the format can't make more than about 1.1 MB
     PIECE = 4 << 20,     // bytes that are decoded ahead; a block of zeros has up to 46 MB
@@ -33,30 +33,37 @@ struct job {
     bool end;        /* of a stream: crc is what its end mark says */
     uint32_t crc;    /* else: of the block */
     char level;      /* '1' to '9': largest block of the stream */
-    struct buf bits; /* the block from its mark on, at a byte boundary */
+    struct buf bits; /* bytes with the block in them, */
+    size_t start;    /* which begins with its mark at this bit (0 to 7) */
     size_t n_bits;
-    struct buf file; /* what libbz2 sees */
-    bz_stream z;
+    struct bunzip_block block;
     struct buf out; /* at most PIECE bytes */
     bool failed;
-    bool more; /* z goes on behind `out` */
+    bool more; /* the block goes on behind `out` */
+};
+
+/* What a worker works on: the tables of two blocks. */
+struct bench {
+    uint32_t *table[2];
 };
 
 struct pool {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    struct job job[2 * THREADS_MAX];
+    struct job job[JOBS_MAX];
     size_t jobs, head, used; /* ring of jobs in order */
     pthread_t thread[THREADS_MAX];
     size_t threads;
+    struct bench own; /* of the calling thread */
     bool quit;
 };
 
 struct scan {
-    struct buf data; /* input that is not in a job yet */
-    size_t at;       /* first byte of data that was not looked at */
-    uint64_t window; /* the last 48 bits */
-    size_t start;    /* bit in data where the current block begins */
+    struct buf data;             /* input that is not in a job yet */
+    size_t at;                   /* first byte of data that was not looked at */
+    uint64_t window;             /* the last 64 bits */
+    unsigned char seen[1 << 13]; /* a bit for every two bytes that a mark has in it */
+    size_t start;                /* bit in data where the current block begins */
     char level;
     bool in_block;
     bunzip_input_fn *input;
@@ -78,101 +85,77 @@ static uint64_t get_bits(const struct buf *b, size_t bit, unsigned n)
     return v;
 }
 
-/* The next 8 bits, or as many as there are up to n, at the top of a byte. */
-static unsigned next_byte(const struct buf *from, size_t at, size_t n)
-{
-    if (n < 8)
-        return (unsigned)get_bits(from, at, (unsigned)n) << (8 - n);
-    const unsigned char *p = (const unsigned char *)from->data + at / 8;
-    unsigned k = at % 8;
-    return k ? (p[0] << k | p[1] >> (8 - k)) & 0xff : p[0];
-}
-
-/* Appends n bits of `from` (starting at bit `at`) to *to, which has *to_bits bits. */
-static void add_bits(struct buf *to, size_t *to_bits, const struct buf *from, size_t at, size_t n)
-{
-    unsigned shift = *to_bits % 8;
-    *to_bits += n;
-    while (n) {
-        unsigned v = next_byte(from, at, n);
-        size_t take = n < 8 ? n : 8;
-        if (shift)
-            to->data[to->len - 1] |= (char)(v >> shift);
-        if (take > (8 - shift) % 8 || !shift)
-            buf_addc(to, (char)(shift ? v << (8 - shift) : v));
-        shift = (shift + take) % 8;
-        at += take;
-        n -= take;
-    }
-}
-
-static void add_number(struct buf *to, size_t *to_bits, uint64_t v, unsigned n)
-{
-    char bytes[8];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (char)(v >> (56 - 8 * i));
-    struct buf b = {bytes, sizeof bytes, 0};
-    add_bits(to, to_bits, &b, 64 - n, n);
-}
-
-/* A whole file of one block from the job's bits. */
-static void make_file(const struct job *j, struct buf *file)
-{
-    buf_reset(file);
-    buf_adds(file, "BZh");
-    buf_addc(file, j->level);
-    buf_add(file, j->bits.data, j->bits.len);
-    size_t n = HEADER_BYTES * 8 + j->n_bits;
-    add_number(file, &n, END_MARK, MARK_BITS);
-    add_number(file, &n, j->crc, 32);
-}
-
 /* The next piece of a job into j->out; j->more or j->failed tells how it went. */
 static void decode_piece(struct job *j)
 {
     buf_reset(&j->out);
     buf_reserve(&j->out, PIECE);
-    j->z.next_out = j->out.data;
-    j->z.avail_out = PIECE;
-    int rc = BZ2_bzDecompress(&j->z);
-    j->out.len = PIECE - j->z.avail_out;
-    j->more = rc == BZ_OK && !j->z.avail_out;
-    j->failed = rc != BZ_STREAM_END && !j->more;
-    if (!j->more)
-        BZ2_bzDecompressEnd(&j->z);
+    j->out.len = bunzip_block_take(&j->block, (unsigned char *)j->out.data, PIECE);
+    j->more = j->out.len == PIECE;
+    j->failed = !j->more && j->block.crc != j->crc;
 }
 
-static void decode(struct job *j)
+static void bench_clear(struct bench *w)
 {
-    make_file(j, &j->file);
-    j->z = (bz_stream){.next_in = j->file.data, .avail_in = (unsigned)j->file.len};
-    if (BZ2_bzDecompressInit(&j->z, 0, 0) != BZ_OK)
-        alloc_failed();
-    decode_piece(j);
+    free(w->table[0]);
+    free(w->table[1]);
 }
 
-static struct job *next_waiting(struct pool *p)
+/* Decodes one or two jobs. */
+static void decode(struct job *const *jobs, unsigned count, struct bench *w)
 {
-    for (size_t i = 0; i < p->used; i++) {
-        struct job *j = &p->job[(p->head + i) % p->jobs];
-        if (j->state == JOB_WAITING)
-            return j;
+    struct bunzip_block *good[2] = {0};
+    uint32_t *table[2] = {0};
+    unsigned n = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct job *j = jobs[i];
+        if (!w->table[n])
+            w->table[n] = xmalloc(BUNZIP_BLOCK_MAX * sizeof *w->table[n]);
+        if (!j->block.text)
+            j->block.text = xmalloc(BUNZIP_BLOCK_MAX);
+        j->failed =
+            !bunzip_block_read(&j->block, j->bits.data, j->start, j->n_bits, j->level, w->table[n]);
+        j->more = false;
+        if (j->failed)
+            continue;
+        good[n] = &j->block;
+        table[n] = w->table[n];
+        n++;
     }
-    return NULL;
+    bunzip_blocks_invert(good, table, n);
+    for (unsigned i = 0; i < count; i++)
+        if (!jobs[i]->failed)
+            decode_piece(jobs[i]);
+}
+
+/* Up to two jobs that wait, from the oldest on. */
+static unsigned take_waiting(struct pool *p, struct job **ret)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < p->used && n < 2; i++) {
+        struct job *j = &p->job[(p->head + i) % p->jobs];
+        if (j->state != JOB_WAITING)
+            continue;
+        j->state = JOB_RUNNING;
+        ret[n++] = j;
+    }
+    return n;
 }
 
 static void *work(void *arg)
 {
     struct pool *p = arg;
+    CLEANUP(bench_clear) struct bench w = {0};
     pthread_mutex_lock(&p->mutex);
     for (;;) {
-        struct job *j = next_waiting(p);
-        if (j) {
-            j->state = JOB_RUNNING;
+        struct job *jobs[2];
+        unsigned n = take_waiting(p, jobs);
+        if (n) {
             pthread_mutex_unlock(&p->mutex);
-            decode(j);
+            decode(jobs, n, &w);
             pthread_mutex_lock(&p->mutex);
-            j->state = JOB_DONE;
+            for (unsigned i = 0; i < n; i++)
+                jobs[i]->state = JOB_DONE;
             pthread_cond_broadcast(&p->changed);
         } else if (p->quit) {
             break;
@@ -190,11 +173,10 @@ static void pool_start(struct pool *p)
     size_t want = cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (size_t)cpus;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->changed, NULL);
-    p->jobs = want + 1;
+    p->jobs = 3 * want + 1;
     for (size_t i = 0; i < p->jobs; i++) {
         buf_init(&p->job[i].bits);
         buf_init(&p->job[i].out);
-        buf_init(&p->job[i].file);
     }
     while (p->threads < want && pthread_create(&p->thread[p->threads], NULL, work, p) == 0)
         p->threads++;
@@ -214,10 +196,9 @@ static void pool_stop(struct pool *p)
     for (size_t i = 0; i < p->jobs; i++) {
         buf_clear(&p->job[i].bits);
         buf_clear(&p->job[i].out);
-        buf_clear(&p->job[i].file);
-        if (p->job[i].more)
-            BZ2_bzDecompressEnd(&p->job[i].z);
+        free(p->job[i].block.text);
     }
+    bench_clear(&p->own);
     pthread_mutex_destroy(&p->mutex);
     pthread_cond_destroy(&p->changed);
 }
@@ -227,7 +208,7 @@ static struct job *oldest(struct pool *p)
     struct job *j = &p->job[p->head];
     pthread_mutex_lock(&p->mutex);
     if (!p->threads && j->state == JOB_WAITING) {
-        decode(j); // no thread could be started
+        decode(&j, 1, &p->own); // no thread could be started
         j->state = JOB_DONE;
     }
     while (j->state != JOB_DONE)
@@ -260,15 +241,17 @@ static int join(struct pool *p, struct error **err)
     struct job *b = oldest(p);
     if (!b->failed || a->n_bits + b->n_bits > (size_t)CODED_MAX * 8)
         return damaged(err);
+    // b begins in the byte in which a ends
     struct buf joined = a->bits;
     buf_init(&a->bits);
-    size_t n = a->n_bits;
-    add_bits(&joined, &n, &b->bits, 0, b->n_bits);
+    joined.len = (a->start + a->n_bits) / 8;
+    buf_add(&joined, b->bits.data, b->bits.len);
     buf_clear(&b->bits);
     b->bits = joined;
-    b->n_bits = n;
+    b->start = a->start;
+    b->n_bits += a->n_bits;
     b->crc = a->crc;
-    decode(b);
+    decode(&b, 1, &p->own);
     return 0;
 }
 
@@ -334,10 +317,10 @@ static int cut(struct scan *s, struct pool *p, size_t end, struct error **err)
     j->end = j->failed = false;
     j->level = s->level;
     j->crc = (uint32_t)get_bits(&s->data, s->start + MARK_BITS, 32);
-    j->n_bits = 0;
+    j->start = s->start % 8;
+    j->n_bits = end - s->start;
     buf_reset(&j->bits);
-    buf_reserve(&j->bits, (end - s->start) / 8 + 16);
-    add_bits(&j->bits, &j->n_bits, &s->data, s->start, end - s->start);
+    buf_add(&j->bits, s->data.data + s->start / 8, (end + 7) / 8 - s->start / 8);
     submit(p, j, JOB_WAITING);
     return 0;
 }
@@ -413,15 +396,46 @@ static int end_stream(struct scan *s, struct pool *p, size_t mark, struct error 
 }
 
 /* A mark ends at bit `end` of data: 1 = the stream goes on, 0 = it ended, -1. */
-static int at_mark(struct scan *s, struct pool *p, size_t end, struct error **err)
+static int at_mark(struct scan *s, struct pool *p, uint64_t which, size_t end, struct error **err)
 {
     size_t mark = end - MARK_BITS;
     if (s->in_block ? cut(s, p, mark, err) < 0 : mark != s->start)
         return s->in_block ? -1 : damaged(err);
-    if (s->window == END_MARK)
+    if (which == END_MARK)
         return end_stream(s, p, mark, err) < 0 ? -1 : 0;
     s->in_block = true;
     s->start = mark;
+    return 1;
+}
+
+/* Wherever a mark ends in the last byte, bytes three and four from the end are all its own: only
+ * where these fit is it looked for bit by bit. */
+static void note_marks(struct scan *s)
+{
+    static const uint64_t marks[] = {BLOCK_MARK, END_MARK};
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned two = (unsigned)(marks[i / 8] << i % 8 >> 16) & 0xffff;
+        s->seen[two / 8] |= (unsigned char)(1 << two % 8);
+    }
+}
+
+static bool may_be_mark(const struct scan *s)
+{
+    unsigned two = (unsigned)(s->window >> 16) & 0xffff;
+    return s->seen[two / 8] >> two % 8 & 1;
+}
+
+/* The byte before s->at is in the window: looks for marks that end in it. As at_mark. */
+static int look(struct scan *s, struct pool *p, struct error **err)
+{
+    for (unsigned i = 8; i-- > 0;) {
+        uint64_t last = s->window >> i & MARK_MASK;
+        if (last != BLOCK_MARK && last != END_MARK)
+            continue;
+        int rc = at_mark(s, p, last, s->at * 8 - i, err);
+        if (rc <= 0)
+            return rc;
+    }
     return 1;
 }
 
@@ -429,19 +443,12 @@ static int at_mark(struct scan *s, struct pool *p, size_t end, struct error **er
 static int scan_stream(struct scan *s, struct pool *p, struct error **err)
 {
     for (;;) {
-        int rc = need(s, s->at + 1, err);
+        int rc = s->at < s->data.len ? 1 : need(s, s->at + 1, err);
         if (rc <= 0)
             return rc < 0 ? -1 : ends_early(err);
-        unsigned byte = (unsigned char)s->data.data[s->at];
-        for (unsigned i = 0; i < 8; i++) {
-            s->window = (s->window << 1 | (byte >> (7 - i) & 1)) & MARK_MASK;
-            if (s->window != BLOCK_MARK && s->window != END_MARK)
-                continue;
-            rc = at_mark(s, p, s->at * 8 + i + 1, err);
-            if (rc <= 0)
-                return rc;
-        }
-        s->at++;
+        s->window = s->window << 8 | (unsigned char)s->data.data[s->at++];
+        if (may_be_mark(s) && (rc = look(s, p, err)) <= 0)
+            return rc;
         if (s->at * 8 - s->start > (size_t)CODED_MAX * 8 ||
             (!s->in_block && s->at * 8 - s->start > MARK_BITS))
             return damaged(err);
@@ -468,6 +475,7 @@ int bunzip(struct str first, bunzip_input_fn *input, bunzip_output_fn *output, v
            struct error **err)
 {
     struct scan s = {.input = input, .output = output, .arg = arg, .data = BUF_INIT};
+    note_marks(&s);
     struct pool *p = xcalloc(1, sizeof *p);
     pool_start(p);
     buf_add_str(&s.data, first);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * bzip2 on several processors. A block of a bzip2 file depends on nothing before it and begins with
- * 48 bits that hardly ever occur otherwise, so blocks are found by these bits and decoded by libbz2
- * as files of one block. Format: https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf
+ * 48 bits that hardly ever occur otherwise, so blocks are found by these bits and decoded apart
+ * (image/bunzip_block.h). Format:
+ * https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf
+ *
+ * Memory: about 14 MB a processor, of which at most 8 are used.
  */
 #ifndef IMAGE_BUNZIP_H
 #define IMAGE_BUNZIP_H

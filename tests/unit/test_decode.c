@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// gzip as a flow of blocks of any size: members, padding, header fields, every cut, damage.
+// gzip and bzip2 as a flow of blocks of any size: members, padding, header fields, cuts, damage.
 // clang-format off
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,11 @@
 #include <cmocka.h>
 // clang-format on
 #include "base/alloc.h"
+#include "base/file.h"
+#include "base/process.h"
 #include "image/decode.h"
 
+#include <fcntl.h>
 #include <isa-l/igzip_lib.h>
 #include <string.h>
 
@@ -47,7 +50,7 @@ static void add_member(struct buf *to, const struct buf *text)
 static char *decode(const char *bytes, size_t n, size_t step, struct buf *ret)
 {
     CLEANUP(flow_freep) struct flow *in = flow_new(n / step + 1, step);
-    CLEANUP(flow_freep) struct flow *out = flow_new(8, ROOM);
+    CLEANUP(flow_freep) struct flow *out = flow_new(n * 2 / ROOM + 8, ROOM);
     CLEANUP(error_freep) struct error *err = NULL;
     _Atomic enum compression which = COMPRESSION_NONE;
     size_t room;
@@ -128,11 +131,65 @@ static void damaged_gzip(void **state)
     expect(&gz, gz.len, gz.len, NULL, "damaged");
 }
 
+/* Bytes whose codes have every length up to bzip2's longest, runs of every length, and noise. */
+static void make_blocks(struct buf *b)
+{
+    unsigned v = 1;
+    for (unsigned n = 1, i = 0; i < 20; i++, n = n * 3 / 2 + 1)
+        for (unsigned k = 0; k < n; k++)
+            buf_addc(b, (char)('A' + i));
+    for (unsigned i = b->len; i-- > 1;) { // shuffled
+        unsigned k = (v = v * 1103515245 + 12345) % i;
+        char c = b->data[i];
+        b->data[i] = b->data[k];
+        b->data[k] = c;
+    }
+    for (unsigned n = 1; n < 600; n += 3)
+        for (unsigned k = 0; k < n; k++)
+            buf_addc(b, (char)n);
+    while (b->len < 350000) // more than three of the smallest blocks
+        buf_addc(b, (char)((v = v * 1103515245 + 12345) >> 24));
+}
+
+static void add_bzip2(struct buf *to, const struct buf *content, const char *level)
+{
+    char path[] = "/tmp/kiln-decode-XXXXXX";
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    AUTO_CLOSE int fd = mkostemp(path, O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write_all(fd, content->data, content->len), 0);
+    assert_int_equal(process_run(NULL, ARGV("bzip2", "-c", level, path), &out, NULL), 0);
+    assert_int_equal(unlink(path), 0);
+    buf_add(to, out.data, out.len);
+}
+
+static void bzip2_in_blocks_of_any_size(void **state)
+{
+    (void)state;
+    CLEANUP(buf_clear) struct buf one = BUF_INIT, bz = BUF_INIT, all = BUF_INIT;
+    make_blocks(&one);
+    add_bzip2(&bz, &one, "-1");
+    add_bzip2(&bz, &one, "-9");
+    buf_add(&all, one.data, one.len);
+    buf_add(&all, one.data, one.len);
+    static const size_t steps[] = {37, 4096, 99991};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        expect(&bz, bz.len, steps[i], &all, NULL);
+    for (size_t cut = bz.len - 1; cut > bz.len / 2 + 100; cut -= 20011)
+        expect(&bz, cut, bz.len, NULL, "ends early");
+    for (size_t at = 4; at < bz.len; at += 20011) { // every byte is in a block or its frame
+        bz.data[at] ^= 0x10;
+        expect(&bz, bz.len, bz.len, NULL, "damaged");
+        bz.data[at] ^= 0x10;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gzip_in_blocks_of_any_size),
         cmocka_unit_test(damaged_gzip),
+        cmocka_unit_test(bzip2_in_blocks_of_any_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
