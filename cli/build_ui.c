@@ -171,7 +171,9 @@ int build_shown_init(struct build_shown *s, const char *mode, struct error **err
 {
     bool known = !mode || !strcmp(mode, "auto");
     *s = (struct build_shown){.tail = BUF_INIT};
-    s->mode = isatty(STDOUT_FILENO) ? SHOWN_TTY : SHOWN_PLAIN;
+    const char *term = getenv("TERM");
+    bool bars = isatty(STDOUT_FILENO) && (!term || strcmp(term, "dumb") != 0);
+    s->mode = bars ? SHOWN_TTY : SHOWN_PLAIN;
     for (size_t i = 0; !known && i < sizeof mode_names / sizeof *mode_names; i++)
         if (!strcmp(mode, mode_names[i])) {
             s->mode = (enum shown_mode)i;

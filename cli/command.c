@@ -13,10 +13,13 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct given {
     const struct option_spec *option;
@@ -149,6 +152,10 @@ void print_error(const struct error *err)
 {
     if (err->kind == ERR_REPORTED)
         return;
+    if (err->kind == ERR_CANCELLED) { // where it was then is no news to whoever did it
+        fputs("interrupted\n", stderr);
+        return;
+    }
     if (err->loc.path) {
         fputs(err->loc.path, stderr);
         if (err->loc.line)
@@ -391,11 +398,19 @@ static void set_path(char **where, const char *value)
     *where = xstrdup(value);
 }
 
+/* A reader that has gone (kiln … | head) is no error to tell: the exit status is that of a program
+ * which SIGPIPE ended. */
 static int flush_stdout(int rc, struct error **err)
 {
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return error_errno(err, "cannot write to standard output");
-    return rc;
+    bool failed = fflush(stdout) != 0;
+    if (!failed && !ferror(stdout))
+        return rc;
+    int saved = failed ? errno : EIO;
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    if (saved == EPIPE || (poll(&out, 1, 0) > 0 && out.revents & POLLERR))
+        return 128 + SIGPIPE;
+    errno = saved;
+    return error_errno(err, "cannot write to standard output");
 }
 
 /* What to do when kiln's own folders are full or can't be written; an error that knows better has

@@ -23,7 +23,7 @@ void progress_init(struct progress *p, FILE *out, enum progress_mode mode)
 static unsigned columns(const struct progress *p)
 {
     struct winsize w;
-    return ioctl(fileno(p->out), TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col : COLUMNS;
+    return ioctl(fileno(p->out), TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : COLUMNS;
 }
 
 /* "  12.7 MiB": one digit behind the point, in a column. */
@@ -43,6 +43,21 @@ static void add_time(struct buf *b, const char *what, long long seconds)
     buf_addf(b, " %s  %lld:%02lld:%02lld", what, seconds / 3600, seconds / 60 % 60, seconds % 60);
 }
 
+/* What stands right of the bar; the narrower the terminal, the less (leave_out 0 to 3). */
+static void add_right(struct buf *b, int leave_out, double speed, uint64_t done, uint64_t left,
+                      long long ms)
+{
+    buf_adds(b, "|");
+    if (leave_out < 2)
+        add_amount(b, speed, "/s |");
+    if (leave_out < 1)
+        add_amount(b, (double)done, " |");
+    if (leave_out < 3 && left && speed > 0)
+        add_time(b, "ETA: ", (long long)((double)left / speed));
+    else if (leave_out < 3)
+        add_time(b, "Time:", ms / 1000);
+}
+
 void progress_text(struct buf *b, unsigned cols, uint64_t done, uint64_t total, uint64_t from,
                    long long ms, bool over)
 {
@@ -50,14 +65,12 @@ void progress_text(struct buf *b, unsigned cols, uint64_t done, uint64_t total, 
     double speed = ms > 0 && done > from ? (double)(done - from) * 1000 / (double)ms : 0;
     double part = total ? (double)done / (double)total : over ? 1 : 0;
     part = part > 1 ? 1 : part;
-    buf_adds(&right, "|");
-    add_amount(&right, speed, "/s |");
-    add_amount(&right, (double)done, " |");
-    if (over || !total || speed <= 0)
-        add_time(&right, "Time:", ms / 1000);
-    else
-        add_time(&right,
-                 "ETA: ", (long long)((double)(total - (done < total ? done : total)) / speed));
+    for (int leave_out = 0; leave_out <= 3; leave_out++) {
+        buf_reset(&right);
+        add_right(&right, leave_out, speed, done, !over && total > done ? total - done : 0, ms);
+        if (6 + right.len + BAR_MIN < cols)
+            break;
+    }
     unsigned used = 6 + (unsigned)right.len;
     unsigned bar = cols > used + BAR_MIN ? cols - used - 1 : BAR_MIN;
     unsigned full = (unsigned)(part * bar + 0.5);

@@ -6,7 +6,7 @@ setup() {
   export KILN_HOME=$BATS_TEST_TMPDIR/home KILN_ACCEL=tcg
   backend=$KILN_HOME/backend
   mkdir -p "$backend"
-  cd "$BATS_TEST_DIRNAME/../.."
+  cd "$BATS_TEST_TMPDIR"
 }
 
 # says STATUS TEXT ARGUMENT…: kiln's exit status, and what is in its output.
@@ -118,7 +118,39 @@ work() { # LINE…: a build directory
     [ "$status" = 1 ]
     [[ $output == *"error: cannot write to standard output: No space left on device"* ]]
   done
-  run bash -c '"$KILN" help imagefile | head -n 1'
-  [ "$status" = 0 ]
-  [ "${#lines[@]}" = 1 ]
+  # the second one has more to write than a pipe holds
+  for command in 'image ls' 'image check -f many .'; do
+    seq -f 'X %g' 4000 >many
+    # shellcheck disable=SC2086
+    run bash -c 'exec 3>&1; { sleep 0.3; "$KILN" "$@"; echo "status $?" >&3; } | :' - $command
+    echo "$command: $status $output"
+    [ "$output" = "status 141" ]
+  done
+}
+
+@test "a bar fits the terminal, however narrow" {
+  "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' 'RUN a' >/dev/null
+  for width in 10 25 40 57 58 80 200; do
+    run python3 - "$width" "$KILN" image export one "out.$width" <<'END'
+import fcntl, os, pty, struct, sys, termios
+width, argv = int(sys.argv[1]), sys.argv[2:]
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    os.environ["TERM"] = "xterm"
+    os.execv(argv[0], argv)
+said = b""
+try:
+    while True:
+        said += os.read(fd, 4096)
+except OSError:
+    pass
+bar = said.decode().split("\r")[-2]
+assert bar.startswith("100% |"), said
+assert len(bar) < max(width, 13), (width, bar)
+assert "Time:" in bar or width < 40, bar
+END
+    echo "$output"
+    [ "$status" = 0 ]
+  done
 }
