@@ -113,7 +113,7 @@ static int expand(struct build *b, struct stage_run *st, struct mount *p, struct
     case MOUNT_SECRET:
         return find_wanted_secret(b, st, p, err);
     case MOUNT_BIND:
-        return p->from ? stage_source(b, st, p->from, &p->disk, err) : select_bind(b, p, err);
+        return p->from ? stage_source(b, p->from, &p->disk, err) : select_bind(b, p, err);
     case MOUNT_CACHE:
     case MOUNT_TMPFS:
         break;

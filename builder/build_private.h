@@ -97,8 +97,7 @@ int stages_choose(struct build *b, struct error **err); /* marks the needed ones
 int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                struct error **err);
 /* The disk that --from= names: an earlier stage or an image. */
-int stage_source(struct build *b, struct stage_run *st, const char *name, struct disk_state *ret,
-                 struct error **err);
+int stage_source(struct build *b, const char *name, struct disk_state *ret, struct error **err);
 /* An image (by name or spec) as a disk; config may be NULL. */
 int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct config *config,
                struct error **err);

@@ -154,12 +154,10 @@ int image_disk(struct build *b, const char *text, struct disk_state *ret, struct
     return rc;
 }
 
-int stage_source(struct build *b, struct stage_run *st, const char *name, struct disk_state *ret,
-                 struct error **err)
+int stage_source(struct build *b, const char *name, struct disk_state *ret, struct error **err)
 {
     size_t at = (size_t)(b->current - b->file->steps);
     size_t stage = imagefile_find_stage(b->file, str_of(name), at, true);
-    (void)st;
     if (stage == NO_STAGE)
         return image_disk(b, name, ret, NULL, err);
     if (!b->stages[stage].done)

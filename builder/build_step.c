@@ -312,7 +312,7 @@ int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step
     if (expand_copy(b, st, step, &c, err) < 0)
         return -1;
     if (c.from) {
-        if (stage_source(b, st, c.from, &c.source, err) < 0)
+        if (stage_source(b, c.from, &c.source, err) < 0)
             return -1;
         struct key *key = copy_key(st, step, &c);
         return step_layer(b, st, step, key, (struct str){"", 0}, copy_work, &c, err);

@@ -299,6 +299,19 @@ static struct stream_entry node_head(const struct node *n, uint8_t type)
                                  .mtime_ns = (uint32_t)ns};
 }
 
+/* The head of the entry at hand, whose data is snd->extents of what is open. */
+static void begin_data(struct sender *snd, struct stream_entry h, struct str xattrs,
+                       enum source_state state)
+{
+    place(snd);
+    put_head(snd, h, buf_str(&snd->path), buf_str(&snd->link), xattrs, &snd->extents);
+    snd->hash = state == IN_FILE ? sha256_new() : NULL;
+    snd->hashed = 0;
+    snd->state = state;
+    if (snd->extents.len)
+        align(snd);
+}
+
 static int begin_file(struct sender *snd)
 {
     const struct node *n = snd->pick->node;
@@ -310,14 +323,7 @@ static int begin_file(struct sender *snd)
     find_extents(snd, &st);
     struct stream_entry h = node_head(n, STREAM_FILE);
     h.size = n->id.size;
-    place(snd);
-    put_head(snd, h, buf_str(&snd->path), buf_str(&snd->link), buf_str(&snd->xattrs),
-             &snd->extents);
-    snd->hash = sha256_new();
-    snd->hashed = 0;
-    snd->state = IN_FILE;
-    if (snd->extents.len)
-        align(snd);
+    begin_data(snd, h, buf_str(&snd->xattrs), IN_FILE);
     return 0;
 }
 
@@ -383,13 +389,9 @@ static void begin_inline(struct sender *snd)
 {
     const struct part *p = part_at_hand(snd);
     one_extent(snd, p->bytes.len);
-    place(snd);
     struct stream_entry h = {
         .type = STREAM_FILE, .mode = 0644, .mtime = time(NULL), .size = p->bytes.len};
-    put_head(snd, h, buf_str(&snd->path), buf_str(&snd->link), STR(""), &snd->extents);
-    snd->state = IN_INLINE;
-    if (snd->extents.len)
-        align(snd);
+    begin_data(snd, h, STR(""), IN_INLINE);
 }
 
 static int open_remote(struct sender *snd)
@@ -409,15 +411,9 @@ static int begin_remote(struct sender *snd)
     if (open_remote(snd) < 0)
         return -1;
     one_extent(snd, p->remote.size);
-    place(snd);
     struct stream_entry h = {
         .type = STREAM_FILE, .mode = 0600, .mtime = p->remote.mtime, .size = p->remote.size};
-    put_head(snd, h, buf_str(&snd->path), buf_str(&snd->link), STR(""), &snd->extents);
-    snd->hash = sha256_new();
-    snd->hashed = 0;
-    snd->state = IN_FILE;
-    if (snd->extents.len)
-        align(snd);
+    begin_data(snd, h, STR(""), IN_FILE);
     return 0;
 }
 

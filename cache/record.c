@@ -7,10 +7,10 @@
 #include "cache/record.h"
 
 #include "base/alloc.h"
+#include "base/endian.h"
 #include "base/file.h"
 #include "base/json.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -213,39 +213,25 @@ int record_check_parent(const struct layer *child, const struct layer *parent, s
     return 0;
 }
 
-static uint64_t be64(const unsigned char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return be64toh(v);
-}
-
-static uint32_t be32(const unsigned char *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return be32toh(v);
-}
-
 int disk_head_parse(const unsigned char *b, size_t n, struct disk_head *ret, struct error **err)
 {
     enum { CORRUPT = 1 << 1, DATA_FILE = 1 << 2 };
     if (n < 72 || memcmp(b, "QFI\xfb", 4) != 0)
         return error_set(err, ERR_USER, "it is not a qcow2 file");
-    uint32_t version = be32(b + 4), name_len = be32(b + 16);
-    uint64_t name_at = be64(b + 8);
+    uint32_t version = be32_at(b + 4), name_len = be32_at(b + 16);
+    uint64_t name_at = be64_at(b + 8);
     if (version != 2 && version != 3)
         return error_set(err, ERR_USER, "it is a qcow2 of the unknown version %u", version);
-    if (be32(b + 32))
+    if (be32_at(b + 32))
         return error_set(err, ERR_USER, "it is encrypted");
     if (version == 3 && n < 104)
         return error_set(err, ERR_USER, "its header is cut short");
-    uint64_t incompatible = version == 3 ? be64(b + 72) : 0;
+    uint64_t incompatible = version == 3 ? be64_at(b + 72) : 0;
     if (incompatible & CORRUPT)
         return error_set(err, ERR_USER, "QEMU has marked it as corrupt");
     if (incompatible & DATA_FILE)
         return error_set(err, ERR_USER, "it has an external data file");
-    ret->virtual_size = be64(b + 24);
+    ret->virtual_size = be64_at(b + 24);
     if (ret->virtual_size > INT64_MAX)
         return error_set(err, ERR_USER, "its virtual size is impossible");
     ret->backing[0] = '\0';

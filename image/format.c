@@ -7,11 +7,11 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/endian.h"
 #include "base/file.h"
 #include "image/qcow2.h"
 
 #include <ctype.h>
-#include <endian.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -98,20 +98,6 @@ int format_refuse(const void *head, size_t n, struct error **err)
                      "partition table or filesystem");
 }
 
-static uint32_t get32(const unsigned char *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return le64toh(v);
-}
-
 static int check_size(uint64_t bytes, struct error **err)
 {
     if (bytes == 0 || bytes > QCOW2_SIZE_MAX)
@@ -188,8 +174,8 @@ static int check_vmdk(int fd, struct error **err)
     unsigned char h[VMDK_HEADER];
     if (pread_all(fd, h, sizeof h, 0) != (ssize_t)sizeof h)
         return error_set(err, ERR_USER, "the vmdk header is cut off");
-    uint32_t version = get32(h + 4);
-    uint64_t capacity = get64(h + 12), descriptor = get64(h + 28), length = get64(h + 36);
+    uint32_t version = le32_at(h + 4);
+    uint64_t capacity = le64_at(h + 12), descriptor = le64_at(h + 28), length = le64_at(h + 36);
     if (version < 1 || version > 3)
         return error_set(err, ERR_USER, "vmdk version %u is not supported", version);
     if (!capacity || capacity > QCOW2_SIZE_MAX / SECTOR)
@@ -209,13 +195,13 @@ static int check_vdi(int fd, struct error **err)
     static const unsigned char none[16];
     if (pread_all(fd, h, sizeof h, 0) != (ssize_t)sizeof h)
         return error_set(err, ERR_USER, "the vdi header is cut off");
-    if (get32(h + 0x44) != 0x00010001)
+    if (le32_at(h + 0x44) != 0x00010001)
         return error_set(err, ERR_USER, "this version of vdi is not supported");
-    if (get32(h + 0x4c) != 1 && get32(h + 0x4c) != 2)
-        return error_set(err, ERR_USER, "a vdi of type %u is not supported", get32(h + 0x4c));
+    if (le32_at(h + 0x4c) != 1 && le32_at(h + 0x4c) != 2)
+        return error_set(err, ERR_USER, "a vdi of type %u is not supported", le32_at(h + 0x4c));
     if (memcmp(h + 0x1a8, none, 16) || memcmp(h + 0x1b8, none, 16))
         return error_set(err, ERR_USER, "the vdi needs a parent");
-    return check_size(get64(h + 0x170), err);
+    return check_size(le64_at(h + 0x170), err);
 }
 
 int format_check(enum format f, int fd, struct error **err)

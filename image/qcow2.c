@@ -7,9 +7,9 @@
 #include "image/qcow2.h"
 
 #include "base/alloc.h"
+#include "base/endian.h"
 #include "base/file.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -43,20 +43,6 @@ struct header {
     unsigned char compression;
 };
 
-static uint32_t get32(const unsigned char *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return be32toh(v);
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return be64toh(v);
-}
-
 void qcow2_info_clear(struct qcow2_info *info)
 {
     free(info->backing);
@@ -67,33 +53,33 @@ void qcow2_info_clear(struct qcow2_info *info)
 
 static int read_fields(const unsigned char *p, size_t n, struct header *h, struct error **err)
 {
-    if (n < 8 || get32(p) != MAGIC)
+    if (n < 8 || be32_at(p) != MAGIC)
         return error_set(err, ERR_USER, "not a qcow2 image");
-    h->version = get32(p + 4);
+    h->version = be32_at(p + 4);
     if (h->version != 2 && h->version != 3)
         return error_set(err, ERR_USER, "qcow version %u is not supported", h->version);
     if (n < (h->version == 2 ? V2_LENGTH : V3_LENGTH))
         return error_set(err, ERR_USER, "the qcow2 header is cut off");
-    h->backing_offset = get64(p + 8);
-    h->backing_len = get32(p + 16);
-    h->cluster_bits = get32(p + 20);
-    h->size = get64(p + 24);
-    h->crypt = get32(p + 32);
-    h->l1_size = get32(p + 36);
-    h->l1_offset = get64(p + 40);
-    h->reftable_offset = get64(p + 48);
-    h->reftable_clusters = get32(p + 56);
-    h->snapshots = get32(p + 60);
-    h->snapshots_offset = get64(p + 64);
+    h->backing_offset = be64_at(p + 8);
+    h->backing_len = be32_at(p + 16);
+    h->cluster_bits = be32_at(p + 20);
+    h->size = be64_at(p + 24);
+    h->crypt = be32_at(p + 32);
+    h->l1_size = be32_at(p + 36);
+    h->l1_offset = be64_at(p + 40);
+    h->reftable_offset = be64_at(p + 48);
+    h->reftable_clusters = be32_at(p + 56);
+    h->snapshots = be32_at(p + 60);
+    h->snapshots_offset = be64_at(p + 64);
     h->refcount_order = 4;
     h->length = V2_LENGTH;
     if (h->version == 2)
         return 0;
-    h->incompatible = get64(p + 72);
-    h->compatible = get64(p + 80);
-    h->autoclear = get64(p + 88);
-    h->refcount_order = get32(p + 96);
-    h->length = get32(p + 100);
+    h->incompatible = be64_at(p + 72);
+    h->compatible = be64_at(p + 80);
+    h->autoclear = be64_at(p + 88);
+    h->refcount_order = be32_at(p + 96);
+    h->length = be32_at(p + 100);
     if (h->length > V3_LENGTH && n > V3_LENGTH)
         h->compression = p[V3_LENGTH];
     return 0;
@@ -203,7 +189,7 @@ static int read_extensions(const unsigned char *p, size_t at, size_t end, struct
                            struct error **err)
 {
     while (end - at >= 8) {
-        uint32_t type = get32(p + at), n = get32(p + at + 4);
+        uint32_t type = be32_at(p + at), n = be32_at(p + at + 4);
         if (!type)
             return 0;
         at += 8;
@@ -280,7 +266,7 @@ int qcow2_read_fd(int fd, int flags, struct qcow2_info *ret, struct error **err)
     if (n < 0)
         return error_errno(err, "cannot read the image");
     // only clusters over 64 KiB need a second read; their size is checked again by the parser
-    uint32_t bits = n >= 24 ? get32(head + 20) : 0;
+    uint32_t bits = n >= 24 ? be32_at(head + 20) : 0;
     if (n == FIRST && bits > 16 && bits <= CLUSTER_BITS_MAX) {
         head = xrealloc(head, (size_t)1 << bits);
         n = pread_all(fd, head, (size_t)1 << bits, 0);
