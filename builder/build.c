@@ -18,6 +18,7 @@
 #include "image/backend.h"
 #include "image/name.h"
 #include "image/qcow2.h"
+#include "imagefile/source.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,13 @@ void build_output(void *build, int stream, const char *bytes, size_t n)
     }
     if (b->ui->output)
         b->ui->output(b->ui->arg, stream, bytes, n);
+}
+
+char *step_text(const struct imagefile_step *step)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    source_add_utf8(&out, step->text);
+    return buf_detach(&out, NULL);
 }
 
 void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,
@@ -164,6 +172,15 @@ static int do_arg(struct build *b, struct stage_run *st, const struct imagefile_
     return 0;
 }
 
+int check_utf8(const char *what, const char *value, struct error **err)
+{
+    json_auto_t *probe = json_string(value);
+    if (probe)
+        return 0;
+    return error_set(err, ERR_USER, "the value of %s is not UTF-8, so the image can't keep it",
+                     what);
+}
+
 static int do_pairs(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                     struct settings *into, struct error **err)
 {
@@ -173,10 +190,9 @@ static int do_pairs(struct build *b, struct stage_run *st, const struct imagefil
     for (size_t i = 0; i < step->pairs.len && rc == 0; i++) {
         AUTO_FREE char *name = expand_word(b, st, &step->pairs.ptr[i].name, err);
         AUTO_FREE char *value = name ? expand_word(b, st, &step->pairs.ptr[i].value, err) : NULL;
-        if (value)
+        rc = value ? check_utf8(name, value, err) : -1;
+        if (rc == 0)
             settings_set(&fresh, name, value);
-        else
-            rc = -1;
     }
     for (size_t i = 0; i < fresh.len && rc == 0; i++)
         settings_set(into, fresh.ptr[i].name, fresh.ptr[i].value);
@@ -188,18 +204,22 @@ static int do_user(struct build *b, struct stage_run *st, const struct imagefile
                    struct error **err)
 {
     AUTO_FREE char *user = expand_word(b, st, &step->word, err);
-    if (!user)
+    if (!user || check_utf8("USER", user, err) < 0)
         return -1;
     free(st->config.user);
     st->config.user = STEAL(user);
     return 0;
 }
 
-static void do_shell(struct stage_run *st, const struct imagefile_step *step)
+static int do_shell(struct stage_run *st, const struct imagefile_step *step, struct error **err)
 {
     strv_clear(&st->config.shell);
-    for (size_t i = 0; i < step->words.len; i++)
+    for (size_t i = 0; i < step->words.len; i++) {
         strv_add_take(&st->config.shell, str_dup(step->words.ptr[i].raw));
+        if (check_utf8("SHELL", st->config.shell.ptr[i], err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static bool is_meta(enum imagefile_op op)
@@ -238,8 +258,7 @@ static int do_step(struct build *b, struct stage_run *st, size_t i, struct error
     case OP_USER:
         return do_user(b, st, step, err);
     case OP_SHELL:
-        do_shell(st, step);
-        return 0;
+        return do_shell(st, step, err);
     case OP_INSPECT:
         return step_inspect(b, st, step, err);
     case OP_COUNT:
@@ -251,9 +270,9 @@ static int do_step(struct build *b, struct stage_run *st, size_t i, struct error
 static void note_shown(struct build *b, const struct imagefile_step *step,
                        const struct stage_run *st)
 {
-    (void)json_array_append_new(b->shown,
-                                json_pack("{s:I, s:s%, s:s}", "n", (json_int_t)b->step, "step",
-                                          step->text.ptr, step->text.len, "layer", st->disk.id));
+    AUTO_FREE char *text = step_text(step);
+    (void)json_array_append_new(b->shown, json_pack("{s:I, s:s, s:s}", "n", (json_int_t)b->step,
+                                                    "step", text, "layer", st->disk.id));
 }
 
 static int walk(struct build *b, struct error **err)

@@ -98,7 +98,8 @@ int stage_from(struct build *b, struct stage_run *st, const struct imagefile_ste
                struct error **err);
 /* The disk that --from= names: an earlier stage or an image. */
 int stage_source(struct build *b, const char *name, struct disk_state *ret, struct error **err);
-/* An image (by name or spec) as a disk; config may be NULL. */
+/* An image (by name or spec) as a disk; config is NULL for a --from: the option --checksum is about
+ * what FROM fetches. */
 int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct config *config,
                struct error **err);
 
@@ -165,6 +166,11 @@ void run_put_environment(const struct config *c, const struct settings *args,
                          struct message *request);
 /* An interactive shell, as fields of an EXEC request for builder_vm_terminal. */
 void run_put_shell(struct message *request);
+/* What the image's metadata keeps is JSON, where other bytes would be lost without a word: ERR_USER
+ * names `what` if the value is not UTF-8. */
+int check_utf8(const char *what, const char *value, struct error **err);
+/* The step as the Imagefile has it, owned, for JSON: what is no UTF-8 is U+FFFD. */
+char *step_text(const struct imagefile_step *step);
 int build_context(struct build *b, struct error **err); /* opens it if need be */
 void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,
                 const char *why);

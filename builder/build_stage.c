@@ -120,7 +120,7 @@ int image_disk(struct build *b, const char *text, struct disk_state *ret, struct
         return -1;
     struct image_pull_options o = {
         .progress = {.notice = pull_notice, .update = pull_update, .arg = b},
-        .checksum = b->o->checksum,
+        .checksum = config ? b->o->checksum : NULL,
         .checksum_beside = true};
     int rc = image_ensure(b->s, &spec, &o, &image, err);
     image_spec_clear(&spec);

@@ -341,7 +341,7 @@ int step_workdir(struct build *b, struct stage_run *st, const struct imagefile_s
                  struct error **err)
 {
     AUTO_FREE char *dir = expand_word(b, st, &step->word, err);
-    if (!dir)
+    if (!dir || check_utf8("WORKDIR", dir, err) < 0)
         return -1;
     char *path = config_path(&st->config, dir);
     size_t n = strlen(path);

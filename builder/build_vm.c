@@ -255,7 +255,8 @@ static char *explain(struct build *b, const struct stage_run *st, const struct i
 {
     if (store_damage(b->store))
         return xasprintf("its layer is damaged: %s", store_damage(b->store));
-    const json_t *old = history_match(b->last, json_array_size(b->steps), step->text.ptr);
+    AUTO_FREE char *text = step_text(step);
+    const json_t *old = history_match(b->last, json_array_size(b->steps), text);
     AUTO_FREE char *files =
         explain_files(b, json_string_value(json_object_get(old, "id")), manifest);
     char *why =
@@ -266,9 +267,10 @@ static char *explain(struct build *b, const struct stage_run *st, const struct i
 static void note_step(struct build *b, const struct imagefile_step *step, const char *key,
                       const char *id, json_t *inputs)
 {
-    (void)json_array_append_new(
-        b->steps, json_pack("{s:s%, s:I, s:s, s:s, s:O}", "step", step->text.ptr, step->text.len,
-                            "n", (json_int_t)b->step, "key", key, "id", id, "inputs", inputs));
+    AUTO_FREE char *text = step_text(step);
+    (void)json_array_append_new(b->steps, json_pack("{s:s, s:I, s:s, s:s, s:O}", "step", text, "n",
+                                                    (json_int_t)b->step, "key", key, "id", id,
+                                                    "inputs", inputs));
 }
 
 static void use_layer(struct stage_run *st, const struct layer *layer)
@@ -294,7 +296,8 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
         return;
     }
     AUTO_FREE char *sealed = vm_seal(b, draft_id(draft), b->stages[step->stage].disk.size, &err);
-    json_auto_t *fields = json_pack("{s:s%}", "step", step->text.ptr, step->text.len);
+    AUTO_FREE char *text = step_text(step);
+    json_auto_t *fields = json_pack("{s:s}", "step", text);
     if (!sealed || link(sealed, draft_disk(draft)) < 0 ||
         store_keep_failed(draft, b->name, fields, &err) < 0) {
         build_notice(b, err ? err->message : "the failed step's state could not be kept");
@@ -335,8 +338,9 @@ static int make_layer(struct build *b, struct stage_run *st, const struct imagef
     if (manifest.len && draft_manifest(draft, manifest.ptr, manifest.len, err) < 0)
         return -1;
     double seconds = (double)(now_us() - start) / 1e6;
-    json_auto_t *fields = json_pack("{s:f, s:O, s:s%}", "seconds", seconds, "inputs", inputs,
-                                    "step", step->text.ptr, step->text.len);
+    AUTO_FREE char *text = step_text(step);
+    json_auto_t *fields =
+        json_pack("{s:f, s:O, s:s}", "seconds", seconds, "inputs", inputs, "step", text);
     long long commit = now_us();
     if (store_commit(draft, fields, ret, err) < 0)
         return -1;
@@ -365,7 +369,7 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
         error_set(err, ERR_USER, "step %zu is not cached: %s", b->step, why);
         return error_hint(err, "--require-cached asks for a build that does nothing");
     }
-    AUTO_FREE char *text = str_dup(step->text);
+    AUTO_FREE char *text = step_text(step);
     struct draft_request r = {.key = key,
                               .parent = *st->disk.id ? st->disk.id : NULL,
                               .step = text,

@@ -752,6 +752,19 @@ END
   no_leftovers "$KILN_HOME"
 }
 
+@test "bytes that are no UTF-8: in a command they are kept, in what the image keeps they are an error" {
+  run build <<<$'RUN printf "\xff" >/byte'
+  [ "$status" -eq 0 ]
+  run inside 'od -An -tx1 /byte'
+  [ "$output" = ' ff' ]
+  run "$KILN" image history --json "t$BATS_TEST_NUMBER"
+  python3 -c 'import json, sys; s = json.load(sys.stdin)[-1]
+assert s["step"] == "RUN printf \"\ufffd\" >/byte" and s["seconds"] > 0, s' <<<"$output"
+  run build --build-arg A=$'x\xff' <<<$'ARG A\nENV E=$A'
+  [ "$status" -eq 1 ]
+  [[ $output == *"Imagefile:3: error: the value of E is not UTF-8"* ]]
+}
+
 @test "mkfs and mkswap say nothing when all is well, and one line when not" {
   begin=('FROM scratch' 'DISK 200 MB GPT' 'PARTITION 1 SIZE 8 MB FORMAT swap' 'PARTITION 2 SIZE 40 MB FORMAT vfat')
   printf '%s\n' "${begin[@]}" 'PARTITION 3 FORMAT ext4 MOUNT /' >"$DIR/Imagefile"
