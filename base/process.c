@@ -211,6 +211,12 @@ char *process_status_text(int st)
     return xasprintf("exit status %d", WEXITSTATUS(st));
 }
 
+char *process_failed_text(int st)
+{
+    AUTO_FREE char *how = process_status_text(st);
+    return xasprintf("%s %s", WIFSIGNALED(st) ? "was" : "failed with", how);
+}
+
 /* Reads what is there into b; false at the end of the stream. Keeps the last `keep` bytes. */
 static bool drain(int fd, struct buf *b, size_t keep)
 {
@@ -256,9 +262,9 @@ int process_run(const struct session *s, char *const *argv, struct buf *out, str
         return -1;
     if (p.status == 0)
         return 0;
-    AUTO_FREE char *how = process_status_text(p.status);
+    AUTO_FREE char *how = process_failed_text(p.status);
     while (errors.len && errors.data[errors.len - 1] == '\n')
         errors.data[--errors.len] = '\0';
-    return error_set(err, ERR_SYSTEM, "%s failed with %s%s%s", argv[0], how, errors.len ? ": " : "",
+    return error_set(err, ERR_SYSTEM, "%s %s%s%s", argv[0], how, errors.len ? ": " : "",
                      errors.data);
 }

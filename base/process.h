@@ -59,6 +59,9 @@ void process_kill(struct process *p, int sig);
 void process_clear(struct process *p); /* SIGKILL, reap, close */
 /* "exit status 3", "killed by signal 9 (Killed)"; owned. */
 char *process_status_text(int wait_status);
+/* The same after a subject: "failed with exit status 3", "was killed by signal 9 (Killed)"; owned.
+ */
+char *process_failed_text(int wait_status);
 
 /*
  * Runs argv to its end with stdin empty. Its stdout goes into *out (NULL: dropped), at most 64 MiB.

@@ -225,9 +225,9 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
         return -1;
     if (status == 0)
         return 0;
-    AUTO_FREE char *how = process_status_text(status);
-    return error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") failed with %s", b->step,
-                     STR_ARG(step->text), how);
+    AUTO_FREE char *how = process_failed_text(status);
+    return error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") %s", b->step, STR_ARG(step->text),
+                     how);
 }
 
 int step_run(struct build *b, struct stage_run *st, const struct imagefile_step *step,

@@ -100,8 +100,8 @@ static int run_for_status(const struct session *s, char *const *argv,
 
 static int qemu_img_failed(int status, const struct buf *errors, struct error **err)
 {
-    AUTO_FREE char *how = process_status_text(status);
-    return error_set(err, ERR_SYSTEM, "qemu-img failed with %s%s%s", how, errors->len ? ": " : "",
+    AUTO_FREE char *how = process_failed_text(status);
+    return error_set(err, ERR_SYSTEM, "qemu-img %s%s%s", how, errors->len ? ": " : "",
                      errors->data);
 }
 

@@ -191,9 +191,8 @@ static int download(const struct session *s, const char *debs, const char *packa
         return 0;
     while (said.len && said.data[said.len - 1] == '\n')
         said.data[--said.len] = '\0';
-    AUTO_FREE char *how = process_status_text(p.status);
-    return error_set(err, ERR_SYSTEM, "apt-get download %s failed with %s: %s", package, how,
-                     said.data);
+    AUTO_FREE char *how = process_failed_text(p.status);
+    return error_set(err, ERR_SYSTEM, "apt-get download %s %s: %s", package, how, said.data);
 }
 
 static int get_package(const struct session *s, const char *dir, const char *package,

@@ -65,6 +65,8 @@ capability() { debug "ea_get -x $1 security.capability" | sed -n 's/.*= *//p' | 
   run build <<<$'RUN echo one >/one\nRUN echo two; exit 3'
   [ "$status" -eq 1 ]
   [[ $output == *"Imagefile:3: error: step 3 (RUN echo two; exit 3) failed with exit status 3"* ]]
+  run build <<<$'RUN echo one >/one\nRUN kill -9 $$'
+  [[ $output == *"error: step 3 (RUN kill -9 "*") was killed by signal 9 (Killed)"* ]]
   run build <<<$'RUN echo one >/one\nRUN true'
   [ "$status" -eq 0 ]
   [[ $output == *"Step 2/3 : RUN echo one >/one (cached)"* ]]
