@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
 #include "builder/cache_disk.h"
@@ -8,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/store.h"
 #include "image/backend.h"
+#include "vm/named.h"
 
 #include <sys/stat.h>
 
@@ -24,6 +26,8 @@ struct df {
         size_t n;
         uint64_t bytes;
     } mounts, downloads, notes, histories;
+    size_t vms; /* named ones */
+    uint64_t vm_bytes;
     uint64_t vm; /* the builder VM's own files */
     uint64_t free;
 };
@@ -40,13 +44,28 @@ static void measure_files(const struct session *s, struct store *st, struct df *
     df->vm = cache_appliance_usage(s);
 }
 
+static int measure_vms(const struct session *s, struct df *df, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    if (named_vm_list(s->vmstore, &names, err) < 0)
+        return -1;
+    vec_foreach (char **, name, &names) {
+        AUTO_FREE char *disk = xasprintf("%s/%s/%s", s->vmstore, *name, NAMED_VM_DISK);
+        struct stat file;
+        if (stat(disk, &file) == 0)
+            df->vm_bytes += (uint64_t)file.st_blocks * 512;
+    }
+    df->vms = names.len;
+    return 0;
+}
+
 static int measure(struct session *s, struct df *df, struct error **err)
 {
     CLEANUP(store_freep) struct store *st = NULL;
     CLEANUP(backend_images_free) struct backend_images images = {0};
     if (cli_store_to_prune(s, &st, err) < 0 ||
         store_usage(st, cli_store_roots, s, &df->store, err) < 0 ||
-        backend_list(s->backend, &images, err) < 0)
+        backend_list(s->backend, &images, err) < 0 || measure_vms(s, df, err) < 0)
         return -1;
     vec_foreach (const struct backend_image *, image, &images) {
         struct stat file;
@@ -87,6 +106,8 @@ static void print_json(const struct df *df)
     SET("download_bytes", df->downloads.bytes);
     SET("note_bytes", df->notes.bytes);
     SET("history_bytes", df->histories.bytes);
+    SET("vms", df->vms);
+    SET("vm_bytes", df->vm_bytes);
     SET("builder_vm_bytes", df->vm);
     SET("free_bytes", df->free);
 #undef SET
@@ -105,6 +126,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     printf("%-16s %6s %11s %11s\n", "", "COUNT", "SIZE", "UNUSED");
     print_row("images", df.images, df.image_bytes, 0);
     print_row("layers", df.store.layers + df.store.failed, df.store.bytes, df.store.unused_bytes);
+    print_row("VMs", df.vms, df.vm_bytes, 0);
     print_row("cache mounts", df.mounts.n, df.mounts.bytes, df.mounts.bytes);
     print_row("downloads", df.downloads.n, df.downloads.bytes, df.downloads.bytes);
     print_row("notes", df.notes.n, df.notes.bytes, df.notes.bytes);

@@ -201,8 +201,9 @@ int convert_in(const struct session *s, const char *file, enum format f,
                const struct image_progress *p, struct error **err)
 {
     switch (f) {
-    case FORMAT_QCOW2:
     case FORMAT_RAW:
+        return 0;
+    case FORMAT_QCOW2:
         return check_qcow2(s, file, err);
     case FORMAT_VMDK:
     case FORMAT_VHDX:

@@ -13,8 +13,9 @@
 
 /*
  * Makes `file` (of that format, in a folder of ours) a qcow2 at the same path: qcow2 is judged by
- * image/qcow2.h and `qemu-img check` (a dirty one is repaired), raw is one already (image/sink.h),
- * the others are judged by image/format.h and converted beside the file, which is then replaced.
+ * image/qcow2.h and `qemu-img check` (a dirty one is repaired), raw is one already, of our own
+ * writing (image/sink.h), the others are judged by image/format.h and converted beside the file,
+ * which is then replaced.
  */
 int convert_in(const struct session *s, const char *file, enum format f,
                const struct image_progress *p, struct error **err);

@@ -71,6 +71,7 @@ print("\n".join(f"{p} {r}" for p, r, t in json.load(sys.stdin) if p == sys.argv[
   for f in disk{,.qcow2}{,.gz,.bz2,.xz,.zst}; do
     pull "x,http=$URL/plain/$f"
     right x
+    qemu-img check -q -f qcow2 "$KILN_HOME/backend/x"
     [ "$(stat -c %a "$KILN_HOME/backend/x")" = 444 ]
     "$KILN" image rm x
   done

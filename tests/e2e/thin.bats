@@ -10,6 +10,7 @@ setup_file() {
   share_appliance "$KILN_HOME"
   mkdir "$BATS_FILE_TMPDIR/build"
   make_root "$BATS_FILE_TMPDIR/build/root"
+  echo 'PRETTY_NAME="Tiny 1.0"' >>"$BATS_FILE_TMPDIR/build/root/etc/os-release"
   printf '%s\n' 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /' 'COPY root/ /' \
     'ENV COLOUR=blue' 'LABEL maker="the tests"' 'RUN echo one >/etc/one' >"$BATS_FILE_TMPDIR/build/Imagefile"
   "$KILN" image build --name thin "$BATS_FILE_TMPDIR/build" >&2
@@ -65,7 +66,7 @@ seen = json.load(sys.stdin)["system"]
 assert any(p.get("fs") == "ext4" for p in seen["partitions"]), seen
 assert seen["mounts"][0]["path"] == "/", seen'
   run --separate-stderr "$KILN" image inspect thin
-  [[ "$output" == *partitions*ext4* ]]
+  [[ "$output" == *"system         Tiny 1.0"*partitions*ext4* ]]
 }
 
 @test "a layer that a running VM stands on keeps its name" {

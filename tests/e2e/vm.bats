@@ -41,6 +41,9 @@ until_said() {
 vm, = json.load(sys.stdin)
 assert vm["name"] == "web" and vm["image"] == "tiny" and vm["state"] == "stopped", vm
 assert vm["virtual_size"] == 96 << 20 and "--memory=256M" in vm["options"], vm'
+  "$KILN" system df --json | python3 -c 'import json, sys
+df = json.load(sys.stdin)
+assert df["vms"] == 1 and df["vm_bytes"] > 0 and df["needed_bytes"] > 10 << 20, df'
   "$KILN" image rm --force tiny
   "$KILN" prune --all
   run --separate-stderr timeout 120 "$KILN" start web
