@@ -227,12 +227,11 @@ static int attach_caches(struct build *b, struct mounts *m, struct error **err)
  * them by, or -1. */
 static int unpack(struct build *b, struct mount *p, struct error **err)
 {
-    CLEANUP(sender_freep) struct sender *sender = NULL;
+    CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, p->selection);
     CLEANUP(message_clear) struct message m = MESSAGE_INIT, reply = MESSAGE_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     uint64_t offset;
-    if (sender_new(b->s, p->selection, &sender, err) < 0 ||
-        builder_vm_stream_begin(b->vm, sender_read, sender, &offset, err) < 0)
+    if (builder_vm_stream_begin(b->vm, sender_read, sender, &offset, err) < 0)
         return -1;
     message_put_num(&m, AGENT_TAG_OFFSET, offset);
     int rc = vm_call(b, AGENT_UNPACK, &m, &reply, &why);

@@ -230,11 +230,9 @@ static int send_work(struct build *b, struct stage_run *st, const struct imagefi
                      void *arg, struct error **err)
 {
     struct copy *c = arg;
-    CLEANUP(sender_freep) struct sender *sender = NULL;
+    CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, c->selection);
     (void)st;
     (void)step;
-    if (sender_new(b->s, c->selection, &sender, err) < 0)
-        return -1;
     c->sender = sender;
     c->shown = now_ms();
     struct {

@@ -8,7 +8,7 @@
  *     struct selection *sel;
  *     context_select(ctx, &request, &sel, &err);       // may hash files: cold ones only
  *     key gets selection_digest(sel); the layer's folder gets selection_manifest(sel)
- *     sender_new(session, sel, &sender, &err);         // send.h, when the step has to run
+ *     sender = sender_new(session, sel);               // send.h, when the step has to run
  *     selection_free(sel); context_free(ctx);          // selections first
  *
  * Folders are read when a selection first needs them, and once a context, so a selection shows the

@@ -58,10 +58,8 @@ struct sender {
     uint64_t done, total, entries; /* atomic */
 };
 
-int sender_new(const struct session *s, struct selection *sel, struct sender **ret,
-               struct error **err)
+struct sender *sender_new(const struct session *s, const struct selection *sel)
 {
-    (void)err;
     struct sender *snd = xcalloc(1, sizeof *snd);
     snd->session = s;
     snd->sel = sel;
@@ -71,8 +69,7 @@ int sender_new(const struct session *s, struct selection *sel, struct sender **r
     buf_init(&snd->path);
     buf_init(&snd->link);
     buf_init(&snd->xattrs);
-    *ret = snd;
-    return 0;
+    return snd;
 }
 
 static void close_source(struct sender *snd)

@@ -3,7 +3,7 @@
  * The sending end of stream.h: turns a selection into the bytes the agent unpacks.
  *
  *     struct sender *snd;
- *     sender_new(session, selection, &snd, &err);
+ *     struct sender *snd = sender_new(session, selection);
  *     builder_vm_stream_begin(vm, sender_read, snd, &offset, &err);
  *     result = builder_vm_call(vm, AGENT_RECEIVE, ...);  // sender_progress(snd, &p) meanwhile
  *     builder_vm_stream_end(vm);
@@ -32,9 +32,8 @@ struct sender_progress {
     uint64_t entries;     /* begun so far */
 };
 
-/* Starts nothing yet. The selection (and its context) must outlive the sender. */
-int sender_new(const struct session *s, struct selection *sel, struct sender **ret,
-               struct error **err);
+/* Starts nothing yet; owned. The selection (and its context) must outlive the sender. */
+struct sender *sender_new(const struct session *s, const struct selection *sel);
 void sender_free(struct sender *snd);
 DEFINE_CLEANUP(struct sender, sender_free);
 

@@ -39,9 +39,7 @@ static void print_memory(void)
 
 static int drain(const struct session *s, struct selection *sel, struct error **err)
 {
-    CLEANUP(sender_freep) struct sender *snd = NULL;
-    if (sender_new(s, sel, &snd, err) < 0)
-        return -1;
+    CLEANUP(sender_freep) struct sender *snd = sender_new(s, sel);
     enum { ROOM = 1 << 20 };
     AUTO_FREE char *bytes = xmalloc(ROOM);
     double start = seconds();
