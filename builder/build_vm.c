@@ -119,6 +119,7 @@ static int start(struct build *b, const struct disk_state *disk, struct error **
         .memory_mb = b->o->memory_mb,
         .cpus = b->o->cpus,
         .accel = b->o->accel,
+        .cwd = store_cwd(b->store),
         .target = {(const char *const *)files.ptr, files.len, true, disk->size},
         .notice = build_notice,
         .notice_arg = b};

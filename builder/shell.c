@@ -43,6 +43,7 @@ static int shell_start(const struct session *s, struct shell *sh, const char *re
     struct builder_vm_options o = {.memory_mb = memory,
                                    .cpus = cpus,
                                    .accel = accel,
+                                   .cwd = store_cwd(sh->chain.store),
                                    .target = {(const char *const *)sh->chain.files.ptr,
                                               sh->chain.files.len, true, sh->chain.size},
                                    .notice = notice,

@@ -16,13 +16,15 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
         appliance_get(vm->session, o->notice, o->notice_arg, &m->appliance, err) < 0)
         return -1;
     machine_size(m, o);
-    AUTO_FREE char *target = NULL;
+    // everything else that QEMU is told by name must be absolute then
+    if (o->cwd && *m->qemu.path == '/' && *vm->session->cache == '/')
+        vm->cwd = xstrdup(o->cwd);
+    json_auto_t *target = NULL;
     if (o->target.n_files) {
-        json_auto_t *node = builder_vm_disk_node(vm, AGENT_DISK_TARGET, &o->target,
-                                                 &vm->slots[AGENT_DISK_TARGET], err);
-        if (!node)
+        target = builder_vm_disk_nodes(vm, AGENT_DISK_TARGET, &o->target,
+                                       &vm->slots[AGENT_DISK_TARGET], err);
+        if (!target)
             return -1;
-        target = json_text(node);
     }
     if (builder_vm_boot(vm, target, err) < 0)
         return error_wrap(err, "cannot start the builder VM");
@@ -80,6 +82,7 @@ void builder_vm_free(struct builder_vm *vm)
     working_clear(&vm->work);
     buf_clear(&vm->received);
     free(vm->io_reason);
+    free(vm->cwd);
     free(vm);
 }
 

@@ -89,25 +89,25 @@ static int lend_state(struct builder_vm *vm, int fd, struct error **err)
 }
 
 static int launch(struct builder_vm *vm, enum machine_start start, const struct template *t,
-                  const char *target, struct error **err)
+                  json_t *target, struct error **err)
 {
     CLEANUP(strv_clear) struct strv args = {0};
     AUTO_CLOSE int stream_fd = -1;
-    AUTO_FREE char *stream = NULL;
-    char *nodes[AGENT_DISKS] = {NULL};
+    json_auto_t *stream = NULL;
+    json_t *nodes[AGENT_DISKS] = {NULL};
     if (start != MACHINE_TEMPLATE) {
         if (start_stream(vm, &stream_fd, err) < 0)
             return -1;
-        stream = xasprintf(
-            "{\"driver\":\"nbd\",\"node-name\":\"stream\",\"read-only\":true,"
-            "\"server\":{\"type\":\"fd\",\"str\":\"%d\"}}",
-            stream_fd);
+        AUTO_FREE char *fd = xasprintf("%d", stream_fd);
+        stream = json_pack("[{s:s, s:s, s:b, s:{s:s, s:s}}]", "driver", "nbd", "node-name",
+                           "stream", "read-only", 1, "server", "type", "fd", "str", fd);
         nodes[AGENT_DISK_STREAM] = stream;
-        nodes[AGENT_DISK_TARGET] = (char *)target;
+        nodes[AGENT_DISK_TARGET] = target;
     }
     machine_args(&args, &vm->machine, start, t, nodes);
     struct vm_spec spec = {.qemu = vm->machine.qemu.path,
                            .args = &args,
+                           .cwd = vm->cwd,
                            .ports = ARGV("agent"),
                            .keep = &stream_fd,
                            .n_keep = stream_fd >= 0};
@@ -171,7 +171,7 @@ static int make_template(struct builder_vm *vm, struct template *t, int timeout_
     return rc < 0 ? -1 : template_commit(vm->session, t, err);
 }
 
-static int restore(struct builder_vm *vm, const struct template *t, const char *target,
+static int restore(struct builder_vm *vm, const struct template *t, json_t *target,
                    struct error **err)
 {
     AUTO_CLOSE int fd = open(t->state, O_RDONLY | O_CLOEXEC);
@@ -193,7 +193,7 @@ static int timeout_of(const struct machine *m)
     return m->accel == ACCEL_KVM ? BOOT_TIMEOUT_MS / 5 : BOOT_TIMEOUT_MS;
 }
 
-static int boot_cold(struct builder_vm *vm, const char *target, struct error **err)
+static int boot_cold(struct builder_vm *vm, json_t *target, struct error **err)
 {
     builder_vm_kill(vm);
     if (launch(vm, MACHINE_COLD, NULL, target, err) < 0)
@@ -234,7 +234,7 @@ static bool is_final(struct error **why)
     return (*why)->kind == ERR_CANCELLED || (*why)->kind == ERR_KILLED;
 }
 
-int builder_vm_boot(struct builder_vm *vm, const char *target, struct error **err)
+int builder_vm_boot(struct builder_vm *vm, json_t *target, struct error **err)
 {
     CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
     CLEANUP(error_freep) struct error *why = NULL;

@@ -44,8 +44,8 @@ static char *make_overlay(struct builder_vm *vm, int slot, uint64_t size, struct
     return STEAL(path);
 }
 
-json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct builder_disk *disk,
-                             struct slot *ret, struct error **err)
+json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                              struct slot *ret, struct error **err)
 {
     AUTO_FREE char *name = xasprintf("disk%u", vm->next_node++);
     AUTO_FREE char *overlay = NULL;
@@ -65,13 +65,16 @@ json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct build
                         .files = files,
                         .n_files = n,
                         .writable = true,
+                        .cwd = vm->cwd,
                         .unsafe = slot == AGENT_DISK_TARGET || overlay};
-    json_t *node = vm_disk_node(&d, err);
-    if (!node)
+    json_t *nodes = vm_disk_nodes(&d, err);
+    if (!nodes)
         return NULL;
     *ret = (struct slot){.path = xstrdup(files[n - 1])};
-    strv_add(&ret->nodes, name);
-    return node;
+    size_t i;
+    json_t *node;
+    json_array_foreach(nodes, i, node) strv_add(&ret->nodes, json_str(node, "node-name"));
+    return nodes;
 }
 
 int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err)
@@ -83,6 +86,16 @@ int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct e
     message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
     message_put_num(&m, AGENT_TAG_SIZE, size);
     return builder_vm_call(vm, AGENT_DISK, &m, SEEN_TIMEOUT_MS, NULL, NULL, NULL, err);
+}
+
+static int add_nodes(struct builder_vm *vm, json_t *nodes, struct error **err)
+{
+    size_t i;
+    json_t *node;
+    json_array_foreach(nodes, i,
+                       node) if (qmp_command(vm_qmp(vm->vm), "blockdev-add", json_incref(node),
+                                             QMP_TIMEOUT_MS, NULL, err) < 0) return -1;
+    return 0;
 }
 
 /* Nodes nobody uses any more; the upper ones go first. */
@@ -102,8 +115,8 @@ static int exchange(struct builder_vm *vm, int slot, const struct builder_disk *
     CLEANUP(slot_clear) struct slot old = {.path = NULL};
     CLEANUP(slot_clear) struct slot new = {.path = NULL};
     struct qmp *q = vm_qmp(vm->vm);
-    json_t *node = builder_vm_disk_node(vm, slot, disk, &new, err);
-    if (!node || qmp_command(q, "blockdev-add", node, QMP_TIMEOUT_MS, NULL, err) < 0)
+    json_auto_t *nodes = builder_vm_disk_nodes(vm, slot, disk, &new, err);
+    if (!nodes || add_nodes(vm, nodes, err) < 0)
         return -1;
     AUTO_FREE char *device = xasprintf("/machine/peripheral/kiln%d", slot);
     if (qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "qom-set", "{s:s, s:s, s:s}", "path", device,
@@ -139,8 +152,8 @@ static int add_overlay(struct builder_vm *vm, const char *path, const char *name
 {
     struct vm_disk d = {
         .node = name, .files = &path, .n_files = 1, .writable = true, .unsafe = true};
-    json_t *node = vm_disk_node(&d, err);
-    return node ? qmp_command(vm_qmp(vm->vm), "blockdev-add", node, QMP_TIMEOUT_MS, NULL, err) : -1;
+    json_auto_t *nodes = vm_disk_nodes(&d, err);
+    return nodes ? add_nodes(vm, nodes, err) : -1;
 }
 
 int builder_vm_next_overlay(struct builder_vm *vm, const char *path, struct error **err)

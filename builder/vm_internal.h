@@ -39,6 +39,7 @@ struct builder_vm {
     void *notice_arg;
     struct slot slots[AGENT_DISKS];
     unsigned next_node;  /* for names of nodes */
+    char *cwd;           /* QEMU's; NULL = ours */
     struct working work; /* throw-away overlays */
     uint32_t next_id;
     struct buf received; /* from the agent, not yet a whole frame */
@@ -69,24 +70,24 @@ void machine_clear(struct machine *m);
 char *machine_key(const struct machine *m);
 
 enum machine_start { MACHINE_COLD, MACHINE_TEMPLATE, MACHINE_RESTORE };
-/* t may be NULL for MACHINE_COLD. nodes[i] is the block node of slot i as JSON, NULL = its
- * placeholder. */
+/* t may be NULL for MACHINE_COLD. nodes[i] are the block nodes of slot i, an array, the device's
+ * last; NULL = its placeholder. */
 void machine_args(struct strv *args, const struct machine *m, enum machine_start start,
-                  const struct template *t, char *const nodes[AGENT_DISKS]);
+                  const struct template *t, json_t *const nodes[AGENT_DISKS]);
 uint64_t machine_placeholder_size(int slot); /* bytes */
 char *machine_placeholder_node(int slot);    /* its node name; owned */
 
-/* vm_boot.c: fills vm->vm and vm->stream; the agent has answered HELLO. target is the node of slot
- * 0 as JSON text, or NULL. */
-int builder_vm_boot(struct builder_vm *vm, const char *target, struct error **err);
+/* vm_boot.c: fills vm->vm and vm->stream; the agent has answered HELLO. target are the nodes of
+ * slot 0, or NULL. */
+int builder_vm_boot(struct builder_vm *vm, json_t *target, struct error **err);
 /* Ends QEMU and forgets what the agent sent. */
 void builder_vm_kill(struct builder_vm *vm);
 
 /* vm_disk.c */
 
-/* The block node of a disk for this slot, as new reference; its names go to *ret. */
-json_t *builder_vm_disk_node(struct builder_vm *vm, int slot, const struct builder_disk *disk,
-                             struct slot *ret, struct error **err);
+/* The block nodes of a disk for this slot (vm_disk_nodes); their names go to *ret. */
+json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                              struct slot *ret, struct error **err);
 /* Tells the guest the size of what is in the slot, and waits until it has seen it. */
 int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err);
 void slot_clear(struct slot *s);

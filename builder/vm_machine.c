@@ -58,7 +58,7 @@ char *machine_placeholder_node(int slot)
     return xasprintf("empty%d", slot);
 }
 
-static void add_disk(struct strv *args, int slot, const char *node)
+static void add_disk(struct strv *args, int slot, json_t *nodes)
 {
     AUTO_FREE char *empty = machine_placeholder_node(slot);
     json_auto_t *placeholder =
@@ -70,11 +70,14 @@ static void add_disk(struct strv *args, int slot, const char *node)
     strv_add(args, "-blockdev");
     strv_add(args, text);
     const char *drive = empty;
-    json_auto_t *given = node ? json_loads(node, 0, NULL) : NULL;
-    if (given) {
+    size_t i;
+    json_t *node;
+    json_array_foreach(nodes, i, node)
+    {
+        AUTO_FREE char *given = json_text(node);
         strv_add(args, "-blockdev");
-        strv_add(args, node);
-        drive = json_str(given, "node-name");
+        strv_add(args, given);
+        drive = json_str(node, "node-name");
     }
     // werror=stop: a host disk that is full or broken stops the VM and is told, where the guest
     // would only see an I/O error
@@ -116,7 +119,7 @@ static void add_kernel(struct strv *args, const struct machine *m, enum machine_
 }
 
 void machine_args(struct strv *args, const struct machine *m, enum machine_start start,
-                  const struct template *t, char *const nodes[AGENT_DISKS])
+                  const struct template *t, json_t *const nodes[AGENT_DISKS])
 {
     static const char *const devices[] = {
         "-serial",
@@ -168,7 +171,7 @@ char *machine_key(const struct machine *m)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     CLEANUP(strv_clear) struct strv args = {0};
-    char *const none[AGENT_DISKS] = {NULL};
+    json_t *const none[AGENT_DISKS] = {NULL};
     struct stat st = {0};
     (void)stat(m->qemu.path, &st);
     buf_addf(&b, "kiln builder template %d, agent protocol %d\n", TEMPLATE_FORMAT,

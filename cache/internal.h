@@ -16,6 +16,7 @@ struct store {
     const struct session *session; /* borrowed; may be NULL */
     char *dir, *layers, *keys, *working, *failed, *builds;
     char *lock;                /* file of the store lock */
+    char *cwd;                 /* see store_cwd */
     struct working work;       /* our folder; its lock file is our lease */
     bool read_only;            /* we may not write to the backend; work is in the session cache */
     unsigned drafts;           /* numbers the draft folders */

@@ -23,7 +23,7 @@
 
 static int make_folders(const struct store *st, struct error **err)
 {
-    const char *const all[] = {st->layers, st->keys, st->working, st->failed, st->builds};
+    const char *const all[] = {st->layers, st->cwd, st->keys, st->working, st->failed, st->builds};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (mkdir(all[i], 0755) < 0 && errno != EEXIST && make_dirs(all[i], 0755, err) < 0)
             return -1;
@@ -68,6 +68,7 @@ static int open_store(const struct session *s, const char *dir, bool to_prune, s
     st->failed = path_join(dir, ".failed");
     st->builds = path_join(dir, ".builds");
     st->lock = path_join(st->layers, ".lock");
+    st->cwd = path_join(st->layers, ".cwd");
     if (open_folders(st, to_prune, err) < 0)
         return -1;
     *ret = STEAL(st);
@@ -102,6 +103,7 @@ void store_free(struct store *st)
     free(st->failed);
     free(st->builds);
     free(st->lock);
+    free(st->cwd);
     free(st);
 }
 
@@ -119,6 +121,11 @@ const char *store_dir(const struct store *st)
 int store_lease_fd(const struct store *st)
 {
     return st->work.fd;
+}
+
+const char *store_cwd(const struct store *st)
+{
+    return *st->cwd == '/' && access(st->cwd, X_OK) == 0 ? st->cwd : NULL;
 }
 
 const char *store_scratch(const struct store *st)

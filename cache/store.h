@@ -24,7 +24,8 @@
  *     .layers/<id>/log           the step's output, if it has any
  *     .layers/<id>/damaged       made by store_verify: why the layer must not be used
  *     .layers/.lock              the store lock
- *     .keys/<key>                the newest id of a key, where that is not the key itself
+ *     .layers/.cwd/              empty: a working directory in which "../<id>/disk.qcow2" is a
+ * layer .keys/<key>                the newest id of a key, where that is not the key itself
  *     .working/<random>[.lock]   what a running process has not finished (base/working.h). The
  *                                lock file lists the ids it needs: its lease
  *     .working/<key>.build       the lock of a key that is being built, and by whom
@@ -152,6 +153,8 @@ int store_list(struct store *st, store_list_fn *fn, void *arg, struct error **er
  */
 int store_lease_fd(const struct store *st);
 void store_leave(struct store *st); /* frees st */
+/* .layers/.cwd of the backend, absolute; NULL if it is not there (a backend that we only read). */
+const char *store_cwd(const struct store *st);
 /* Folder for files of the caller's own that vanish with the store, however the process ends. */
 const char *store_scratch(const struct store *st);
 
@@ -177,9 +180,9 @@ const char *draft_log(const struct draft *d);    /* where the caller writes the 
 /* What the overlay's header must name as its backing file: right once it is committed, and not
  * before (so `qemu-img create` needs -u), or NULL if it must name none. QEMU may have the overlay
  * open while it is committed, if it was given the chain explicitly and the protocol node has
- * "auto-read-only" (vm_disk_node sets it): then blockdev-snapshot makes QEMU's descriptor read-only
- * and it has no reason to open the file by its old name again. The old name leads to the file
- * until store_free all the same. */
+ * "auto-read-only" (vm_disk_nodes sets it): then blockdev-snapshot makes QEMU's descriptor
+ * read-only and it has no reason to open the file by its old name again. The old name leads to the
+ * file until store_free all the same. */
 const char *draft_backing(const struct draft *d);
 /* Keeps the manifest with the layer. */
 int draft_manifest(struct draft *d, const void *text, size_t n, struct error **err);

@@ -179,37 +179,53 @@ static json_t *one_node(const struct vm_disk *d, size_t depth, const char *file,
     return n;
 }
 
-json_t *vm_disk_node(const struct vm_disk *d, struct error **err)
+/* As QEMU is to call the i-th file. */
+static char *file_name(const struct vm_disk *d, size_t i)
+{
+    if (i == d->n_files)
+        return xasprintf("/dev/fdset/%d", d->top_fdset);
+    const char *file = d->files[i], *slash = d->cwd ? strrchr(d->cwd, '/') : NULL;
+    if (slash && !strncmp(file, d->cwd, (size_t)(slash - d->cwd) + 1))
+        return xasprintf("..%s", file + (slash - d->cwd));
+    return xstrdup(file);
+}
+
+json_t *vm_disk_nodes(const struct vm_disk *d, struct error **err)
 {
     size_t overlay = d->top_fdset > 0, n = d->n_files + overlay;
-    json_auto_t *node = json_null();
+    json_auto_t *all = json_array();
+    const char *below = NULL;
     struct header h = {16, 8, 0};
     for (size_t i = 0; i < n; i++) {
-        bool top = i == n - 1;
-        AUTO_FREE char *file =
-            top && overlay ? xasprintf("/dev/fdset/%d", d->top_fdset) : xstrdup(d->files[i]);
-        if (!(top && overlay) && read_header(file, &h, err) < 0)
+        bool top = i == n - 1, fdset = top && overlay;
+        AUTO_FREE char *file = file_name(d, i);
+        if (!fdset && read_header(d->files[i], &h, err) < 0)
             return NULL;
-        json_t *above =
-            one_node(d, n - 1 - i, file, top && d->writable, top && overlay ? 0 : l2_cache(&h));
-        if (!above) {
+        json_t *node = one_node(d, n - 1 - i, file, top && d->writable, fdset ? 0 : l2_cache(&h));
+        if (!node) {
             error_set(err, ERR_USER, "the path '%s' is not UTF-8: QEMU cannot be told it", file);
             return NULL;
         }
-        json_object_set_new(above, "backing", STEAL(node));
-        node = above;
+        json_object_set_new(node, "backing", below ? json_string(below) : json_null());
+        below = json_str(node, "node-name");
+        json_array_append_new(all, node);
     }
-    return STEAL(node);
+    return STEAL(all);
 }
 
 int vm_disk_blockdev(struct strv *args, const struct vm_disk *d, struct error **err)
 {
-    json_auto_t *node = vm_disk_node(d, err);
-    if (!node)
+    json_auto_t *nodes = vm_disk_nodes(d, err);
+    size_t i;
+    json_t *node;
+    if (!nodes)
         return -1;
-    AUTO_FREE char *text = json_text(node);
-    strv_add(args, "-blockdev");
-    strv_add(args, text);
+    json_array_foreach(nodes, i, node)
+    {
+        AUTO_FREE char *text = json_text(node);
+        strv_add(args, "-blockdev");
+        strv_add(args, text);
+    }
     return 0;
 }
 

@@ -284,6 +284,7 @@ struct vm *vm_start(const struct session *session, const struct vm_spec *spec, s
         session_debug(session, 1, "start:%s", line.data);
     }
     struct process_spec ps = {.argv = l.argv.ptr,
+                              .cwd = spec->cwd,
                               .in = PROCESS_NULL,
                               .out = spec->show_stdout ? PROCESS_INHERIT : PROCESS_NULL,
                               .errors = PROCESS_PIPE,

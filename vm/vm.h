@@ -37,6 +37,7 @@ struct vm_spec {
     char *const *ports;      /* NULL-terminated names of further chardevs; NULL = none */
     const int *keep;         /* descriptors QEMU gets under the same numbers (for -add-fd) */
     size_t n_keep;           /* the caller may close them after vm_start */
+    const char *cwd;         /* QEMU's working directory; NULL = ours */
     bool monitor_on_console; /* chardev "console" is a multiplexer (Ctrl-A x, Ctrl-A c) */
     bool show_stdout;        /* QEMU's stdout is ours; else it is dropped */
     int qmp_timeout_ms;      /* for QMP's greeting; 0 = 10 s */

@@ -514,6 +514,23 @@ END
   [ "$output" = $'640 7 8 2\n/etc\n/d:\nyes\n\n/whole:\na.tar\n755 1000 50\n640 5 6\n/etc' ]
 }
 
+@test "COPY: a file that changes after it was hashed fails the step, and its new content is the next build's" {
+  head -c 8000000 /dev/zero >"$DIR/big"
+  printf 'FROM base\nCOPY big /big\n' >"$DIR/Imagefile"
+  # the step is shown once its key is known, and before the VM is started
+  "$KILN" image build --progress=plain --name "t$BATS_TEST_NUMBER" "$DIR" >"$DIR/out" 2>&1 &
+  pid=$!
+  timeout 60 sh -c "until grep -q 'step 2 missed' '$DIR/out'; do sleep 0.01; done"
+  printf x | dd of="$DIR/big" bs=1 seek=7999999 conv=notrunc status=none
+  status=0
+  wait "$pid" || status=$?
+  [ "$status" -eq 1 ]
+  grep -q "error: 'big' changed while it was copied" "$DIR/out"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR" >&2
+  run inside 'tail -c 2 /big | od -An -c'
+  [[ $output == *'\0   x'* ]]
+}
+
 @test "ADD from a URL: content, checksum, asked again at each build, changed content is another layer" {
   mkdir "$DIR/www"
   printf 'first\n' >"$DIR/www/file.txt"; touch -d 2020-01-01 "$DIR/www/file.txt"
@@ -779,6 +796,40 @@ assert s["step"] == "RUN printf \"\ufffd\" >/byte" and s["seconds"] > 0, s' <<<"
   echo "$output"
   [ "$status" -eq 1 ]
   [[ $output == *"Imagefile:5: error: cannot make the file system of partition 3: 'mke2fs' failed with status 1: Invalid"*none-such ]]
+}
+
+# Builds the image $1 in the background; returns once its RUN has begun. Its process is $pid.
+start_build() {
+  "$KILN" image build --progress=plain --name "$@" "$DIR" >"$DIR/out.$1" 2>&1 &
+  pid=$!
+  timeout 60 sh -c "until grep -qx started '$DIR/out.$1'; do sleep 0.05; done"
+}
+
+@test "two builds at once: the second waits, says for whom and what, and uses the layer; another backend does not wait" {
+  printf '%s\n' 'FROM base' 'RUN echo started; sleep 2; cat /proc/sys/kernel/random/uuid >/id' >"$DIR/Imagefile"
+  cp -a "$KILN_HOME/backend" "$DIR/backend"
+  start_build once1
+  run "$KILN" image build --image-backend "$DIR/backend" --name other "$DIR"
+  [ "$status" -eq 0 ]
+  [[ $output != *waiting* && $output == *$'\nstarted\n'* ]]
+  wait $pid
+  "$KILN" image rm once1
+  "$KILN" prune --all >&2
+  start_build once1
+  run "$KILN" image build --name once2 "$DIR"
+  wait $pid
+  [ "$status" -eq 0 ]
+  [[ $output == *"waiting for process $pid, which builds the same step: RUN echo started; sleep 2"* ]]
+  [[ $output == *"(1 of 1 layers from the cache)"* ]]
+  run diff <("$KILN" shell once1 -c 'cat /id') <("$KILN" shell once2 -c 'cat /id')
+  [ "$status" -eq 0 ]
+  # who asks for no cache gets a layer of his own, but not at the same time
+  start_build once1 --no-cache
+  run "$KILN" image build --no-cache --name once2 "$DIR"
+  wait $pid
+  [[ $output == *"waiting for process $pid, which builds the same step: RUN echo started"*$'\nstarted\n'* ]]
+  run diff <("$KILN" shell once1 -c 'cat /id') <("$KILN" shell once2 -c 'cat /id')
+  [ "$status" -eq 1 ]
 }
 
 @test "a name that is being built by another kiln is an error at once" {

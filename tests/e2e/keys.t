@@ -11,7 +11,8 @@ n=0 failed=0
 share_appliance "$KILN_HOME"
 
 make_tree() { # the build directory all cases start from
-  mkdir -p "$1"/conf/sub "$1"/src "$1"/tar
+  mkdir -p "$1"/conf/sub "$1"/src "$1"/tar "$1"/bound
+  echo 'bound' >"$1/bound/f"
   echo 'a=1' >"$1/conf/app.ini"
   echo 'b=1' >"$1/conf/sub/b.ini"
   echo 'old' >"$1/conf/x.bak"
@@ -48,6 +49,8 @@ LABEL color=red
 RUN <<SCRIPT
 echo script >/tmp/script
 SCRIPT
+RUN --mount=type=bind,source=bound,target=/t cat /t/f >/tmp/bound
+COPY --from=kfrom /etc/os-release /tmp/
 END
   find "$1" -exec touch -h -d '2026-01-01' {} +
 }
@@ -87,6 +90,7 @@ case_() {
 edit() { sed -i "$1" Imagefile; }
 
 make_base "$top/base" kbase >"$top/log" 2>&1 || { sed 's/^/# /' "$top/log"; echo "Bail out! the base image was not built"; exit 1; }
+"$KILN" image tag kbase kfrom
 make_tree "$top/tree"
 cp -a "$top/tree" "$top/b"
 "$KILN" image build --name keys "$top/b" >"$top/log" 2>&1 || { sed 's/^/# /' "$top/log"; echo "Bail out! the first build failed"; exit 1; }
@@ -96,6 +100,7 @@ case_ 'nothing changed' hit '' ':'
 case_ 'content' 6 'conf/app.ini changed' 'echo a=2 >conf/app.ini'
 case_ 'content in a sub folder' 6 'conf/sub/b.ini changed' 'echo b=2 >conf/sub/b.ini'
 case_ 'same size and mtime, other content' 6 'conf/sub/b.ini changed' 'cp -p conf/sub/b.ini ref; echo b=2 >conf/sub/b.ini; touch -r ref conf/sub/b.ini; rm ref'
+case_ 'file replaced by another one of the same size and mtime' 6 'conf/sub/b.ini changed' 'echo b=2 >n; touch -r conf/sub/b.ini n; mv n conf/sub/b.ini'
 case_ 'file renamed' 6 '' 'mv conf/sub/b.ini conf/sub/c.ini'
 case_ 'file removed' 6 '' 'rm conf/sub/b.ini'
 case_ 'file added' 6 '' 'echo >conf/new'
@@ -128,7 +133,10 @@ case_ 'file added beside a glob' hit '' 'echo >src/b.h'
 case_ 'file beside a glob changed' hit '' 'echo more >>src/a.h'
 case_ 'archive changed' 12 '' 'echo x >file; tar -rf a.tar file; rm file'
 case_ 'archive touched' hit '' 'touch a.tar'
+case_ 'owner in an archive' 12 '' 'mkdir t; echo "in the archive" >t/file; tar -C t --mtime=@0 --owner=5 -cf a.tar file; rm -r t'
 case_ 'archive renamed' 12 '' 'mv a.tar b.tar; edit "s/a.tar/b.tar/"'
+case_ 'file under a bind mount' 17 '--mount bind /t changed' 'echo other >bound/f'
+case_ 'file under a bind mount touched' hit '' 'touch bound/f'
 # the text
 case_ 'comment added' hit '' 'edit "3i # a comment"'
 case_ 'blank line added' hit '' 'edit "3i \\\\"; edit "3s/.*//"'
@@ -169,12 +177,14 @@ case_ 'ARG before FROM, not used' hit '' 'flags=(--build-arg GLOBAL=2)'
 # what must not count
 case_ 'secret given' hit '' 'flags=(--secret id=k,src=private.txt); cd .; flags=(--secret "id=k,src=$PWD/private.txt")'
 case_ 'memory and CPUs' hit '' 'flags=(--memory 700M --cpus 1)'
+case_ 'accelerator' hit '' 'flags=(--accel auto)'
 case_ 'progress' hit '' 'flags=(--progress plain)'
 case_ 'other image name' hit '' 'image=other'
 case_ 'moved build directory' hit '' 'rm -rf "$top/moved"; cp -a . "$top/moved"; dir=$top/moved'
 case_ 'digest index gone' hit '' 'rm -rf "$KILN_HOME/cache/context"'
 case_ 'Imagefile elsewhere' hit '' 'mv Imagefile ../Imagefile.keys; flags=(--file "$top/Imagefile.keys")'
 case_ 'base under another name' hit '' '"$KILN" image tag kbase kbase2 >&2; edit "s/^FROM kbase/FROM kbase2/"'
+case_ 'image of --from under another name' hit '' '"$KILN" image tag kbase kfrom2 >&2; edit "s/--from=kfrom/--from=kfrom2/"'
 case_ 'base built again from the cache' hit '' '"$KILN" image build --name kbase "$top/base" >&2'
 case_ 'copied backend' hit '' 'rm -rf "$top/copy"; cp -a "$KILN_HOME/backend" "$top/copy"; flags=(--image-backend "$top/copy")'
 # layers that can't be used: the reason is what is wrong with the layer, not what it was made from
@@ -186,6 +196,7 @@ case_ 'layer gone' 10 'its layer is gone' 'hurt 10; rm -r "$layer"'
 case_ 'no cache from step 12' 12 'the cache is not used' 'flags=(--no-cache-from 12)'
 case_ 'no cache' 6 'the cache is not used' 'flags=(--no-cache)'
 case_ 'other base' 6 'parent changed (step 1)' 'make_base_variant "$top/base" kbase3 >&2; edit "s/^FROM kbase/FROM kbase3/"'
+case_ 'other image of --from' 18 'the source of --from changed' '"$KILN" image tag kbase3 kfrom >&2'
 case_ 'base built again without the cache' 6 'parent changed (step 1)' '"$KILN" image build --no-cache --name kbase "$top/base" >&2'
 echo "1..$n"
 exit $failed

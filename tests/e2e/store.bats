@@ -13,7 +13,7 @@ setup() {
 }
 
 number() { python3 -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
-layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d | wc -l; }
+layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d ! -name .cwd | wc -l; }
 
 @test "system df counts images, layers and what nothing needs" {
   run "$KILN" system df --json

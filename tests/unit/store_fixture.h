@@ -179,7 +179,8 @@ __attribute__((unused)) static size_t count_in(const struct fixture *f, const ch
     DIR *d = opendir(path);
     size_t n = 0;
     for (struct dirent *e; d && (e = readdir(d));)
-        n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && strcmp(e->d_name, ".lock");
+        n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && strcmp(e->d_name, ".lock") &&
+             strcmp(e->d_name, ".cwd");
     if (d)
         closedir(d);
     return n;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What a COPY selects and what makes its key: sources, globs, ignore file, manifests, the index.
+#include "builder/index.h"
 #include "tests/unit/context_fixture.h"
 
 #include <linux/capability.h>
@@ -291,6 +292,48 @@ static void settled_files_are_not_read_again(void **state)
     assert_int_equal(context_stats(f->ctx).hashed_files, 1);
 }
 
+/* Times are in nanoseconds before the moment in which the file was opened to be hashed. */
+static void only_settled_and_unchanged_files_are_found(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t now = INT64_C(1700000000000000000), second = 1000000000;
+    static const struct {
+        int64_t mtime, ctime;
+        bool kept;
+    } cases[] = {
+        {3600000000000, 3600000000000, true},
+        {2000000001, 2000000001, true},
+        {2000000000, 3600000000000, false},
+        {3600000000000, 2000000000, false},
+        {0, 0, false},
+        {-1000000000, 3600000000000, false},
+        {-2000000000, 3600000000000, false}, // a clock that was set back
+        {3600000000000, -5000000000, false},
+        {-3600000000000, 3600000000000, true},
+    };
+    enum { N = sizeof cases / sizeof *cases };
+    AUTO_FREE char *path = path_join(f->session.cache, "settled.idx");
+    struct digest d = digest_of("x", 1);
+    struct file_id id[N];
+    CLEANUP(index_freep) struct index *ix = index_open(path);
+    for (unsigned i = 0; i < N; i++) {
+        id[i] = (struct file_id){1, i, 5, now - cases[i].mtime, now - cases[i].ctime};
+        index_add(ix, &id[i], &d, NULL, now);
+    }
+    assert_int_equal(index_save(ix, NULL), 0);
+    CLEANUP(index_freep) struct index *again = index_open(path);
+    for (unsigned i = 0; i < N; i++)
+        assert_int_equal(index_find(again, &id[i]) != NULL, cases[i].kept);
+    struct file_id other[] = {id[0], id[0], id[0], id[0], id[0]};
+    other[0].dev++;
+    other[1].ino += 100;
+    other[2].size++;
+    other[3].mtime_ns -= second;
+    other[4].ctime_ns++;
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        assert_null(index_find(again, &other[i]));
+}
+
 static void a_damaged_index_is_ignored(void **state)
 {
     struct fixture *f = *state;
@@ -432,6 +475,7 @@ int main(void)
         TEST(attributes_and_links_are_in_the_key),
         TEST(a_moved_directory_has_the_same_key),
         TEST(settled_files_are_not_read_again),
+        TEST(only_settled_and_unchanged_files_are_found),
         TEST(a_damaged_index_is_ignored),
         TEST(unreadable_files_are_named),
         TEST(a_diff_says_what_changed),

@@ -272,14 +272,17 @@ static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
         assert_int_equal(!strcmp(json_str(n, "node-name"), "disk"), !json_flag(n, "ro"));
     }
     assert_int_equal(qcow2, 3);
-    // one command takes the whole chain away, another brings it back
-    assert_int_equal(
-        qmp_callf(vm_qmp(vm), 5000, NULL, &err, "blockdev-del", "{s:s}", "node-name", "disk"), 0);
-    assert_int_equal(
-        qmp_command(vm_qmp(vm), "blockdev-add", vm_disk_node(&d, NULL), 5000, NULL, &err), 0);
+    // from the top down the chain can be taken away, and comes back from the base up
+    json_auto_t *again = vm_disk_nodes(&d, NULL);
+    for (size_t k = json_array_size(again); k-- > 0;)
+        assert_int_equal(qmp_callf(vm_qmp(vm), 5000, NULL, &err, "blockdev-del", "{s:s}",
+                                   "node-name", json_str(json_array_get(again, k), "node-name")),
+                         0);
+    json_array_foreach(again, i, n) assert_int_equal(
+        qmp_command(vm_qmp(vm), "blockdev-add", json_incref(n), 5000, NULL, &err), 0);
     const char *no[] = {"/etc/passwd"};
     struct vm_disk bad = {.node = "x", .files = no, .n_files = 1};
-    assert_null(vm_disk_node(&bad, &err));
+    assert_null(vm_disk_nodes(&bad, &err));
     assert_int_equal(err->kind, ERR_USER);
 }
 
