@@ -146,6 +146,16 @@ static int make_folder(struct draft *d, struct error **err)
     return 0;
 }
 
+static int check_depth(const struct layer *parent, struct error **err)
+{
+    if (parent->depth < RECORD_MAX_DEPTH)
+        return 0;
+    error_set(err, ERR_USER, "the image has more than %d layers", RECORD_MAX_DEPTH);
+    return error_hint(err,
+                      "put several commands into one RUN, or build on a flattened image "
+                      "('kiln image flatten')");
+}
+
 int store_build_begin(struct store *st, const struct draft_request *r, struct layer **layer,
                       struct draft **ret, struct error **err)
 {
@@ -165,6 +175,10 @@ int store_build_begin(struct store *st, const struct draft_request *r, struct la
     int found = r->rebuild ? 0 : store_find(st, r->key, layer, err);
     if (found)
         return found;
+    // told before the step is carried out, where the parent is there already
+    CLEANUP(layer_freep) struct layer *parent = NULL;
+    if (r->parent && store_get(st, r->parent, &parent, NULL) == 0 && check_depth(parent, err) < 0)
+        return -1;
     if (choose_id(d, err) < 0 || make_folder(d, err) < 0)
         return -1;
     *ret = STEAL(d);
@@ -221,12 +235,8 @@ static int describe_parent(struct draft *d, json_t *record, struct error **err)
     CLEANUP(layer_freep) struct layer *parent = NULL;
     if (store_get(d->store, d->parent, &parent, err) < 0)
         return error_wrap(err, "the step before is not there");
-    if (parent->depth >= RECORD_MAX_DEPTH) {
-        error_set(err, ERR_USER, "the image has more than %d layers", RECORD_MAX_DEPTH);
-        return error_hint(err,
-                          "put several commands into one RUN, or build on a flattened image "
-                          "('kiln image flatten')");
-    }
+    if (check_depth(parent, err) < 0)
+        return -1;
     json_object_set_new(record, "parent", json_string(d->parent));
     json_object_set_new(record, "parent_digest", json_string(layer_digest(parent)));
     json_object_set_new(record, "depth", json_integer(parent->depth + 1));

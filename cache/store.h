@@ -167,7 +167,8 @@ struct draft_request {
 };
 /*
  * Takes the key's lock, waiting while another process builds it (with a notice that says what and
- * who; ERR_CANCELLED when the session is interrupted). Then 1 with *layer if the key has a layer by
+ * who; ERR_CANCELLED when the session is interrupted; ERR_USER when the chain is as long as it may
+ * be). Then 1 with *layer if the key has a layer by
  * now and rebuild is not set, or 0 with *ret, a draft.
  */
 int store_build_begin(struct store *st, const struct draft_request *r, struct layer **layer,
