@@ -69,7 +69,7 @@ int step_partition(struct build *b, struct stage_run *st, const struct imagefile
     if (imagefile_check_disk(b->file, step->stage, &st->spec, st->parts, st->n_parts, err) < 0)
         return -1;
     struct key *key = key_begin(NULL);
-    AUTO_FREE char *disk = xasprintf("DISK %llu %s", (unsigned long long)st->spec.size,
+    AUTO_FREE char *disk = xasprintf("%llu %s", (unsigned long long)st->spec.size,
                                      st->spec.table == TABLE_GPT ? "GPT" : "MBR");
     key_field(key, "DISK", disk, strlen(disk));
     for (size_t i = 0; i < st->n_parts; i++) {
