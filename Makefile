@@ -1,5 +1,5 @@
 # make | make test | make demo | make bench | make lint | make install PREFIX=/usr/local
-# make SAN=address,undefined test | make fuzz-imagefile CC=clang T=60
+# make SAN=address,undefined test | make fuzz-imagefile CC=clang T=60 | make V=1 shows the commands
 PREFIX ?= /usr/local
 VERSION := 0.1.0
 MODS  := base imagefile cache image vm builder builder/appliance
@@ -24,7 +24,8 @@ FUZZ  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 MAN   := $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
 SRC    = $(shell git ls-files '*.[ch]')
-link   = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
+say    = @$(if $(V),set -x,echo '  $(1) $(2)');
+link   = $(call say,LD,$@) $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 
 all: $(BUILD)/kiln $(MAN)
 $(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) ; $(link)
@@ -33,18 +34,18 @@ $(BENCH): %: %.o $(LIB_O) ; $(link)
 $(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) $(call objs,$(AGENT_T)) ; $(link)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(call say,CC,$@) $(CC) $(CFLAGS) -c -o $@ $<
 
 # The agent runs in the builder VM: static, without sanitizers, and carried inside kiln.
 AGENT_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/agent/*.c) base/alloc.c base/buf.c base/vector.c \
   base/error.c base/file.c imagefile/glob.c imagefile/ignore.c)
 $(BUILD)/static/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) -O2 -g $(BASE_FLAGS) -c -o $@ $<
-$(AGENT): $(AGENT_O) ; $(CC) -static -o $@ $^ && strip -o $@.tmp $@ && mv $@.tmp $@
+	$(call say,CC,$@) $(CC) -O2 -g $(BASE_FLAGS) -c -o $@ $<
+$(AGENT): $(AGENT_O) ; $(call say,LD,$@) $(CC) -static -o $@ $^ && strip -o $@.tmp $@ && mv $@.tmp $@
 $(BUILD)/builder/appliance/agent_blob.o: builder/appliance/agent_blob.S $(AGENT)
 	@mkdir -p $(@D)
-	$(CC) -DAGENT='"$(AGENT)"' -c -o $@ $<
+	$(call say,AS,$@) $(CC) -DAGENT='"$(AGENT)"' -c -o $@ $<
 $(BUILD)/man/%: docs/man/%.scd ; @mkdir -p $(@D) && scdoc <$< >$@
 
 test: setup
@@ -53,7 +54,7 @@ test: setup
 # check = test without the set-up of packages
 units: $(UNIT) $(FUZZ)
 check: all units
-	tests/run $(BUILD) $(UNIT)
+	@tests/run $(BUILD) $(UNIT)
 setup: ; @tools/setup
 demo: setup
 	$(MAKE) -j$$(nproc) all
@@ -61,13 +62,13 @@ demo: setup
 bench: all ; tools/bench $(BUILD)/kiln
 fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	@mkdir -p build/corpus-$*
-	$(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
+	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
 	  $(wildcard $(MODS:%=%/*.c)) builder/agent/message.c $(AGENT_T) $< $(LIBS)
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
 lint:
-	clang-format --dry-run -Werror $(SRC)
+	$(call say,clang-format,$(words $(SRC)) files) clang-format --dry-run -Werror $(SRC)
 	tools/check-layers base "imagefile cache image vm" builder cli
-	cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
+	$(call say,cppcheck,$(words $(SRC)) files) cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
 	  --suppressions-list=tools/cppcheck.suppress -I. -D_GNU_SOURCE -DKILN_VERSION='""' $(filter %.c,$(SRC))
 	shellcheck $(shell git ls-files -- tools .ci examples | xargs grep -lE '^#!.*(ba)?sh$$' 2>/dev/null)
 install: all
