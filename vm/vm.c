@@ -263,6 +263,11 @@ static int wait_for_qmp(void *arg, int fd, short events, long long deadline, str
     struct pollfd f = {.fd = fd, .events = (short)(events & ~POLLIN)}; // vm_wait polls for POLLIN
     if (vm_ended(vm))
         return death(vm, err);
+    if (vm->qmp && qmp_closed(vm->qmp)) {
+        struct error *e = NULL;
+        (void)error_set(&e, ERR_GUEST, "QEMU closed its control connection");
+        return qmp_broke(vm, e, err);
+    }
     return vm_wait(vm, f.events ? &f : NULL, f.events ? 1 : 0, deadline, err);
 }
 
