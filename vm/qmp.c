@@ -259,23 +259,25 @@ int qmp_readable(struct qmp *q, struct error **err)
     return error_set(err, ERR_GUEST, "QEMU closed its control connection");
 }
 
+/* QEMU closed its end. Whoever waits for us may know more: how it died. */
+static int broken_off(struct qmp *q, short events, long long deadline, struct error **err)
+{
+    if (q->wait(q->wait_arg, q->fd, events, deadline, err) < 0)
+        return -1;
+    return error_set(err, ERR_GUEST, "QEMU closed its control connection");
+}
+
 /* One wait and what came of it: 1, 0 at the deadline, -1. */
 static int turn(struct qmp *q, short events, long long deadline, struct error **err)
 {
-    struct error *why = NULL;
     int rc = q->wait(q->wait_arg, q->fd, events, deadline, err);
     if (rc <= 0)
         return rc;
+    CLEANUP(error_freep) struct error *e = NULL;
     // the wait may have taken it in already; then there is just nothing to read
-    if (q->closed)
-        (void)error_set(&why, ERR_GUEST, "QEMU closed its control connection");
-    else if (qmp_readable(q, &why) == 0)
+    if (!q->closed && qmp_readable(q, &e) == 0)
         return 1;
-    // it was closed after that wait looked: whoever waits may know how QEMU has ended
-    if (!q->closed || q->wait(q->wait_arg, q->fd, events, deadline, err) >= 0)
-        return error_propagate(err, why);
-    error_free(why);
-    return -1;
+    return q->closed ? broken_off(q, events, deadline, err) : error_propagate(err, STEAL(e));
 }
 
 static int send_text(struct qmp *q, const char *text, size_t n, long long deadline,

@@ -156,21 +156,16 @@ int vm_add_console(const struct vm *vm, struct error **err)
 
 /*
  * Whether a signal from outside ended QEMU. A crash (SIGSEGV, SIGABRT, SIGBUS) is its own doing. To
- * SIGTERM and its like it answers with an orderly end, and QMP's last event says why.
+ * SIGTERM and its like it answers with an orderly end, of which stderr tells (QMP's last event can
+ * get lost on the way out).
  */
-static bool was_killed(struct vm *vm)
+static bool was_killed(const struct vm *vm, const char *said)
 {
     int st = vm->process.status;
     if (WIFSIGNALED(st))
         return WTERMSIG(st) == SIGKILL || WTERMSIG(st) == SIGTERM || WTERMSIG(st) == SIGINT ||
                WTERMSIG(st) == SIGHUP;
-    json_auto_t *data = NULL;
-    if (vm->qmp && !qmp_closed(vm->qmp))
-        (void)qmp_readable(vm->qmp, NULL);
-    if (!vm->qmp || qmp_wait_event(vm->qmp, "SHUTDOWN", 0, &data, NULL) < 0)
-        return false;
-    const char *reason = json_str(data, "reason");
-    return reason && !strcmp(reason, "host-signal");
+    return strstr(said, "terminating on signal ") != NULL;
 }
 
 /* QEMU has ended: the error that says how, and what it and the guest said last. */
@@ -183,7 +178,7 @@ static int death(struct vm *vm, struct error **err)
     AUTO_FREE char *how = process_status_text(vm->process.status);
     AUTO_FREE char *said = console_last_lines(&vm->errors, STDERR_LINES);
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    bool killed = was_killed(vm);
+    bool killed = was_killed(vm, said);
     if (!killed && WIFEXITED(vm->process.status) && WEXITSTATUS(vm->process.status) == 0)
         buf_adds(&b, "the VM switched itself off");
     else
@@ -210,13 +205,11 @@ static bool end_is_fine(const struct vm *vm)
 }
 
 /* QMP's end of stream mostly comes a moment before the process can be waited for. */
-static int qmp_broke(struct vm *vm, struct error *e, struct error **err)
+static int qmp_ended(struct vm *vm, struct error **err)
 {
-    if (qmp_closed(vm->qmp) && process_wait(&vm->process, 2000, NULL) == 0) {
-        error_free(e);
+    if (process_wait(&vm->process, 2000, NULL) == 0)
         return end_is_fine(vm) ? 1 : death(vm, err);
-    }
-    return error_propagate(err, e);
+    return error_set(err, ERR_GUEST, "QEMU closed its control connection");
 }
 
 int vm_wait(struct vm *vm, struct pollfd *fds, size_t n, long long deadline, struct error **err)
@@ -244,9 +237,11 @@ int vm_wait(struct vm *vm, struct pollfd *fds, size_t n, long long deadline, str
     for (size_t i = 0; i < n; i++)
         fds[i].revents = f[OWN + i].revents;
     take_in_all(vm);
-    struct error *e = NULL;
-    if (f[QMP].revents && qmp_readable(vm->qmp, &e) < 0)
-        return qmp_broke(vm, e, err);
+    CLEANUP(error_freep) struct error *e = NULL;
+    if (f[QMP].revents && qmp_readable(vm->qmp, &e) < 0 && !qmp_closed(vm->qmp))
+        return error_propagate(err, STEAL(e));
+    if (vm->qmp && qmp_closed(vm->qmp))
+        return qmp_ended(vm, err);
     if (f[CANCEL].revents)
         return error_set(err, ERR_CANCELLED, "interrupted");
     for (size_t i = 0; i < n; i++)
@@ -263,11 +258,6 @@ static int wait_for_qmp(void *arg, int fd, short events, long long deadline, str
     struct pollfd f = {.fd = fd, .events = (short)(events & ~POLLIN)}; // vm_wait polls for POLLIN
     if (vm_ended(vm))
         return death(vm, err);
-    if (vm->qmp && qmp_closed(vm->qmp)) {
-        struct error *e = NULL;
-        (void)error_set(&e, ERR_GUEST, "QEMU closed its control connection");
-        return qmp_broke(vm, e, err);
-    }
     return vm_wait(vm, f.events ? &f : NULL, f.events ? 1 : 0, deadline, err);
 }
 
