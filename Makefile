@@ -1,5 +1,6 @@
 # make | make test | make demo | make bench | make lint | make install PREFIX=/usr/local
 # make SAN=address,undefined test | make fuzz-imagefile CC=clang T=60 | make V=1 shows the commands
+MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 VERSION := 0.1.0
 MODS  := base imagefile cache image vm builder builder/appliance
