@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "builder/agent/protocol.h"
-#include "builder/agent/stub.h"
+#include "builder/agent/scaffold.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -32,7 +32,7 @@
 struct stage {
     struct sandbox *box;
     int root; /* O_PATH of the tree */
-    struct stubs stubs;
+    struct scaffolds scaffolds;
     struct strv mounted; /* targets, in order */
 };
 
@@ -117,7 +117,7 @@ static int mount_system(struct stage *st, struct error **err)
         {"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-        if (mount_at(st, stub_folder(&st->stubs, st->root, list[i].path, err), list[i].type,
+        if (mount_at(st, scaffold_folder(&st->scaffolds, st->root, list[i].path, err), list[i].type,
                      list[i].type, list[i].flags, list[i].data, err) < 0)
             return -1;
     const char *dev = st->mounted.ptr[2], *run = st->mounted.ptr[3];
@@ -178,7 +178,8 @@ static int mount_resolv_conf(struct stage *st, struct error **err)
         return error_errno(err, "cannot follow '/etc/resolv.conf' in the image");
     if (write_private("resolv.conf", 0644, text, strlen(text), &file, err) < 0)
         return -1;
-    return mount_at(st, stub_file(&st->stubs, st->root, path, err), file, NULL, MS_BIND, NULL, err);
+    return mount_at(st, scaffold_file(&st->scaffolds, st->root, path, err), file, NULL, MS_BIND,
+                    NULL, err);
 }
 
 // Debian's tools ask this script before they start or stop a service. An image that has one of its
@@ -189,7 +190,7 @@ static void forbid_services(struct stage *st)
     AUTO_CLOSE int asks = sys_open_in(st->root, "/usr/sbin/invoke-rc.d", O_PATH);
     AUTO_CLOSE int own = sys_open_in(st->root, path, O_PATH | O_NOFOLLOW);
     if (asks >= 0 && own < 0 &&
-        stub_write(&st->stubs, st->root, path, 0755, "#!/bin/sh\nexit 101\n", NULL) < 0)
+        scaffold_write(&st->scaffolds, st->root, path, 0755, "#!/bin/sh\nexit 101\n", NULL) < 0)
         sys_log("cannot write %s: services of the image could start", path);
 }
 
@@ -223,8 +224,8 @@ static int mount_bind(struct stage *st, const struct sandbox_mount *m, struct er
     snprintf(link, sizeof link, "/proc/self/fd/%d", source);
     if (!m->read_only && set_owner_mode(m, link, err) < 0)
         return -1;
-    int target = S_ISDIR(info.st_mode) ? stub_folder(&st->stubs, st->root, m->target, err)
-                                       : stub_file(&st->stubs, st->root, m->target, err);
+    int target = S_ISDIR(info.st_mode) ? scaffold_folder(&st->scaffolds, st->root, m->target, err)
+                                       : scaffold_file(&st->scaffolds, st->root, m->target, err);
     if (mount_at(st, target, link, NULL, MS_BIND | MS_REC, NULL, err) < 0)
         return -1;
     if (m->read_only && mount(NULL, st->mounted.ptr[st->mounted.len - 1], NULL,
@@ -239,8 +240,8 @@ static int mount_secret(struct stage *st, const struct sandbox_mount *m, struct 
     if (write_private(name, 0400, m->data.ptr, m->data.len, &file, err) < 0 ||
         set_owner_mode(m, file, err) < 0)
         return -1;
-    return mount_at(st, stub_file(&st->stubs, st->root, m->target, err), file, NULL, MS_BIND, NULL,
-                    err);
+    return mount_at(st, scaffold_file(&st->scaffolds, st->root, m->target, err), file, NULL,
+                    MS_BIND, NULL, err);
 }
 
 static int mount_tmpfs(struct stage *st, const struct sandbox_mount *m, struct error **err)
@@ -251,7 +252,7 @@ static int mount_tmpfs(struct stage *st, const struct sandbox_mount *m, struct e
         buf_addf(&data, ",uid=%u,gid=%u", (unsigned)m->uid, (unsigned)m->gid);
     if (m->size)
         buf_addf(&data, ",size=%llu", (unsigned long long)m->size);
-    return mount_at(st, stub_folder(&st->stubs, st->root, m->target, err), "tmpfs", "tmpfs",
+    return mount_at(st, scaffold_folder(&st->scaffolds, st->root, m->target, err), "tmpfs", "tmpfs",
                     MS_NOSUID | MS_NODEV, data.data, err);
 }
 
@@ -371,7 +372,7 @@ static void take_down(struct stage *st)
     for (size_t i = st->mounted.len; i-- > 0;)
         if (umount2(st->mounted.ptr[i], MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
             sys_log("cannot unmount '%s': %s", st->mounted.ptr[i], strerror(errno));
-    stubs_undo(&st->stubs);
+    scaffolds_undo(&st->scaffolds);
 }
 
 static void close_own(const struct sandbox *s)

@@ -17,7 +17,7 @@
 #include "builder/agent/port.h"
 #include "builder/agent/probe.h"
 #include "builder/agent/protocol.h"
-#include "builder/agent/stub.h"
+#include "builder/agent/scaffold.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -315,28 +315,28 @@ static void a_single_file_goes_into_an_existing_folder(void **state)
     assert_int_equal(faccessat(root, "new", F_OK, 0), 0);
 }
 
-static void stubs_leave_nothing(void **state)
+static void scaffolds_leave_nothing(void **state)
 {
     struct stat before, after;
     AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
     assert_int_equal(fstatat(root, ".", &before, 0), 0);
-    struct stubs s = {0};
-    AUTO_CLOSE int a = stub_folder(&s, root, "/a/b/c", NULL);
-    AUTO_CLOSE int b = stub_file(&s, root, "/a/file", NULL);
+    struct scaffolds s = {0};
+    AUTO_CLOSE int a = scaffold_folder(&s, root, "/a/b/c", NULL);
+    AUTO_CLOSE int b = scaffold_file(&s, root, "/a/file", NULL);
     assert_true(a >= 0 && b >= 0);
-    assert_int_equal(stub_write(&s, root, "/w", 0755, "text", NULL), 0);
-    assert_int_equal(stub_folder(&s, root, "/a/file", NULL), -1);
-    stubs_undo(&s);
+    assert_int_equal(scaffold_write(&s, root, "/w", 0755, "text", NULL), 0);
+    assert_int_equal(scaffold_folder(&s, root, "/a/file", NULL), -1);
+    scaffolds_undo(&s);
     assert_int_equal(fstatat(root, ".", &after, 0), 0);
     assert_int_equal(after.st_nlink, before.st_nlink);
     assert_true(after.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
     // what a command has put there stays
-    AUTO_CLOSE int d = stub_folder(&s, root, "/kept/sub", NULL);
+    AUTO_CLOSE int d = scaffold_folder(&s, root, "/kept/sub", NULL);
     assert_true(d >= 0 && mkdirat(root, "kept/mine", 0755) == 0);
-    assert_int_equal(stub_write(&s, root, "/edited", 0755, "text", NULL), 0);
+    assert_int_equal(scaffold_write(&s, root, "/edited", 0755, "text", NULL), 0);
     AUTO_CLOSE int edited = openat(root, "edited", O_WRONLY | O_TRUNC | O_CLOEXEC);
     assert_int_equal(write_all(edited, "other", 5), 0);
-    stubs_undo(&s);
+    scaffolds_undo(&s);
     assert_int_equal(faccessat(root, "kept/mine", F_OK, 0), 0);
     assert_int_equal(faccessat(root, "kept/sub", F_OK, 0), -1);
     assert_int_equal(faccessat(root, "edited", F_OK, 0), 0);
@@ -487,7 +487,7 @@ int main(void)
         IN_FOLDER(nothing_is_placed_outside_the_root),
         IN_FOLDER(files_replace_files_and_keep_attributes),
         IN_FOLDER(a_single_file_goes_into_an_existing_folder),
-        IN_FOLDER(stubs_leave_nothing),
+        IN_FOLDER(scaffolds_leave_nothing),
         IN_FOLDER(a_feed_gives_the_bytes_in_order),
         cmocka_unit_test(the_port_takes_frames_however_they_come),
         cmocka_unit_test(a_request_may_be_longer_than_what_is_taken_in_ahead),

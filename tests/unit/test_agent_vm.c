@@ -71,7 +71,7 @@ static void make_base(struct fixture *f)
                 fputc(183, e) == 183 && fclose(e) == 0);
     ok(process_run(NULL, ARGV("cp", "/bin/busybox", busybox), NULL, &err), err);
     assert_int_equal(symlink("busybox", sh), 0);
-    assert_int_equal(symlink("../run/resolve/stub.conf", resolv), 0);
+    assert_int_equal(symlink("../run/resolve/resolv.conf", resolv), 0);
     ok(process_run(NULL, ARGV("truncate", "-s", "192M", raw), NULL, &err), err);
     ok(process_run(NULL, ARGV("mke2fs", "-q", "-F", "-t", "ext4", "-d", root, raw), NULL, &err),
        err);
@@ -218,7 +218,7 @@ static void nothing_of_ours_stays(void **state)
     message_puts(&m, AGENT_TAG_NAMESERVER, "192.0.2.1");
     check(f, &m,
           "busybox cat /mnt/a/b/key; echo; echo x > /mnt/t/x; busybox cat /etc/resolv.conf "
-          "/run/resolve/stub.conf; /usr/sbin/policy-rc.d; echo $?; echo y > /dev/shm/y",
+          "/run/resolve/resolv.conf; /usr/sbin/policy-rc.d; echo $?; echo y > /dev/shm/y",
           "secret\nnameserver 192.0.2.1\nnameserver 192.0.2.1\n101\n");
     check(f, &m, list, before);
     // seen from outside, when no command runs

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "builder/agent/stub.h"
+#include "builder/agent/scaffold.h"
 
 #include "base/file.h"
 #include "builder/agent/sys.h"
@@ -15,7 +15,7 @@ static bool same_time(struct timespec a, struct timespec b)
 
 // Makes one name in an open folder and remembers it. The descriptor of a file (open for writing),
 // or 0 for a folder.
-static int make(struct stubs *s, int parent, const char *name, bool folder, mode_t mode)
+static int make(struct scaffolds *s, int parent, const char *name, bool folder, mode_t mode)
 {
     struct stat before, after, st;
     int fd = 0;
@@ -26,19 +26,19 @@ static int make(struct stubs *s, int parent, const char *name, bool folder, mode
         return -1;
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || fstat(parent, &after) < 0)
         return -1;
-    struct stub *r = stubs_push(s);
-    *r = (struct stub){.parent = fcntl(parent, F_DUPFD_CLOEXEC, 3),
-                       .name = xstrdup(name),
-                       .folder = folder,
-                       .ino = st.st_ino,
-                       .made = st.st_mtim,
-                       .times = {before.st_atim, before.st_mtim},
-                       .after = after.st_mtim};
+    struct scaffold *r = scaffolds_push(s);
+    *r = (struct scaffold){.parent = fcntl(parent, F_DUPFD_CLOEXEC, 3),
+                           .name = xstrdup(name),
+                           .folder = folder,
+                           .ino = st.st_ino,
+                           .made = st.st_mtim,
+                           .times = {before.st_atim, before.st_mtim},
+                           .after = after.st_mtim};
     return fd;
 }
 
 // Opens the folder that holds the last part of path, making what is missing. ret_name is that part.
-static int open_parent(struct stubs *s, int root, const char *path, const char **ret_name,
+static int open_parent(struct scaffolds *s, int root, const char *path, const char **ret_name,
                        struct error **err)
 {
     AUTO_FREE char *copy = xstrdup(path);
@@ -65,7 +65,7 @@ static int open_parent(struct stubs *s, int root, const char *path, const char *
     return error_errno(err, "cannot make the mount point '%s' in the image", path);
 }
 
-static int ensure(struct stubs *s, int root, const char *path, bool folder, struct error **err)
+static int ensure(struct scaffolds *s, int root, const char *path, bool folder, struct error **err)
 {
     struct stat st;
     const char *name;
@@ -89,18 +89,18 @@ static int ensure(struct stubs *s, int root, const char *path, bool folder, stru
                      folder ? "file" : "folder");
 }
 
-int stub_folder(struct stubs *s, int root, const char *path, struct error **err)
+int scaffold_folder(struct scaffolds *s, int root, const char *path, struct error **err)
 {
     return ensure(s, root, path, true, err);
 }
 
-int stub_file(struct stubs *s, int root, const char *path, struct error **err)
+int scaffold_file(struct scaffolds *s, int root, const char *path, struct error **err)
 {
     return ensure(s, root, path, false, err);
 }
 
-int stub_write(struct stubs *s, int root, const char *path, mode_t mode, const char *text,
-               struct error **err)
+int scaffold_write(struct scaffolds *s, int root, const char *path, mode_t mode, const char *text,
+                   struct error **err)
 {
     const char *name;
     AUTO_CLOSE int parent = open_parent(s, root, path, &name, err);
@@ -114,7 +114,7 @@ int stub_write(struct stubs *s, int root, const char *path, mode_t mode, const c
     return 0;
 }
 
-static void undo(const struct stub *r)
+static void undo(const struct scaffold *r)
 {
     struct stat st, parent;
     if (fstatat(r->parent, r->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != r->ino ||
@@ -125,12 +125,12 @@ static void undo(const struct stub *r)
         futimens(r->parent, r->times);
 }
 
-void stubs_undo(struct stubs *s)
+void scaffolds_undo(struct scaffolds *s)
 {
     for (size_t i = s->len; i-- > 0;) {
         undo(&s->ptr[i]);
         close(s->ptr[i].parent);
         free(s->ptr[i].name);
     }
-    stubs_clear(s);
+    scaffolds_clear(s);
 }

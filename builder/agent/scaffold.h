@@ -4,11 +4,11 @@
  * missing, with their parents, and removed afterwards, so that nothing of them is in the layer (a
  * folder's times are put back too, unless the command has changed the folder itself).
  *
- *     CLEANUP(stubs_undo) struct stubs s = {0};
- *     AUTO_CLOSE int fd = stub_folder(&s, root, "/mnt/cache", &err);
+ *     CLEANUP(scaffolds_undo) struct scaffolds s = {0};
+ *     AUTO_CLOSE int fd = scaffold_folder(&s, root, "/mnt/cache", &err);
  */
-#ifndef BUILDER_AGENT_STUB_H
-#define BUILDER_AGENT_STUB_H
+#ifndef BUILDER_AGENT_SCAFFOLD_H
+#define BUILDER_AGENT_SCAFFOLD_H
 
 #include "base/error.h"
 #include "base/vector.h"
@@ -17,7 +17,7 @@
 #include <sys/types.h>
 #include <time.h>
 
-struct stub {
+struct scaffold {
     int parent; /* owned */
     char *name;
     bool folder;
@@ -26,16 +26,16 @@ struct stub {
     struct timespec times[2]; /* of the parent, before: access, modification */
     struct timespec after;    /* mtime of the parent, after */
 };
-DEFINE_VECTOR(stubs, struct stub);
+DEFINE_VECTOR(scaffolds, struct scaffold);
 
 /* An O_PATH descriptor of what is at `path` below root, made when it is missing. A path that is
  * there but of the other kind is an error. */
-int stub_folder(struct stubs *s, int root, const char *path, struct error **err);
-int stub_file(struct stubs *s, int root, const char *path, struct error **err);
+int scaffold_folder(struct scaffolds *s, int root, const char *path, struct error **err);
+int scaffold_file(struct scaffolds *s, int root, const char *path, struct error **err);
 /* A file that must not exist yet, with content. */
-int stub_write(struct stubs *s, int root, const char *path, mode_t mode, const char *text,
-               struct error **err);
+int scaffold_write(struct scaffolds *s, int root, const char *path, mode_t mode, const char *text,
+                   struct error **err);
 /* Removes what was made, newest first. What the command has filled or replaced stays. */
-void stubs_undo(struct stubs *s);
+void scaffolds_undo(struct scaffolds *s);
 
 #endif
