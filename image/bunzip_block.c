@@ -9,7 +9,8 @@
 // take turns cost little more than one.
 #include "image/bunzip_block.h"
 
-#include <endian.h>
+#include "base/endian.h"
+
 #include <isa-l/crc.h>
 #include <string.h>
 
@@ -53,8 +54,7 @@ static inline void refill(struct bits *b)
 {
     uint64_t v = 0;
     if (b->at + 8 <= b->len) {
-        memcpy(&v, b->bytes + b->at, 8);
-        v = be64toh(v);
+        v = be64_at(b->bytes + b->at);
     } else {
         for (unsigned i = 0; i < 8; i++)
             v = v << 8 | (b->at + i < b->len ? b->bytes[b->at + i] : 0);

@@ -6,6 +6,7 @@
 // one pwrite.
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/endian.h"
 #include "base/file.h"
 #include "image/qcow2.h"
 
@@ -199,11 +200,7 @@ int qcow2_create_overlay(const char *path, const struct qcow2_overlay *o, struct
 static void copy_extensions(struct buf *to, const unsigned char *p, size_t at, size_t end)
 {
     while (end - at >= 8) {
-        uint32_t type, n;
-        memcpy(&type, p + at, sizeof type);
-        memcpy(&n, p + at + 4, sizeof n);
-        type = be32toh(type);
-        n = be32toh(n);
+        uint32_t type = be32_at(p + at), n = be32_at(p + at + 4);
         if (!type || n > end - at - 8)
             return;
         if (type != QCOW2_EXT_METADATA)
@@ -222,10 +219,7 @@ static int rewrite_header(int fd, const struct qcow2_info *info, const char *tex
     CLEANUP(buf_clear) struct buf new = BUF_INIT;
     if (pread_all(fd, p, cluster, 0) < 0)
         return error_errno(err, "cannot read the header");
-    uint32_t length = 72;
-    if (info->version >= 3)
-        memcpy(&length, p + 100, sizeof length);
-    length = info->version >= 3 ? be32toh(length) : length;
+    uint32_t length = info->version >= 3 ? be32_at(p + 100) : 72;
     buf_add(&new, p, length);
     copy_extensions(&new, p, length, cluster);
     put_extension(&new, QCOW2_EXT_METADATA, text, n);

@@ -9,12 +9,12 @@
 #include "vm/qemu.h"
 
 #include "base/alloc.h"
+#include "base/endian.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"
 #include "base/session.h"
 
-#include <endian.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,19 +116,12 @@ static int read_header(const char *file, struct header *ret, struct error **err)
     ssize_t n = pread_all(fd, h, sizeof h, 0);
     if (n < 0)
         return error_errno(err, "cannot read '%s'", file);
-    uint32_t version, bits;
-    uint64_t size, features;
-    memcpy(&version, h + 4, sizeof version);
-    memcpy(&bits, h + 20, sizeof bits);
-    memcpy(&size, h + 24, sizeof size);
-    memcpy(&features, h + 72, sizeof features);
-    bits = be32toh(bits);
-    version = be32toh(version);
+    uint32_t version = be32_at(h + 4), bits = be32_at(h + 20);
     if (n < 72 || memcmp(h, "QFI\xfb", 4) || (version != 2 && version != 3) || bits < 9 ||
         bits > 21)
         return error_set(err, ERR_USER, "'%s' is not a qcow2 image", file);
-    bool extended = version == 3 && (be64toh(features) & 1 << 4);
-    *ret = (struct header){bits, extended ? 16 : 8, be64toh(size)};
+    bool extended = version == 3 && (be64_at(h + 72) & 1 << 4);
+    *ret = (struct header){bits, extended ? 16 : 8, be64_at(h + 24)};
     return 0;
 }
 

@@ -56,6 +56,10 @@ capability() { debug "ea_get -x $1 security.capability" | sed -n 's/.*= *//p' | 
   [ "$output" = $'x\netc/group\netc/os-release\netc/passwd' ]
 }
 
+@test "RUN: addresses are not random, so that TCG finds what it has translated" {
+  build <<<'RUN [ "$(cat /proc/sys/kernel/randomize_va_space)" = 0 ]'
+}
+
 @test "RUN: the disk is /dev/vda, and /dev/sda as transient's Imagefiles have it" {
   run build <<<'RUN [ -b /dev/vda ] && [ /dev/sda1 -ef /dev/vda1 ] && dd if=/dev/sda bs=512 count=1 of=/tmp/mbr'
   [ "$status" -eq 0 ]
