@@ -160,8 +160,10 @@ void mounts_put_key(const struct mounts *m, struct key *key)
             struct digest d = selection_digest(p->selection);
             digest_hex(&d, hex);
         }
-        AUTO_FREE char *value =
-            xasprintf("%s%s %s", p->disk.id, hex, p->selection || !p->source ? "" : p->source);
+        AUTO_FREE char *value = p->as->size
+                                    ? xasprintf("size %llu", (unsigned long long)p->as->size)
+                                    : xasprintf("%s%s %s", p->disk.id, hex,
+                                                p->selection || !p->source ? "" : p->source);
         key_field(key, name, value, strlen(value));
     }
 }

@@ -49,7 +49,7 @@ LABEL color=red
 RUN <<SCRIPT
 echo script >/tmp/script
 SCRIPT
-RUN --mount=type=bind,source=bound,target=/t cat /t/f >/tmp/bound
+RUN --mount=type=bind,source=bound,target=/t --mount=type=tmpfs,target=/s,size=1m cat /t/f >/tmp/bound
 COPY --from=kfrom /etc/os-release /tmp/
 END
   find "$1" -exec touch -h -d '2026-01-01' {} +
@@ -137,6 +137,7 @@ case_ 'owner in an archive' 12 '' 'mkdir t; echo "in the archive" >t/file; tar -
 case_ 'archive renamed' 12 '' 'mv a.tar b.tar; edit "s/a.tar/b.tar/"'
 case_ 'file under a bind mount' 17 '--mount bind /t changed' 'echo other >bound/f'
 case_ 'file under a bind mount touched' hit '' 'touch bound/f'
+case_ 'tmpfs mount of another size' 17 '--mount tmpfs /s size 1048576 → size 2097152' 'edit s/size=1m/size=2m/'
 # the text
 case_ 'comment added' hit '' 'edit "3i # a comment"'
 case_ 'blank line added' hit '' 'edit "3i \\\\"; edit "3s/.*//"'
