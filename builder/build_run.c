@@ -132,6 +132,15 @@ static int add_argv(struct stage_run *st, const struct imagefile_step *step, str
     return add_script(r, a->script, err);
 }
 
+/* Whether the command is a text for a shell whose name says what it does with one. */
+static bool is_shell_form(const struct imagefile_step *step, const struct run *r)
+{
+    if (step->json || step->run.shebang)
+        return false;
+    struct strv words = {.ptr = r->argv.ptr, .len = r->argv.len - 1};
+    return is_posix_shell(&words);
+}
+
 /* What two RUNs may differ in and still be the same step: secrets and cache mounts, the proxy, the
  * accelerator, memory. All else is in. */
 static struct key *run_key(const struct stage_run *st, const struct imagefile_step *step,
@@ -213,8 +222,11 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
         message_puts(&m, AGENT_TAG_NAMESERVER, b->o->nameservers[i]);
     if (r->script.len)
         message_put(&m, AGENT_TAG_SCRIPT, r->script.ptr, r->script.len);
-    if (step->run.network == NETWORK_NONE)
-        message_put_num(&m, AGENT_TAG_FLAGS, AGENT_NO_NETWORK);
+    bool no_network = step->run.network == NETWORK_NONE;
+    message_put_num(&m, AGENT_TAG_FLAGS,
+                    no_network               ? AGENT_NO_NETWORK
+                    : is_shell_form(step, r) ? AGENT_SHELL
+                                             : 0);
     int status = 0;
     if (mounts_attach(b, r->mounts, &m, err) < 0)
         return -1;

@@ -29,9 +29,7 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
     if (builder_vm_boot(vm, target, err) < 0)
         return error_wrap(err, "cannot start the builder VM");
     vm->answered = now_ms();
-    if (!target)
-        return 0;
-    return builder_vm_announce(vm, AGENT_DISK_TARGET, o->target.size, err);
+    return target ? builder_vm_seen(vm, AGENT_DISK_TARGET, err) : 0;
 }
 
 int builder_vm_start(const struct session *s, const struct builder_vm_options *o,

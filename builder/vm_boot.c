@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/session.h"
+#include "builder/agent/rehearse.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -144,10 +145,27 @@ static int save_state(struct builder_vm *vm, int fd, struct error **err)
 {
     struct qmp *q = vm_qmp(vm->vm);
     if (lend_state(vm, fd, err) < 0 || set_capabilities(vm, err) < 0 ||
-        qmp_command(q, "stop", NULL, QMP_TIMEOUT_MS, NULL, err) < 0 ||
         qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "migrate", "{s:s}", "uri", "fd:state") < 0)
         return -1;
     return wait_migration(vm, err);
+}
+
+/* Stops the VM before its rehearsal begins (builder/agent/rehearse.h); on a busy host that may take
+ * more than one try. */
+static int stop_rehearsing(struct builder_vm *vm, int timeout_ms, struct error **err)
+{
+    struct qmp *q = vm_qmp(vm->vm);
+    for (int tries = 5;;) {
+        if (builder_vm_hello(vm, AGENT_REHEARSE, timeout_ms, err) < 0)
+            return -1;
+        long long answered = now_ms();
+        if (qmp_command(q, "stop", NULL, QMP_TIMEOUT_MS, NULL, err) < 0)
+            return -1;
+        if (now_ms() - answered < REHEARSAL_DELAY_MS / 2 || --tries == 0)
+            return 0;
+        if (qmp_command(q, "cont", NULL, QMP_TIMEOUT_MS, NULL, err) < 0)
+            return -1;
+    }
 }
 
 /* Boots the machine without disks and keeps it as it is when the agent has answered. */
@@ -161,7 +179,7 @@ static int make_template(struct builder_vm *vm, struct template *t, int timeout_
     int rc = -1;
     if (template_stand_in(vm->machine.appliance.kernel.path, t->kernel, err) == 0 &&
         launch(vm, MACHINE_TEMPLATE, t, NULL, err) == 0 &&
-        builder_vm_hello(vm, timeout_ms, err) == 0 && save_state(vm, fd, err) == 0)
+        stop_rehearsing(vm, timeout_ms, err) == 0 && save_state(vm, fd, err) == 0)
         rc = 0;
     if (rc == 0)
         session_debug(vm->session, 1, "builder VM booted in %.2f s", (now_ms() - start) / 1000.0);
@@ -183,9 +201,11 @@ static int restore(struct builder_vm *vm, const struct template *t, json_t *targ
                   "fd:state") < 0 ||
         wait_migration(vm, err) < 0 ||
         // the state says that the VM was stopped
-        qmp_command(vm_qmp(vm->vm), "cont", NULL, QMP_TIMEOUT_MS, NULL, err) < 0)
+        qmp_command(vm_qmp(vm->vm), "cont", NULL, QMP_TIMEOUT_MS, NULL, err) < 0 ||
+        // the guest takes note of it on one processor while the agent answers on another
+        (target && builder_vm_announce(vm, AGENT_DISK_TARGET, err) < 0))
         return -1;
-    return builder_vm_hello(vm, RESTORE_TIMEOUT_MS, err);
+    return builder_vm_hello(vm, 0, RESTORE_TIMEOUT_MS, err);
 }
 
 static int timeout_of(const struct machine *m)
@@ -198,7 +218,7 @@ static int boot_cold(struct builder_vm *vm, json_t *target, struct error **err)
     builder_vm_kill(vm);
     if (launch(vm, MACHINE_COLD, NULL, target, err) < 0)
         return -1;
-    return builder_vm_hello(vm, timeout_of(&vm->machine), err);
+    return builder_vm_hello(vm, 0, timeout_of(&vm->machine), err);
 }
 
 /* The first line of an error, for a notice. */

@@ -272,7 +272,7 @@ int builder_vm_call(struct builder_vm *vm, int type, const struct message *reque
     return 0;
 }
 
-int builder_vm_hello(struct builder_vm *vm, int timeout_ms, struct error **err)
+int builder_vm_hello(struct builder_vm *vm, int flags, int timeout_ms, struct error **err)
 {
     CLEANUP(message_clear) struct message m = MESSAGE_INIT, reply = MESSAGE_INIT;
     unsigned char entropy[64];
@@ -283,8 +283,9 @@ int builder_vm_hello(struct builder_vm *vm, int timeout_ms, struct error **err)
     message_put_num(&m, AGENT_TAG_VERSION, AGENT_PROTOCOL_VERSION);
     message_put_num(&m, AGENT_TAG_TIME, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
     message_put(&m, AGENT_TAG_ENTROPY, entropy, sizeof entropy);
-    if (vm->machine.accel == ACCEL_TCG && vm->machine.cpus > 1)
-        message_put_num(&m, AGENT_TAG_FLAGS, AGENT_REHEARSE);
+    // what is done ahead is for another processor, where translation is slow
+    bool ahead = vm->machine.accel == ACCEL_TCG && vm->machine.cpus > 1;
+    message_put_num(&m, AGENT_TAG_FLAGS, ahead ? (uint64_t)flags | AGENT_WARM_SHELL : 0);
     if (builder_vm_call(vm, AGENT_HELLO, &m, timeout_ms, NULL, NULL, &reply, err) < 0)
         return -1;
     uint64_t version = message_num(&reply, AGENT_TAG_VERSION, 0);

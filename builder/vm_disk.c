@@ -70,21 +70,25 @@ json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct buil
     json_t *nodes = vm_disk_nodes(&d, err);
     if (!nodes)
         return NULL;
-    *ret = (struct slot){.path = xstrdup(files[n - 1])};
+    *ret = (struct slot){.path = xstrdup(files[n - 1]), .size = disk->size};
     size_t i;
     json_t *node;
     json_array_foreach(nodes, i, node) strv_add(&ret->nodes, json_str(node, "node-name"));
     return nodes;
 }
 
-int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err)
+int builder_vm_announce(struct builder_vm *vm, int slot, struct error **err)
 {
-    if (qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "block_resize", "{s:s, s:I}",
-                  "node-name", top_node(&vm->slots[slot]), "size", (json_int_t)size) < 0)
-        return -1;
+    const struct slot *s = &vm->slots[slot];
+    return qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "block_resize", "{s:s, s:I}",
+                     "node-name", top_node(s), "size", (json_int_t)s->size);
+}
+
+int builder_vm_seen(struct builder_vm *vm, int slot, struct error **err)
+{
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
-    message_put_num(&m, AGENT_TAG_SIZE, size);
+    message_put_num(&m, AGENT_TAG_SIZE, vm->slots[slot].size);
     return builder_vm_call(vm, AGENT_DISK, &m, SEEN_TIMEOUT_MS, NULL, NULL, NULL, err);
 }
 
@@ -125,9 +129,9 @@ static int exchange(struct builder_vm *vm, int slot, const struct builder_disk *
     old = vm->slots[slot];
     vm->slots[slot] = new;
     new = (struct slot){.path = NULL};
-    if (delete_nodes(vm, &old, err) < 0)
+    if (delete_nodes(vm, &old, err) < 0 || builder_vm_announce(vm, slot, err) < 0)
         return -1;
-    return builder_vm_announce(vm, slot, disk->size, err);
+    return builder_vm_seen(vm, slot, err);
 }
 
 int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_disk *disk,

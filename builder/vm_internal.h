@@ -28,6 +28,7 @@ struct slot {
     struct strv nodes; /* nodes of ours, from the lowest; the last is the device's; none = the
                         * placeholder */
     char *path;        /* the file written to, for messages */
+    uint64_t size;     /* bytes that the guest shall see */
 };
 
 struct builder_vm {
@@ -88,12 +89,15 @@ void builder_vm_kill(struct builder_vm *vm);
 /* The block nodes of a disk for this slot (vm_disk_nodes); their names go to *ret. */
 json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
                               struct slot *ret, struct error **err);
-/* Tells the guest the size of what is in the slot, and waits until it has seen it. */
-int builder_vm_announce(struct builder_vm *vm, int slot, uint64_t size, struct error **err);
+/* Tells the guest that something else is in the slot, and how large it is. */
+int builder_vm_announce(struct builder_vm *vm, int slot, struct error **err);
+/* Waits until the guest has seen what was announced. */
+int builder_vm_seen(struct builder_vm *vm, int slot, struct error **err);
 void slot_clear(struct slot *s);
 
 /* vm_call.c */
-int builder_vm_hello(struct builder_vm *vm, int timeout_ms, struct error **err);
+/* The first request; flags: AGENT_REHEARSE or 0. */
+int builder_vm_hello(struct builder_vm *vm, int flags, int timeout_ms, struct error **err);
 /* Waits for QMP, the console, the end of QEMU and fds as vm_wait does, and turns an I/O error of
  * the host, which stops the VM, into an error. */
 int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long long deadline,

@@ -41,6 +41,7 @@ struct agent {
     bool frozen;
     bool stop;         /* SHUTDOWN was answered */
     unsigned unpacked; /* folders that UNPACK has made for the next EXEC */
+    bool cold_shell;   /* the first shell is worth being run ahead of its RUN (warm.h) */
 };
 
 struct request {

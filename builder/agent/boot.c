@@ -7,7 +7,6 @@
 #include "builder/agent/agent.h"
 #include "builder/agent/disk.h"
 #include "builder/agent/network.h"
-#include "builder/agent/rehearse.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -91,5 +90,4 @@ void boot(struct agent *a)
     load_modules();
     network_set_up();
     disk_find_slots(a);
-    rehearse_prepare();
 }

@@ -199,19 +199,22 @@ static int explain(const struct sandbox *s, int root, struct failure f, struct e
     return error_errno(err, "cannot run '%s' in the image", path ? path : s->argv.ptr[0]);
 }
 
-pid_t command_start(const struct sandbox *s, int root, int tty, struct error **err)
+pid_t command_start(const struct sandbox *s, int root, int tty, struct services *services,
+                    struct error **err)
 {
     int trouble[2];
     if (pipe2(trouble, O_CLOEXEC) < 0)
         return error_errno(err, "cannot make a pipe");
     pid_t pid = fork();
     if (pid == 0) {
+        services_end(services); // the parent's is to be the last: it answers by closing it
         struct failure f = become(s, root, tty);
         (void)write_all(trouble[1], &f, sizeof f);
         _exit(127);
     }
     struct failure f = {STAGE_SETUP, errno};
     close(trouble[1]);
+    services_wait(services, trouble[0]);
     if (pid > 0 && read_all(trouble[0], &f, sizeof f) <= 0) {
         close(trouble[0]);
         return pid;

@@ -9,6 +9,7 @@
 #include "builder/agent/receive.h"
 #include "builder/agent/sys.h"
 #include "builder/agent/tree.h"
+#include "builder/agent/warm.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -460,20 +461,6 @@ int exec_sandbox(struct agent *a, struct sandbox *s, bool with_stdin, int *ret_s
     return 0;
 }
 
-static size_t count_mounts(void)
-{
-    CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    AUTO_CLOSE int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    size_t n = 0;
-    for (ssize_t got = 1; fd >= 0 && got > 0; text.len += got > 0 ? (size_t)got : 0) {
-        buf_reserve(&text, 4096);
-        got = read(fd, text.data + text.len, 4096);
-    }
-    for (size_t i = 0; i < text.len; i++)
-        n += text.data[i] == '\n';
-    return n;
-}
-
 static int carry_out(struct agent *a, const struct request *rq, struct message *reply,
                      struct error **err)
 {
@@ -485,24 +472,35 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
         return -1;
     s.volumes = a->slots[AGENT_DISK_TARGET].volumes;
     bool with_stdin = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_STDIN;
-    size_t n_mounts = count_mounts();
     bool host = !s.no_network && network_proxy_on_host(&s.env);
     if (host)
         network_reach_host(true);
     int done = exec_sandbox(a, &s, with_stdin, &status, err);
     if (host)
         network_reach_host(false);
-    if (count_mounts() != n_mounts)
-        agent_warn(a, "the command has left something mounted in the builder VM");
     if (done < 0)
         return -1;
     message_put_num(reply, AGENT_TAG_STATUS, (uint64_t)(unsigned)status);
     return 0;
 }
 
+// The pid of the shell that is run ahead, or 0.
+static pid_t warm(struct agent *a, const struct request *rq)
+{
+    struct str shell;
+    if (!a->cold_shell || !(message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_SHELL) ||
+        !message_get(&rq->fields, AGENT_TAG_ARG, &shell))
+        return 0;
+    a->cold_shell = false;
+    AUTO_FREE char *path = str_dup(shell);
+    return warm_start(&a->slots[AGENT_DISK_TARGET], path);
+}
+
 int agent_exec(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
 {
+    pid_t shell = warm(a, rq);
     int done = carry_out(a, rq, reply, err);
+    warm_end(shell);
     drop_unpacked(a);
     return done;
 }

@@ -52,8 +52,8 @@ enum agent_type {
 
     /* host → agent */
     AGENT_HELLO = 16, /* VERSION, TIME (ns since the epoch: the clock is stepped), ENTROPY (bytes
-                       * for the kernel's pool, which is reseeded), FLAGS (AGENT_REHEARSE: see
-                       * rehearse.h) → VERSION, RELEASE (uname -r) */
+                       * for the kernel's pool, which is reseeded), FLAGS (AGENT_REHEARSE,
+                       * AGENT_WARM_SHELL) → VERSION, RELEASE (uname -r) */
     AGENT_PING,       /* → */
     AGENT_DISK, /* SLOT, SIZE: waits until the slot has this size, rereads its partitions → */
     AGENT_PARTITION, /* SLOT, TABLE ("gpt"/"mbr"), then for each partition PART_SIZE (bytes, 0 =
@@ -166,7 +166,9 @@ enum {
     AGENT_NO_NETWORK = 16,
     AGENT_KEEP_OWNER =
         32, /* COPY: owners as in the source (ADD of an archive has them in the entries) */
-    AGENT_REHEARSE = 64,
+    AGENT_REHEARSE = 64,    /* HELLO: see rehearse.h */
+    AGENT_WARM_SHELL = 128, /* HELLO: see warm.h */
+    AGENT_SHELL = 256,      /* EXEC: the first ARG is a POSIX shell */
 };
 
 /* Where a slot's tree is mounted in the builder VM: "/tree/<slot>". */

@@ -10,10 +10,13 @@
 #ifndef BUILDER_AGENT_REHEARSE_H
 #define BUILDER_AGENT_REHEARSE_H
 
-/* Forks the process that will do it, which costs less while the template is made than later. */
-void rehearse_prepare(void);
-/* Lets it begin, once; returns at once. Nothing depends on it: it leaves nothing behind, and its
- * failure is nobody's. */
+/* Guest milliseconds until it begins. */
+enum { REHEARSAL_DELAY_MS = 10 };
+
+/* Starts the process that does it and returns at once. Called while the template is made, which is
+ * saved before the delay is over: so it begins in each VM that is restored, just after it goes on
+ * and before anything can be said to it. Called again, it starts anew. Nothing depends on it: it
+ * leaves nothing behind, and its failure is nobody's. */
 void rehearse(void);
 
 #endif

@@ -34,6 +34,7 @@ struct stage {
     int root; /* O_PATH of the tree */
     struct scaffolds scaffolds;
     struct strv mounted; /* targets, in order */
+    struct services services;
 };
 
 int sandbox_clone_flags(const struct sandbox *s)
@@ -182,18 +183,6 @@ static int mount_resolv_conf(struct stage *st, struct error **err)
                     NULL, err);
 }
 
-// Debian's tools ask this script before they start or stop a service. An image that has one of its
-// own keeps it; on a disk that is full or read-only there is none, which is better than no command.
-static void forbid_services(struct stage *st)
-{
-    static const char path[] = "/usr/sbin/policy-rc.d";
-    AUTO_CLOSE int asks = sys_open_in(st->root, "/usr/sbin/invoke-rc.d", O_PATH);
-    AUTO_CLOSE int own = sys_open_in(st->root, path, O_PATH | O_NOFOLLOW);
-    if (asks >= 0 && own < 0 &&
-        scaffold_write(&st->scaffolds, st->root, path, 0755, "#!/bin/sh\nexit 101\n", NULL) < 0)
-        sys_log("cannot write %s: services of the image could start", path);
-}
-
 static int bind_source(struct stage *st, const struct sandbox_mount *m, struct error **err)
 {
     AUTO_FREE char *tree = xasprintf(AGENT_TREE "%d", m->slot);
@@ -302,7 +291,7 @@ static int set_up(struct stage *st, struct error **err)
     if (sys_mount("tmpfs", PRIVATE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711", err) < 0 ||
         mount_system(st, err) < 0 || mount_resolv_conf(st, err) < 0 || mount_wanted(st, err) < 0)
         return -1;
-    forbid_services(st);
+    services_forbid(&st->services, st->root, &st->scaffolds);
     return put_script(st, err);
 }
 
@@ -345,18 +334,21 @@ static bool reap(pid_t command, int *ret_status)
     return ended;
 }
 
-static int wait_for(const struct sandbox *s, pid_t command, int children)
+static int wait_for(struct stage *st, pid_t command, int children)
 {
     int status = 0;
     for (;;) {
-        struct pollfd f[] = {{children, POLLIN, 0}, {s->control, POLLIN, 0}};
-        if (poll(f, 2, -1) < 0)
+        struct pollfd f[] = {
+            {children, POLLIN, 0}, {st->box->control, POLLIN, 0}, {st->services.watch, POLLIN, 0}};
+        if (poll(f, 3, -1) < 0)
             continue;
         struct signalfd_siginfo info;
         if (f[0].revents && read(children, &info, sizeof info) > 0 && reap(command, &status))
             return status;
         if (f[1].revents)
-            take_order(s, command);
+            take_order(st->box, command);
+        if (f[2].revents)
+            services_answer(&st->services);
     }
 }
 
@@ -395,24 +387,25 @@ static int run(struct stage *st, int *ret_status, struct error **err)
         return error_errno(err, "cannot watch the command");
     if (set_up(st, err) < 0 || open_terminal(st, &slave, err) < 0)
         return -1;
-    pid_t pid = command_start(st->box, st->root, slave, err);
+    pid_t pid = command_start(st->box, st->root, slave, &st->services, err);
     close_own(st->box);
     if (slave >= 0)
         close(slave);
     if (pid < 0)
         return -1;
-    *ret_status = wait_for(st->box, pid, children);
+    *ret_status = wait_for(st, pid, children);
     return 0;
 }
 
 void sandbox_main(struct sandbox *s)
 {
     CLEANUP(error_freep) struct error *err = NULL;
-    struct stage st = {.box = s, .root = -1};
+    struct stage st = {.box = s, .root = -1, .services.watch = -1};
     int status = 0;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "kiln-init");
     int done = run(&st, &status, &err);
+    services_end(&st.services);
     kill_the_rest();
     take_down(&st);
     if (done < 0)

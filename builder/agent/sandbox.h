@@ -15,6 +15,7 @@
 #include "base/vector.h"
 #include "builder/agent/disk.h"
 #include "builder/agent/passwd.h"
+#include "builder/agent/services.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -72,6 +73,7 @@ void sandbox_clear(struct sandbox *s);
 /* dev.c: a private /dev on the tmpfs mounted at `path`. */
 int dev_fill(const char *path, const struct volumes *volumes, struct error **err);
 /* command.c: starts the command; its pid, or -1 with an error that says what is wrong with it. */
-pid_t command_start(const struct sandbox *s, int root, int tty, struct error **err);
+pid_t command_start(const struct sandbox *s, int root, int tty, struct services *services,
+                    struct error **err);
 
 #endif

@@ -113,7 +113,6 @@ static void add_entropy(struct str bytes)
 static int hello(struct agent *a, const struct request *rq, struct message *reply,
                  struct error **err)
 {
-    (void)a;
     uint64_t version = message_num(&rq->fields, AGENT_TAG_VERSION, 0);
     uint64_t now = message_num(&rq->fields, AGENT_TAG_TIME, 0);
     struct timespec t = {(time_t)(now / 1000000000), (long)(now % 1000000000)};
@@ -129,7 +128,9 @@ static int hello(struct agent *a, const struct request *rq, struct message *repl
     uname(&u);
     message_put_num(reply, AGENT_TAG_VERSION, AGENT_PROTOCOL_VERSION);
     message_puts(reply, AGENT_TAG_RELEASE, u.release);
-    if (message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_REHEARSE)
+    uint64_t flags = message_num(&rq->fields, AGENT_TAG_FLAGS, 0);
+    a->cold_shell = flags & AGENT_WARM_SHELL;
+    if (flags & AGENT_REHEARSE)
         rehearse();
     return 0;
 }

@@ -230,34 +230,48 @@ static int by_path(const void *a, const void *b)
     return (x->path.len > y->path.len) - (x->path.len < y->path.len);
 }
 
-// The mounts of a disk that was just partitioned. A shorter path never lies below a longer one.
-static int mount_pairs(struct agent *a, struct slot *s, int number, struct pairs *list,
-                       bool read_only, struct error **err)
+static void make_parents(char *path)
 {
-    (void)a;
-    qsort(list->ptr, list->len, sizeof *list->ptr, by_path);
-    vec_foreach (const struct pair *, p, list) {
-        struct volume v = {0};
-        snprintf(v.name, sizeof v.name, "%s%llu", s->disk, (unsigned long long)p->index);
-        if (disk_probe(&v, err) < 0)
-            return -1;
-        AUTO_FREE char *device = xasprintf("/dev/%s", v.name);
-        AUTO_FREE char *path = xasprintf(AGENT_TREE "%d" STR_FMT, number, STR_ARG(p->path));
-        if (p->path.len == 1)
-            path[strlen(path) - 1] = '\0';
-        for (char *c = strchr(path + sizeof AGENT_TREE, '/'); c; c = strchr(c + 1, '/')) {
-            *c = '\0';
-            mkdir(path, 0755);
-            *c = '/';
-        }
+    for (char *c = strchr(path + sizeof AGENT_TREE, '/'); c; c = strchr(c + 1, '/')) {
+        *c = '\0';
         mkdir(path, 0755);
-        struct tree_mount m = {
-            .device = device, .fs = v.fs.type, .path = path, .read_only = read_only};
-        if (!v.fs.type)
-            return error_set(err, ERR_GUEST, "there is no file system on '%s'", device);
-        if (tree_mount(s, &m, err) < 0)
-            return -1;
+        *c = '/';
     }
+}
+
+static int mount_pair(struct slot *s, int number, const struct pair *p, bool read_only,
+                      struct error **err)
+{
+    const struct volume *found = NULL;
+    vec_foreach (const struct volume *, v, s->volumes)
+        if ((uint64_t)v->number == p->index)
+            found = v;
+    if (!found || !found->fs.type)
+        return error_set(err, ERR_GUEST, "there is no file system on partition %llu of '%s'",
+                         (unsigned long long)p->index, s->disk);
+    AUTO_FREE char *device = xasprintf("/dev/%s", found->name);
+    AUTO_FREE char *path = xasprintf(AGENT_TREE "%d" STR_FMT, number, STR_ARG(p->path));
+    if (p->path.len == 1)
+        path[strlen(path) - 1] = '\0';
+    make_parents(path);
+    mkdir(path, 0755);
+    struct tree_mount m = {
+        .device = device, .fs = found->fs.type, .path = path, .read_only = read_only};
+    return tree_mount(s, &m, err);
+}
+
+// The mounts of a disk that kiln partitioned. A shorter path never lies below a longer one.
+static int mount_pairs(struct slot *s, int number, struct pairs *list, bool read_only,
+                       struct error **err)
+{
+    const char *table;
+    s->volumes = xcalloc(1, sizeof *s->volumes);
+    if (disk_volumes(s->disk, s->volumes, &table, err) < 0)
+        return -1;
+    qsort(list->ptr, list->len, sizeof *list->ptr, by_path);
+    vec_foreach (const struct pair *, p, list)
+        if (mount_pair(s, number, p, read_only, err) < 0)
+            return -1;
     return 0;
 }
 
@@ -277,17 +291,6 @@ static int read_pairs(const struct request *rq, struct pairs *ret, struct error 
     return 0;
 }
 
-// For the /dev of commands; root_mount has left them when it was asked.
-static void remember_volumes(struct slot *s)
-{
-    const char *table;
-    if (s->volumes)
-        return;
-    s->volumes = xcalloc(1, sizeof *s->volumes);
-    if (disk_volumes(s->disk, s->volumes, &table, NULL) < 0)
-        sys_log("cannot list the partitions of %s", s->disk);
-}
-
 int agent_mount(struct agent *a, const struct request *rq, struct message *reply,
                 struct error **err)
 {
@@ -301,13 +304,12 @@ int agent_mount(struct agent *a, const struct request *rq, struct message *reply
         return -1;
     if (s->mounts.len)
         return error_set(err, ERR_GUEST, "disk '%s' is mounted already", s->disk);
-    int done = list.len ? mount_pairs(a, s, number, &list, read_only, err)
+    int done = list.len ? mount_pairs(s, number, &list, read_only, err)
                         : root_mount(a, s, number, want, read_only, err);
     if (done < 0) {
         tree_umount(a, s, NULL);
         return -1;
     }
-    remember_volumes(s);
     message_puts(reply, AGENT_TAG_DEVICE, s->mounts.ptr[0].device);
     message_puts(reply, AGENT_TAG_FS, s->mounts.ptr[0].fs);
     return 0;

@@ -58,7 +58,13 @@ static void make_base(struct fixture *f)
     put(f, "etc/passwd", 0644, "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/srv/web:/bin/sh\n");
     put(f, "etc/group", 0644, "root:x:0:\nweb:x:33:\nvideo:x:44:web\n");
     put(f, "etc/os-release", 0644, "PRETTY_NAME=\"Test 1\"\n");
-    put(f, "usr/sbin/invoke-rc.d", 0755, "#!/bin/sh\n");
+    put(f, "usr/sbin/invoke-rc.d", 0755, "#!/bin/sh\n/usr/sbin/policy-rc.d\necho $?\n");
+    put(f, "usr/sbin/other", 0755, "#!/bin/sh\necho other\n");
+    put(f, "bin/telling-shell", 0755,
+        "#!/bin/sh\n[ \"$2\" != : ] || { echo ahead >>/log; echo ahead >/fifo; }\n"
+        "exec /bin/sh \"$@\"\n");
+    AUTO_FREE char *fifo = path_join(root, "fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
     put(f, "bin/noshell", 0755, "#!/no/such/shell\n");
     // the first bytes of a 64-bit program for aarch64
     put(f, "bin/foreign", 0755,
@@ -99,6 +105,14 @@ static int call(struct fixture *f, int type, const struct message *m, struct err
     return 0;
 }
 
+/* call that must succeed. */
+static void must(struct fixture *f, int type, const struct message *m)
+{
+    struct error *err = NULL;
+    int rc = call(f, type, m, &err);
+    ok(rc, err);
+}
+
 static int group_setup(void **state)
 {
     struct fixture *f = xcalloc(1, sizeof *f);
@@ -116,9 +130,9 @@ static int group_setup(void **state)
     ok(qcow2_create_overlay(f->top, &(struct qcow2_overlay){.size = DISK_SIZE}, &err), err);
     const char *files[] = {f->base, f->top};
     struct builder_vm_options o = {
-        .cpus = 1, .memory_mb = 512, .target = {files, 2, true, DISK_SIZE}};
+        .cpus = 2, .memory_mb = 512, .target = {files, 2, true, DISK_SIZE}};
     ok(builder_vm_start(&f->session, &o, &f->vm, &err), err);
-    ok(call(f, AGENT_MOUNT, &none, &err), err);
+    must(f, AGENT_MOUNT, &none);
     *state = f;
     return 0;
 }
@@ -146,11 +160,27 @@ static void put_command(struct message *m, const char *command)
 /* Runs a command with further fields already in m, and compares what it wrote. */
 static void check(struct fixture *f, struct message *m, const char *command, const char *output)
 {
-    struct error *err = NULL;
     put_command(m, command);
-    ok(call(f, AGENT_EXEC, m, &err), err);
+    must(f, AGENT_EXEC, m);
     assert_string_equal(f->output.data, output);
     message_clear(m);
+}
+
+/* Only the first shell of a VM: this test must be the first. */
+static void the_first_shell_is_run_ahead_and_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+        message_puts(&m, AGENT_TAG_ARG, "/bin/telling-shell");
+        message_puts(&m, AGENT_TAG_ARG, "-c");
+        message_puts(
+            &m, AGENT_TAG_ARG,
+            "{ busybox timeout 3 busybox cat /fifo; } 2>/dev/null; [ -e /log ] || echo no log");
+        message_put_num(&m, AGENT_TAG_FLAGS, AGENT_SHELL);
+        must(f, AGENT_EXEC, &m);
+        assert_string_equal(f->output.data, i == 0 ? "ahead\nno log\n" : "no log\n");
+    }
 }
 
 static void commands_run_as_who_they_should(void **state)
@@ -201,13 +231,13 @@ static void nothing_of_ours_stays(void **state)
 {
     static const char list[] =
         "busybox find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o "
-        "-path /usr/sbin -o -path /lost+found \\) -prune -o -print | busybox sort; "
-        "busybox readlink /etc/resolv.conf; busybox stat -c %Y.%y /etc";
+        "-path /lost+found \\) -prune -o -print | busybox sort; "
+        "busybox readlink /etc/resolv.conf; busybox stat -c %Y.%y /etc /usr/sbin";
     struct fixture *f = *state;
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     CLEANUP(error_freep) struct error *err = NULL;
     put_command(&m, list);
-    ok(call(f, AGENT_EXEC, &m, NULL), NULL);
+    must(f, AGENT_EXEC, &m);
     AUTO_FREE char *before = xstrdup(f->output.data);
     message_clear(&m);
     message_puts(&m, AGENT_TAG_MOUNT_TYPE, "secret");
@@ -218,13 +248,37 @@ static void nothing_of_ours_stays(void **state)
     message_puts(&m, AGENT_TAG_NAMESERVER, "192.0.2.1");
     check(f, &m,
           "busybox cat /mnt/a/b/key; echo; echo x > /mnt/t/x; busybox cat /etc/resolv.conf "
-          "/run/resolve/resolv.conf; /usr/sbin/policy-rc.d; echo $?; echo y > /dev/shm/y",
+          "/run/resolve/resolv.conf; invoke-rc.d; echo y > /dev/shm/y",
           "secret\nnameserver 192.0.2.1\nnameserver 192.0.2.1\n101\n");
     check(f, &m, list, before);
     // seen from outside, when no command runs
     message_puts(&m, AGENT_TAG_PATH, "/usr/sbin/policy-rc.d");
     assert_int_equal(call(f, AGENT_READ, &m, &err), -1);
     assert_non_null(strstr(err->message, "policy-rc.d"));
+}
+
+static void services_are_forbidden_when_they_are_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    const char *const programs[][2] = {{"/usr/sbin/invoke-rc.d", "101\n"},
+                                       {"/usr/sbin/other", "other\n"}};
+    for (size_t i = 0; i < 2; i++) { // as the command itself
+        message_puts(&m, AGENT_TAG_ARG, programs[i][0]);
+        must(f, AGENT_EXEC, &m);
+        assert_string_equal(f->output.data, programs[i][1]);
+        message_clear(&m);
+    }
+    check(
+        f, &m,
+        "cd /usr/sbin; [ -e policy-rc.d ] || echo none; other & wait; busybox cp invoke-rc.d new; "
+        "busybox mv new invoke-rc.d; invoke-rc.d; invoke-rc.d",
+        "none\nother\n101\n101\n");
+    check(f, &m,
+          "cd /usr/sbin; [ -e policy-rc.d ] || echo none; printf '#!/bin/sh\nexit 7' >policy-rc.d; "
+          "busybox chmod 755 policy-rc.d; invoke-rc.d",
+          "none\n7\n");
+    check(f, &m, "invoke-rc.d; busybox rm /usr/sbin/policy-rc.d", "7\n");
 }
 
 static void what_is_left_running_is_killed(void **state)
@@ -243,9 +297,8 @@ static void output_is_live_and_whole(void **state)
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     check(f, &m, "echo first; busybox sleep 1; echo second", "first\nsecond\n");
     assert_true(now_ms() - f->first_output >= 900);
-    struct error *err = NULL;
     put_command(&m, "busybox yes 0123456 | busybox head -c 8388608; echo e >&2");
-    ok(call(f, AGENT_EXEC, &m, &err), err);
+    must(f, AGENT_EXEC, &m);
     assert_int_equal(f->output.len, 8388608 + 2);
     assert_memory_equal(f->output.data + 8388600, "0123456\n", 6);
 }
@@ -253,9 +306,8 @@ static void output_is_live_and_whole(void **state)
 static void a_frozen_disk_is_thawed_by_what_needs_it(void **state)
 {
     CLEANUP(message_clear) struct message none = MESSAGE_INIT, m = MESSAGE_INIT;
-    struct error *err = NULL;
-    ok(call(*state, AGENT_FREEZE, &none, &err), err);
-    ok(call(*state, AGENT_PING, &none, &err), err); // needs nothing of the disk
+    must(*state, AGENT_FREEZE, &none);
+    must(*state, AGENT_PING, &none); // needs nothing of the disk
     check(*state, &m, "echo > /thawed && echo yes", "yes\n");
 }
 
@@ -269,10 +321,12 @@ static void without_a_network_there_is_only_lo(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_shell_is_run_ahead_and_changes_nothing),
         cmocka_unit_test(commands_run_as_who_they_should),
         cmocka_unit_test(statuses_are_wait_statuses),
         cmocka_unit_test(what_cannot_run_says_why),
         cmocka_unit_test(nothing_of_ours_stays),
+        cmocka_unit_test(services_are_forbidden_when_they_are_asked_for),
         cmocka_unit_test(what_is_left_running_is_killed),
         cmocka_unit_test(output_is_live_and_whole),
         cmocka_unit_test(a_frozen_disk_is_thawed_by_what_needs_it),
