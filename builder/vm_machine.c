@@ -29,7 +29,8 @@
 #define KERNEL_ARGS \
     "console=ttyS0 quiet panic=-1 tsc=reliable random.trust_cpu=on no5lvl mitigations=off " \
     "selinux=0 apparmor=0 audit=0 nowatchdog rcupdate.rcu_expedited=1 cryptomgr.notests " \
-    "8250.nr_uarts=1 net.ifnames=0 nokaslr norandmaps psi=0 no_timer_check"
+    "8250.nr_uarts=1 net.ifnames=0 nokaslr norandmaps psi=0 no_timer_check " \
+    "init_on_alloc=0 lsm=landlock"
 
 void machine_size(struct machine *m, const struct builder_vm_options *o)
 {
