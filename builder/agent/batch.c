@@ -6,15 +6,19 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "builder/agent/feed.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { GROUPS = 4, FILES = 32 };
+enum { GROUPS = 8, FILES = 32 };
 
 struct job {
+    bool is_piece;
+    struct batch_piece piece;
     struct batch_file file;
     struct buf path, bytes;
 };
@@ -26,6 +30,7 @@ struct group {
 
 struct batch {
     struct group groups[GROUPS];
+    size_t size;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -43,11 +48,32 @@ static bool refused(bool *no_owner)
     return true;
 }
 
+static void set_direct(int fd, bool on)
+{
+    (void)fcntl(fd, F_SETFL, on ? O_DIRECT : 0);
+}
+
+static const char *move(const struct batch_piece *p)
+{
+    set_direct(p->fd, true);
+    int done = pwrite_all(p->fd, p->bytes, p->n, (off_t)p->at);
+    if (done < 0 && errno == EINVAL) { // a file system that cannot
+        set_direct(p->fd, false);
+        done = pwrite_all(p->fd, p->bytes, p->n, (off_t)p->at);
+    }
+    int saved = errno;
+    feed_release(p->feed, p->chunk);
+    errno = saved;
+    return done < 0 ? "write" : NULL;
+}
+
 // The order of stream.h: content, owner, mode, time.
 static const char *finish(const struct batch_file *f, const struct buf *bytes, bool *no_owner)
 {
     struct timespec times[2] = {{0, UTIME_OMIT}, f->mtime};
-    if (write_all(f->fd, bytes->data, bytes->len) < 0)
+    if (f->at)
+        set_direct(f->fd, false);
+    if (pwrite_all(f->fd, bytes->data, bytes->len, (off_t)f->at) < 0)
         return "write";
     if ((f->uid || f->gid) && fchown(f->fd, f->uid, f->gid) < 0 && !refused(no_owner))
         return "set the owner of";
@@ -64,14 +90,15 @@ static void run_group(struct batch *b, struct group *g)
         struct job *j = &g->jobs[i];
         bool no_owner = false;
         struct error *err = NULL;
-        const char *what = finish(&j->file, &j->bytes, &no_owner);
+        const char *what = j->is_piece ? move(&j->piece) : finish(&j->file, &j->bytes, &no_owner);
         if (what) {
             bool full = errno == ENOSPC;
             error_errno(&err, "cannot %s '%s' in the image", what, j->path.data);
             if (full)
                 error_hint(&err, "the file system is full: make the DISK or PARTITION larger");
         }
-        close(j->file.fd);
+        if (!j->is_piece)
+            close(j->file.fd);
         if (!err && !no_owner)
             continue;
         pthread_mutex_lock(&b->lock);
@@ -104,9 +131,10 @@ static void *worker(void *arg)
     return NULL;
 }
 
-struct batch *batch_new(void)
+struct batch *batch_new(size_t size)
 {
     struct batch *b = xcalloc(1, sizeof *b);
+    b->size = size < FILES ? size : FILES;
     for (size_t i = 0; i < GROUPS; i++)
         for (size_t k = 0; k < FILES; k++) {
             buf_init(&b->groups[i].jobs[k].path);
@@ -153,16 +181,36 @@ void batch_free(struct batch *b)
     free(b);
 }
 
-int batch_add(struct batch *b, const struct batch_file *f, struct error **err)
+static struct job *next_job(struct batch *b, const char *path)
 {
     struct group *g = &b->groups[b->given % GROUPS]; // only this thread changes `given`
     struct job *j = &g->jobs[g->n++];
-    j->file = *f;
     buf_reset(&j->path);
-    buf_adds(&j->path, f->path);
+    buf_adds(&j->path, path);
+    return j;
+}
+
+static int give_full(struct batch *b, struct error **err)
+{
+    return b->groups[b->given % GROUPS].n >= b->size ? give(b, false, err) : 0;
+}
+
+int batch_add(struct batch *b, const struct batch_file *f, struct error **err)
+{
+    struct job *j = next_job(b, f->path);
+    j->is_piece = false;
+    j->file = *f;
     buf_reset(&j->bytes);
     buf_add(&j->bytes, f->bytes, f->n);
-    return g->n == FILES ? give(b, false, err) : 0;
+    return give_full(b, err);
+}
+
+int batch_add_piece(struct batch *b, const struct batch_piece *p, struct error **err)
+{
+    struct job *j = next_job(b, p->path);
+    j->is_piece = true;
+    j->piece = *p;
+    return give_full(b, err);
 }
 
 int batch_finish(struct batch *b, bool *ret_no_owner, struct error **err)

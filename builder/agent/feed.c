@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// One producer (the thread), one consumer. Chunk i of the stream lies in slot i % CHUNKS; `filled`
-// and `freed` count chunks. Chunk sizes: 64 KiB, 128 KiB, … up to STREAM_READ, then all of that
-// size, so the place of every chunk is known to both sides without asking.
+// One producer (the thread), one consumer. Chunk i of the stream lies in slot i % CHUNKS; `filled`,
+// `passed` and `freed` count chunks. What is passed but held is not free yet. Chunk sizes: 64 KiB,
+// 128 KiB, … up to STREAM_READ, then all of that size, so the place of every chunk is known to both
+// sides without asking.
 #include "builder/agent/feed.h"
 
 #include "base/alloc.h"
@@ -23,11 +24,13 @@ struct feed {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint64_t filled, freed; /* under lock */
+    unsigned held[CHUNKS];  /* under lock: by slot */
     int errnum;             /* under lock: the reader has given up */
     bool stop;              /* under lock */
     uint64_t offset;        /* of the disk: where the reader is */
-    size_t at;              /* consumer: within chunk `freed` */
-    uint64_t position;      /* consumer: in the stream */
+    uint64_t passed;   /* changed by the consumer only, under lock: chunks it has gone through */
+    size_t at;         /* consumer: within chunk `passed` */
+    uint64_t position; /* consumer: in the stream */
 };
 
 static size_t chunk_size(uint64_t i)
@@ -43,7 +46,7 @@ static unsigned char *chunk(struct feed *f, uint64_t i)
 // How far the reader may be ahead: a little at first.
 static bool may_read(const struct feed *f)
 {
-    return f->filled - f->freed < CHUNKS && f->filled < f->freed * 2 + 1;
+    return f->filled - f->freed < CHUNKS && f->filled < f->passed * 2 + 1;
 }
 
 static int read_chunk(struct feed *f, uint64_t i)
@@ -136,32 +139,56 @@ void feed_free(struct feed *f)
 static int wait_for_chunk(struct feed *f, struct error **err)
 {
     pthread_mutex_lock(&f->lock);
-    while (f->filled == f->freed && !f->errnum)
+    while (f->filled == f->passed && !f->errnum)
         pthread_cond_wait(&f->changed, &f->lock);
-    bool there = f->filled > f->freed;
+    bool there = f->filled > f->passed;
     errno = f->errnum;
     pthread_mutex_unlock(&f->lock);
     return there ? 0 : error_errno(err, "cannot read the stream disk");
 }
 
-static void free_chunk(struct feed *f)
+// Under lock: gives the reader what is neither in use nor held.
+static void free_chunks(struct feed *f, uint64_t passed)
+{
+    while (f->freed < passed && !f->held[f->freed % CHUNKS])
+        f->freed++;
+    pthread_cond_broadcast(&f->changed);
+}
+
+static void pass_chunk(struct feed *f)
 {
     pthread_mutex_lock(&f->lock);
-    f->freed++;
-    pthread_cond_broadcast(&f->changed);
+    f->passed++;
+    free_chunks(f, f->passed);
     pthread_mutex_unlock(&f->lock);
     f->at = 0;
 }
 
+uint64_t feed_hold(struct feed *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->held[f->passed % CHUNKS]++;
+    pthread_mutex_unlock(&f->lock);
+    return f->passed;
+}
+
+void feed_release(struct feed *f, uint64_t chunk)
+{
+    pthread_mutex_lock(&f->lock);
+    f->held[chunk % CHUNKS]--;
+    free_chunks(f, f->passed);
+    pthread_mutex_unlock(&f->lock);
+}
+
 const void *feed_piece(struct feed *f, size_t n, size_t *ret_n, struct error **err)
 {
-    if (f->at == chunk_size(f->freed))
-        free_chunk(f);
+    if (f->at == chunk_size(f->passed))
+        pass_chunk(f);
     if (wait_for_chunk(f, err) < 0)
         return NULL;
-    size_t left = chunk_size(f->freed) - f->at;
+    size_t left = chunk_size(f->passed) - f->at;
     *ret_n = left < n ? left : n;
-    return chunk(f, f->freed) + f->at;
+    return chunk(f, f->passed) + f->at;
 }
 
 int feed_skip(struct feed *f, size_t n, struct error **err)

@@ -27,6 +27,10 @@ int feed_read(struct feed *f, void *to, size_t n, struct error **err);
 /* The longest piece of at most n bytes that lies in one place; ret_n says how long, at least 1. Its
  * address is aligned as its place in the stream is. Valid until the next call; not consumed. */
 const void *feed_piece(struct feed *f, size_t n, size_t *ret_n, struct error **err);
+/* Keeps the chunk in which the last piece lies, which stays where it is until it is released, by
+ * any thread; then the reader may fill it again. There are STREAM_AHEAD / STREAM_READ chunks. */
+uint64_t feed_hold(struct feed *f);
+void feed_release(struct feed *f, uint64_t chunk);
 /* Consumes n bytes. */
 int feed_skip(struct feed *f, size_t n, struct error **err);
 /* Consumes what is left of a block of STREAM_ALIGN bytes. */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Three threads: one reads ahead (feed.c), this one makes files, one finishes small ones (batch.c).
-// Large contents are aligned in the stream and go from where they were read to the disk with
-// O_DIRECT, into blocks reserved at once; the last odd bytes, and small files, go through the page
-// cache.
+// Four threads: one reads ahead (feed.c), this one makes files, one finishes small ones and one
+// large ones (batch.c). Large contents are aligned in the stream and go from where they were read
+// to the disk with O_DIRECT, into blocks reserved at once; the last odd bytes, and small files, go
+// through the page cache. Files with holes, or with attributes beyond the usual, this thread does
+// alone.
 #include "builder/agent/receive.h"
 
 #include "base/file.h"
@@ -106,36 +107,73 @@ static int next_entry(struct feed *f, struct buf *bytes, struct entry *ret, stru
     return entry_decode(bytes->data, n, ret, err);
 }
 
-// A small file in one piece, without attributes beyond the usual: for the other thread.
+// A file in one piece, without attributes beyond the usual: for another thread.
 static bool is_simple(const struct entry *e)
 {
-    return e->data == e->head.size && !entry_is_big(e) && !e->xattrs.len;
+    return e->data == e->head.size && e->head.n_extents <= 1 && !e->xattrs.len;
 }
 
-static int hand_over(struct feed *f, struct place *p, const struct entry *e, struct batch *b,
-                     int fd, struct error **err)
+// The threads that finish files.
+struct finishers {
+    struct batch *small, *large;
+};
+
+static void finishers_clear(struct finishers *t)
+{
+    batch_free(t->small);
+    batch_free(t->large);
+}
+
+// All but the last odd bytes; *ret_n says how many.
+static int hand_over_pieces(struct agent *a, struct feed *f, struct place *p, const struct entry *e,
+                            struct batch *b, int fd, uint64_t *ret_n, struct error **err)
+{
+    uint64_t whole = e->data & ~(uint64_t)(STREAM_ALIGN - 1);
+    if (fallocate(fd, 0, 0, (off_t)e->head.size) < 0 && errno != EOPNOTSUPP)
+        return place_error(p, "write", err);
+    if (feed_align(f, err) < 0)
+        return -1;
+    for (*ret_n = 0; *ret_n < whole;) {
+        size_t part;
+        const void *bytes = feed_piece(f, (size_t)(whole - *ret_n), &part, err);
+        if (!bytes)
+            return -1;
+        struct batch_piece piece = {fd, p->path.data, bytes, part, *ret_n, f, feed_hold(f)};
+        *ret_n += part;
+        if (batch_add_piece(b, &piece, err) < 0 || feed_skip(f, part, err) < 0)
+            return -1;
+        agent_poll(a, NULL, NULL);
+    }
+    return 0;
+}
+
+static int hand_over(struct agent *a, struct feed *f, struct place *p, const struct entry *e,
+                     struct finishers *t, int fd, struct error **err)
 {
     char bytes[STREAM_BIG];
+    bool big = entry_is_big(e);
     struct batch_file file = {.fd = fd,
                               .path = p->path.data,
                               .bytes = bytes,
-                              .n = (size_t)e->data,
                               .mtime = {(time_t)e->head.mtime, e->head.mtime_ns}};
     place_attrs(p, e, &file.uid, &file.gid, &file.mode);
-    if (feed_read(f, bytes, file.n, err) < 0) {
+    if ((big && hand_over_pieces(a, f, p, e, t->large, fd, &file.at, err) < 0) ||
+        feed_read(f, bytes, (size_t)(e->data - file.at), err) < 0) {
+        (void)batch_finish(t->large, &p->no_owner, NULL); // it may still be written to
         close(fd);
         return -1;
     }
+    file.n = (size_t)(e->data - file.at);
     p->count++;
-    return batch_add(b, &file, err);
+    return batch_add(big ? t->large : t->small, &file, err);
 }
 
 static int take_file(struct agent *a, struct feed *f, struct place *p, const struct entry *e,
-                     struct batch *b, struct error **err)
+                     struct finishers *t, struct error **err)
 {
     AUTO_CLOSE int fd = place_file(p, e, err);
     if (fd >= 0 && is_simple(e))
-        return hand_over(f, p, e, b, STEAL_FD(fd), err);
+        return hand_over(a, f, p, e, t, STEAL_FD(fd), err);
     if (fd < 0 || write_content(a, f, p, e, fd, err) < 0)
         return -1;
     return place_file_done(p, e, STEAL_FD(fd), err);
@@ -145,16 +183,18 @@ static int take_entries(struct agent *a, struct feed *f, struct place *p, struct
                         struct error **err)
 {
     CLEANUP(buf_clear) struct buf bytes = BUF_INIT;
-    CLEANUP(batch_freep) struct batch *b = batch_new();
+    CLEANUP(finishers_clear) struct finishers t = {batch_new(32), batch_new(1)};
     for (unsigned n = 0;; n++) {
         struct entry e;
         if (next_entry(f, &bytes, &e, err) < 0)
             return -1;
         if (e.head.type == STREAM_END)
-            return batch_finish(b, &p->no_owner, err);
+            return batch_finish(t.small, &p->no_owner, err) < 0
+                       ? -1
+                       : batch_finish(t.large, &p->no_owner, err);
         if (e.head.type == STREAM_ABORT)
             return error_set(err, ERR_GUEST, STR_FMT, STR_ARG(e.path));
-        if ((e.head.type == STREAM_FILE ? take_file(a, f, p, &e, b, err)
+        if ((e.head.type == STREAM_FILE ? take_file(a, f, p, &e, &t, err)
                                         : place_other(p, &e, err)) < 0)
             return -1;
         r->size += e.data;

@@ -449,6 +449,29 @@ END
   [ -n "$(capability /d/bin/capable)" ]
 }
 
+@test "COPY: large files keep every byte, owner, mode and time; one that does not fit is a clear error" {
+  mkdir "$DIR/d"
+  local size
+  for size in 65535 65536 65537 69632 1048576 1048577 3000001 12000000; do
+    head -c $size /dev/urandom >"$DIR/d/$size"
+    chmod 4750 "$DIR/d/$size"
+    touch -d @1000000000.5 "$DIR/d/$size"
+    echo $size >"$DIR/d/small-$size"
+  done
+  build <<<'COPY --chown=7:8 d /d'
+  run inside 'cd /d; stat -c "%a %u %g %Y %s" [0-9]* | sort -u; cat small-* | wc -l'
+  [ "$(grep -c '^4750 7 8 1000000000 ' <<<"$output")" -eq 8 ]
+  [ "${lines[8]}" -eq 8 ]
+  run inside 'cd /d; sha256sum *'
+  diff <(cd "$DIR/d" && sha256sum *) - <<<"$output"
+  truncate -s 70M "$DIR/huge"
+  tr '\0' x <"$DIR/huge" >"$DIR/d/huge"
+  run build <<<'COPY d /d'
+  [ "$status" -eq 1 ]
+  [[ $output == *"error: "*"cannot write '/d/huge' in the image: No space left on device"* ]]
+  [[ $output == *"hint: the file system is full: make the DISK or PARTITION larger"* ]]
+}
+
 @test "COPY: --chown by the image's names, --chmod, --exclude, globs, here-document" {
   mkdir "$DIR/d"; touch "$DIR/d/a.c" "$DIR/d/b.c" "$DIR/d/c.h" "$DIR/d/no.bak"
   build <<'END'

@@ -369,6 +369,31 @@ static void a_feed_gives_the_bytes_in_order(void **state)
     assert_int_equal(feed_align(f, NULL), 0);
 }
 
+static void a_held_chunk_stays(void **state)
+{
+    enum { SIZE = 20 << 20, STEP = 4096 };
+    AUTO_FREE char *path = xasprintf("%s/stream", (char *)*state);
+    AUTO_FREE uint32_t *words = xmalloc(SIZE);
+    for (uint32_t i = 0; i < SIZE / sizeof *words; i++)
+        words[i] = i;
+    assert_int_equal(file_write_whole(path, 0600, words, SIZE, NULL), 0);
+    CLEANUP(feed_freep) struct feed *f = feed_new(path, 0, NULL);
+    size_t n;
+    const void *first = feed_piece(f, STEP, &n, NULL);
+    assert_true(first && n == STEP);
+    uint64_t chunk = feed_hold(f);
+    for (size_t at = 0; at < SIZE; at += n) {
+        const void *piece = feed_piece(f, STEP, &n, NULL);
+        assert_true(piece && !memcmp(piece, (char *)words + at, n));
+        assert_int_equal(feed_skip(f, n, NULL), 0);
+        if (at == 4 << 20) { // time for the reader to come round, if it could
+            nanosleep(&(struct timespec){0, 50000000}, NULL);
+            assert_memory_equal(first, words, STEP);
+            feed_release(f, chunk);
+        }
+    }
+}
+
 static void the_port_takes_frames_however_they_come(void **state)
 {
     (void)state;
@@ -489,6 +514,7 @@ int main(void)
         IN_FOLDER(a_single_file_goes_into_an_existing_folder),
         IN_FOLDER(scaffolds_leave_nothing),
         IN_FOLDER(a_feed_gives_the_bytes_in_order),
+        IN_FOLDER(a_held_chunk_stays),
         cmocka_unit_test(the_port_takes_frames_however_they_come),
         cmocka_unit_test(a_request_may_be_longer_than_what_is_taken_in_ahead),
         cmocka_unit_test(programs_say_what_they_are),
