@@ -25,8 +25,8 @@
  * norandmaps: what TCG has translated is found again by virtual address too. With random addresses
  * a program that is run a second time is translated a second time: a RUN of `true` took 50 ms in
  * place of 22, and a package manager runs hundreds of programs.
- * lsm=: without it a kernel that ignores selinux=0, as Debian's does, asks SELinux about every access
- * once apparmor=0 has made room for it. Landlock is what programs in a RUN may ask for.
+ * lsm=: without it a kernel that ignores selinux=0, as Debian's does, asks SELinux about every
+ * access once apparmor=0 has made room for it. Landlock is what programs in a RUN may ask for.
  * init_on_alloc=0: a page that is about to be filled need not be cleared.
  */
 #define KERNEL_ARGS \
