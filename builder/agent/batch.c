@@ -7,8 +7,8 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "builder/agent/feed.h"
+#include "builder/agent/sys.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -48,19 +48,9 @@ static bool refused(bool *no_owner)
     return true;
 }
 
-static void set_direct(int fd, bool on)
-{
-    (void)fcntl(fd, F_SETFL, on ? O_DIRECT : 0);
-}
-
 static const char *move(const struct batch_piece *p)
 {
-    set_direct(p->fd, true);
-    int done = pwrite_all(p->fd, p->bytes, p->n, (off_t)p->at);
-    if (done < 0 && errno == EINVAL) { // a file system that cannot
-        set_direct(p->fd, false);
-        done = pwrite_all(p->fd, p->bytes, p->n, (off_t)p->at);
-    }
+    int done = sys_write_direct(p->fd, p->bytes, p->n, p->at);
     int saved = errno;
     feed_release(p->feed, p->chunk);
     errno = saved;
@@ -72,7 +62,7 @@ static const char *finish(const struct batch_file *f, const struct buf *bytes, b
 {
     struct timespec times[2] = {{0, UTIME_OMIT}, f->mtime};
     if (f->at)
-        set_direct(f->fd, false);
+        sys_set_direct(f->fd, false);
     if (pwrite_all(f->fd, bytes->data, bytes->len, (off_t)f->at) < 0)
         return "write";
     if ((f->uid || f->gid) && fchown(f->fd, f->uid, f->gid) < 0 && !refused(no_owner))

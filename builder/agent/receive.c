@@ -17,16 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void set_direct(int fd, bool on)
-{
-    (void)fcntl(fd, F_SETFL, on ? O_DIRECT : 0);
-}
-
-static int write_part(int fd, const void *bytes, size_t n, uint64_t at)
-{
-    return pwrite_all(fd, bytes, n, (off_t)at);
-}
-
 // One extent through the page cache.
 static int copy_extent(struct feed *f, struct place *p, int fd, uint64_t at, uint64_t n,
                        struct error **err)
@@ -36,7 +26,7 @@ static int copy_extent(struct feed *f, struct place *p, int fd, uint64_t at, uin
         const void *bytes = feed_piece(f, n < SIZE_MAX ? (size_t)n : SIZE_MAX, &part, err);
         if (!bytes)
             return -1;
-        if (write_part(fd, bytes, part, at) < 0)
+        if (pwrite_all(fd, bytes, part, (off_t)at) < 0)
             return place_error(p, "write", err);
         if (feed_skip(f, part, err) < 0)
             return -1;
@@ -53,23 +43,19 @@ static int move_extent(struct agent *a, struct feed *f, struct place *p, int fd,
     uint64_t whole = at % STREAM_ALIGN ? 0 : n & ~(uint64_t)(STREAM_ALIGN - 1);
     if (feed_align(f, err) < 0)
         return -1;
-    set_direct(fd, true);
     for (uint64_t done = 0; done < whole;) {
         size_t part;
         const void *bytes = feed_piece(f, (size_t)(whole - done), &part, err);
         if (!bytes)
             return -1;
-        if (write_part(fd, bytes, part, at + done) < 0) {
-            set_direct(fd, false); // a file system that cannot: EINVAL
-            if (errno != EINVAL || write_part(fd, bytes, part, at + done) < 0)
-                return place_error(p, "write", err);
-        }
+        if (sys_write_direct(fd, bytes, part, at + done) < 0)
+            return place_error(p, "write", err);
         if (feed_skip(f, part, err) < 0)
             return -1;
         done += part;
         agent_poll(a, NULL, NULL);
     }
-    set_direct(fd, false);
+    sys_set_direct(fd, false);
     return copy_extent(f, p, fd, at + whole, n - whole, err);
 }
 

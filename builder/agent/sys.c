@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "builder/agent/sys.h"
 
+#include "base/file.h"
+
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -102,6 +104,22 @@ int sys_read_in(int root, const char *path, size_t limit, struct buf *ret)
             return -1;
         }
     }
+}
+
+void sys_set_direct(int fd, bool on)
+{
+    (void)fcntl(fd, F_SETFL, on ? O_DIRECT : 0);
+}
+
+int sys_write_direct(int fd, const void *bytes, size_t n, uint64_t at)
+{
+    sys_set_direct(fd, true);
+    if (pwrite_all(fd, bytes, n, (off_t)at) == 0)
+        return 0;
+    if (errno != EINVAL)
+        return -1;
+    sys_set_direct(fd, false);
+    return pwrite_all(fd, bytes, n, (off_t)at);
 }
 
 int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,

@@ -37,6 +37,11 @@ int sys_open_in(int root, const char *path, int flags);
 /* Whole file below root into *ret (emptied first), at most limit bytes; -1 with errno. */
 int sys_read_in(int root, const char *path, size_t limit, struct buf *ret);
 
+/* Switches O_DIRECT of an open file. */
+void sys_set_direct(int fd, bool on);
+/* pwrite_all with O_DIRECT, which stays on; on a file system that cannot, without. */
+int sys_write_direct(int fd, const void *bytes, size_t n, uint64_t at);
+
 /* mount(2) whose failure is an error that names both ends. */
 int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
               const char *data, struct error **err);
