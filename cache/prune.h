@@ -65,11 +65,11 @@ void prune_result_clear(struct prune_result *r);
 
 /*
  * Goes in this order and stops when every limit is kept: what nobody can use again (damaged layers
- * and what stands on them; layers that a rebuild of their key has replaced; always removed), kept
- * failed states, then always the least recently used layer that has no child left, or extra that
- * is older. Never removes
- * what a root, a lease, a draft or a VM needs, nor what is below that. max_size is a cap: if what
- * is needed exceeds it, all else goes, and left > max_size tells the caller.
+ * and what stands on them; layers that a rebuild of their key has replaced, and what stands on
+ * these unless a root or lease needs them; always removed), kept failed states, then always the
+ * least recently used layer that has no child left, or extra that is older. Never removes what a
+ * root, a lease, a draft or a VM needs, nor what is below that. max_size is a cap: if what is
+ * needed exceeds it, all else goes, and left > max_size tells the caller.
  */
 int store_prune(struct store *st, const struct prune_options *o, struct prune_result *ret,
                 struct error **err);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Three passes: read every record, link children to parents, judge from the base upward (a layer on
-// a dead layer is dead). Then "needed" runs downward from the roots and leases.
+// Four passes: read every record, link children to parents, mark as needed what roots and leases
+// name and all below it, judge from the base upward. What stands on a dead layer is dead, unless an
+// image, a VM or a build needs that layer: it can be built upon by that name, whatever a lookup by
+// its key would give.
 #include "cache/scan.h"
 
 #include "base/alloc.h"
@@ -139,7 +141,7 @@ static void judge_chain(struct node *n, struct error **err)
 {
     if (!n->parent)
         error_set(err, ERR_USER, "the layer %.12s below it is missing", n->layer->parent);
-    else if (!n->parent->layer || n->parent->dead)
+    else if (!n->parent->layer || (n->parent->dead && !(n->parent->needed && !n->parent->damaged)))
         error_set(err, ERR_USER, "the layer %.12s below it can't be used", n->parent->id);
     else
         record_check_parent(n->layer, n->parent->layer, err);
@@ -233,12 +235,14 @@ int scan_load(struct store *st, store_roots_fn *roots, void *arg, struct scan *s
         link_parent(s, n);
     vec_foreach (struct node *, n, &s->failed)
         link_parent(s, n);
+    vec_foreach (char **, id, &ids)
+        need(scan_find(s, *id));
+    strv_clear(&ids);
+    if (need_leases(st, s, err) < 0)
+        return -1;
     vec_foreach (struct node *, n, &s->layers)
         judge(st, n);
     vec_foreach (struct node *, n, &s->failed)
         judge(st, n);
-    vec_foreach (char **, id, &ids)
-        need(scan_find(s, *id));
-    strv_clear(&ids);
-    return need_leases(st, s, err);
+    return 0;
 }

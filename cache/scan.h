@@ -31,9 +31,9 @@ struct scan {
 };
 
 /*
- * Reads everything, decides what is dead, and marks as needed what the roots (may be NULL) and all
- * leases name, with all below it. The store lock is held exclusively, or what is read may change
- * meanwhile.
+ * Reads everything, marks as needed what the roots (may be NULL) and all leases name, with all
+ * below it, and decides what is dead. The store lock is held exclusively, or what is read may
+ * change meanwhile.
  */
 int scan_load(struct store *st, store_roots_fn *roots, void *arg, struct scan *ret,
               struct error **err);

@@ -35,6 +35,19 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d ! -name .cwd 
   [ "$(layers)" -eq 5 ]
 }
 
+@test "a build that replaced an image's layers and failed costs a prune nothing" {
+  # as `image build --no-cache` leaves it that fails after its first step
+  mapfile -t new < <("$make" "$backend" - "DISK 65 MB")
+  mkdir -p "$backend/.keys"
+  echo "${new[0]}" >"$backend/.keys/$(number key <"$backend/.layers/${a[0]}/layer.json")"
+  run "$KILN" prune
+  [[ "$output" == "removed 0 layers: "* ]]
+  [ "$(layers)" -eq 6 ]
+  rm "$backend/one" # now nothing leads to the old ones
+  run "$KILN" prune
+  [[ "$output" == *"removed 5 layers: "* ]]
+}
+
 @test "prune --all keeps what an image needs, and --dry-run keeps all" {
   run "$KILN" prune --all --dry-run
   [ "$status" -eq 0 ]

@@ -258,11 +258,15 @@ static void without_limits_only_what_is_of_no_use_goes(void **state)
 {
     struct fixture *f = *state;
     char a[DIGEST_HEX + 1], b[DIGEST_HEX + 1], c[DIGEST_HEX + 1], a2[DIGEST_HEX + 1];
+    char d[DIGEST_HEX + 1], e[DIGEST_HEX + 1], d2[DIGEST_HEX + 1];
     char x[DIGEST_HEX + 1], y[DIGEST_HEX + 1];
     build(f->st, NULL, "RUN a", false, a);
     build(f->st, a, "RUN b", false, b);
     build(f->st, a, "RUN c", false, c);
-    build(f->st, NULL, "RUN a", true, a2); // replaces a: a, b and c can't be found any more
+    build(f->st, NULL, "RUN a", true, a2); // replaces a, but an image names b, so a can be reached
+    build(f->st, NULL, "RUN d", false, d);
+    build(f->st, d, "RUN e", false, e);
+    build(f->st, NULL, "RUN d", true, d2); // replaces d, and nothing names what stands on it
     build(f->st, NULL, "RUN x", false, x);
     build(f->st, x, "RUN y", false, y);
     AUTO_FREE char *record = layer_file(f, x, "layer.json");
@@ -273,12 +277,74 @@ static void without_limits_only_what_is_of_no_use_goes(void **state)
     o.roots = give_roots;
     o.roots_arg = roots;
     struct prune_result r = prune(f, &o);
-    assert_int_equal(r.layers, 3);
-    assert_true(is_there(f, a) && is_there(f, b) && is_there(f, a2));
-    assert_false(is_there(f, c) || is_there(f, x) || is_there(f, y));
+    assert_int_equal(r.layers, 4);
+    assert_true(is_there(f, a) && is_there(f, b) && is_there(f, c) && is_there(f, a2));
+    assert_true(is_there(f, d2));
+    assert_false(is_there(f, d) || is_there(f, e) || is_there(f, x) || is_there(f, y));
     prune_result_clear(&r);
     assert_int_equal(find(f->st, NULL, "RUN a", x), 1); // the pointer stays
     assert_string_equal(x, a2);
+}
+
+/* Trees in which some steps were built again (--no-cache), over a few different steps, so that one
+ * key has several layers. */
+static void grow_with_rebuilds(struct fixture *f, struct tree *t, size_t n, unsigned *seed,
+                               int step[40])
+{
+    t->n = n;
+    for (size_t i = 0; i < n; i++) {
+        step[i] = rand_r(seed) % 3;
+        t->parent[i] = (int)((unsigned)rand_r(seed) % (i + 1)) - 1;
+        AUTO_FREE char *text = xasprintf("RUN %d", step[i]);
+        const char *parent = t->parent[i] < 0 ? NULL : t->id[t->parent[i]];
+        build(f->st, parent, text, find(f->st, parent, text, NULL) != 0, t->id[i]);
+    }
+    reopen(f);
+}
+
+/* Whether a build gets to the layer: an image names it or one above, or the build gets to what is
+ * below and a lookup by key gives it. */
+static bool is_reachable(struct fixture *f, const struct tree *t, const int *step, size_t i,
+                         const char *root)
+{
+    for (int at = (int)t->n - 1; at >= 0; at--)
+        for (int k = at; !strcmp(t->id[at], root) && k >= 0; k = t->parent[k])
+            if (k == (int)i)
+                return true;
+    char found[DIGEST_HEX + 1];
+    int parent = t->parent[i];
+    AUTO_FREE char *text = xasprintf("RUN %d", step[i]);
+    return (parent < 0 || is_reachable(f, t, step, (size_t)parent, root)) &&
+           find(f->st, parent < 0 ? NULL : t->id[parent], text, found) && !strcmp(found, t->id[i]);
+}
+
+static void a_plain_prune_takes_exactly_what_no_build_gets_to(void **state)
+{
+    struct fixture *f = *state;
+    size_t gone = 0;
+    for (unsigned seed = 1, round = 0; round < 30; round++) {
+        struct tree t;
+        int step[40];
+        bool reachable[40];
+        grow_with_rebuilds(f, &t, 5 + (unsigned)rand_r(&seed) % 25, &seed, step);
+        char *roots[] = {t.id[(unsigned)rand_r(&seed) % t.n], NULL};
+        for (size_t i = 0; i < t.n; i++)
+            reachable[i] = is_reachable(f, &t, step, i, roots[0]);
+        reopen(f); // the lookups leased what they found
+        struct prune_options o = PRUNE_OPTIONS_INIT;
+        o.roots = give_roots;
+        o.roots_arg = roots;
+        struct prune_result r = prune(f, &o);
+        for (size_t i = 0; i < t.n; i++)
+            assert_int_equal(is_there(f, t.id[i]), reachable[i]);
+        gone += r.layers;
+        prune_result_clear(&r);
+        o.all = true;
+        o.roots = NULL;
+        r = prune(f, &o);
+        prune_result_clear(&r);
+    }
+    assert_true(gone > 0);
 }
 
 static void failed_states_go_first(void **state)
@@ -377,6 +443,7 @@ int main(void)
         T(a_lease_protects_until_its_end),
         T(without_limits_only_what_is_of_no_use_goes),
         T(an_unreadable_record_frees_nothing_that_an_image_stands_on),
+        T(a_plain_prune_takes_exactly_what_no_build_gets_to),
         T(failed_states_go_first),
         T(roots_that_cannot_be_told_stop_a_prune),
         T(verify_finds_a_flipped_bit_and_repair_removes),
