@@ -68,7 +68,8 @@ fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
 lint:
 	$(call say,clang-format,$(words $(SRC)) files) clang-format --dry-run -Werror $(SRC)
-	tools/check-layers base "imagefile cache image vm" builder cli
+	tools/check-layers
+	@tools/check-examples $(CC) $(filter-out -MMD -MP,$(CFLAGS)) -- $(filter %.h,$(SRC))
 	$(call say,cppcheck,$(words $(SRC)) files) cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
 	  --suppressions-list=tools/cppcheck.suppress -I. -D_GNU_SOURCE -DKILN_VERSION='""' $(filter %.c,$(SRC))
 	shellcheck $(shell git ls-files -- tools .ci examples | xargs grep -lE '^#!.*(ba)?sh$$' 2>/dev/null)

@@ -2,6 +2,7 @@
  *
  * Memory that is freed all at once: for the many small pieces of one parsed file.
  *
+ *     struct node { struct node *next; };
  *     CLEANUP(arena_freep) struct arena *a = arena_new();
  *     struct node *n = arena_alloc(a, sizeof *n);        // zeroed, aligned for any type
  *

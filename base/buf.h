@@ -4,7 +4,7 @@
  * be handed to whatever takes a C string (the bytes themselves may hold NULs).
  *
  *     CLEANUP(buf_clear) struct buf b = BUF_INIT;
- *     buf_addf(&b, "%s/%u", dir, n);
+ *     buf_addf(&b, "%s/%zu", dir, n);
  *
  * struct str: a borrowed view of bytes that live elsewhere, not NUL-terminated.
  */

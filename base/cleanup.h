@@ -3,7 +3,7 @@
  * Resources that end with their scope. Declare with an initialiser, return early, and hand over
  * with STEAL:
  *
- *     AUTO_FREE char *path = xasprintf(...);
+ *     AUTO_FREE char *path = xasprintf("%s/log", dir);
  *     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
  *     CLEANUP(error_freep) struct error *err = NULL;   // DEFINE_CLEANUP makes error_freep
  *

@@ -6,8 +6,9 @@
  * as its last parameter. The caller starts it at NULL; success leaves it alone, failure sets it
  * once:
  *
+ *     // given struct buf all;
  *     CLEANUP(error_freep) struct error *err = NULL;
- *     if (layer_open(store, key, &err) < 0)
+ *     if (file_read(path, 4096, &all, &err) < 0)
  *         return error_wrap(&err, "step %zu", n);
  *
  * The message is one phrase without capital, newline or full stop, values in 'quotes', the cause

@@ -4,7 +4,7 @@
  *
  *     CLEANUP(atomic_file_abandon) struct atomic_file f = ATOMIC_FILE_INIT;
  *     if (atomic_file_open(&f, path, 0644, &err) < 0) ...
- *     write_all(f.fd, ...);
+ *     if (write_all(f.fd, bytes, n) < 0) ...
  *     if (atomic_file_commit(&f, &err) < 0) ...      // fsync, rename, fsync of the folder
  *
  * Until the commit the bytes are in a file of a random name in the same folder, which the cleanup

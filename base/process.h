@@ -4,12 +4,13 @@
  * reaped by the cleanup, and its end can be polled for (a pidfd). Start them from the main thread:
  * the death signal is tied to the thread that forked.
  *
+ *     // given char **argv; struct buf output;
  *     CLEANUP(process_clear) struct process p = PROCESS_INIT;
- *     if (process_start(&p, &(struct process_spec){.argv = argv, .out = PROCESS_PIPE}, &err) < 0)
+ *     if (process_start(&p, &(struct process_spec){.argv = argv, .out = PROCESS_PIPE}, &err) < 0) ...
  *
  * or, for a program that is just to be run:
  *
- *     if (process_run(session, argv, &output, &err) < 0)
+ *     if (process_run(session, argv, &output, &err) < 0) ...
  */
 #ifndef BASE_PROCESS_H
 #define BASE_PROCESS_H

@@ -2,9 +2,10 @@
  *
  * The user's terminal in raw mode, for a console or shell elsewhere: keys go there, Ctrl-C too.
  *
+ *     // given unsigned columns, rows;
  *     CLEANUP(terminal_restore) struct terminal t = TERMINAL_INIT;
  *     if (terminal_raw(&t, STDIN_FILENO, &err) < 0) ...
- *     poll t.winch_fd for POLLIN; then terminal_take_resize(&t, &columns, &rows)
+ *     if (terminal_take_resize(&t, &columns, &rows)) ...     // when t.winch_fd is readable
  *
  * The cleanup restores the terminal at every way out of the scope. Where the descriptor is no
  * terminal nothing is changed and winch_fd is -1.

@@ -3,6 +3,7 @@
  * Typed growing arrays with public fields:
  *
  *     DEFINE_VECTOR(names, char *);
+ *
  *     struct names v = {0};
  *     *names_push(&v) = xstrdup("a");          // a zeroed new last element
  *     vec_foreach (char **, p, &v) puts(*p);

@@ -6,8 +6,8 @@
  * removes it. Other names in the parent are left alone.
  *
  *     CLEANUP(working_clear) struct working w = WORKING_INIT;
- *     if (working_open(&w, parent, &err) < 0) ...
- *     ... files below w.dir; rename out of it what is to stay ...
+ *     if (working_open(&w, dir, &err) < 0) ...
+ *     ...                             // files below w.dir; what is to stay is renamed out of it
  */
 #ifndef BASE_WORKING_H
 #define BASE_WORKING_H

@@ -3,10 +3,11 @@
  * Tar archives (ustar, pax, GNU; plain, gzip, bzip2, xz, zstd; told by content) read as a sequence
  * of stream.h entries, without temporary files and with a few buffers of memory whatever the sizes.
  *
+ *     // given struct tar_item item; struct digest digest; ssize_t got;
  *     struct tar *t;
  *     tar_open(fd, "rootfs.tar.xz", &t, &err);       // t is NULL if it is no archive
- *     while ((got = tar_next(t, &item, &err)) > 0)
- *         while ((n = tar_data(t, bytes, room, &err)) > 0) ...
+ *     while (tar_next(t, &item, &err) > 0)
+ *         while ((got = tar_data(t, bytes, n, &err)) > 0) ...
  *     tar_finish(t, &digest, &err);                  // of the file as it is on disk
  *
  * Owners (numbers), modes, times, devices, hard links, holes, extended attributes and POSIX ACLs

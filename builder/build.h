@@ -2,6 +2,7 @@
  *
  * One build: an Imagefile and its build directory become layers and a named image.
  *
+ *     // given struct build_options options; struct build_ui ui;
  *     struct build_result r = {0};
  *     if (build_image(session, &options, &ui, &r, &err) < 0) ...
  *     build_result_clear(&r);

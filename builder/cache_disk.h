@@ -7,8 +7,8 @@
  *
  *   <name>.qcow2  the disk; ext4 is made on it by the guest
  *   <name>.lock   held while a builder VM has it; its text is the id
- *   <name>.busy   there while a VM has it: a disk whose VM was killed is thrown away, never
- * repaired
+ *   <name>.busy   there while a VM has it: a disk whose VM was killed is thrown away,
+ *                 never repaired
  *
  * A file system has one writer. So two builds that want one id take turns, or, with `own`, the
  * second one gets another disk: <name>-1, <name>-2…, which stay and are found again in that order.

@@ -3,11 +3,12 @@
  * The plain files that kiln keeps to save time, and that nothing needs: each may be removed at any
  * time, also while a build uses it (who reads one has it open, who writes one replaces it whole).
  *
- *     <cache>/remote/            what ADD fetched from URLs (builder/remote.h)
- *     <cache>/context/           digests of build directories' files (builder/index.h)
- *     <cache>/inspect, digests   what `image inspect` found in an image; digests of images
- *     <backend>/.builds/         what the last build of a name did, if there is no image of it
+ *   <cache>/remote/            what ADD fetched from URLs (builder/remote.h)
+ *   <cache>/context/           digests of build directories' files (builder/index.h)
+ *   <cache>/inspect, digests   what `image inspect` found in an image; digests of images
+ *   <backend>/.builds/         what the last build of a name did, if there is no image of it
  *
+ *     // given struct store *store; struct prune_options options; struct prune_result result;
  *     CLEANUP(cache_files_freep) struct cache_files *f = cache_files_new(session, store);
  *     options.extra = cache_files_extra(f);
  *     store_prune(store, &options, &result, &err);    // takes them with layers, by last use

@@ -4,7 +4,7 @@
  * while the steps of a stage are walked, is inherited by FROM, and travels in the image's metadata
  * as
  *
- *     {"env": {"k": "v"}, "workdir": "/", "user": "", "shell": ["/bin/sh", "-c"], "labels": {…}}
+ *   {"env": {"k": "v"}, "workdir": "/", "user": "", "shell": ["/bin/sh", "-c"], "labels": {…}}
  *
  * Strings that are no UTF-8 are kept in memory byte for byte but left out of the JSON.
  */

@@ -3,13 +3,16 @@
  * The build context: the build directory minus what its .imageignore hides, and what a COPY or ADD
  * takes from it.
  *
+ *     #include "builder/send.h"
+ *     // given struct context_request request;
  *     struct context *ctx;
  *     context_open(session, &(struct context_options){.dir = dir}, &ctx, &err);
  *     struct selection *sel;
  *     context_select(ctx, &request, &sel, &err);       // may hash files: cold ones only
- *     key gets selection_digest(sel); the layer's folder gets selection_manifest(sel)
- *     sender = sender_new(session, sel);               // send.h, when the step has to run
- *     selection_free(sel); context_free(ctx);          // selections first
+ *     struct digest d = selection_digest(sel);         // goes into the key
+ *     struct str kept = selection_manifest(sel);       // goes with the layer
+ *     struct sender *snd = sender_new(session, sel);               // send.h, when the step has to run
+ *     selection_free(sel), context_free(ctx);          // selections first
  *
  * Folders are read when a selection first needs them, and once a context, so a selection shows the
  * directory as it was then; a file that changed since is noticed when it is sent. Everything is

@@ -6,6 +6,7 @@
  * read ("racily clean" in git's Documentation/technical/racy-git.txt): timestamps advance in steps
  * of some milliseconds, so a later write could leave the same ones.
  *
+ *     // given struct file_id id; struct digest content; int64_t before_ns;
  *     struct index *ix = index_open(path);             // empty if there is none, or none sound
  *     const struct index_entry *e = index_find(ix, &id);
  *     index_add(ix, &id, &content, NULL, before_ns);   // after hashing

@@ -8,9 +8,9 @@
  * Bytes: MANIFEST_MAGIC, then one record an entry, in order of sources and, within one, of paths
  * ('/' sorts before all else). A record (little endian):
  *
- *     u8 type (enum manifest_type) | u8 fields | u16 mode | u16 path length | path
- *     [32 content digest] [u16 length | link target, or path of the hard link's first name]
- *     [32 digest of the xattrs] [u32 major | u32 minor]
+ *   u8 type (enum manifest_type) | u8 fields | u16 mode | u16 path length | path
+ *   [32 content digest] [u16 length | link target, or path of the hard link's first name]
+ *   [32 digest of the xattrs] [u32 major | u32 minor]
  *
  * Paths are as the source was written, then '/' and the path below it.
  */

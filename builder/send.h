@@ -2,12 +2,13 @@
  *
  * The sending end of stream.h: turns a selection into the bytes the agent unpacks.
  *
- *     struct sender *snd;
+ *     #include "builder/vm.h"
+ *     // given struct selection *selection; struct builder_vm *vm; uint64_t offset;
  *     struct sender *snd = sender_new(session, selection);
  *     builder_vm_stream_begin(vm, sender_read, snd, &offset, &err);
- *     result = builder_vm_call(vm, AGENT_RECEIVE, ...);  // sender_progress(snd, &p) meanwhile
+ *     ...                                     // AGENT_RECEIVE from offset; sender_progress here
  *     builder_vm_stream_end(vm);
- *     if (sender_result(snd, &err) < 0) ...              // says more than the agent's failure
+ *     if (sender_result(snd, &err) < 0) ...   // says more than the agent's failure
  *
  * Bytes are made as they are asked for: files are read straight into the caller's buffer, archives
  * are decompressed and parsed on the way; memory does not grow with sizes. What is sent is hashed

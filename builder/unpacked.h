@@ -3,8 +3,9 @@
  * A file's bytes after decompression (image/decode.h), made by threads of their own while the
  * caller works on what came before, together with the digest of the file as it is stored.
  *
+ *     // given struct digest digest; const void *block; ssize_t got;
  *     struct unpacked *u = unpacked_open(fd);
- *     while ((n = unpacked_next(u, &bytes, &err)) > 0) ...
+ *     while ((got = unpacked_next(u, &block, &err)) > 0) ...
  *     unpacked_digest(u, &digest, &err);
  */
 #ifndef BUILDER_UNPACKED_H

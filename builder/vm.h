@@ -2,11 +2,14 @@
  *
  * The builder VM: restored from its template (or booted cold), with the agent answering.
  *
+ *     #include "builder/agent/protocol.h"
+ *     // given struct builder_vm_options options; struct message request, reply;
+ *     // given builder_output_fn *output;
  *     struct builder_vm *vm;
  *     builder_vm_start(session, &options, &vm, &err);   // target disk is there when it returns
- *     builder_vm_call(vm, &request, on_output, arg, &reply, &err);
- *     builder_vm_next_overlay(vm, path, &err);          // what came before is a complete layer
- * file builder_vm_stop(vm, &err);
+ *     builder_vm_call(vm, AGENT_EXEC, &request, 5000, output, arg, &reply, &err);
+ *     builder_vm_next_overlay(vm, path, &err);          // what came before is a whole layer file
+ *     builder_vm_stop(vm, &err);
  *
  * Every call has a deadline, watches the console, QMP and QEMU's death, and the session's
  * cancel_fd. A VM that died is reported with its last console lines (ERR_GUEST; ERR_KILLED when

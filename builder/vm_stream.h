@@ -4,9 +4,10 @@
  * guest reads it. A thread serves it to QEMU over NBD on a connected socket, so no file and no
  * copy of the data is on the host.
  *
+ *     // given builder_produce_fn *produce; uint64_t offset;
  *     struct stream_server *s = stream_server_new_take(fd, &err);  // QEMU has the other end
  *     stream_server_begin(s, produce, arg, &offset, &err);
- *     ... the guest reads from offset on, in order ...
+ *     ...                                         // the guest reads from offset on, in order
  *     stream_server_end(s);
  *
  * Protocol: NetworkBlockDevice/nbd doc/proto.md, sections "Newstyle negotiation", "Option

@@ -2,6 +2,7 @@
  *
  * Layer keys: SHA-256 over a canonical text, and the reason why two keys differ.
  *
+ *     // given const char *parent_id, *value; char hex[DIGEST_HEX + 1]; json_t *inputs;
  *     struct key *k = key_begin(parent_id);               // NULL: FROM scratch
  *     key_field(k, "step", text, strlen(text));
  *     key_field(k, "ARG VERSION", value, strlen(value));  // names are shown to people: see below

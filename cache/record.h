@@ -4,20 +4,20 @@
  *
  * A record is a JSON object with sorted keys:
  *
- *     version         1
- *     type            "layer", or "base": an imported standalone image
- *     id, key         64 hex letters
- *     parent          id, or null
- *     parent_digest   "digest" of the parent's record, or null
- *     depth           files in the chain, 1 = no parent
- *     digest          SHA-256 of disk.qcow2
- *     header          SHA-256 of its first RECORD_HEADER bytes (or of all of it, if it is shorter)
- *     size            its length in bytes
- *     virtual_size    bytes of the disk in it
- *     created         seconds since 1970
- *     step            text
- *     …               what the caller of store_commit added: "seconds", "inputs", …
- *     check           SHA-256 of the compact text (json_text) of all the other fields
+ *   version         1
+ *   type            "layer", or "base": an imported standalone image
+ *   id, key         64 hex letters
+ *   parent          id, or null
+ *   parent_digest   "digest" of the parent's record, or null
+ *   depth           files in the chain, 1 = no parent
+ *   digest          SHA-256 of disk.qcow2
+ *   header          SHA-256 of its first RECORD_HEADER bytes (or of all of it, if it is shorter)
+ *   size            its length in bytes
+ *   virtual_size    bytes of the disk in it
+ *   created         seconds since 1970
+ *   step            text
+ *   …               what the caller of store_commit added: "seconds", "inputs", …
+ *   check           SHA-256 of the compact text (json_text) of all the other fields
  */
 #ifndef CACHE_RECORD_H
 #define CACHE_RECORD_H

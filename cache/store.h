@@ -2,35 +2,36 @@
  *
  * The layer store of one backend directory.
  *
+ *     // given const char *key, *parent_id; struct layer *layer; struct draft *draft; json_t *fields;
  *     CLEANUP(store_freep) struct store *st = NULL;
  *     store_open(session, session->backend, &st, &err);
- *     store_set_notice(st, show, arg);
+ *     store_set_notice(st, notice, arg);
  *     int found = store_find(st, key, &layer, &err);          // 1, 0 or -1
  *     if (!found) {
  *         struct draft_request r = {.key = key, .parent = parent_id, .step = "RUN make"};
  *         found = store_build_begin(st, &r, &layer, &draft, &err);    // 1: built by another
- *         ... make draft_disk(draft), whose header names draft_backing(draft); run the step ...
+ *         ...      // make draft_disk(draft), whose header names draft_backing(draft); run the step
  *         store_commit(draft, fields, &layer, &err);
  *     }
- *     ... register the image's name ...
- *     store_free(st);                                         // only now its layers may be pruned
+ *     ...                                // register the image's name
+ *     store_free(STEAL(st));             // only now its layers may be pruned
  *
  * On disk, in the backend directory (it may be moved or copied while nobody uses it):
  *
- *     .layers/<id>/disk.qcow2    0444; backing name "../<parent id>/disk.qcow2", or none
- *     .layers/<id>/layer.json    the record (cache/record.h): no good record, no layer. Its mtime
- *                                is when the layer was last used
- *     .layers/<id>/manifest.zst  the step's manifest, if it has one: bytes of the caller's
- *     .layers/<id>/log           the step's output, if it has any
- *     .layers/<id>/damaged       made by store_verify: why the layer must not be used
- *     .layers/.lock              the store lock
- *     .layers/.cwd/              empty: a working directory in which "../<id>/disk.qcow2" is a
- * layer .keys/<key>                the newest id of a key, where that is not the key itself
- *     .working/<random>[.lock]   what a running process has not finished (base/working.h). The
- *                                lock file lists the ids it needs: its lease
- *     .working/<key>.build       the lock of a key that is being built, and by whom
- *     .failed/<name>/            overlay and record of a failed step that was kept
- *     .builds/<name>.json        what the last build of a name did (cache/history.h)
+ *   .layers/<id>/disk.qcow2    0444; backing name "../<parent id>/disk.qcow2", or none
+ *   .layers/<id>/layer.json    the record (cache/record.h): no good record, no layer. Its mtime
+ *                              is when the layer was last used
+ *   .layers/<id>/manifest.zst  the step's manifest, if it has one: bytes of the caller's
+ *   .layers/<id>/log           the step's output, if it has any
+ *   .layers/<id>/damaged       made by store_verify: why the layer must not be used
+ *   .layers/.lock              the store lock
+ *   .layers/.cwd/              empty: a working directory, "../<id>/disk.qcow2" in it is a layer
+ *   .keys/<key>                the newest id of a key, where that is not the key itself
+ *   .working/<random>[.lock]   what a running process has not finished (base/working.h). The
+ *                              lock file lists the ids it needs: its lease
+ *   .working/<key>.build       the lock of a key that is being built, and by whom
+ *   .failed/<name>/            overlay and record of a failed step that was kept
+ *   .builds/<name>.json        what the last build of a name did (cache/history.h)
  *
  * Ids and keys: a key says what a layer is made from, an id names the bytes that were made. They
  * are equal unless the key was built again while a layer of that id was there (--no-cache, a
@@ -168,8 +169,8 @@ struct draft_request {
 /*
  * Takes the key's lock, waiting while another process builds it (with a notice that says what and
  * who; ERR_CANCELLED when the session is interrupted; ERR_USER when the chain is as long as it may
- * be). Then 1 with *layer if the key has a layer by
- * now and rebuild is not set, or 0 with *ret, a draft.
+ * be). Then 1 with *layer if the key has a layer by now and rebuild is not set, or 0 with *ret, a
+ * draft.
  */
 int store_build_begin(struct store *st, const struct draft_request *r, struct layer **layer,
                       struct draft **ret, struct error **err);

@@ -4,13 +4,13 @@
  * terminal), as JSON (one event a line, for programs), or not at all.
  *
  * JSON events, each an object with "event" and "time" (seconds since 1970, fraction):
- *     step       n, total, text, state ("meta", "cached", "run"), why
- *     output     stream (1, 2), text (bytes that are no UTF-8 as U+FFFD)
- *     step_done  n, seconds, bytes
- *     progress   what, done, total, end
- *     notice, warning   text
- *     timing     what, ms
- *     result     name, file, layer, steps, cached, seconds
+ *   step       n, total, text, state ("meta", "cached", "run"), why
+ *   output     stream (1, 2), text (bytes that are no UTF-8 as U+FFFD)
+ *   step_done  n, seconds, bytes
+ *   progress   what, done, total, end
+ *   notice, warning   text
+ *   timing     what, ms
+ *   result     name, file, layer, steps, cached, seconds
  */
 #ifndef CLI_BUILD_UI_H
 #define CLI_BUILD_UI_H

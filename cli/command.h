@@ -3,10 +3,10 @@
  * A subcommand is one file cmd_<name>.c that ends in its descriptor; main.c lists them all, and
  * dispatch, --help, shell completion and the check of the command line come from the table.
  *
- *     static int run(struct session *s, const struct args *a, struct error **err) { ... return 0; }
+ *     static int run(struct session *s, const struct args *a, struct error **err) { return 0; }
  *     const struct command cmd_image_ls = {
  *         .name = "image ls", .summary = "List the images of the backend", .usage = "[options]",
- *         .options = options, .max_args = 0, .run = run};
+ *         .options = common_options, .max_args = 0, .run = run};
  *
  * run returns the exit status, or -1 with *err (exit 1; ERR_USAGE: 2; ERR_CANCELLED: 130).
  */

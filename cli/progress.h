@@ -2,11 +2,12 @@
  *
  * The progress bar, as transient's users know it:
  *
- *     100% |##########################|  12.7 MiB/s |  35.0 MiB | Time:  0:00:02
+ *   100% |##########################|  12.7 MiB/s |  35.0 MiB | Time:  0:00:02
  *
  * On a terminal it is redrawn in place; elsewhere nothing is shown until a transfer has lasted ten
  * seconds, then a line every ten seconds and one at the end.
  *
+ *     #include "image/pull.h"
  *     CLEANUP(progress_clear) struct progress p;
  *     progress_init(&p, stderr, PROGRESS_AUTO);
  *     struct image_progress ip = progress_for_images(&p);      // or progress_update, progress_end

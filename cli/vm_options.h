@@ -2,6 +2,7 @@
  *
  * How a VM is started and reached: what `run`, `create` and `start` have in common.
  *
+ *     // given struct args *args; int status;
  *     CLEANUP(vm_options_clear) struct vm_options o;
  *     vm_options_init(&o);
  *     vm_options_take(args, &o, &err);          // may come again: later options win

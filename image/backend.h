@@ -2,14 +2,14 @@
  *
  * The backend: a directory of finished images.
  *
- *     <encoded name>              a read-only qcow2 (image/name.h). Either
- *                                   thin: an empty overlay whose backing name is
- *                                   ".layers/<id>/disk.qcow2" (what kiln builds), or
- *                                   standalone: no backing file (pulled, imported, transient's)
- *     .layers/<id>/disk.qcow2     a layer (the cache's); backing name "../<id>/disk.qcow2" or none.
- *                                   <id> is letters, digits, '.', '_' and '-', not first '.'
- *     .working/                   unfinished things (base/working.h), and "pull-<encoded name>/":
- * what the next pull of that name can resume (image/pull.h)
+ *   <encoded name>              a read-only qcow2 (image/name.h). Either
+ *                                 thin: an empty overlay whose backing name is
+ *                                 ".layers/<id>/disk.qcow2" (what kiln builds), or
+ *                                 standalone: no backing file (pulled, imported, transient's)
+ *   .layers/<id>/disk.qcow2     a layer (the cache's); backing name "../<id>/disk.qcow2" or none.
+ *                                 <id> is letters, digits, '.', '_' and '-', not first '.'
+ *   .working/                   unfinished things (base/working.h), and "pull-<encoded name>/":
+ *                               what the next pull of that name can resume (image/pull.h)
  *
  * All backing names are relative, so a backend that is moved or copied works. They are read by our
  * own header reader (image/qcow2.h) and followed only to a layer or an image of the same backend;

@@ -4,10 +4,10 @@
  * text's runs into what was compressed. Three steps, so that the second, which waits for memory
  * most of the time, can be done for two blocks at once.
  *
- *     bunzip_block_read(&b, bytes, bit, n_bits, level, table)     // false: damaged
- *     bunzip_blocks_invert((struct bunzip_block *[]){&b}, (uint32_t *[]){table}, 1);
- *     while ((n = bunzip_block_take(&b, out, room))) ...
- *     good = b.crc == the block's                                 // then its bytes were right
+ *   bunzip_block_read(&b, bytes, bit, n_bits, level, table)     // false: damaged
+ *   bunzip_blocks_invert((struct bunzip_block *[]){&b}, (uint32_t *[]){table}, 1);
+ *   while ((n = bunzip_block_take(&b, out, room))) ...
+ *   good = b.crc == the block's                                 // then its bytes were right
  *
  * Format: https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf. Blocks that are
  * "randomised" (bzip2 before 0.9.5, 1999) are refused as damaged.

@@ -2,8 +2,10 @@
  *
  * Bytes from a local file or over http(s) into a flow, by a thread of their own.
  *
- *     struct fetch *f = fetch_start(&options, flow, &err);
- *     ... take from the flow; fetch_status(f) for the bar ...
+ *     // given struct fetch_options options; struct flow *flow; struct digest digest;
+ *     struct fetch *f;
+ *     if (fetch_start(&options, flow, &f, &err) < 0) ...
+ *     ...                             // take from the flow; fetch_status(f) for the bar
  *     fetch_finish(f, &digest);       // after flow_stop, or when the flow has ended
  *
  * HTTP: at most 10 redirects (never from https to http), proxies from the environment (http_proxy,

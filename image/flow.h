@@ -3,10 +3,16 @@
  * A bounded queue of byte blocks from one thread to another: source → decoder → writer. It bounds
  * memory, and carries the end of the data or the error that ended it.
  *
- *     producer: while ((p = flow_space(f, &room))) { n = make(p, room); flow_put(f, n); }
- *               flow_end(f, err);                         // err NULL = end of data
- *     consumer: while ((rc = flow_take(f, -1, &bytes, &err)) > 0) { use(bytes); flow_done(f); }
- *               flow_stop(f);                             // if it gives up early
+ *     // given struct flow *f; size_t room; unsigned char *p; struct str block;
+ *     while ((p = flow_space(f, &room)))                  // the producer: at most room bytes to p
+ *         flow_put(f, n);
+ *     flow_end(f, err);                                   // err NULL = end of data
+ *
+ *     while (flow_take(f, -1, &block, &err) > 0) {        // the consumer
+ *         ...
+ *         flow_done(f);                                   // block is used
+ *     }
+ *     flow_stop(f);                                       // if it gives up early
  */
 #ifndef IMAGE_FLOW_H
 #define IMAGE_FLOW_H

@@ -3,7 +3,8 @@
  * Images from elsewhere into the backend: fetched (file, http, https, Vagrant), decompressed while
  * they arrive, judged, made a read-only qcow2, registered whole or not at all.
  *
- *     struct image_pull_options o = {.notice = say, .progress = draw};
+ *     // given struct image_spec spec; struct backend_image image;
+ *     struct image_pull_options o = {.progress = {.notice = notice, .arg = arg}};
  *     if (image_ensure(session, &spec, &o, &image, &err) < 0) ...
  *
  * What arrives is told by content, never by name: gzip, bzip2, xz, zstd or none; in it qcow2, raw

@@ -4,9 +4,9 @@
  * clusters that are zero take no space, nothing is written twice, memory does not grow with the
  * disk.
  *
- *     struct qcow2_stream *q = qcow2_stream_new(fd);      // an empty file
- *     qcow2_stream_add(q, bytes, n, &err) ...             // in order
- *     qcow2_stream_finish(q, &err);                       // frees q; the file is complete
+ *     struct qcow2_stream *q = qcow2_stream_new(fd);         // an empty file
+ *     while (qcow2_stream_add(q, bytes, n, &err) == 0) ...   // in order
+ *     qcow2_stream_finish(q, &err);                          // frees q; the file is complete
  */
 #ifndef IMAGE_QCOW2_STREAM_H
 #define IMAGE_QCOW2_STREAM_H

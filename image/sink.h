@@ -3,9 +3,10 @@
  * Where a disk image of any format goes as it arrives: told by its first 64 KiB, limited, written
  * to a file that is or can become a qcow2.
  *
+ *     // given struct sink_options options; uint64_t fetched; enum format format;
  *     struct sink *k = sink_new(&options);
- *     sink_add(k, bytes, n, &err) ...                    // in order
- *     sink_end(k, &format, &err);                        // then the file is complete
+ *     while (sink_add(k, bytes, n, fetched, &err) == 0) ...   // in order
+ *     sink_end(k, &format, &err);                             // then the file is complete
  *     sink_free(k);
  *
  * raw is written as qcow2 at once (image/qcow2_stream.h), everything else as it is, with zeros as

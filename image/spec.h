@@ -2,11 +2,11 @@
  *
  * Image specs: what FROM, `run`, `create` and `image pull` take.
  *
- *     name                       an image of the backend, else an error
- *     box:version                the same, else the Vagrant box `box` in that version (box =
- * user/name) name,http=URL              the same, else fetched from an http or https URL
- *     name,file=PATH             the same, else copied from a file (relative: to the current
- * folder) name,vagrant=box:version   the same, else that Vagrant box
+ *   name                       an image of the backend, else an error
+ *   box:version                the same, else the Vagrant box user/name in that version
+ *   name,http=URL              the same, else fetched from an http or https URL
+ *   name,file=PATH             the same, else copied from a file (relative to the current folder)
+ *   name,vagrant=box:version   the same, else that Vagrant box
  *
  * (transient's "Image Specification".) The name before the comma is what it is called in the
  * backend.

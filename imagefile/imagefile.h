@@ -5,8 +5,8 @@
  *
  *     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse("Imagefile", text, len);
  *     imagefile_lint(f);                                 // optional: adds warnings
- *     if (f->diags.errors) ... print each with diag_format(&f->source, ...)
- *     for (size_t i = 0; i < f->n_steps; i++) switch (f->steps[i].op) ...
+ *     if (f->diags.errors) ...                           // print each with diag_format
+ *     for (size_t i = 0; i < f->n_steps; i++) switch (f->steps[i].op) { ... }
  *
  * Words stay as they were written until imagefile_expand replaces variables and quotes, since
  * what a variable holds is known only during the build.

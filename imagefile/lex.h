@@ -4,8 +4,9 @@
  * gone and its here-documents read, and an instruction's text into words. Time is linear in the
  * text.
  *
+ *     // given struct source source; struct arena *arena; struct diags diags; struct logical l;
  *     struct lexer lx = {.source = &source, .arena = arena, .diags = &diags};
- *     for (struct logical l; lex_next(&lx, &l);) { ... }
+ *     while (lex_next(&lx, &l)) ...
  *
  * Views point into the source, or into the arena where lines had to be joined.
  */

@@ -5,7 +5,7 @@
  *     CLEANUP(source_clear) struct source s;
  *     source_init(&s, "Imagefile", text, len);          // text must live as long as s
  *     CLEANUP(diags_clear) struct diags d = {0};
- *     diag_add(&d, &s, DIAG_ERROR, (struct span){start, end}, "no '%s' here", name);
+ *     diag_add(&d, &s, DIAG_ERROR, (struct span){0, 4}, "no '%s' here", "FROM");
  *     CLEANUP(buf_clear) struct buf out = BUF_INIT;
  *     diag_format(&s, &d.ptr[0], &out);                 // what cli/ prints
  *

@@ -7,10 +7,13 @@
  * under KVM. The builder does it; here its verdict is remembered, for this boot of the host, its
  * kernel and this QEMU.
  *
- *     accel_parse(args_get(a, "accel"), &wish, &err);
- *     if (wish == ACCEL_AUTO && accel_kvm_check(&why) == 0) {
- *         accel_verdict_load(session, qemu.version, &verdict);   // else boot the builder, then
- * store
+ *     #include "vm/qemu.h"
+ *     // given enum accel wish; struct accel_verdict verdict; struct qemu qemu;
+ *     accel_parse(text, &wish, &err);
+ *     if (wish == ACCEL_AUTO && accel_kvm_check(&err) == 0) {
+ *         accel_verdict_load(session, qemu.version, &verdict);
+ *         ...                        // not known: boot the builder, then accel_verdict_store
+ *     }
  */
 #ifndef VM_ACCEL_H
 #define VM_ACCEL_H

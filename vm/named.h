@@ -2,15 +2,16 @@
  *
  * Named VMs: the VM store, a folder of folders.
  *
- *     <vmstore>/<name>/disk.qcow2   what the guest has written, on top of a layer of the backend
- *     <vmstore>/<name>/vm.json      what it was made from and how it is to be started: the caller's
- *     <vmstore>/<name>/lock         whoever runs or removes the VM holds the kernel lock of this
- *                                   file, which then holds his process number
- *     <vmstore>/.working/           what is being made (base/working.h)
+ *   <vmstore>/<name>/disk.qcow2   what the guest has written, on top of a layer of the backend
+ *   <vmstore>/<name>/vm.json      what it was made from and how it is to be started: the caller's
+ *   <vmstore>/<name>/lock         whoever runs or removes the VM holds the kernel lock of this
+ *                                 file, which then holds his process number
+ *   <vmstore>/.working/           what is being made (base/working.h)
  *
+ *     // given const char *vmstore; json_t *config;
  *     CLEANUP(working_clear) struct working w = WORKING_INIT;
  *     named_vm_begin(vmstore, "web", &w, &err);
- *     ... the disk, at path_join(w.dir, NAMED_VM_DISK) ...
+ *     ...                                 // the disk, at path_join(w.dir, NAMED_VM_DISK)
  *     named_vm_commit(vmstore, "web", &w, config, &err);   // now it is there, whole
  *
  *     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;

@@ -2,6 +2,7 @@
  *
  * QEMU as a program: which one, which version, and the parts of its command line that need care.
  *
+ *     // given struct vm_disk disk;
  *     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
  *     qemu_find(session, NULL, &qemu, &err);
  *     CLEANUP(strv_clear) struct strv args = {0};

@@ -3,10 +3,11 @@
  * QMP, QEMU's control protocol: JSON objects, one a line, over a stream socket
  * (https://www.qemu.org/docs/master/interop/qmp-spec.html).
  *
+ *     // given json_t *reply; json_int_t size;
  *     CLEANUP(qmp_freep) struct qmp *q = qmp_new_take(fd, session);
  *     qmp_handshake(q, 10000, &err);
- *     qmp_command(q, "blockdev-del", json_pack("{s:s}", "node-name", n), 5000, NULL, &err);
- *     qmp_callf(q, 5000, &reply, &err, "block_resize", "{s:s, s:I}", "node-name", n, "size", s);
+ *     qmp_command(q, "blockdev-del", json_pack("{s:s}", "node-name", "top"), 5000, NULL, &err);
+ *     qmp_callf(q, 5000, &reply, &err, "block_resize", "{s:s, s:I}", "node-name", "top", "size", size);
  *
  * No call waits longer than its timeout. While it waits, events go to the callback and into a
  * queue. In a caller's own poll loop: watch qmp_fd() for POLLIN and then call qmp_readable().

@@ -3,8 +3,10 @@
  * One VM for one user: booted from a chain of disk files, used over its serial console or SSH, and
  * ended when the user leaves. `kiln run` is this; the store of named VMs uses it with `keep`.
  *
+ *     // given struct qemu qemu; struct strv chain; uint64_t size; int status;
  *     struct vm_run_options o = VM_RUN_OPTIONS_INIT;
- *     o.qemu = &qemu; o.files = chain.ptr; o.n_files = chain.len; o.size = …; o.accel = ACCEL_TCG;
+ *     o.qemu = &qemu, o.size = size;
+ *     o.files = (const char *const *)chain.ptr, o.n_files = chain.len;
  *     vm_run(session, &o, &status, &err);
  *
  * Without `keep` what the guest writes goes to a file without a name (O_TMPFILE in TMPDIR or

@@ -2,7 +2,9 @@
  *
  * SSH (libssh) into a VM through a port on loopback.
  *
- *     struct vm_ssh_options o = {.session = s, .user = "vagrant", .port = port, .deadline = …,
+ *     // given struct vm *vm; unsigned port; int status;
+ *     struct vm_ssh_options o = {.session = session, .user = "vagrant", .port = port,
+ *                                .deadline = now_ms() + 90000,
  *                                .wait = vm_ssh_wait_vm, .wait_arg = vm};
  *     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&o, &err);
  *     vm_ssh_run(ssh, "uname -a", &status, &err);

@@ -3,12 +3,16 @@
  * One running QEMU: its process, its QMP, its console and further channels, and one way to wait for
  * all of them.
  *
- *     struct vm_spec spec = {.qemu = qemu.path, .args = &args, .ports = ARGV("agent")};
+ *     // given struct strv args; long long deadline;
+ *     struct vm_spec spec = {.qemu = path, .args = &args, .ports = ARGV("agent")};
  *     CLEANUP(vm_freep) struct vm *vm = vm_start(session, &spec, &err);
  *     struct pollfd f = {.fd = vm_port(vm, "agent"), .events = POLLIN};
- *     while (...) {
+ *     for (;;) {
  *         int rc = vm_wait(vm, &f, 1, deadline, &err);   // -1: VM died, interrupted
- *         if (rc == 0) return vm_add_console(vm, error_set(&err, ERR_GUEST, "no answer"), &err);
+ *         if (rc == 0) {
+ *             error_set(&err, ERR_GUEST, "no answer");
+ *             vm_add_console(vm, &err);
+ *         }
  *         if (f.revents) ...
  *     }
  *     vm_quit(vm, 5000, &err);

@@ -4,11 +4,11 @@
  * both ends; no I/O.
  *
  *     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
- *     message_put(&m, AGENT_TAG_PATH, path, strlen(path));
+ *     message_put(&m, 7, path, strlen(path));
  *
  *     struct field f = {0};
  *     while (message_next(&m, &f))        // false at the end and at the first damaged field
- *         switch (f.tag) ...
+ *         switch (f.tag) { ... }
  */
 #ifndef BUILDER_AGENT_MESSAGE_H
 #define BUILDER_AGENT_MESSAGE_H

@@ -4,10 +4,14 @@
  * RESOLVE_IN_ROOT), with the attributes and in the order that stream.h says. RECEIVE and COPY
  * differ only in where entries and contents come from.
  *
- *     place_init(&p, root, "/opt/app", AGENT_DEST_DIR);
- *     fd = place_file(&p, &entry, &err); … write the content … place_file_done(&p, &entry, fd,
- * &err); place_other(&p, &entry, &err);      // everything but files place_finish(&p, &err); //
- * times of folders
+ *     // given int root; struct entry entry;
+ *     CLEANUP(place_clear) struct place p;
+ *     place_init(&p, root, "/opt/app", true);     // entries go below it
+ *     fd = place_file(&p, &entry, &err);
+ *     ...                                         // write the content
+ *     place_file_done(&p, &entry, fd, &err);
+ *     place_other(&p, &entry, &err);              // everything but files
+ *     place_finish(&p, &err);                     // times of folders
  */
 #ifndef BUILDER_AGENT_PLACE_H
 #define BUILDER_AGENT_PLACE_H

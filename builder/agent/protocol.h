@@ -5,13 +5,13 @@
  *
  * Transport: one virtio-serial port named AGENT_PORT, a byte stream both ways. It carries frames:
  *
- *     u32 length of the payload | u32 id | u16 type | u16 zero | payload
+ *   u32 length of the payload | u32 id | u16 type | u16 zero | payload
  *
  * all numbers little endian. A payload has at most AGENT_REQUEST_MAX bytes from the host, and
  * AGENT_FRAME_MAX from the agent, which the host does not trust. It is a list of fields
  * (message.h):
  *
- *     u16 tag | u16 zero | u32 length | bytes
+ *   u16 tag | u16 zero | u32 length | bytes
  *
  * numbers in fields are u64; strings are bytes without a NUL and need not be UTF-8. A tag may stand
  * several times (argv). Unknown tags are ignored, unknown types are answered with FAIL.

@@ -5,7 +5,7 @@
  * folder's times are put back too, unless the command has changed the folder itself).
  *
  *     CLEANUP(scaffolds_undo) struct scaffolds s = {0};
- *     AUTO_CLOSE int fd = scaffold_folder(&s, root, "/mnt/cache", &err);
+ *     AUTO_CLOSE int fd = scaffold_folder(&s, fd, "/mnt/cache", &err);
  */
 #ifndef BUILDER_AGENT_SCAFFOLD_H
 #define BUILDER_AGENT_SCAFFOLD_H

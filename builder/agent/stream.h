@@ -6,20 +6,20 @@
  *
  * A stream starts at an offset that is a multiple of STREAM_ALIGN. An entry:
  *
- *     struct stream_entry (little endian, packed)
- *     path       path_len bytes: relative to the destination, no leading '/', no "." or ".." part;
- *                "" is the destination itself (a single file copied to a name, or the root of a
- *                copied folder)
- *     link       link_len bytes: target of a symbolic link, any bytes; for a hard link, the path of
- *                an earlier entry of this stream; for anything else with the path "" that is not a
- *                folder, its own name, which it gets when the destination is an existing folder
- *                (COPY app.conf /etc with an /etc: /etc/app.conf)
- *     xattrs     xattr_len bytes: each u16 name length | u32 value length | name | value
- *     extents    n_extents times u64 offset | u64 length: the parts of a file that hold data, in
- *                order; the rest of `size` is a hole
- *     data       the bytes of the extents. When they are STREAM_BIG or more in all, each extent's
- *                bytes start at a multiple of STREAM_ALIGN in the stream (zeros before), so that
- *                the agent can write them from where they were read
+ *   struct stream_entry (little endian, packed)
+ *   path       path_len bytes: relative to the destination, no leading '/', no "." or ".." part;
+ *              "" is the destination itself (a single file copied to a name, or the root of a
+ *              copied folder)
+ *   link       link_len bytes: target of a symbolic link, any bytes; for a hard link, the path of
+ *              an earlier entry of this stream; for anything else with the path "" that is not a
+ *              folder, its own name, which it gets when the destination is an existing folder
+ *              (COPY app.conf /etc with an /etc: /etc/app.conf)
+ *   xattrs     xattr_len bytes: each u16 name length | u32 value length | name | value
+ *   extents    n_extents times u64 offset | u64 length: the parts of a file that hold data, in
+ *              order; the rest of `size` is a hole
+ *   data       the bytes of the extents. When they are STREAM_BIG or more in all, each extent's
+ *              bytes start at a multiple of STREAM_ALIGN in the stream (zeros before), so that
+ *              the agent can write them from where they were read
  *
  * The agent reads strictly in order, in requests of up to STREAM_READ bytes, and reads ahead: up to
  * STREAM_AHEAD bytes past STREAM_END may be asked for (answer zeros; the next stream starts later).

@@ -5,12 +5,12 @@
  * record that says what they have to be. Whoever boots the VM fills it; this file only keeps it.
  *
  *     CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
- *     if (template_open(session, key_text, &t, &err) < 0) ...
+ *     if (template_open(session, text, &t, &err) < 0) ...
  *     if (!t.ready) {                  // ours to make: others wait for us meanwhile
- *         ... write t.ram, t.state ...
- *         template_commit(&t, &err);   // now ready
+ *         ...                          // write t.ram, t.state
+ *         template_commit(session, &t, &err);    // now ready
  *     }
- *     ... start QEMU on t.ram and t.state ...
+ *     ...                              // start QEMU on t.ram and t.state
  *     template_clear(&t);              // as soon as QEMU has them open
  */
 #ifndef BUILDER_APPLIANCE_TEMPLATE_H
