@@ -131,7 +131,7 @@ static const char *get_var(void *stage, struct str name)
 
 struct imagefile_vars stage_vars(struct stage_run *st)
 {
-    return (struct imagefile_vars){get_var, st};
+    return (struct imagefile_vars){.get = get_var, .ctx = st};
 }
 
 char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err)

@@ -147,7 +147,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse(path, text.data, text.len);
     imagefile_lint(f);
-    imagefile_evaluate(f, &(struct imagefile_vars){build_arg, (void *)a});
+    imagefile_evaluate(f, &(struct imagefile_vars){build_arg, (void *)a, NULL});
     if (check_ignore(f, dir, err) < 0)
         return -1;
     check_build_args(a, f);

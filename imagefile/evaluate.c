@@ -47,7 +47,7 @@ static void set(struct evaluation *e, struct variables *v, struct str name, cons
 /* An expanded word in the arena; NULL if that fails. */
 static const char *value_of(struct evaluation *e, struct variables *scope, const struct word *w)
 {
-    struct imagefile_vars vars = {get, scope};
+    struct imagefile_vars vars = {.get = get, .ctx = scope};
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     if (imagefile_expand(e->f, w, &vars, &out, NULL) < 0)
         return NULL;
@@ -84,7 +84,7 @@ static void report(struct imagefile *f, const struct error *err)
 static void check_disk(struct evaluation *e, size_t stage, struct variables *scope)
 {
     const struct imagefile_stage *st = &e->f->stages[stage];
-    struct imagefile_vars vars = {get, scope};
+    struct imagefile_vars vars = {.get = get, .ctx = scope};
     struct disk_spec disk = {0};
     AUTO_FREE struct partition_spec *parts = xcalloc(st->end - st->first, sizeof *parts);
     size_t n = 0;
@@ -107,7 +107,7 @@ static void check_disk(struct evaluation *e, size_t stage, struct variables *sco
 static void evaluate_stage(struct evaluation *e, size_t stage)
 {
     const struct imagefile_stage *st = &e->f->stages[stage];
-    struct imagefile_vars vars = {get, &e->globals};
+    struct imagefile_vars vars = {.get = get, .ctx = &e->globals};
     CLEANUP(buf_clear) struct buf image = BUF_INIT;
     CLEANUP(error_freep) struct error *err = NULL;
     if (imagefile_expand(e->f, &e->f->steps[st->first].from.image, &vars, &image, &err) < 0 ||

@@ -22,14 +22,19 @@ struct expansion {
     char message[160];
 };
 
-__attribute__((format(printf, 3, 4))) static bool fail(struct expansion *x, size_t from,
-                                                       const char *fmt, ...)
+/* The place of text[from, to), or of the whole word when the text is not a view into the source. */
+static struct span place_of(const struct expansion *x, size_t from, size_t to)
 {
     const struct source *s = &x->f->source;
     uintptr_t p = (uintptr_t)(x->text.ptr + from), base = (uintptr_t)s->text;
-    x->where = p >= base && p < base + s->len
-                   ? (struct span){p - base, p - base + (from < x->text.len)}
-                   : x->fallback;
+    return p >= base && p < base + s->len ? (struct span){p - base, p - base + (to - from)}
+                                          : x->fallback;
+}
+
+__attribute__((format(printf, 3, 4))) static bool fail(struct expansion *x, size_t from,
+                                                       const char *fmt, ...)
+{
+    x->where = place_of(x, from, from + (from < x->text.len));
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(x->message, sizeof x->message, fmt, ap);
@@ -73,6 +78,15 @@ static bool at_end(const struct expansion *x)
 static const char *look_up(const struct expansion *x, struct str name)
 {
     return x->vars ? x->vars->get(x->vars->ctx, name) : NULL;
+}
+
+/* $name and ${name}, which ends before x->at: nothing where the variable is not set. */
+static bool give_value(struct expansion *x, struct str name, size_t start)
+{
+    const char *value = look_up(x, name);
+    if (!value && x->vars && x->vars->missing)
+        x->vars->missing(x->vars->ctx, name, place_of(x, start, x->at));
+    return !value || give(x, value, strlen(value));
 }
 
 /* What stands after the operator: given to out when `wanted`, else only read. */
@@ -128,8 +142,7 @@ static bool expand_braces(struct expansion *x, size_t start, char quote)
         return fail(x, start, "'${' has no '}'");
     bool good;
     if (op == '}' && !colon) {
-        const char *value = look_up(x, name);
-        good = !value || give(x, value, strlen(value));
+        good = give_value(x, name, start);
     } else if (op == '-' || op == '+' || op == '?') {
         const char *value = look_up(x, name);
         bool set = value && (*value || !colon);
@@ -160,8 +173,7 @@ static bool expand_dollar(struct expansion *x, char quote)
     if (!name.len)
         return give(x, "$", 1);
     x->at += name.len;
-    const char *value = look_up(x, name);
-    return !value || give(x, value, strlen(value));
+    return give_value(x, name, start);
 }
 
 /* At a backslash. `quote` is the open one. */

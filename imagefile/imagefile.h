@@ -195,6 +195,9 @@ const char *imagefile_op_name(enum imagefile_op op); /* "RUN" */
 struct imagefile_vars {
     const char *(*get)(void *ctx, struct str name);
     void *ctx;
+    /* May be NULL. Told of each $name and ${name} (not of ${name:-…} and its like) that is not set,
+     * with its place. */
+    void (*missing)(void *ctx, struct str name, struct span at);
 };
 
 /* Appends the final bytes of a word, according to its mode, to out. Known: $name ${name} ${name:-d}

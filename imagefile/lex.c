@@ -41,7 +41,7 @@ static struct str line_at(const struct source *s, size_t at, size_t *next)
     const char *start = s->text + at, *lf = memchr(start, '\n', s->len - at);
     size_t n = lf ? (size_t)(lf - start) : s->len - at;
     *next = lf ? at + n + 1 : s->len;
-    if (n && start[n - 1] == '\r')
+    while (n && start[n - 1] == '\r') // CR CR LF is what some transfers make of CR LF
         n--;
     return (struct str){start, n};
 }
@@ -230,16 +230,19 @@ size_t lex_heredoc_word(struct str text, bool shell, struct heredoc *ret)
         h.strip_tabs = true;
         i++;
     }
+    while (i < text.len && is_blank(text.ptr[i]))
+        i++;
     size_t start = i;
     char quote = 0;
     for (; i < text.len && (quote || !is_blank(text.ptr[i])); i++) {
         char c = text.ptr[i];
         if (!quote && (c == '<' || (shell && strchr(";&|>()", c))))
             break;
-        if (quote ? c == quote : c == '"' || c == '\'') {
-            quote = quote ? 0 : c;
+        if (c == '\\' && quote != '\'' && i + 1 < text.len) {
             h.quoted = true;
-        } else if (c == '\\' && !quote) {
+            i++;
+        } else if (quote ? c == quote : c == '"' || c == '\'') {
+            quote = quote ? 0 : c;
             h.quoted = true;
         }
     }
@@ -256,9 +259,16 @@ static struct str unquote(struct arena *a, struct str s)
 {
     char *out = arena_alloc(a, s.len + 1);
     size_t n = 0;
-    for (size_t i = 0; i < s.len; i++)
-        if (s.ptr[i] != '"' && s.ptr[i] != '\'' && s.ptr[i] != '\\')
-            out[n++] = s.ptr[i];
+    char quote = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '\\' && quote != '\'' && i + 1 < s.len)
+            out[n++] = s.ptr[++i];
+        else if (quote ? c == quote : c == '"' || c == '\'')
+            quote = quote ? 0 : c;
+        else
+            out[n++] = c;
+    }
     return (struct str){out, n};
 }
 
@@ -327,6 +337,26 @@ static bool read_body(struct lexer *lx, struct heredoc *h, bool sure)
     return end < lx->source->len;
 }
 
+/* Whether text[from, to) ends inside of $((…)), where << shifts bits; `open` is how it began. */
+static bool in_arithmetic(struct str text, size_t from, size_t to, bool open)
+{
+    for (size_t i = from; i < to && i + 1 < text.len; i++)
+        if (text.ptr[i] == text.ptr[i + 1] && (text.ptr[i] == '(' || text.ptr[i] == ')'))
+            open = text.ptr[i] == '(';
+    return open;
+}
+
+size_t lex_heredoc(struct str *rest, struct str *word, bool shell, struct heredoc *ret)
+{
+    struct str text = {word->ptr, word->len + rest->len};
+    size_t n = lex_heredoc_word(text, shell, ret);
+    if (n > word->len || (n && !shell)) {
+        *word = (struct str){text.ptr, n};
+        *rest = (struct str){text.ptr + n, text.len - n};
+    }
+    return n;
+}
+
 static void read_heredocs(struct lexer *lx, struct logical *l)
 {
     const struct instruction *in = l->instruction;
@@ -335,13 +365,18 @@ static void read_heredocs(struct lexer *lx, struct logical *l)
     bool shell = !in || in->traits & TRAIT_COMMAND;
     CLEANUP(heredocs_clear) struct heredocs found = {0};
     struct str rest = l->text, word;
-    while (lex_word(&rest, shell, &word) && !(shell && word.ptr[0] == '#')) {
+    bool shifts = false;
+    for (size_t seen = 0; lex_word(&rest, shell, &word) && !(shell && word.ptr[0] == '#');) {
         struct heredoc h;
-        size_t n = lex_heredoc_word(word, shell, &h);
+        size_t n = lex_heredoc(&rest, &word, shell, &h);
         if (!n)
             continue;
+        size_t at = (size_t)(word.ptr - l->text.ptr);
+        shifts = in_arithmetic(l->text, seen, at, shifts);
+        seen = at;
         // $((1 <<2)) looks like one too, but nobody calls a delimiter so
-        bool sure = in && !(shell && h.delimiter.ptr[0] >= '0' && h.delimiter.ptr[0] <= '9');
+        bool sure =
+            in && !(shell && ((h.delimiter.ptr[0] >= '0' && h.delimiter.ptr[0] <= '9') || shifts));
         h.span = lex_span(l, (struct str){word.ptr, n});
         h.delimiter = unquote(lx->arena, h.delimiter);
         bool whole = read_body(lx, &h, sure);

@@ -57,8 +57,11 @@ struct str str_trim(struct str s); /* without blanks (space, tab) at both ends *
 /* A view that fits into a message: at most 60 bytes. */
 struct str str_clip(struct str s);
 /* If the word at the start of `text` (a word's first byte) begins a here-document ("<<EOF",
- * "<<-'EOF'"), its length, else 0. ret (its delimiter, quoted, strip_tabs) may be NULL. `shell`:
- * the delimiter also ends at what ends a word in a shell. */
+ * "<<-'EOF'", "<< EOF"), its length, else 0. ret (its delimiter, quoted, strip_tabs) may be NULL.
+ * `shell`: the delimiter also ends at what ends a word in a shell. */
 size_t lex_heredoc_word(struct str text, bool shell, struct heredoc *ret);
+/* The same for a word that lex_word has just cut off *rest. A delimiter that stands after blanks,
+ * or has some in quotes, is made part of the word. */
+size_t lex_heredoc(struct str *rest, struct str *word, bool shell, struct heredoc *ret);
 
 #endif

@@ -126,22 +126,36 @@ static bool has_part(struct str name, const char *part)
     return false;
 }
 
+static bool ends_with(struct str name, const char *part)
+{
+    size_t n = strlen(part);
+    return name.len >= n && has_part((struct str){name.ptr + name.len - n, n}, part) &&
+           (name.len == n || strchr("_-.", name.ptr[name.len - n - 1]));
+}
+
+static bool has_one_of(struct str name, const char *const *parts)
+{
+    for (; *parts; parts++)
+        if (has_part(name, *parts))
+            return true;
+    return false;
+}
+
+/* PASSWORD_FILE names a file that holds one, which is what one should do. */
 static bool looks_secret(struct str name)
 {
     static const char *const parts[] = {"password", "passwd",     "passphrase", "secret",
                                         "token",    "apikey",     "credential", "credentials",
-                                        "privkey",  "privatekey", "pw"};
+                                        "privkey",  "privatekey", "pw",         NULL};
     static const char *const keys[] = {"api", "private", "access", "auth",
-                                       "ssh", "secret",  "deploy"};
-    if (has_part(name, "public"))
+                                       "ssh", "secret",  "deploy", NULL};
+    static const char *const open[] = {"public", "pub",  "gpg",  "pgp",    "host",
+                                       "cache",  "sort", "hash", "signed", NULL};
+    if (has_part(name, "public") || ends_with(name, "file"))
         return false;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (has_part(name, parts[i]))
-            return true;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (has_part(name, "key") && has_part(name, keys[i]))
-            return true;
-    return false;
+    return has_one_of(name, parts) || (has_part(name, "key") && has_one_of(name, keys)) ||
+           ends_with(name, "auth") ||
+           (ends_with(name, "key") && name.len > 3 && !has_one_of(name, open));
 }
 
 static void lint_secret(struct imagefile *f, const struct imagefile_step *s)
@@ -175,14 +189,14 @@ static void lint_copy(struct imagefile *f, const struct imagefile_step *s)
                       "write ADD --checksum=sha256:<64 hex digits>");
 }
 
-/* Relative, and nothing absolute before it in its stage. */
-static void lint_workdir(struct imagefile *f, const struct imagefile_step *s, size_t *based)
+/* Relative, and nothing absolute before it in its stage or below. */
+static void lint_workdir(struct imagefile *f, const struct imagefile_step *s, bool *based)
 {
     struct str dir = s->word.raw;
     char c = dir.len > 1 && (dir.ptr[0] == '"' || dir.ptr[0] == '\'') ? dir.ptr[1] : dir.ptr[0];
     if (c == '/' || c == '$')
-        *based = s->stage;
-    else if (*based != s->stage)
+        *based = true;
+    else if (!*based)
         diag_help(warn(f, s->word.span, "relative WORKDIR: where it is depends on the base image"),
                   "write an absolute path");
 }
@@ -241,9 +255,37 @@ static void use_step(struct names *n, const struct imagefile_step *s)
         use_all(n, s->pairs.ptr[i].value.raw);
 }
 
-/* ARGs that no later text mentions. proxies and the like, which programs read by themselves, are
- * not asked for. */
-static void lint_unused_args(struct imagefile *f)
+enum { STAGES_MAX = 1000 }; // whoever has more is not asked what they need of one another
+
+/* For each stage, the one that its FROM names, or NO_STAGE. */
+static size_t *stage_bases(const struct imagefile *f)
+{
+    size_t *bases = xcalloc(f->n_stages + 1, sizeof *bases);
+    for (size_t i = 0; i < f->n_stages; i++) {
+        size_t first = f->stages[i].first;
+        bases[i] = f->n_stages > STAGES_MAX
+                       ? NO_STAGE
+                       : imagefile_find_stage(f, f->steps[first].from.image.raw, first, false);
+    }
+    return bases;
+}
+
+/* For each stage, where its last RUN stands, the RUNs of the stages that begin from it included:
+ * every ARG above it is in its environment. */
+static size_t *last_runs(const struct imagefile *f, const size_t *bases)
+{
+    size_t *last = xcalloc(f->n_stages + 1, sizeof *last);
+    for (size_t i = 0; i < f->n_steps; i++)
+        if (f->steps[i].op == OP_RUN && f->steps[i].stage != NO_STAGE)
+            last[f->steps[i].stage] = i;
+    for (size_t i = f->n_stages; i-- > 0;)
+        if (bases[i] != NO_STAGE && last[i] > last[bases[i]])
+            last[bases[i]] = last[i];
+    return last;
+}
+
+/* ARGs that no later text mentions and no RUN has in its environment. */
+static void lint_unused_args(struct imagefile *f, const size_t *bases)
 {
     size_t total = 0;
     for (size_t i = 0; i < f->n_steps; i++)
@@ -251,6 +293,7 @@ static void lint_unused_args(struct imagefile *f)
     struct names n = {.f = f, .room = 2 * total + 1};
     AUTO_FREE size_t *slots = n.slots = xcalloc(n.room, sizeof *slots);
     AUTO_FREE struct name *list = n.list = xcalloc(total + 1, sizeof *list);
+    AUTO_FREE size_t *last = last_runs(f, bases);
     for (size_t i = 0; i < f->n_steps; i++) {
         const struct imagefile_step *s = &f->steps[i];
         use_step(&n, s);
@@ -258,11 +301,12 @@ static void lint_unused_args(struct imagefile *f)
             struct name *name = find(&n, s->pairs.ptr[j].name.raw, true);
             if (!name->at.end)
                 name->at = s->pairs.ptr[j].name.span;
+            name->used |= s->stage != NO_STAGE && (f->n_stages > STAGES_MAX || last[s->stage] > i);
         }
     }
     for (size_t i = 0; i < n.len; i++) {
         struct str name = n.list[i].name, clip = str_clip(name);
-        bool skip = n.list[i].used || is_predefined_arg(name) || str_is(name, "DEBIAN_FRONTEND");
+        bool skip = n.list[i].used || is_predefined_arg(name);
         if (!skip)
             diag_help(warn(f, n.list[i].at, "the ARG '" STR_FMT "' is never used", STR_ARG(clip)),
                       "remove it, or use $" STR_FMT " below it", STR_ARG(clip));
@@ -286,7 +330,7 @@ static void use_stage(const struct imagefile *f, bool *used, const struct word *
 /* A stage that is not the last one and that no other uses. It may still be a --target. */
 static void lint_unused_stages(struct imagefile *f)
 {
-    if (f->n_stages < 2 || f->n_stages > 1000)
+    if (f->n_stages < 2 || f->n_stages > STAGES_MAX)
         return;
     AUTO_FREE bool *used = xcalloc(f->n_stages, sizeof *used);
     for (size_t i = 0; i < f->n_steps; i++) {
@@ -332,11 +376,42 @@ static void lint_directives(struct imagefile *f)
     }
 }
 
+/* What cannot be seen is seldom meant, unless quotes stand around it. */
+static void lint_invisible(struct imagefile *f, const struct imagefile_step *s)
+{
+    struct invisible what;
+    char quote = 0;
+    for (size_t at = s->span.start, seen = at; at < s->span.end; at += what.len) {
+        struct str rest = {f->source.text + at, s->span.end - at};
+        if (!find_invisible(rest, &what))
+            return;
+        at += what.at;
+        for (; seen < at; seen++) {
+            char c = f->source.text[seen];
+            if (c == '\n')
+                quote = 0;
+            else if (quote ? c == quote : c == '"' || c == '\'')
+                quote = quote ? 0 : c;
+        }
+        // the CR of CR LF is a line's end
+        if (quote || (rest.ptr[what.at] == '\r' && at + 1 < f->source.len &&
+                      strchr("\r\n", f->source.text[at + 1])))
+            continue;
+        diag_help(warn(f, ((struct span){at, at + what.len}), "invisible character: %s", what.name),
+                  "%s", what.advice);
+        return; // one an instruction is enough
+    }
+}
+
 void imagefile_lint(struct imagefile *f)
 {
-    size_t based = NO_STAGE - 1; // the stage that has an absolute WORKDIR
+    AUTO_FREE size_t *bases = stage_bases(f);
+    AUTO_FREE bool *based = xcalloc(f->n_stages + 1, sizeof *based); // has an absolute WORKDIR
     for (size_t i = 0; i < f->n_steps; i++) {
         const struct imagefile_step *s = &f->steps[i];
+        lint_invisible(f, s);
+        if (s->op == OP_FROM && bases[s->stage] != NO_STAGE)
+            based[s->stage] = based[bases[s->stage]];
         if (s->op == OP_RUN)
             lint_run(f, s);
         else if (s->op == OP_ARG || s->op == OP_ENV)
@@ -344,9 +419,9 @@ void imagefile_lint(struct imagefile *f)
         else if (s->op == OP_ADD || s->op == OP_COPY)
             lint_copy(f, s);
         else if (s->op == OP_WORKDIR)
-            lint_workdir(f, s, &based);
+            lint_workdir(f, s, &based[s->stage == NO_STAGE ? f->n_stages : s->stage]);
     }
-    lint_unused_args(f);
+    lint_unused_args(f, bases);
     lint_unused_stages(f);
     lint_directives(f);
     diags_sort(&f->diags);

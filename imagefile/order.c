@@ -139,9 +139,11 @@ static void check_stage_names(struct parser *p)
         }
         const struct imagefile_step *from = &f->steps[f->stages[i].first];
         struct str clip = str_clip(name);
-        parse_error(p, ((struct span){from->span.start, from->span.end}),
-                    "there is a stage '" STR_FMT "' already, on line %u", STR_ARG(clip),
-                    f->steps[f->stages[table[slot] - 1].first].line);
+        diag_help(diag_add(&f->diags, &f->source, DIAG_WARNING, from->span,
+                           "there is a stage '" STR_FMT "' already, on line %u", STR_ARG(clip),
+                           f->steps[f->stages[table[slot] - 1].first].line),
+                  "below this line the name means this stage");
+        table[slot] = i + 1;
     }
 }
 

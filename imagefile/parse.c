@@ -37,6 +37,14 @@ static struct str display_text(struct arena *a, const struct logical *l)
 static void report_unknown(struct parser *p, struct str keyword, struct span at)
 {
     struct str name = str_clip(keyword);
+    struct invisible what;
+    if (find_invisible(keyword, &what)) {
+        at = (struct span){at.start + what.at, at.start + what.at + what.len};
+        diag_help(
+            parse_error(p, at, "invisible character in the instruction's name: %s", what.name),
+            "%s", what.advice);
+        return;
+    }
     struct diag *d = parse_error(p, at, "unknown instruction '" STR_FMT "'", STR_ARG(name));
     AUTO_FREE char *advice = d ? instruction_advice(keyword) : NULL;
     diag_help(d, "%s", advice);
@@ -122,7 +130,14 @@ static void read_all(struct parser *p)
 static bool is_text(struct imagefile *f)
 {
     struct source *s = &f->source;
-    const char *nul = memchr(s->text, '\0', s->len);
+    const char *nul = memchr(s->text, '\0', s->len), *cr = memchr(s->text, '\r', s->len);
+    if (!nul && cr && cr + 1 < s->text + s->len && !memchr(s->text, '\n', s->len)) {
+        size_t end = (size_t)(cr - s->text);
+        diag_help(diag_add(&f->diags, s, DIAG_ERROR, (struct span){end, end + 1},
+                           "lines that end in CR alone (as on old Macs) can't be read"),
+                  "save the file with LF at the ends of lines");
+        return false;
+    }
     if (!nul)
         return true;
     size_t at = (size_t)(nul - s->text);

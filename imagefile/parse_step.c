@@ -269,7 +269,7 @@ static struct words copy_words(struct parser *p, const struct logical *l, struct
     struct word_list words = {0};
     struct str raw;
     while (lex_word(&rest, false, &raw)) {
-        if (l->n_heredocs && lex_heredoc_word(raw, false, NULL))
+        if (l->n_heredocs && lex_heredoc(&rest, &raw, false, NULL))
             *word_list_push(&words) = (struct word){raw, WORD_LITERAL, lex_span(l, raw)};
         else
             *word_list_push(&words) = plain_word(p, l, raw);

@@ -54,6 +54,14 @@ bool parse_list(struct parser *p, const struct logical *l, struct str text, enum
  */
 bool is_predefined_arg(struct str name);
 
+/* The first character of a text that cannot be seen (a no-break space, a zero width space…). */
+struct invisible {
+    size_t at, len; /* bytes */
+    const char *name,
+        *advice; /* "no-break space (U+00A0)", "type an ordinary blank in its place" */
+};
+bool find_invisible(struct str text, struct invisible *ret);
+
 /* The rules about which instruction may follow which. */
 void check_order(struct parser *p);
 

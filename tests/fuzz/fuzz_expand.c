@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(bytes, data + 1, size - 1);
     size_t n = strlen(bytes);
     struct values values = {data[0] >> 2, n + 1 < size ? bytes + n + 1 : ""};
-    struct imagefile_vars vars = {get, &values};
+    struct imagefile_vars vars = {get, &values, NULL};
     struct word w = {.raw = {bytes, n}, .mode = data[0] % 3};
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     CLEANUP(error_freep) struct error *err = NULL;

@@ -114,7 +114,7 @@ static void words_expand(void **state)
         CLEANUP(buf_clear) struct buf out = BUF_INIT, asked = BUF_INIT;
         CLEANUP(error_freep) struct error *err = NULL;
         struct word w = {.raw = str_of(c->raw), .mode = c->mode};
-        struct imagefile_vars vars = {get, &asked};
+        struct imagefile_vars vars = {get, &asked, NULL};
         int rc = imagefile_expand(f, &w, &vars, &out, &err);
         if (rc < 0 && c->value)
             fail_msg("'%s': %s", c->raw, err->message);
@@ -136,7 +136,7 @@ static void an_error_of_expansion_has_its_place(void **state)
     struct imagefile *f = imagefile_parse("dir/Imagefile", text, sizeof text - 1);
     CLEANUP(buf_clear) struct buf out = BUF_INIT, asked = BUF_INIT, shown = BUF_INIT;
     CLEANUP(error_freep) struct error *err = NULL;
-    struct imagefile_vars vars = {get, &asked};
+    struct imagefile_vars vars = {get, &asked, NULL};
     assert_int_equal(f->diags.len, 0);
     assert_int_equal(imagefile_expand(f, &f->steps[1].pairs.ptr[1].value, &vars, &out, &err), -1);
     source_format_error(&f->source, err, &shown);
@@ -155,7 +155,7 @@ static void an_expansion_has_a_limit(void **state)
     for (size_t i = 0; i < IMAGEFILE_VALUE_MAX / 2; i++)
         buf_adds(&raw, "$s");
     struct word w = {.raw = buf_str(&raw), .mode = WORD_SHELL};
-    struct imagefile_vars vars = {get, &asked};
+    struct imagefile_vars vars = {get, &asked, NULL};
     assert_int_equal(imagefile_expand(f, &w, &vars, &out, &err), -1);
     assert_true(out.len <= IMAGEFILE_VALUE_MAX);
 }
@@ -166,7 +166,7 @@ static void here_documents_expand(void **state)
     static const char text[] = "FROM x\nCOPY <<A <<'B' /x/\nit's \"$a\" \\$a\nA\n$a\nB\n";
     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse("I", text, sizeof text - 1);
     CLEANUP(buf_clear) struct buf out = BUF_INIT, asked = BUF_INIT;
-    struct imagefile_vars vars = {get, &asked};
+    struct imagefile_vars vars = {get, &asked, NULL};
     const struct copy_args *c = &f->steps[1].copy;
     assert_int_equal(imagefile_expand_heredoc(f, c->sources[0].heredoc, &vars, &out, NULL), 0);
     assert_int_equal(imagefile_expand_heredoc(f, c->sources[1].heredoc, &vars, &out, NULL), 0);
@@ -191,7 +191,7 @@ static void disks_are_evaluated_after_expansion(void **state)
     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse("I", text, sizeof text - 1);
     CLEANUP(error_freep) struct error *err = NULL;
     CLEANUP(partition_spec_clear) struct partition_spec part = {0};
-    struct imagefile_vars vars = {disk_get, NULL};
+    struct imagefile_vars vars = {disk_get, NULL, NULL};
     struct disk_spec disk;
     assert_int_equal(imagefile_disk(f, &f->steps[1], &vars, &disk, NULL), 0);
     assert_int_equal(disk.size, 20ULL << 30);
@@ -241,7 +241,7 @@ static void values_of_build_args_are_evaluated(void **state)
         CLEANUP(imagefile_freep)
         struct imagefile *f = imagefile_parse("I", rows[i].text, strlen(rows[i].text));
         assert_int_equal(f->diags.errors, 0);
-        imagefile_evaluate(f, &(struct imagefile_vars){given, (void *)rows[i].s});
+        imagefile_evaluate(f, &(struct imagefile_vars){given, (void *)rows[i].s, NULL});
         AUTO_FREE char *got =
             f->diags.len ? xasprintf("%u: %s", f->diags.ptr[0].line, f->diags.ptr[0].message)
                          : NULL;
