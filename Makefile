@@ -14,7 +14,7 @@ BASE_FLAGS := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -MMD -MP -pthr
   -include base/banned.h -DKILN_VERSION='"$(VERSION)"'
 override CFLAGS += $(BASE_FLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
   $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-LIBS  := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ldl -lm
+LIBS  := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lbz2 -ldl -lm
 objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
 LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/message.o $(BUILD)/builder/appliance/agent_blob.o

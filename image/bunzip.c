@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// The calling thread scans for the marks of blocks and makes the bytes between two of them jobs;
-// workers decode them, two at a time (image/bunzip_block.c); the calling thread hands the results
-// out in order. The CRC over all blocks of a stream comes as a job of its own, to keep its place in
-// the order. A mark that occurs by chance inside a block (once in 2^48 bits) cuts it in two: then
-// neither half decodes, and the two are joined again.
+// The calling thread scans for the marks of blocks and makes the bits between two of them jobs, each
+// framed as a bzip2 stream of one block: header, block, end mark, CRC. Workers decode these with
+// libbz2; the calling thread hands the results out in order. The CRC over all blocks of a stream
+// comes as a job of its own, to keep its place in the order. A block mark that occurs by chance
+// inside a block (once in 2^48 bits) cuts it in two: then neither half decodes, and the two are
+// joined again. An end mark counts only if what follows its CRC can follow a stream.
 #include "image/bunzip.h"
 
 #include "base/alloc.h"
-#include "image/bunzip_block.h"
+#include "image/bits.h"
 
+#include <bzlib.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -22,6 +24,8 @@ enum {
     THREADS_MAX = 8,
     JOBS_MAX = 3 * THREADS_MAX + 1,
     HEADER_BYTES = 4,
+    CRC_BITS = 32,
+    TRAILER_BYTES = (MARK_BITS + CRC_BITS) / 8, // end mark and CRC of a stream
     CODED_MAX = 2 << 20, // bytes of a coded block; the format can't make more than about 1.1 MB
     PIECE = 4 << 20,     // bytes that are decoded ahead; a block of zeros has up to 46 MB
 };
@@ -30,21 +34,13 @@ enum job_state { JOB_FREE, JOB_WAITING, JOB_RUNNING, JOB_DONE };
 
 struct job {
     enum job_state state;
-    bool end;        /* of a stream: crc is what its end mark says */
-    uint32_t crc;    /* else: of the block */
-    char level;      /* '1' to '9': largest block of the stream */
-    struct buf bits; /* bytes with the block in them, */
-    size_t start;    /* which begins with its mark at this bit (0 to 7) */
-    size_t n_bits;
-    struct bunzip_block block;
-    struct buf out; /* at most PIECE bytes */
+    bool end;           /* of a stream: crc is what its end mark says */
+    uint32_t crc;       /* else: of the block */
+    struct bits stream; /* of this one block */
+    bz_stream bz;       /* reads `stream` while `more` */
+    struct buf out;     /* at most PIECE bytes */
     bool failed;
     bool more; /* the block goes on behind `out` */
-};
-
-/* What a worker works on: the tables of two blocks. */
-struct bench {
-    uint32_t *table[2];
 };
 
 struct pool {
@@ -54,7 +50,6 @@ struct pool {
     size_t jobs, head, used; /* ring of jobs in order */
     pthread_t thread[THREADS_MAX];
     size_t threads;
-    struct bench own; /* of the calling thread */
     bool quit;
 };
 
@@ -64,25 +59,23 @@ struct scan {
     uint64_t window;             /* the last 64 bits */
     unsigned char seen[1 << 13]; /* a bit for every two bytes that a mark has in it */
     size_t start;                /* bit in data where the current block begins */
-    char level;
+    char level;                  /* '1' to '9': largest block of the stream */
     bool in_block;
+    bool trailing; /* an end mark did not count: other bytes follow */
     bunzip_input_fn *input;
     bunzip_output_fn *output;
     void *arg;
     uint32_t crc; /* over the blocks given out, of the current stream */
 };
 
-static unsigned get_bit(const struct buf *b, size_t bit)
+/* Ends a stream of one block, whose CRC is then the block's. */
+static void add_trailer(struct bits *b, uint32_t crc)
 {
-    return (unsigned char)b->data[bit / 8] >> (7 - bit % 8) & 1;
-}
-
-static uint64_t get_bits(const struct buf *b, size_t bit, unsigned n)
-{
-    uint64_t v = 0;
-    while (n--)
-        v = v << 1 | get_bit(b, bit++);
-    return v;
+    uint64_t mark = htobe64(END_MARK << 16);
+    unsigned char trailer[TRAILER_BYTES + 1] = {0};
+    memcpy(trailer, &mark, MARK_BITS / 8);
+    memcpy(trailer + MARK_BITS / 8, &(uint32_t){htobe32(crc)}, sizeof crc);
+    bits_add(b, trailer, 0, MARK_BITS + CRC_BITS);
 }
 
 /* The next piece of a job into j->out; j->more or j->failed tells how it went. */
@@ -90,72 +83,50 @@ static void decode_piece(struct job *j)
 {
     buf_reset(&j->out);
     buf_reserve(&j->out, PIECE);
-    j->out.len = bunzip_block_take(&j->block, (unsigned char *)j->out.data, PIECE);
-    j->more = j->out.len == PIECE;
-    j->failed = !j->more && j->block.crc != j->crc;
+    j->bz.next_out = j->out.data;
+    j->bz.avail_out = PIECE;
+    int rc = BZ2_bzDecompress(&j->bz);
+    if (rc == BZ_MEM_ERROR)
+        alloc_failed();
+    j->out.len = PIECE - j->bz.avail_out;
+    j->more = rc == BZ_OK && !j->bz.avail_out;
+    j->failed = !j->more && (rc != BZ_STREAM_END || j->bz.avail_in);
+    if (!j->more)
+        BZ2_bzDecompressEnd(&j->bz);
 }
 
-static void bench_clear(struct bench *w)
+static void decode(struct job *j)
 {
-    free(w->table[0]);
-    free(w->table[1]);
+    j->bz = (bz_stream){.next_in = j->stream.bytes.data, .avail_in = (unsigned)j->stream.bytes.len};
+    if (BZ2_bzDecompressInit(&j->bz, 0, 0) != BZ_OK)
+        alloc_failed();
+    decode_piece(j);
 }
 
-/* Decodes one or two jobs. */
-static void decode(struct job *const *jobs, unsigned count, struct bench *w)
+/* The oldest job that waits, or NULL. */
+static struct job *take_waiting(struct pool *p)
 {
-    struct bunzip_block *good[2] = {0};
-    uint32_t *table[2] = {0};
-    unsigned n = 0;
-    for (unsigned i = 0; i < count; i++) {
-        struct job *j = jobs[i];
-        if (!w->table[n])
-            w->table[n] = xmalloc(BUNZIP_BLOCK_MAX * sizeof *w->table[n]);
-        if (!j->block.text)
-            j->block.text = xmalloc(BUNZIP_BLOCK_MAX);
-        j->failed =
-            !bunzip_block_read(&j->block, j->bits.data, j->start, j->n_bits, j->level, w->table[n]);
-        j->more = false;
-        if (j->failed)
-            continue;
-        good[n] = &j->block;
-        table[n] = w->table[n];
-        n++;
-    }
-    bunzip_blocks_invert(good, table, n);
-    for (unsigned i = 0; i < count; i++)
-        if (!jobs[i]->failed)
-            decode_piece(jobs[i]);
-}
-
-/* Up to two jobs that wait, from the oldest on. */
-static unsigned take_waiting(struct pool *p, struct job **ret)
-{
-    unsigned n = 0;
-    for (size_t i = 0; i < p->used && n < 2; i++) {
+    for (size_t i = 0; i < p->used; i++) {
         struct job *j = &p->job[(p->head + i) % p->jobs];
         if (j->state != JOB_WAITING)
             continue;
         j->state = JOB_RUNNING;
-        ret[n++] = j;
+        return j;
     }
-    return n;
+    return NULL;
 }
 
 static void *work(void *arg)
 {
     struct pool *p = arg;
-    CLEANUP(bench_clear) struct bench w = {0};
     pthread_mutex_lock(&p->mutex);
     for (;;) {
-        struct job *jobs[2];
-        unsigned n = take_waiting(p, jobs);
-        if (n) {
+        struct job *j = take_waiting(p);
+        if (j) {
             pthread_mutex_unlock(&p->mutex);
-            decode(jobs, n, &w);
+            decode(j);
             pthread_mutex_lock(&p->mutex);
-            for (unsigned i = 0; i < n; i++)
-                jobs[i]->state = JOB_DONE;
+            j->state = JOB_DONE;
             pthread_cond_broadcast(&p->changed);
         } else if (p->quit) {
             break;
@@ -175,7 +146,7 @@ static void pool_start(struct pool *p)
     pthread_cond_init(&p->changed, NULL);
     p->jobs = 3 * want + 1;
     for (size_t i = 0; i < p->jobs; i++) {
-        buf_init(&p->job[i].bits);
+        buf_init(&p->job[i].stream.bytes);
         buf_init(&p->job[i].out);
     }
     while (p->threads < want && pthread_create(&p->thread[p->threads], NULL, work, p) == 0)
@@ -194,11 +165,11 @@ static void pool_stop(struct pool *p)
     for (size_t i = 0; i < p->threads; i++)
         pthread_join(p->thread[i], NULL);
     for (size_t i = 0; i < p->jobs; i++) {
-        buf_clear(&p->job[i].bits);
+        buf_clear(&p->job[i].stream.bytes);
         buf_clear(&p->job[i].out);
-        free(p->job[i].block.text);
+        if (p->job[i].more)
+            BZ2_bzDecompressEnd(&p->job[i].bz);
     }
-    bench_clear(&p->own);
     pthread_mutex_destroy(&p->mutex);
     pthread_cond_destroy(&p->changed);
 }
@@ -208,7 +179,7 @@ static struct job *oldest(struct pool *p)
     struct job *j = &p->job[p->head];
     pthread_mutex_lock(&p->mutex);
     if (!p->threads && j->state == JOB_WAITING) {
-        decode(&j, 1, &p->own); // no thread could be started
+        decode(j); // no thread could be started
         j->state = JOB_DONE;
     }
     while (j->state != JOB_DONE)
@@ -239,19 +210,17 @@ static int join(struct pool *p, struct error **err)
     struct job *a = oldest(p);
     retire(p);
     struct job *b = oldest(p);
-    if (!b->failed || a->n_bits + b->n_bits > (size_t)CODED_MAX * 8)
+    if (!b->failed || a->stream.bytes.len + b->stream.bytes.len > CODED_MAX)
         return damaged(err);
-    // b begins in the byte in which a ends
-    struct buf joined = a->bits;
-    buf_init(&a->bits);
-    joined.len = (a->start + a->n_bits) / 8;
-    buf_add(&joined, b->bits.data, b->bits.len);
-    buf_clear(&b->bits);
-    b->bits = joined;
-    b->start = a->start;
-    b->n_bits += a->n_bits;
+    size_t frame = HEADER_BYTES * 8 + MARK_BITS + CRC_BITS;
+    bits_cut(&a->stream, a->stream.n - MARK_BITS - CRC_BITS);
+    bits_add(&a->stream, b->stream.bytes.data, HEADER_BYTES * 8, b->stream.n - frame);
+    add_trailer(&a->stream, a->crc);
+    struct bits joined = a->stream;
+    a->stream = b->stream;
+    b->stream = joined;
     b->crc = a->crc;
-    decode(&b, 1, &p->own);
+    decode(b);
     return 0;
 }
 
@@ -312,15 +281,12 @@ static int cut(struct scan *s, struct pool *p, size_t end, struct error **err)
     struct job *j = new_job(s, p, err);
     if (!j)
         return -1;
-    if (end - s->start < MARK_BITS + 32)
-        return damaged(err);
-    j->end = j->failed = false;
-    j->level = s->level;
-    j->crc = (uint32_t)get_bits(&s->data, s->start + MARK_BITS, 32);
-    j->start = s->start % 8;
-    j->n_bits = end - s->start;
-    buf_reset(&j->bits);
-    buf_add(&j->bits, s->data.data + s->start / 8, (end + 7) / 8 - s->start / 8);
+    j->end = j->failed = j->more = false;
+    j->crc = (uint32_t)bits_get(s->data.data, s->start + MARK_BITS, CRC_BITS);
+    bits_cut(&j->stream, 0);
+    bits_add(&j->stream, (const char[]){'B', 'Z', 'h', s->level, 0}, 0, HEADER_BYTES * 8);
+    bits_add(&j->stream, s->data.data, s->start, end - s->start);
+    add_trailer(&j->stream, j->crc);
     submit(p, j, JOB_WAITING);
     return 0;
 }
@@ -341,6 +307,16 @@ static int need(struct scan *s, size_t n, struct error **err)
 static int ends_early(struct error **err)
 {
     return error_set(err, ERR_USER, "the compressed data ends early");
+}
+
+static int others_follow(struct error **err)
+{
+    return error_set(err, ERR_USER, "other bytes follow the compressed data");
+}
+
+static bool is_header(const char *h)
+{
+    return !memcmp(h, "BZh", 3) && h[3] >= '1' && h[3] <= '9';
 }
 
 static void forget(struct scan *s, size_t bytes)
@@ -365,22 +341,36 @@ static int begin_stream(struct scan *s, bool first, struct error **err)
         return rc;
     if ((rc = need(s, s->at + HEADER_BYTES, err)) < 0)
         return -1;
-    const char *h = s->data.data + s->at;
-    if (rc == 0 || zeros || memcmp(h, "BZh", 3) || h[3] < '1' || h[3] > '9')
-        return error_set(err, ERR_USER, "other bytes follow the compressed data");
-    s->level = h[3];
+    if (rc == 0 || zeros || !is_header(s->data.data + s->at))
+        return others_follow(err);
+    s->level = s->data.data[s->at + 3];
     s->at += HEADER_BYTES;
     s->start = s->at * 8;
     forget(s, s->at);
     s->window = 0;
-    s->in_block = false;
+    s->in_block = s->trailing = false;
     return 1;
+}
+
+/* Whether the stream can end with the end mark at bit `mark`: then comes another one, or only
+ * zeros, as tapes are padded. 1, 0, -1. */
+static int may_end(struct scan *s, size_t mark, struct error **err)
+{
+    size_t end = (mark + MARK_BITS + CRC_BITS + 7) / 8;
+    if (need(s, end + HEADER_BYTES, err) < 0)
+        return -1;
+    if (s->data.len < end)
+        return 1; // cut off: its end will tell
+    size_t n = s->data.len - end;
+    const char *next = s->data.data + end;
+    return n < HEADER_BYTES ? !memcmp(next, "\0\0\0", n)
+                            : is_header(next) || !memcmp(next, "\0\0\0", 4);
 }
 
 /* The end mark is at bit `mark`: its CRC becomes a job, s->at the first byte behind the stream. */
 static int end_stream(struct scan *s, struct pool *p, size_t mark, struct error **err)
 {
-    size_t end = mark + MARK_BITS + 32;
+    size_t end = mark + MARK_BITS + CRC_BITS;
     int rc = need(s, (end + 7) / 8, err);
     if (rc <= 0)
         return rc < 0 ? -1 : ends_early(err);
@@ -388,17 +378,25 @@ static int end_stream(struct scan *s, struct pool *p, size_t mark, struct error 
     if (!j)
         return -1;
     j->end = true;
-    j->failed = false;
-    j->crc = (uint32_t)get_bits(&s->data, mark + MARK_BITS, 32);
+    j->failed = j->more = false;
+    j->crc = (uint32_t)bits_get(s->data.data, mark + MARK_BITS, CRC_BITS);
     submit(p, j, JOB_DONE);
     s->at = (end + 7) / 8;
     return 0;
 }
 
-/* A mark ends at bit `end` of data: 1 = the stream goes on, 0 = it ended, -1. */
+/* A mark ends at bit `end` of data: 1 = the stream goes on, 0 = it ended, -1. Too near to the mark
+ * before it for a block, one of them is none: then this one may be, as joining mends the other. */
 static int at_mark(struct scan *s, struct pool *p, uint64_t which, size_t end, struct error **err)
 {
     size_t mark = end - MARK_BITS;
+    if (s->in_block && mark - s->start < MARK_BITS + CRC_BITS)
+        return 1;
+    int rc = which == END_MARK && s->in_block ? may_end(s, mark, err) : 1;
+    if (rc <= 0) {
+        s->trailing = true;
+        return rc < 0 ? -1 : 1;
+    }
     if (s->in_block ? cut(s, p, mark, err) < 0 : mark != s->start)
         return s->in_block ? -1 : damaged(err);
     if (which == END_MARK)
@@ -445,13 +443,13 @@ static int scan_stream(struct scan *s, struct pool *p, struct error **err)
     for (;;) {
         int rc = s->at < s->data.len ? 1 : need(s, s->at + 1, err);
         if (rc <= 0)
-            return rc < 0 ? -1 : ends_early(err);
+            return rc < 0 ? -1 : s->trailing ? others_follow(err) : ends_early(err);
         s->window = s->window << 8 | (unsigned char)s->data.data[s->at++];
         if (may_be_mark(s) && (rc = look(s, p, err)) <= 0)
             return rc;
         if (s->at * 8 - s->start > (size_t)CODED_MAX * 8 ||
             (!s->in_block && s->at * 8 - s->start > MARK_BITS))
-            return damaged(err);
+            return s->trailing ? others_follow(err) : damaged(err);
         if (s->start > 8 << 20)
             forget(s, s->start / 8);
     }

@@ -11,9 +11,13 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "image/bits.h"
 #include "image/decode.h"
 
+#include <bzlib.h>
+#include <endian.h>
 #include <fcntl.h>
+#include <isa-l/crc.h>
 #include <isa-l/igzip_lib.h>
 #include <string.h>
 
@@ -184,12 +188,103 @@ static void bzip2_in_blocks_of_any_size(void **state)
     }
 }
 
+static void add_number(struct bits *b, uint64_t v, unsigned n)
+{
+    unsigned char bytes[sizeof v + 1] = {0};
+    memcpy(bytes, &(uint64_t){htobe64(v << (64 - n))}, sizeof v);
+    bits_add(b, bytes, 0, n);
+}
+
+static const char BLOCK_MARK[] = "\x31\x41\x59\x26\x53\x59",
+                  END_MARK[] = "\x17\x72\x45\x38\x50\x90";
+
+/* A block in which `symbols` (each below 254) stand as they are: 254 codes have 8 bits, 4 have 9. */
+static void add_block(struct bits *b, const struct buf *symbols, uint32_t crc)
+{
+    enum { SYMBOLS = 258, SHORT = 254, GROUP = 50 };
+    bits_add(b, BLOCK_MARK, 0, 48);
+    add_number(b, crc, 32);
+    add_number(b, 0, 1 + 24); // not randomised, text begins at 0
+    for (int i = 0; i < 17; i++)
+        add_number(b, 0xffff, 16); // all bytes are used
+    size_t groups = symbols->len / GROUP + 1;
+    add_number(b, 2, 3); // tables, both alike
+    add_number(b, groups, 15);
+    for (size_t i = 0; i < groups; i++)
+        add_number(b, 0, 1);
+    for (int table = 0; table < 2; table++) {
+        add_number(b, 8, 5);
+        for (int i = 0; i < SYMBOLS; i++)
+            add_number(b, i == SHORT ? 4 : 0, i == SHORT ? 3 : 1);
+    }
+    bits_add(b, symbols->data, 0, symbols->len * 8);
+    add_number(b, 511, 9);
+}
+
+static void add_stream(struct bits *b, const struct buf *symbols, size_t blocks, uint32_t crc)
+{
+    uint32_t all = 0;
+    bits_add(b, "BZh9", 0, 32);
+    for (size_t i = 0; i < blocks; i++) {
+        add_block(b, symbols, crc);
+        all = (all << 1 | all >> 31) ^ crc;
+    }
+    bits_add(b, END_MARK, 0, 48);
+    add_number(b, all, 32);
+}
+
+/* What the block's bytes are: libbz2 says them before it misses their CRC. */
+static void decode_block(const struct buf *symbols, struct buf *ret)
+{
+    CLEANUP(bits_clear) struct bits b = BITS_INIT;
+    add_stream(&b, symbols, 1, 0);
+    buf_reserve(ret, 900000);
+    bz_stream z = {.next_in = b.bytes.data, .avail_in = (unsigned)b.bytes.len};
+    z.next_out = ret->data;
+    z.avail_out = 900000;
+    assert_int_equal(BZ2_bzDecompressInit(&z, 0, 0), BZ_OK);
+    assert_int_equal(BZ2_bzDecompress(&z), BZ_DATA_ERROR);
+    assert_int_equal(BZ2_bzDecompressEnd(&z), BZ_OK);
+    ret->len = 900000 - z.avail_out;
+}
+
+/* Marks inside blocks: of blocks, of the stream's end, several, and two too near to each other. */
+static void bzip2_marks_inside_blocks(void **state)
+{
+    (void)state;
+    static const char *const marks[] = {"B", "E", "BB", "B.B.E.B", ".B.....B", "EE"};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        CLEANUP(buf_clear) struct buf symbols = BUF_INIT, text = BUF_INIT, all = BUF_INIT;
+        CLEANUP(bits_clear) struct bits b = BITS_INIT;
+        for (const char *m = marks[i]; *m; m++) {
+            for (unsigned k = 0; *m == '.' && k < 300; k++)
+                buf_addc(&symbols, (char)(2 + (k * k + i) % 250));
+            if (*m != '.')
+                buf_add(&symbols, *m == 'B' ? BLOCK_MARK : END_MARK, 6);
+        }
+        buf_adds(&symbols, "some more");
+        decode_block(&symbols, &text);
+        uint32_t crc = crc32_ieee(0, (const unsigned char *)text.data, text.len);
+        add_stream(&b, &symbols, 3, crc);
+        for (int k = 0; k < 3; k++)
+            buf_add_str(&all, buf_str(&text));
+        expect(&b.bytes, b.bytes.len, 37, &all, NULL);
+        expect(&b.bytes, b.bytes.len - 1, b.bytes.len, NULL, "ends early");
+        b.bytes.data[b.bytes.len - 4] ^= 1; // the CRC over all
+        expect(&b.bytes, b.bytes.len, b.bytes.len, NULL, "damaged");
+        b.bytes.data[b.bytes.len - 4] ^= 1;
+        buf_adds(&b.bytes, "junk");
+        expect(&b.bytes, b.bytes.len, b.bytes.len, NULL, "other bytes follow");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gzip_in_blocks_of_any_size),
         cmocka_unit_test(damaged_gzip),
         cmocka_unit_test(bzip2_in_blocks_of_any_size),
+        cmocka_unit_test(bzip2_marks_inside_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
