@@ -11,10 +11,13 @@
 static int start(struct builder_vm *vm, const struct builder_vm_options *o, struct error **err)
 {
     struct machine *m = &vm->machine;
-    if (builder_accel(vm->session, o->accel, o->notice, o->notice_arg, &m->accel, err) < 0 ||
-        qemu_find(vm->session, NULL, &m->qemu, err) < 0 ||
+    enum accel wish;
+    if (accel_parse(o->accel, &wish, err) < 0 || qemu_find(vm->session, NULL, &m->qemu, err) < 0 ||
+        accel_choose(vm->session, o->accel, m->qemu.version, o->notice, o->notice_arg, &m->accel,
+                     err) < 0 ||
         appliance_get(vm->session, o->notice, o->notice_arg, &m->appliance, err) < 0)
         return -1;
+    vm->may_fall_back = wish == ACCEL_AUTO && m->accel == ACCEL_KVM;
     machine_size(m, o);
     // everything else that QEMU is told by name must be absolute then
     if (o->cwd && *m->qemu.path == '/' && *vm->session->cache == '/')

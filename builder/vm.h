@@ -49,18 +49,10 @@ struct builder_vm_options {
     void *notice_arg;
 };
 
-/*
- * Which accelerator to use: `wish` as accel_parse takes it. "auto" is KVM if it was proved to run
- * our own builder VM on this host, which is tried for 10 s when it is not known yet and remembered;
- * else TCG, and notice gets one line that says why, once since the host booted. Errors: ERR_USAGE;
- * ERR_CANCELLED; with "kvm", those of accel_kvm_check.
- */
-int builder_accel(const struct session *s, const char *wish, builder_notice_fn *notice, void *arg,
-                  enum accel *ret, struct error **err);
-
 /* With the VM's template restored, or made first; cold (and a notice) where restoring fails, and
  * the template is then made anew next time. A QEMU that is killed meanwhile says nothing of the
- * template: that is ERR_KILLED. */
+ * template: that is ERR_KILLED. With accel "auto", a KVM under which the VM does not start is given
+ * up for TCG, which is said and remembered for an hour. */
 int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
                      struct builder_vm **ret, struct error **err);
 /* When its agent first answered, by now_ms(): then it can be used, the target was attached after.

@@ -13,6 +13,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "builder/agent/rehearse.h"
+#include "vm/kvm_probe.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -208,9 +209,9 @@ static int restore(struct builder_vm *vm, const struct template *t, json_t *targ
     return builder_vm_hello(vm, 0, RESTORE_TIMEOUT_MS, err);
 }
 
-static int timeout_of(const struct machine *m)
+static int timeout_of(const struct builder_vm *vm)
 {
-    return m->accel == ACCEL_KVM ? BOOT_TIMEOUT_MS / 5 : BOOT_TIMEOUT_MS;
+    return vm->may_fall_back && vm->machine.accel == ACCEL_KVM ? KVM_TRIAL_MS : BOOT_TIMEOUT_MS;
 }
 
 static int boot_cold(struct builder_vm *vm, json_t *target, struct error **err)
@@ -218,7 +219,7 @@ static int boot_cold(struct builder_vm *vm, json_t *target, struct error **err)
     builder_vm_kill(vm);
     if (launch(vm, MACHINE_COLD, NULL, target, err) < 0)
         return -1;
-    return builder_vm_hello(vm, 0, timeout_of(&vm->machine), err);
+    return builder_vm_hello(vm, 0, timeout_of(vm), err);
 }
 
 /* The first line of an error, for a notice. */
@@ -254,14 +255,19 @@ static bool is_final(struct error **why)
     return (*why)->kind == ERR_CANCELLED || (*why)->kind == ERR_KILLED;
 }
 
-int builder_vm_boot(struct builder_vm *vm, json_t *target, struct error **err)
+/* Errors of the VM itself, which another accelerator may not have. */
+static bool is_guests(const struct error *why)
+{
+    return why->kind == ERR_GUEST;
+}
+
+/* Under vm->machine.accel. */
+static int boot(struct builder_vm *vm, json_t *target, struct error **err)
 {
     CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
-    if (get_template(vm, &t, timeout_of(&vm->machine), &why) < 0) {
-        if (vm->machine.accel == ACCEL_KVM && why->kind == ERR_GUEST)
-            error_hint(&why, "try it without KVM: --accel tcg, or KILN_ACCEL=tcg");
-        if (is_final(&why) || why->hint)
+    if (get_template(vm, &t, timeout_of(vm), &why) < 0) {
+        if (is_final(&why) || why->hint || (vm->machine.accel == ACCEL_KVM && is_guests(why)))
             return error_propagate(err, STEAL(why));
         tell(vm, "the builder VM's template cannot be made", why);
     } else if (restore(vm, &t, target, &why) == 0) {
@@ -270,82 +276,32 @@ int builder_vm_boot(struct builder_vm *vm, json_t *target, struct error **err)
         if (is_final(&why))
             return error_propagate(err, STEAL(why));
         template_reject(&t);
+        if (vm->may_fall_back && kvm_probe(err) < 0) // then a boot would fail too, after minutes
+            return -1;
         tell(vm, "the builder VM cannot be restored from its template", why);
     }
     template_clear(&t);
     return boot_cold(vm, target, err);
 }
 
-/* Proves KVM by making the template under it, which the next start then uses. */
-static int prove_kvm(const struct session *s, const struct qemu *qemu, builder_notice_fn *notice,
-                     void *arg, struct error **err)
+int builder_vm_boot(struct builder_vm *vm, json_t *target, struct error **err)
 {
-    struct builder_vm vm = {.session = s, .io_slot = -1, .machine.accel = ACCEL_KVM};
-    CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
-    buf_init(&vm.received);
-    machine_size(&vm.machine, &(struct builder_vm_options){.memory_mb = 0});
-    vm.machine.qemu = *qemu; // borrowed
-    int rc = appliance_get(s, notice, arg, &vm.machine.appliance, err);
-    if (rc == 0)
-        rc = get_template(&vm, &t, PROOF_TIMEOUT_MS, err);
-    builder_vm_kill(&vm);
-    buf_clear(&vm.received);
-    free(vm.io_reason);
-    appliance_clear(&vm.machine.appliance);
-    return rc;
-}
-
-static int use_tcg(const struct session *s, builder_notice_fn *notice, void *arg, const char *why)
-{
-    AUTO_FREE char *line = xasprintf("using TCG (slow): %s; 'kiln doctor' says what to do", why);
-    if (notice && accel_tell_once(s, why))
-        notice(arg, line);
-    else
-        session_debug(s, 1, "%s", line);
-    return 0;
-}
-
-int builder_accel(const struct session *s, const char *wish, builder_notice_fn *notice, void *arg,
-                  enum accel *ret, struct error **err)
-{
-    enum accel a;
-    if (accel_parse(wish, &a, err) < 0)
-        return -1;
-    if (a == ACCEL_KVM && accel_kvm_check(err) < 0)
-        return -1;
-    *ret = a;
-    if (a != ACCEL_AUTO)
-        return 0;
-    *ret = ACCEL_TCG;
     CLEANUP(error_freep) struct error *why = NULL;
-    if (accel_kvm_check(&why) < 0)
-        return use_tcg(s, notice, arg, why->message);
-    CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
-    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
-    if (qemu_find(s, NULL, &qemu, err) < 0)
-        return -1;
-    accel_verdict_load(s, qemu.version, &v);
-    if (v.known && v.usable) {
-        *ret = ACCEL_KVM;
+    const char *version = vm->machine.qemu.version;
+    if (vm->machine.accel != ACCEL_KVM)
+        return boot(vm, target, err);
+    if (boot(vm, target, &why) == 0) {
+        accel_worked(vm->session, version);
         return 0;
     }
-    if (v.known)
-        return use_tcg(s, notice, arg, v.why ? v.why : "KVM did not work on this host");
-    if (notice)
-        notice(arg, "trying KVM for the first time on this host");
-    if (prove_kvm(s, &qemu, notice, arg, &why) == 0) {
-        (void)accel_verdict_store(s, qemu.version, true, NULL, NULL);
-        *ret = ACCEL_KVM;
-        return 0;
-    }
-    if (why->kind == ERR_CANCELLED)
+    error_hint(&why, "try it without KVM: --accel tcg, or KILN_ACCEL=tcg");
+    if (!vm->may_fall_back || !is_guests(why))
         return error_propagate(err, STEAL(why));
-    if (why->kind != ERR_GUEST) { // not KVM's fault: it shows again under TCG
-        AUTO_FREE char *untried = xasprintf("KVM could not be tried: %s", why->message);
-        return use_tcg(s, notice, arg, untried);
-    }
-    AUTO_FREE char *text =
-        xasprintf("under KVM %.*s", (int)strcspn(why->message, "\n"), why->message);
-    (void)accel_verdict_store(s, qemu.version, false, text, NULL);
-    return use_tcg(s, notice, arg, text);
+    AUTO_FREE char *text = xasprintf("the builder VM does not start under KVM: %.*s",
+                                     (int)strcspn(why->message, "\n"), why->message);
+    (void)accel_verdict_store(vm->session, version, ACCEL_FOUND_FAILED, text, NULL);
+    accel_tell_tcg(vm->session, text, vm->notice, vm->notice_arg);
+    builder_vm_kill(vm);
+    vm->machine.accel = ACCEL_TCG;
+    return boot(vm, target, err);
 }

@@ -36,6 +36,7 @@ struct builder_vm {
     struct vm *vm; /* NULL once it has ended */
     struct stream_server *stream;
     struct machine machine;
+    bool may_fall_back; /* KVM was our choice, not the user's */
     builder_notice_fn *notice;
     void *notice_arg;
     struct slot slots[AGENT_DISKS];
@@ -54,7 +55,7 @@ struct builder_vm {
 
 enum {
     BOOT_TIMEOUT_MS = 300 * 1000,
-    PROOF_TIMEOUT_MS = 10 * 1000,
+    KVM_TRIAL_MS = 120 * 1000, /* a boot under KVM, where TCG is the other choice */
     QMP_TIMEOUT_MS = 20 * 1000,
     RESTORE_TIMEOUT_MS = 40 * 1000
 };

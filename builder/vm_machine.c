@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "vm/kvm_probe.h"
 
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 /* Raised when something changes that the key does not see otherwise. */
-#define TEMPLATE_FORMAT 1
+#define TEMPLATE_FORMAT 2
 
 /*
  * norandmaps: what TCG has translated is found again by virtual address too. With random addresses
@@ -155,7 +156,8 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
         add_disk(args, i, nodes[i]);
 }
 
-/* Under KVM the guest has seen the host's processor: its name and flags. */
+/* Under KVM the guest has seen the host's processor: its name and flags, and what KVM's module with
+ * its parameters makes of it. */
 static void add_host(struct buf *b)
 {
     FILE *f = fopen("/proc/cpuinfo", "re");
@@ -169,6 +171,8 @@ static void add_host(struct buf *b)
     struct utsname u;
     if (uname(&u) == 0)
         buf_addf(b, "host kernel %s\n", u.release);
+    AUTO_FREE char *module = kvm_module_text();
+    buf_addf(b, "%s\n", module);
 }
 
 char *machine_key(const struct machine *m)

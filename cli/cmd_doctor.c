@@ -12,6 +12,7 @@
 #include "builder/vm.h"
 #include "cli/command.h"
 #include "vm/accel.h"
+#include "vm/kvm_probe.h"
 #include "vm/qemu.h"
 
 #include <dlfcn.h>
@@ -92,15 +93,7 @@ static void check_qemu_img(struct doctor *d)
             xstrdup("apt-get install qemu-utils");
 }
 
-static void tell(void *arg, const char *line)
-{
-    (void)arg;
-    // what comes of it is the finding
-    if (strncmp(line, "using ", 6) != 0 || strstr(line, "could not be tried"))
-        fprintf(stderr, "%s\n", line);
-}
-
-/* The proof is that the builder VM boots; it is made once for a boot of the host. */
+/* KVM is tried at each call, whatever was remembered; what comes of it counts from now on. */
 static void check_kvm(struct doctor *d)
 {
     static const char slow[] =
@@ -108,27 +101,30 @@ static void check_kvm(struct doctor *d)
         "times slower";
     CLEANUP(error_freep) struct error *err = NULL;
     CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
-    if (accel_kvm_check(&err) < 0) {
-        error_hint(&err, "%s", slow);
+    const char *version = d->qemu.version ? d->qemu.version : "";
+    AUTO_FREE char *module = kvm_module_text();
+    bool opens = accel_kvm_check(&err) == 0;
+    if (!opens || kvm_probe(&err) < 0) {
+        CLEANUP(error_freep) struct error *known = NULL;
+        if (opens) {
+            (void)accel_verdict_store(d->session, version, ACCEL_FOUND_FAILED, err->message, NULL);
+            (void)kvm_module_check(&known); // says more, where it is the reason
+        }
+        error_hint(&err, "%s%s%s", slow, known ? "; " : "", known ? known->message : "");
         add_error(d, "kvm", WARN, err);
         return;
     }
-    const char *version = d->qemu.version ? d->qemu.version : "";
-    enum accel used;
     accel_verdict_load(d->session, version, &v);
-    if (!v.known && d->qemu.version) {
-        (void)builder_accel(d->session, "auto", tell, NULL, &used, &err);
-        accel_verdict_load(d->session, version, &v);
+    if (v.found == ACCEL_FOUND_BOOTED) {
+        add(d, "kvm", FINE, "usable: a VM has run under it (%s)", module);
+        return;
     }
-    if (!v.known)
-        add(d, "kvm", WARN, "/dev/kvm opens, which is no proof, and it could not be tried%s%s",
-            err ? ": " : "", err ? err->message : "")
-            ->hint = xstrdup("'kiln -v doctor' says what failed");
-    else if (v.usable)
-        add(d, "kvm", FINE, "usable: it has booted the builder VM");
+    (void)accel_verdict_store(d->session, version, ACCEL_FOUND_PROBED, NULL, NULL);
+    if (v.found == ACCEL_FOUND_FAILED && v.why)
+        add(d, "kvm", FINE, "usable: a test program ran under it (%s)", module)->hint =
+            xasprintf("last time %s; the next build tries again", v.why);
     else
-        add(d, "kvm", WARN, "not usable: %s", v.why && *v.why ? v.why : "no guest ran")->hint =
-            xstrdup(slow);
+        add(d, "kvm", FINE, "usable: a test program ran under it (%s)", module);
 }
 
 static void check_kernel(struct doctor *d)

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "cli/vm_options.h"
 
-#include "builder/vm.h"
-
 #include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -103,7 +101,7 @@ int vm_options_boot(const struct session *s, struct vm_options *options, struct 
     o->qemu = &qemu;
     o->qemu_args = options->qemu_args.ptr;
     if (!vm_run_args_choose_accel(o->qemu_args) &&
-        builder_accel(s, options->accel, say, NULL, &o->accel, err) < 0)
+        accel_choose(s, options->accel, qemu.version, say, NULL, &o->accel, err) < 0)
         return -1;
     o->notice = say;
     o->started = started;

@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: MIT
 //
-// The verdict is a small JSON file in the cache. Its key is one string of boot id, kernel release
-// and QEMU version; another key means another host boot, kernel or QEMU, and the old verdict is
-// worth nothing then. No history is kept.
+// The verdict is a small JSON file in the cache. Its key is one string of boot id, kernel release,
+// KVM module with its parameters, and QEMU version; another key means that something else is to be
+// judged, and the old verdict is worth nothing then. No history is kept.
 #include "vm/accel.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
+#include "vm/kvm_probe.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
+#include <time.h>
+
+/* How long a verdict against KVM counts: what was too slow may have been so for a while only. */
+enum { FAILED_SECONDS = 3600 };
 
 static const char *const names[] = {"auto", "kvm", "tcg"};
 
@@ -83,7 +89,8 @@ static char *verdict_key(const char *qemu_version)
         return NULL;
     while (boot.len && boot.data[boot.len - 1] == '\n')
         boot.data[--boot.len] = '\0';
-    return xasprintf("boot %s kernel %s qemu %s", boot.data, u.release, qemu_version);
+    AUTO_FREE char *module = kvm_module_text();
+    return xasprintf("boot %s kernel %s, %s, qemu %s", boot.data, u.release, module, qemu_version);
 }
 
 void accel_verdict_clear(struct accel_verdict *v)
@@ -92,6 +99,8 @@ void accel_verdict_clear(struct accel_verdict *v)
     *v = (struct accel_verdict)ACCEL_VERDICT_INIT;
 }
 
+static const char *const found_names[] = {"nothing", "failed", "probed", "booted"};
+
 void accel_verdict_load(const struct session *s, const char *qemu_version,
                         struct accel_verdict *ret)
 {
@@ -99,26 +108,39 @@ void accel_verdict_load(const struct session *s, const char *qemu_version,
     AUTO_FREE char *key = verdict_key(qemu_version);
     json_auto_t *v = json_read_file(path, NULL);
     accel_verdict_clear(ret);
-    const char *of = json_str(v, "of"), *why = json_str(v, "why");
-    if (!key || !of || strcmp(of, key) || !json_is_boolean(json_object_get(v, "usable")))
+    const char *of = json_str(v, "of"), *found = json_str(v, "found"), *why = json_str(v, "why");
+    long long age = (long long)time(NULL) - json_int(v, "time", 0);
+    if (!key || !of || !found || strcmp(of, key))
         return;
-    ret->known = true;
-    ret->usable = json_flag(v, "usable");
-    ret->why = why ? xstrdup(why) : NULL;
+    for (size_t i = 0; i < sizeof found_names / sizeof *found_names; i++)
+        if (!strcmp(found, found_names[i]))
+            ret->found = (enum accel_found)i;
+    if (ret->found == ACCEL_FOUND_FAILED && (age < 0 || age > FAILED_SECONDS))
+        ret->found = ACCEL_FOUND_NOTHING;
+    if (ret->found == ACCEL_FOUND_FAILED && why)
+        ret->why = xstrdup(why);
 }
 
-int accel_verdict_store(const struct session *s, const char *qemu_version, bool usable,
+int accel_verdict_store(const struct session *s, const char *qemu_version, enum accel_found found,
                         const char *why, struct error **err)
 {
     AUTO_FREE char *path = path_join(s->cache, "kvm.json");
     AUTO_FREE char *key = verdict_key(qemu_version);
     if (!key)
         return error_set(err, ERR_SYSTEM, "cannot tell one boot of this host from another");
-    json_auto_t *v =
-        json_pack("{s:s, s:b, s:s}", "of", key, "usable", usable, "why", why ? why : "");
+    json_auto_t *v = json_pack("{s:s, s:s, s:s*, s:I}", "of", key, "found", found_names[found],
+                               "why", why, "time", (json_int_t)time(NULL));
     if (make_dirs(s->cache, 0755, err) < 0)
         return -1;
     return json_write_file(path, 0644, v, err);
+}
+
+void accel_worked(const struct session *s, const char *qemu_version)
+{
+    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    accel_verdict_load(s, qemu_version, &v);
+    if (v.found != ACCEL_FOUND_BOOTED)
+        (void)accel_verdict_store(s, qemu_version, ACCEL_FOUND_BOOTED, NULL, NULL);
 }
 
 bool accel_tell_once(const struct session *s, const char *why)
@@ -135,13 +157,69 @@ bool accel_tell_once(const struct session *s, const char *why)
     return true;
 }
 
+void accel_tell_tcg(const struct session *s, const char *why, accel_notice_fn *notice, void *arg)
+{
+    AUTO_FREE char *line = xasprintf("using TCG (slow): %s; 'kiln doctor' says more", why);
+    if (notice && accel_tell_once(s, why))
+        notice(arg, line);
+    else
+        session_debug(s, 1, "%s", line);
+}
+
+/* 0: KVM runs guests, as far as is known; else an error that says why not. */
+static int find_out(const struct session *s, const char *qemu_version, struct error **err)
+{
+    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    if (accel_kvm_check(err) < 0)
+        return -1;
+    accel_verdict_load(s, qemu_version, &v);
+    if (v.found == ACCEL_FOUND_FAILED)
+        return error_set(err, ERR_GUEST, "%s", v.why ? v.why : "KVM runs no guest");
+    if (v.found != ACCEL_FOUND_NOTHING)
+        return 0;
+    if (kvm_module_check(err) < 0) // costs nothing, so it need not be remembered
+        return -1;
+    CLEANUP(error_freep) struct error *why = NULL;
+    int rc = kvm_probe(&why);
+    (void)accel_verdict_store(s, qemu_version, rc < 0 ? ACCEL_FOUND_FAILED : ACCEL_FOUND_PROBED,
+                              rc < 0 ? why->message : NULL, NULL);
+    return rc < 0 ? error_propagate(err, STEAL(why)) : 0;
+}
+
+int accel_choose(const struct session *s, const char *wish, const char *qemu_version,
+                 accel_notice_fn *notice, void *arg, enum accel *ret, struct error **err)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    enum accel a;
+    if (accel_parse(wish, &a, err) < 0)
+        return -1;
+    if (a == ACCEL_KVM && (accel_kvm_check(err) < 0 || kvm_probe(err) < 0))
+        return error_hint(err, "do without KVM: --accel tcg, or KILN_ACCEL=tcg");
+    if (a == ACCEL_AUTO) {
+        a = find_out(s, qemu_version, &why) < 0 ? ACCEL_TCG : ACCEL_KVM;
+        if (why)
+            accel_tell_tcg(s, why->message, notice, arg);
+    }
+    *ret = a;
+    return 0;
+}
+
+/* QEMU 7.2 aborts with arch-capabilities on AMD hosts whose own hypervisor shows that MSR; on Intel
+ * it is what tells a guest's kernel which work-arounds the processor does not need. */
+static bool on_amd(void)
+{
+    unsigned max, name[3];
+    if (!__get_cpuid(0, &max, &name[0], &name[2], &name[1]))
+        return false;
+    return !memcmp(name, "AuthenticAMD", 12) || !memcmp(name, "HygonGenuine", 12);
+}
+
 const char *accel_cpu(enum accel a)
 {
-    // kvm: with arch-capabilities QEMU aborts on AMD hosts whose own hypervisor shows that MSR.
     // tcg: "rep movsb" is emulated byte by byte; a guest that does not see ERMS copies by words.
     // Measured on 7.2: 200 MB from /dev/zero to tmpfs cost 4.4 s of CPU with it, 1.8 s without.
     // SMAP ends a translated block and changes the TLB at every copy to or from user memory
-    return a == ACCEL_KVM ? "host,-arch-capabilities" : "max,-erms,-smap";
+    return a != ACCEL_KVM ? "max,-erms,-smap" : on_amd() ? "host,-arch-capabilities" : "host";
 }
 
 void accel_args(struct strv *args, enum accel a)

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Accelerators: what the user wants, what the host seems able to do, and what was proved.
- *
- * A /dev/kvm that opens, and even a vCPU that runs code, proves nothing: there are hosts where
- * every kernel then hangs at 100 % CPU. The proof is that our builder VM boots to its agent in time
- * under KVM. The builder does it; here its verdict is remembered, for this boot of the host, its
- * kernel and this QEMU.
+ * Accelerators: what the user wants, and what this host can do.
  *
  *     #include "vm/qemu.h"
- *     // given enum accel wish; struct accel_verdict verdict; struct qemu qemu;
- *     accel_parse(text, &wish, &err);
- *     if (wish == ACCEL_AUTO && accel_kvm_check(&err) == 0) {
- *         accel_verdict_load(session, qemu.version, &verdict);
- *         ...                        // not known: boot the builder, then accel_verdict_store
- *     }
+ *     // given struct qemu qemu; accel_notice_fn *notice; enum accel accel;
+ *     accel_choose(session, text, qemu.version, notice, arg, &accel, &err);
+ *     ...                                                            // start QEMU
+ *     if (accel == ACCEL_KVM) accel_worked(session, qemu.version);   // once the guest has answered
+ *
+ * KVM is chosen when it runs a test program in time (vm/kvm_probe.h). What was found is remembered
+ * in <cache>/kvm.json for this boot of the host, its kernel, its KVM module and this QEMU: that a
+ * guest ran, until one of these changes; that none did, for an hour.
  */
 #ifndef VM_ACCEL_H
 #define VM_ACCEL_H
@@ -36,28 +33,48 @@ const char *accel_name(enum accel a);
  * to do (ERR_SYSTEM, ERR_NOT_FOUND when there is no /dev/kvm). */
 int accel_kvm_check(struct error **err);
 
+enum accel_found {
+    ACCEL_FOUND_NOTHING, /* not tried, or too long ago */
+    ACCEL_FOUND_FAILED,  /* no guest ran */
+    ACCEL_FOUND_PROBED,  /* the test program ran */
+    ACCEL_FOUND_BOOTED,  /* a VM has booted, or was restored and answered */
+};
 struct accel_verdict {
-    bool known;  /* proved or disproved on this host boot with this kernel and QEMU */
-    bool usable; /* KVM ran a guest */
-    char *why;   /* one phrase: "the builder VM did not boot in 10 s"; owned; NULL = none */
+    enum accel_found found;
+    char *why; /* of FAILED: one phrase; owned; NULL = none */
 };
 #define ACCEL_VERDICT_INIT \
     { \
-        false, false, NULL \
+        ACCEL_FOUND_NOTHING, NULL \
     }
-/* Never fails: what cannot be read is not known. Clears what *ret held. */
+/* Never fails: what cannot be read was not found. Clears what *ret held. */
 void accel_verdict_load(const struct session *s, const char *qemu_version,
                         struct accel_verdict *ret);
-/* why may be NULL. Errors: ERR_SYSTEM; callers may go on without. */
-int accel_verdict_store(const struct session *s, const char *qemu_version, bool usable,
+/* why: of FAILED; else NULL. Errors: ERR_SYSTEM; callers may go on without. */
+int accel_verdict_store(const struct session *s, const char *qemu_version, enum accel_found found,
                         const char *why, struct error **err);
 void accel_verdict_clear(struct accel_verdict *v);
+
+typedef void accel_notice_fn(void *arg, const char *line);
+/*
+ * Which accelerator to use: `wish` as accel_parse takes it. "auto" is KVM if it runs guests here
+ * (asked by the probe when it is not known yet), else TCG, and notice (may be NULL) gets one line
+ * that says why, once since the host booted. Errors: ERR_USAGE; with "kvm", those of
+ * accel_kvm_check and kvm_probe.
+ */
+int accel_choose(const struct session *s, const char *wish, const char *qemu_version,
+                 accel_notice_fn *notice, void *arg, enum accel *ret, struct error **err);
+/* A guest ran under KVM: that is remembered, and mends an older verdict. */
+void accel_worked(const struct session *s, const char *qemu_version);
+/* The line for the user that TCG is used, and why (a phrase): to notice if accel_tell_once, else to
+ * the debug output. */
+void accel_tell_tcg(const struct session *s, const char *why, accel_notice_fn *notice, void *arg);
 
 /* Whether the user is still to be told why KVM is not used: true at the first call with this reason
  * since the host booted, or where that can't be noted. */
 bool accel_tell_once(const struct session *s, const char *why);
 
-/* The value of -cpu: all that the accelerator offers, less what makes trouble or is slow. */
+/* The value of -cpu: all that the accelerator offers, less what makes trouble or is slow here. */
 const char *accel_cpu(enum accel a);
 /* "-accel kvm" or "-accel tcg,thread=multi", and "-cpu" with accel_cpu's; not for ACCEL_AUTO. */
 void accel_args(struct strv *args, enum accel a);

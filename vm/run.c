@@ -325,6 +325,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     r->console_to = -1;
     if (!ssh)
         return (*err)->kind == ERR_GUEST && !vm_ended(r->vm) ? vm_add_console(r->vm, err) : -1;
+    if (o->accel == ACCEL_KVM && !vm_run_args_choose_accel(o->qemu_args))
+        accel_worked(r->session, o->qemu->version);
     int rc = command ? vm_ssh_run(ssh, o->ssh_command, ret_status, err)
                      : vm_ssh_console(ssh, ret_status, err);
     // "poweroff" typed into the shell ends the connection before the shell

@@ -12,6 +12,8 @@
 #include "builder/agent/stream.h"
 #include "builder/vm.h"
 #include "image/qcow2.h"
+#include "vm/accel.h"
+#include "vm/qemu.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -79,7 +81,7 @@ static void make_base(struct fixture *f)
 }
 
 /* QEMU behind a script: while the file "no-restore" is there it cannot restore, and is killed
- * while it should if that file has any content. */
+ * while it should if that file has any content. With KVM it always fails. */
 static void make_qemu(struct fixture *f)
 {
     AUTO_FREE char *path = path_join(f->dir, "qemu");
@@ -87,7 +89,8 @@ static void make_qemu(struct fixture *f)
         "#!/bin/sh\n"
         "stop=%s/no-restore\n"
         "for a; do if [ \"$a\" = -incoming ] && [ -e $stop ]; then\n"
-        "[ -s $stop ] && kill -9 $$; exit 7; fi; done\n"
+        "[ -s $stop ] && kill -9 $$; exit 7; fi\n"
+        "[ \"$a\" = kvm ] && exit 9; done\n"
         "exec qemu-system-x86_64 \"$@\"\n",
         f->dir);
     struct error *err = NULL;
@@ -407,6 +410,35 @@ static void restore_fails(void **state)
     assert_int_equal(unlink(flag), 0);
 }
 
+/* A KVM that ran guests and does so no more: TCG with a line that says so, and that is remembered.
+ */
+static void kvm_breaks(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
+    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    struct error *err = NULL;
+    if (accel_kvm_check(NULL) < 0) {
+        print_message("# there is no KVM that could break\n");
+        skip();
+    }
+    AUTO_FREE char *top = new_overlay(f, "top.qcow2");
+    AUTO_FREE char *accel = xstrdup(getenv("KILN_ACCEL"));
+    ok(qemu_find(&f->session, NULL, &qemu, &err), err);
+    accel_worked(&f->session, qemu.version);
+    buf_reset(&f->notices);
+    unsetenv("KILN_ACCEL");
+    CLEANUP(builder_vm_freep) struct builder_vm *vm = start_on(f, top);
+    setenv("KILN_ACCEL", accel, 1);
+    assert_non_null(strstr(f->notices.data,
+                           "using TCG (slow): the builder VM does not start under KVM: "
+                           "QEMU ended unexpectedly: exit status 9; "));
+    accel_verdict_load(&f->session, qemu.version, &v);
+    assert_int_equal(v.found, ACCEL_FOUND_FAILED);
+    call_slot(f, vm, AGENT_MOUNT, AGENT_DISK_TARGET);
+    run(f, vm, "true");
+}
+
 /* The template is damaged, and two processes need it at once: one of them makes it anew. */
 static void remade_once(void **state)
 {
@@ -524,6 +556,7 @@ int main(void)
         cmocka_unit_test(killed_while_restoring),
         cmocka_unit_test(restore_fails),
         cmocka_unit_test(remade_once),
+        cmocka_unit_test(kvm_breaks),
         cmocka_unit_test(host_disk_full), // changes this process's mounts: last
     };
     return cmocka_run_group_tests(tests, setup, teardown);

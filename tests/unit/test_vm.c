@@ -15,6 +15,7 @@
 #include "base/session.h"
 #include "vm/accel.h"
 #include "vm/console.h"
+#include "vm/kvm_probe.h"
 #include "vm/qemu.h"
 #include "vm/vm.h"
 
@@ -286,26 +287,92 @@ static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
     assert_int_equal(err->kind, ERR_USER);
 }
 
+static enum accel_found found(const char *qemu_version)
+{
+    CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    accel_verdict_load(&session, qemu_version, &v);
+    return v.found;
+}
+
+/* Makes the verdict that is kept as old as that. */
+static void age(json_int_t seconds)
+{
+    AUTO_FREE char *path = path_join(dir, "kvm.json");
+    json_auto_t *v = json_read_file(path, NULL);
+    assert_int_equal(json_object_set_new(v, "time", json_integer(json_int(v, "time", 0) - seconds)),
+                     0);
+    assert_int_equal(json_write_file(path, 0644, v, NULL), 0);
+}
+
 static void a_verdict_is_kept_for_this_boot_and_qemu(void **state)
 {
     (void)state;
     CLEANUP(accel_verdict_clear) struct accel_verdict v = ACCEL_VERDICT_INIT;
+    assert_int_equal(found("7.2.22"), ACCEL_FOUND_NOTHING);
+    assert_int_equal(accel_verdict_store(&session, "7.2.22", ACCEL_FOUND_FAILED, "it hung", NULL),
+                     0);
     accel_verdict_load(&session, "7.2.22", &v);
-    assert_false(v.known);
-    assert_int_equal(accel_verdict_store(&session, "7.2.22", false, "it hung", NULL), 0);
-    accel_verdict_load(&session, "7.2.22", &v);
-    assert_true(v.known && !v.usable);
+    assert_int_equal(v.found, ACCEL_FOUND_FAILED);
     assert_string_equal(v.why, "it hung");
-    accel_verdict_load(&session, "8.0.0", &v);
-    assert_false(v.known);
+    assert_int_equal(found("8.0.0"), ACCEL_FOUND_NOTHING);
+    // what failed may only have been slow: that is forgotten, and a guest that ran mends it
+    age(2 * 3600);
+    assert_int_equal(found("7.2.22"), ACCEL_FOUND_NOTHING);
+    age(-4 * 3600); // the clock was put back
+    assert_int_equal(found("7.2.22"), ACCEL_FOUND_NOTHING);
+    accel_worked(&session, "7.2.22");
+    age(1000 * 3600);
+    assert_int_equal(found("7.2.22"), ACCEL_FOUND_BOOTED);
     AUTO_FREE char *path = path_join(dir, "kvm.json");
     assert_int_equal(file_write_whole(path, 0644, "{\"of\": 7", 8, NULL), 0);
-    accel_verdict_load(&session, "7.2.22", &v);
-    assert_false(v.known);
+    assert_int_equal(found("7.2.22"), ACCEL_FOUND_NOTHING);
     // a reason is told once, another one again
     assert_true(accel_tell_once(&session, "it hung"));
     assert_false(accel_tell_once(&session, "it hung"));
     assert_true(accel_tell_once(&session, "it is gone"));
+}
+
+static void take_line(void *arg, const char *line)
+{
+    buf_addf(arg, "%s\n", line);
+}
+
+/* The probe against this host's own KVM, whatever that is; with none, TCG is chosen and said. */
+static void kvm_is_probed_in_a_moment(void **state)
+{
+    (void)state;
+    CLEANUP(error_freep) struct error *err = NULL, *strict = NULL;
+    CLEANUP(buf_clear) struct buf said = BUF_INIT;
+    AUTO_FREE char *path = path_join(dir, "kvm.json");
+    bool opens = accel_kvm_check(NULL) == 0, works = opens && kvm_probe(&err) == 0;
+    (void)unlink(path);
+    unsetenv("KILN_ACCEL");
+    enum accel a;
+    assert_int_equal(accel_choose(&session, NULL, "7.2.22", take_line, &said, &a, NULL), 0);
+    assert_int_equal(a, works ? ACCEL_KVM : ACCEL_TCG);
+    assert_int_equal(found("7.2.22") == ACCEL_FOUND_PROBED, works);
+    assert_int_equal(said.len == 0, works);
+    if (!works)
+        assert_non_null(strstr(said.data, "using TCG (slow): "));
+    // asked for, KVM is not replaced
+    assert_int_equal(accel_choose(&session, "kvm", "7.2.22", NULL, NULL, &a, &strict), works - 1);
+    if (opens && !works) {
+        assert_int_equal(err->kind, ERR_GUEST);
+        assert_non_null(strstr(strict->hint, "--accel tcg"));
+    }
+    if (opens && kvm_module() && !strcmp(kvm_module(), "kvm_pvm")) {
+        assert_false(works);
+        assert_non_null(strstr(said.data, "kvm_pvm"));
+    }
+}
+
+static void the_processor_is_the_hosts(void **state)
+{
+    (void)state;
+    CLEANUP(buf_clear) struct buf info = BUF_INIT;
+    assert_int_equal(file_read("/proc/cpuinfo", 1 << 22, &info, NULL), 0);
+    bool amd = strstr(info.data, "AuthenticAMD") || strstr(info.data, "HygonGenuine");
+    assert_string_equal(accel_cpu(ACCEL_KVM), amd ? "host,-arch-capabilities" : "host");
 }
 
 static void accelerators_are_parsed(void **state)
@@ -340,6 +407,8 @@ int main(void)
         cmocka_unit_test(console_text_is_clean_and_bounded),
         cmocka_unit_test(a_chain_is_opened_as_told_whatever_headers_say),
         cmocka_unit_test(a_verdict_is_kept_for_this_boot_and_qemu),
+        cmocka_unit_test(kvm_is_probed_in_a_moment),
+        cmocka_unit_test(the_processor_is_the_hosts),
         cmocka_unit_test(accelerators_are_parsed),
     };
     return cmocka_run_group_tests_name("vm", tests, set_up, tear_down);
