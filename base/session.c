@@ -77,7 +77,7 @@ int session_catch_signals(struct session *s, struct error **err)
     wake_fd = fds[1];
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&act.sa_mask);
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         struct sigaction old;
         // nohup and background jobs of a plain sh ignore some of these: keep it so
@@ -87,7 +87,17 @@ int session_catch_signals(struct session *s, struct error **err)
             return error_errno(err, "cannot catch signals");
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // "File too large" where the limit is met, not an end without a word
     return 0;
+}
+
+void session_reader_gone(void)
+{
+    if (caught)
+        return;
+    caught = SIGPIPE;
+    if (wake_fd >= 0 && write(wake_fd, "", 1) < 0)
+        return; // as in on_signal
 }
 
 bool session_cancelled(const struct session *s)
@@ -99,6 +109,11 @@ bool session_cancelled(const struct session *s)
 int session_cancel_signal(void)
 {
     return caught;
+}
+
+bool session_hurry(void)
+{
+    return caught == SIGQUIT;
 }
 
 void session_debug(const struct session *s, int level, const char *fmt, ...)

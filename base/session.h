@@ -25,11 +25,14 @@ struct session {
  * none of them is set. */
 int session_init(struct session *s, struct error **err);
 void session_clear(struct session *s);
-/* From now on SIGINT, SIGTERM and SIGHUP make cancel_fd readable instead of ending the process; a
- * third one ends it. */
+/* From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT make cancel_fd readable instead of ending the
+ * process; a third one ends it. SIGQUIT asks for more haste: session_hurry. */
 int session_catch_signals(struct session *s, struct error **err);
+/* Whoever read our standard output has gone: from now on as if SIGPIPE had interrupted us. */
+void session_reader_gone(void);
 bool session_cancelled(const struct session *s);
 int session_cancel_signal(void); /* the signal that was caught, 0 = none */
+bool session_hurry(void);        /* SIGQUIT came: a guest is not asked to power off, but ended */
 /* Writes "<text>\n" to the log if verbosity is at least `level`. */
 void session_debug(const struct session *s, int level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

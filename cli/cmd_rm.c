@@ -3,20 +3,17 @@
 #include "cli/command.h"
 #include "vm/named.h"
 
-#include <signal.h>
 #include <stdint.h>
 
 static const struct option_spec options[] = {
     {"force", 'f', NULL, "Kill a VM that runs", NULL},
     {0},
 };
-enum { KILL_MS = 10000 };
 
 static int remove_one(const struct session *s, const char *name, bool force, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0 ||
-        (force && named_vm_stop(s, &vm, SIGKILL, KILL_MS, err) < 0))
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0 || (force && named_vm_kill(s, &vm, err) < 0))
         return -1;
     return named_vm_remove(s->vmstore, &vm, err);
 }

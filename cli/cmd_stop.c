@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // kiln stop: a signal to the kiln that runs the VM, which then asks the guest to power off and ends
-// QEMU after its --shutdown-timeout. Should that take longer than it may, both are killed.
+// QEMU after its --shutdown-timeout. Should that take longer than it may, both are ended.
 #include "base/session.h"
 #include "cli/command.h"
 #include "vm/named.h"
@@ -12,42 +12,45 @@
 
 static const struct option_spec options[] = {
     {"timeout", 0, "SECONDS", "How long it may take until the VM is killed [default: 40]", NULL},
-    {"kill", 0, NULL, "End the VM at once, as if its power was cut", NULL},
+    {"kill", 'k', NULL, "End the VM at once, as if its power was cut", NULL},
     {0},
 };
-enum { KILL_MS = 10000 };
 
-static int stop_one(const struct session *s, const char *name, int sig, int timeout_ms,
+static int stop_one(const struct session *s, const char *name, bool kill, int timeout_ms,
                     struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     if (named_vm_open(s->vmstore, name, &vm, err) < 0)
         return -1;
-    int rc = named_vm_stop(s, &vm, sig, timeout_ms, err);
-    if (rc == 0 && sig != SIGKILL) {
+    int rc = kill ? 0 : named_vm_stop(s, &vm, SIGTERM, timeout_ms, err);
+    if (rc == 0 && !kill)
         fprintf(stderr, "VM '%s' did not end in time and is killed\n", name);
-        rc = named_vm_stop(s, &vm, SIGKILL, KILL_MS, err);
-    }
     if (rc == 0)
-        return error_set(err, ERR_BUSY, "VM '%s' does not end", name);
+        rc = named_vm_kill(s, &vm, err);
     if (rc == 2)
-        fprintf(stderr, "VM '%s' is not running\n", name);
+        return error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
     return rc < 0 ? -1 : 0;
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     long long seconds = 40;
-    bool kill = args_has(a, "kill");
     if (args_seconds(a, "timeout", &seconds, err) < 0)
         return -1;
     if (seconds > 86400)
         return error_set(err, ERR_USAGE, "argument --timeout: at most a day");
-    for (size_t i = 0; i < a->n_pos; i++)
-        if (stop_one(s, a->pos[i], kill ? SIGKILL : SIGTERM, kill ? KILL_MS : (int)seconds * 1000,
-                     err) < 0)
-            return -1;
-    return 0;
+    // what runs is stopped; the last problem is the result
+    CLEANUP(error_freep) struct error *why = NULL;
+    for (size_t i = 0; i < a->n_pos && !session_cancelled(s); i++) {
+        struct error *one = NULL;
+        if (stop_one(s, a->pos[i], args_has(a, "kill"), (int)seconds * 1000, &one) == 0)
+            continue;
+        if (why)
+            print_error(why);
+        error_free(why);
+        why = one;
+    }
+    return why ? error_propagate(err, STEAL(why)) : 0;
 }
 
 const struct command cmd_stop = {

@@ -27,7 +27,7 @@ struct given {
 };
 
 const struct option_spec common_options[] = {
-    {"verbose", 'v', NULL, "Say more; twice: QMP and agent traffic too", NULL},
+    {"verbose", 'v', NULL, "More output; twice: QMP and agent traffic too", NULL},
     {"image-backend", 0, "DIR", "Where finished images are [default: ~/.local/share/kiln/backend]",
      NULL},
     {"vmstore", 0, "DIR", "Where named VMs are [default: ~/.local/share/kiln/vmstore]", NULL},
@@ -153,7 +153,8 @@ void print_error(const struct error *err)
     if (err->kind == ERR_REPORTED)
         return;
     if (err->kind == ERR_CANCELLED) { // where it was then is no news to whoever did it
-        fputs("interrupted\n", stderr);
+        if (session_cancel_signal() != SIGPIPE)
+            fputs("interrupted\n", stderr);
         return;
     }
     if (err->loc.path) {
@@ -209,12 +210,16 @@ static void print_group_help(const char *group)
         printf("Usage: kiln %s COMMAND [options]\n\nCommands:\n", group);
     else
         puts(
-            "Usage: kiln [-v] [--version] [--help] COMMAND [options]\n\n"
+            "Usage: kiln [options] COMMAND [options]\n\n"
             "docker build, for virtual machines: an Imagefile becomes a bootable disk image, and\n"
             "every step is a cached qcow2 layer.\n\nCommands:");
     for (const struct command *const *c = commands; *c; c++)
         if (!n || (!strncmp((*c)->name, group, n) && (*c)->name[n] == ' '))
             printf("  %-18s %s\n", (*c)->name, (*c)->summary);
+    puts("\nOptions, before or after the command:");
+    print_options(common_options);
+    if (!n)
+        printf("  %-28s  %s\n", "--version", "Print the version");
     puts("\n'kiln COMMAND --help' tells more, 'kiln help imagefile' shows the language.");
 }
 
@@ -307,6 +312,17 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
     return o->value && !eq;
 }
 
+static int too_many(const struct args *a, struct error **err)
+{
+    error_set(err, ERR_USAGE, "unrecognized arguments: %s", a->pos[a->command->max_args]);
+    bool mapping = false; // -v HOST:GUEST, as docker's users know it
+    for (size_t i = 0; i < a->n_pos; i++)
+        mapping |= *a->pos[i] == '/' && strchr(a->pos[i], ':');
+    if (mapping && args_has(a, "verbose"))
+        return error_hint(err, "-v means --verbose; kiln shares no folders with a VM");
+    return error_hint(err, "usage: kiln %s %s", a->command->name, a->command->usage);
+}
+
 static int parse_args(struct args *a, int argc, char **argv, struct error **err)
 {
     a->pos = xcalloc((size_t)argc + 1, sizeof *a->pos);
@@ -339,8 +355,7 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
         return error_set(err, ERR_USAGE, "an argument is missing: kiln %s %s", a->command->name,
                          a->command->usage);
     if (a->n_pos > a->command->max_args)
-        return error_set(err, ERR_USAGE, "unrecognized arguments: %s",
-                         a->pos[a->command->max_args]);
+        return too_many(a, err);
     return 0;
 }
 
@@ -437,11 +452,14 @@ static int hint_at_place(const struct session *s, struct error **err)
     }
 }
 
-static int run_command(const struct command *c, int verbosity, int argc, char **argv,
+/* `before`: the options that stood before the command. */
+static int run_command(const struct command *c, struct args *before, int argc, char **argv,
                        struct error **err)
 {
-    CLEANUP(args_clear) struct args a = {0};
-    if (args_parse(c, argc, argv, &a, err) < 0)
+    CLEANUP(args_clear) struct args a = *before;
+    *before = (struct args){0};
+    a.command = c;
+    if (parse_args(&a, argc, argv, err) < 0)
         return error_hint(err, "'kiln %s --help' shows what there is", c->name);
     if (args_has(&a, "help")) {
         print_command_help(c);
@@ -454,7 +472,6 @@ static int run_command(const struct command *c, int verbosity, int argc, char **
         return -1;
     if (session_catch_signals(&s, err) < 0)
         return -1;
-    s.verbosity = verbosity;
     for (size_t i = 0; args_nth(&a, "verbose", i); i++)
         s.verbosity++;
     set_path(&s.backend, args_get(&a, "image-backend"));
@@ -465,30 +482,39 @@ static int run_command(const struct command *c, int verbosity, int argc, char **
     return flush_stdout(rc, err);
 }
 
+/* The options before the command, which must be common ones; returns how many words they took, -1
+ * on error. */
+static int take_before(struct args *a, int argc, char **argv, struct error **err)
+{
+    static const struct command none = {.name = ""};
+    a->command = &none;
+    int i = 0;
+    while (i < argc && argv[i][0] == '-' && argv[i][1]) {
+        if (!strcmp(argv[i], "--version"))
+            return i;
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        int took = argv[i][1] == '-' ? take_long(a, argv[i], next, err)
+                                     : take_letters(a, argv[i], next, err);
+        if (took < 0)
+            return error_hint(err, "'kiln --help' lists the commands and their options");
+        i += 1 + took;
+    }
+    return i;
+}
+
 static int dispatch(int argc, char **argv, struct error **err)
 {
-    int verbosity = 0, i = 1;
-    for (; i < argc && argv[i][0] == '-'; i++) {
-        if (!strcmp(argv[i], "--version")) {
-            puts("kiln " KILN_VERSION);
-            return flush_stdout(0, err);
-        }
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-            print_group_help("");
-            return flush_stdout(0, err);
-        }
-        if (!strcmp(argv[i], "--verbose"))
-            verbosity++;
-        else if (argv[i][1] == 'v' && strspn(argv[i] + 1, "v") == strlen(argv[i] + 1))
-            verbosity += (int)strlen(argv[i] + 1);
-        else {
-            error_set(err, ERR_USAGE, "unrecognized arguments: %s", argv[i]);
-            return error_hint(err, "'kiln --help' lists the commands and their options");
-        }
+    CLEANUP(args_clear) struct args before = {0};
+    int i = 1 + take_before(&before, argc - 1, argv + 1, err);
+    if (i == 0)
+        return -1;
+    if (i < argc && !strcmp(argv[i], "--version")) {
+        puts("kiln " KILN_VERSION);
+        return flush_stdout(0, err);
     }
     if (i == argc) {
         print_group_help("");
-        return 0;
+        return flush_stdout(0, err);
     }
     const struct command *best = NULL;
     int words = 0;
@@ -500,9 +526,10 @@ static int dispatch(int argc, char **argv, struct error **err)
         }
     }
     if (best)
-        return run_command(best, verbosity, argc - i - words, argv + i + words, err);
+        return run_command(best, &before, argc - i - words, argv + i + words, err);
     if (is_group(argv[i])) {
-        if (i + 1 == argc || !strcmp(argv[i + 1], "--help") || !strcmp(argv[i + 1], "-h")) {
+        if (i + 1 == argc || args_has(&before, "help") || !strcmp(argv[i + 1], "--help") ||
+            !strcmp(argv[i + 1], "-h")) {
             print_group_help(argv[i]);
             return 0;
         }

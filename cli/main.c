@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "cli/command.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 // One line a command, so that additions don't clash
 // clang-format off
 extern const struct command
@@ -62,7 +65,20 @@ const struct command *const commands[] = {
 };
 // clang-format on
 
+/* A daemon or cron may start us without some of them; the next file opened would then be taken for
+ * standard output. */
+static void open_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    open_standard_streams();
     return command_main(argc, argv);
 }

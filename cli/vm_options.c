@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* How much longer a guest may take to boot without KVM. */
+enum { TCG_SLOWER = 3 };
+
 void vm_options_init(struct vm_options *o)
 {
     *o = (struct vm_options){.run = VM_RUN_OPTIONS_INIT};
@@ -27,7 +30,12 @@ static void started(void *arg)
 {
     const struct vm_run_options *o = arg;
     FILE *to = o->mode == RUN_SSH_COMMAND ? stderr : stdout;
-    fputs("Finished preparation. Starting virtual machine\n", to);
+    bool own = vm_run_args_choose_accel(o->qemu_args);
+    fprintf(to, "Booting%s%s\n",
+            own                     ? ""
+            : o->accel == ACCEL_KVM ? " (KVM)"
+                                    : " (TCG)",
+            o->mode == RUN_SERIAL ? "" : ", waiting for SSH");
     fflush(to);
 }
 
@@ -43,19 +51,17 @@ static int take_seconds(const struct args *a, const char *name, int *ms, struct 
     return 0;
 }
 
-/* The three options that say how the VM is reached go together: one of them replaces all. */
-static int take_mode(const struct args *a, struct vm_run_options *o, struct error **err)
+/* The three options that say how the VM is reached go together: one of them replaces all. A
+ * command wins over a console, as in transient. */
+static void take_mode(const struct args *a, struct vm_run_options *o)
 {
     bool console = args_has(a, "ssh-console"), serial = args_has(a, "ssh-with-serial");
     const char *command = args_get(a, "ssh-command");
     if (!command && !console && !serial)
-        return 0;
-    if (command && console)
-        return error_set(err, ERR_USAGE, "argument --ssh-console: not with --ssh-command");
+        return;
     o->ssh_command = command;
     o->serial_too = serial;
     o->mode = command ? RUN_SSH_COMMAND : RUN_SSH_CONSOLE;
-    return 0;
 }
 
 static void take_text(const struct args *a, const char *name, const char **ret)
@@ -69,12 +75,14 @@ int vm_options_take(const struct args *a, struct vm_options *options, struct err
     struct vm_run_options *o = &options->run;
     long long port = o->ssh_port, cpus = o->cpus;
     enum accel wish;
+    options->ssh_timeout_given |= args_has(a, "ssh-timeout");
     take_text(a, "accel", &options->accel);
     take_text(a, "qemu-bin-name", &options->qemu);
     take_text(a, "ssh-key", &o->ssh_key);
     take_text(a, "ssh-user", &o->ssh_user);
     take_text(a, "ssh-net-driver", &o->net_driver);
-    if (take_mode(a, o, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
+    take_mode(a, o);
+    if (args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
         args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &o->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &o->ssh_timeout_ms, err) < 0 ||
         take_seconds(a, "shutdown-timeout", &o->shutdown_timeout_ms, err) < 0 ||
@@ -103,6 +111,8 @@ int vm_options_boot(const struct session *s, struct vm_options *options, struct 
     if (!vm_run_args_choose_accel(o->qemu_args) &&
         accel_choose(s, options->accel, qemu.version, say, NULL, &o->accel, err) < 0)
         return -1;
+    if (!options->ssh_timeout_given && o->accel == ACCEL_TCG)
+        o->ssh_timeout_ms *= TCG_SLOWER;
     o->notice = say;
     o->started = started;
     o->arg = o;

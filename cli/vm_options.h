@@ -17,7 +17,8 @@
 struct vm_options {
     struct vm_run_options run; /* the caller sets files, n_files, size, keep and hold */
     const char *accel, *qemu;  /* as given; NULL = the default */
-    struct strv qemu_args;     /* owned */
+    bool ssh_timeout_given;
+    struct strv qemu_args; /* owned */
 };
 void vm_options_init(struct vm_options *o);
 void vm_options_clear(struct vm_options *o);
@@ -36,7 +37,7 @@ int vm_options_boot(const struct session *s, struct vm_options *o, struct error 
     {"ssh-user", 0, "USER", "User to log in as [default: vagrant]", NULL}, \
     {"ssh-key", 0, "FILE", "Private key [default: kiln's own, ssh-agent's, ~/.ssh/id_*]", NULL}, \
     {"ssh-port", 0, "PORT", "Port on 127.0.0.1 for the guest's SSH [default: a free one]", NULL}, \
-    {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90]", NULL}, \
+    {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL}, \
     {"ssh-net-driver", 0, "DRIVER", "QEMU's network device [default: virtio-net-pci]", NULL}, \
     {"shutdown-timeout", 0, "SECONDS", "How long the guest may take to power off [default: 20]", NULL}, \
     {"qmp-timeout", 0, "SECONDS", "How long QEMU may take to answer [default: 10]", NULL}, \

@@ -195,6 +195,15 @@ int named_vm_stop(const struct session *s, const struct named_vm *vm, int sig, i
     return 1;
 }
 
+int named_vm_kill(const struct session *s, const struct named_vm *vm, struct error **err)
+{
+    enum { ASK_MS = 5000, KILL_MS = 10000 };
+    int rc = named_vm_stop(s, vm, SIGQUIT, ASK_MS, err);
+    if (rc == 0)
+        rc = named_vm_stop(s, vm, SIGKILL, KILL_MS, err);
+    return rc ? rc : error_set(err, ERR_BUSY, "VM '%s' does not end", vm->name);
+}
+
 int named_vm_remove(const char *vmstore, struct named_vm *vm, struct error **err)
 {
     CLEANUP(working_clear) struct working w = WORKING_INIT;

@@ -68,6 +68,10 @@ bool named_vm_runs(const struct named_vm *vm);
  */
 int named_vm_stop(const struct session *s, const struct named_vm *vm, int sig, int timeout_ms,
                   struct error **err);
+/* Ends it at once: its kiln is asked to end QEMU (SIGQUIT), so that it can put its terminal back,
+ * and killed if it does not. 1: it has ended; 2: it did not run; -1: *err, ERR_BUSY if it still
+ * runs. */
+int named_vm_kill(const struct session *s, const struct named_vm *vm, struct error **err);
 /* Removes a VM that does not run (ERR_BUSY). */
 int named_vm_remove(const char *vmstore, struct named_vm *vm, struct error **err);
 /* Names of all VMs of kiln's making, sorted. A store that is not there has none. */

@@ -17,8 +17,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { OVERLAY_SET = 1 };
@@ -29,6 +31,7 @@ struct run {
     struct vm *vm;
     int overlay;    /* descriptor, -1 = none */
     int console_to; /* where console bytes are shown, -1 = nowhere */
+    bool answered;  /* QEMU ended before it was up, with what it was asked for (-version) */
     bool full_told; /* that the host has no space for what the guest writes */
 };
 
@@ -189,6 +192,23 @@ static void add_network(const struct run *r, struct strv *args)
     strv_addf(args, "%s,netdev=kiln0", driver);
 }
 
+/* QEMU's own message would be about a "host forwarding rule". */
+static int check_port(unsigned port, struct error **err)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int yes = 1;
+    if (!port || fd < 0)
+        return 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) == 0)
+        return 0;
+    error_errno(err, "cannot use port %u of 127.0.0.1 for SSH", port);
+    return error_hint(err, "choose another --ssh-port; without the option a free one is taken");
+}
+
 static int make_args(struct run *r, struct strv *args, struct error **err)
 {
     const struct vm_run_options *o = r->o;
@@ -219,7 +239,7 @@ static int start(struct run *r, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     CLEANUP(strv_clear) struct strv args = {0};
-    if (make_args(r, &args, err) < 0)
+    if (check_port(o->ssh_port, err) < 0 || make_args(r, &args, err) < 0)
         return -1;
     if (o->started)
         o->started(o->arg);
@@ -230,7 +250,8 @@ static int start(struct run *r, struct error **err)
                            .n_keep = keep >= 0,
                            .monitor_on_console = true,
                            .show_stdout = o->mode == RUN_SERIAL,
-                           .qmp_timeout_ms = o->qmp_timeout_ms};
+                           .qmp_timeout_ms = o->qmp_timeout_ms,
+                           .ret_answered = &r->answered};
     r->vm = vm_start(r->session, &spec, err);
     if (!r->vm)
         return -1;
@@ -241,8 +262,11 @@ static int start(struct run *r, struct error **err)
 static void show_console(void *arg, const char *bytes, size_t n)
 {
     struct run *r = arg;
-    if (r->console_to >= 0 && write_all(r->console_to, bytes, n) < 0)
-        r->console_to = -1; // nobody looks any more
+    if (r->console_to < 0 || write_all(r->console_to, bytes, n) == 0)
+        return;
+    if (r->console_to == STDOUT_FILENO && errno == EPIPE)
+        session_reader_gone();
+    r->console_to = -1;
 }
 
 /* Bytes for the console that it has not taken yet. */
@@ -360,8 +384,9 @@ int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_sta
     if (rc == 0)
         rc = o->mode == RUN_SERIAL ? serial(&r, &e) : ssh(&r, &status, &e);
     finish(&r, rc < 0);
-    if (rc < 0)
+    if (rc < 0 && !r.answered)
         return error_propagate(err, e);
+    error_free(e);
     *ret_status = status;
     return 0;
 }

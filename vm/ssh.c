@@ -30,6 +30,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     ATTEMPTS = 3,         /* connections that wait for a banner at the same time */
@@ -141,7 +142,7 @@ static bool has_banner(struct attempts *t, int i)
     else if (n < 0 && errno != EAGAIN && errno != EINTR)
         give_up(t, i, strerror(errno));
     else if (n == (ssize_t)sizeof start)
-        give_up(t, i, "what answers is no SSH server");
+        give_up(t, i, "what answers is not an SSH server");
     return false;
 }
 
@@ -164,8 +165,10 @@ static int find_server(const struct vm_ssh *ssh, struct error **err)
             if (f[i].revents && t.a[i].fd >= 0 && has_banner(&t, i))
                 return STEAL_FD(t.a[i].fd);
     }
-    return error_set(err, ERR_GUEST, "no SSH server answered in %.0f s: %s",
-                     (double)(now_ms() - began) / 1000, t.why ? t.why : "it says nothing");
+    error_set(err, ERR_GUEST, "no SSH server answered in %.0f s: %s",
+              (double)(now_ms() - began) / 1000, t.why ? t.why : "it says nothing");
+    return error_hint(err,
+                      "--ssh-timeout waits longer; --ssh-with-serial shows the guest's console");
 }
 
 /* Waits for the library's socket, but not long: it is asked again when it may have taken in already
@@ -353,7 +356,7 @@ struct relay {
     struct buf out[2]; /* from the channel, not yet written to stdout, stderr */
     bool in_end;       /* our stdin has ended */
     bool in_told;      /* and the channel knows */
-    bool out_gone[2];  /* nobody reads our stdout or stderr any more: drop */
+    bool out_gone[2];  /* our stdout or stderr can't be written to any more: drop */
     struct terminal terminal;
 };
 
@@ -436,6 +439,8 @@ static void write_output(struct relay *r, int i)
     if (wrote < 0 && (errno == EINTR || errno == EAGAIN))
         return;
     if (wrote < 0) {
+        if (!i && errno == EPIPE)
+            session_reader_gone();
         r->out_gone[i] = true;
         wrote = (ssize_t)r->out[i].len;
     }
@@ -528,7 +533,9 @@ static int run(struct vm_ssh *ssh, const char *command, int *ret_status, struct 
                                               .channel_exit_signal_function = on_exit_signal};
     ssh_callbacks_init(&r.callbacks);
     ssh->o.deadline = now_ms() + 30000; // the login is done; this is for the channel
-    if (open_channel(&r, !command, err) < 0)
+    // without one the end of our stdin ends the shell, as for ssh
+    bool pty = !command && isatty(STDIN_FILENO);
+    if (open_channel(&r, pty, err) < 0)
         return -1;
     ssh_set_channel_callbacks(r.channel, &r.callbacks);
     int rc;
@@ -541,7 +548,7 @@ static int run(struct vm_ssh *ssh, const char *command, int *ret_status, struct 
     r.event = ssh_event_new();
     if (!r.event || ssh_event_add_session(r.event, ssh->lib) != SSH_OK)
         return lib_error(ssh, "no event loop", err);
-    if (!command && terminal_raw(&r.terminal, STDIN_FILENO, err) < 0)
+    if (pty && terminal_raw(&r.terminal, STDIN_FILENO, err) < 0)
         return -1;
     return relay_run(&r, ret_status, err);
 }

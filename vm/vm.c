@@ -193,7 +193,7 @@ static int death(struct vm *vm, struct error **err)
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     bool killed = was_killed(vm, said);
     if (!killed && WIFEXITED(vm->process.status) && WEXITSTATUS(vm->process.status) == 0)
-        buf_adds(&b, "the VM switched itself off");
+        buf_adds(&b, "the VM powered off");
     else
         buf_addf(&b, "QEMU ended unexpectedly: %s", how);
     add_indented(&b, said);
@@ -309,8 +309,11 @@ struct vm *vm_start(const struct session *session, const struct vm_spec *spec, s
     vm->console_open = vm->stderr_open = true;
     vm->qmp = qmp_new_take(STEAL_FD(qmp), session);
     qmp_set_wait(vm->qmp, wait_for_qmp, vm);
-    if (qmp_handshake(vm->qmp, spec->qmp_timeout_ms ? spec->qmp_timeout_ms : 10000, err) < 0)
+    if (qmp_handshake(vm->qmp, spec->qmp_timeout_ms ? spec->qmp_timeout_ms : 10000, err) < 0) {
+        if (spec->ret_answered)
+            *spec->ret_answered = vm_ended(vm) && WIFEXITED(vm_status(vm)) && !vm_status(vm);
         return NULL;
+    }
     return STEAL(vm);
 }
 
@@ -379,13 +382,14 @@ void vm_may_end(struct vm *vm)
     vm->may_end = true;
 }
 
-int vm_wait_end(struct vm *vm, int timeout_ms, struct error **err)
+/* The same, but with `asked` session_hurry ends it. */
+static int wait_end(struct vm *vm, int timeout_ms, bool asked, struct error **err)
 {
     long long deadline = now_ms() + timeout_ms;
     bool cancel = vm->ignore_cancel;
     vm->ignore_cancel = vm->ending = true;
     int rc = 1;
-    while (!process_ended(&vm->process) && rc > 0)
+    while (!process_ended(&vm->process) && rc > 0 && !(asked && session_hurry()))
         rc = vm_wait(vm, NULL, 0, deadline, NULL);
     vm->ignore_cancel = cancel;
     if (process_ended(&vm->process)) {
@@ -394,6 +398,11 @@ int vm_wait_end(struct vm *vm, int timeout_ms, struct error **err)
     }
     vm->ending = false;
     return error_set(err, ERR_BUSY, "the VM did not end in %.1f s", timeout_ms / 1000.0);
+}
+
+int vm_wait_end(struct vm *vm, int timeout_ms, struct error **err)
+{
+    return wait_end(vm, timeout_ms, false, err);
 }
 
 int vm_quit(struct vm *vm, int timeout_ms, struct error **err)
@@ -420,15 +429,17 @@ int vm_powerdown(struct vm *vm, int timeout_ms, struct error **err)
     enum { AGAIN_MS = 4000 };
     long long deadline = now_ms() + timeout_ms;
     vm_ignore_cancel(vm);
-    while (!vm_ended(vm)) {
+    while (!vm_ended(vm) && !session_hurry()) {
         long long left = deadline - now_ms();
         if (left < 0 || qmp_command(vm->qmp, "system_powerdown", NULL, 5000, NULL, NULL) < 0 ||
-            vm_wait_end(vm, left < AGAIN_MS ? (int)left : AGAIN_MS, NULL) == 0)
+            wait_end(vm, left < AGAIN_MS ? (int)left : AGAIN_MS, true, NULL) == 0)
             break;
     }
     if (vm_ended(vm))
         return 0;
     (void)vm_quit(vm, 6000, NULL);
+    if (session_hurry())
+        return error_set(err, ERR_GUEST, "the VM was stopped without asking the guest");
     return error_set(err, ERR_GUEST, "the guest did not power off in %.1f s and was stopped",
                      timeout_ms / 1000.0);
 }

@@ -45,6 +45,8 @@ struct vm_spec {
     bool monitor_on_console; /* chardev "console" is a multiplexer (Ctrl-A x, Ctrl-A c) */
     bool show_stdout;        /* QEMU's stdout is ours; else it is dropped */
     int qmp_timeout_ms;      /* for QMP's greeting; 0 = 10 s */
+    bool *ret_answered;      /* true: QEMU answered an option such as -version and ended; then
+                                vm_start fails with an error that may be dropped. NULL = not asked */
 };
 
 /*
@@ -101,8 +103,9 @@ int vm_wait_end(struct vm *vm, int timeout_ms, struct error **err);
  * returns. 0 if quit did it, else -1 with ERR_GUEST. */
 int vm_quit(struct vm *vm, int timeout_ms, struct error **err);
 /* The guest's power button (system_powerdown), waits at most timeout_ms for QEMU to end, then
- * vm_quit. It is pressed again every few seconds, as a guest that boots does not listen yet. 0 if
- * the guest went down by itself; -1 with ERR_GUEST if it had to be killed. */
+ * vm_quit. It is pressed again every few seconds, as a guest that boots does not listen yet. With
+ * session_hurry it does not wait. 0 if the guest went down by itself; -1 with ERR_GUEST if it had
+ * to be killed. */
 int vm_powerdown(struct vm *vm, int timeout_ms, struct error **err);
 
 #endif

@@ -37,14 +37,15 @@ type_at() {
 }
 
 @test "a command runs over SSH with stdin, stdout and its exit status" {
-  run --separate-stderr timeout 120 "$KILN" run tiny --ssh-command \
+  # a command wins over a console
+  run --separate-stderr timeout 120 "$KILN" run tiny --ssh-console --ssh-command \
     'cat; hostname; touch /home/vagrant/mark; echo oops >&2; exit 7' "${boot[@]}" <<<"from stdin"
   echo "$output / $stderr"
   [ "$status" = 7 ]
   [ "${lines[0]}" = "from stdin" ]
   [ "${lines[1]}" = tiny ]
   [ "${#lines[@]}" = 2 ]
-  [[ "$stderr" == *"Finished preparation. Starting virtual machine"* ]]
+  [[ "$stderr" == *"Booting (TCG), waiting for SSH"* ]]
   [[ "$stderr" == *oops* ]]
   clean
 }
@@ -55,11 +56,48 @@ type_at() {
   pid=$!
   exec 7>keys
   type_at 'login:' root
-  type_at '/root #' poweroff
+  type_at '\(~\|/root\) #' poweroff
   exec 7>&-
   wait "$pid"
-  head -1 console | grep -q '^Finished preparation. Starting virtual machine'
+  head -1 console | grep -q '^Booting (TCG)$'
   grep -q 'Power down' console
+  clean
+}
+
+@test "a script on the stdin of a shell over SSH is run without a terminal, and its end ends the shell" {
+  run --separate-stderr timeout 200 "$KILN" run tiny --ssh "${boot[@]}" <<<'echo hi; tty; (exit 5)'
+  echo "$output / $stderr"
+  [ "$status" = 5 ]
+  [ "$output" = $'Booting (TCG), waiting for SSH\nhi\nnot a tty' ]
+  clean
+}
+
+@test "a reader of stdout that has gone ends the VM" {
+  for how in --ssh-command=yes --cpus=1; do # over SSH, and over the serial console
+    set +o pipefail
+    timeout 200 "$KILN" run tiny "$how" "${boot[@]}" 2>said </dev/null | head -c 6 >/dev/null
+    status=${PIPESTATUS[0]}
+    set -o pipefail
+    cat said
+    [ "$status" = 141 ]
+    ! grep -q interrupted said
+    clean
+  done
+}
+
+@test "QEMU's answer to an option is no failure; a port that is taken is named" {
+  run "$KILN" run tiny -- -version
+  [ "$status" = 0 ]
+  [[ "$output" == *"QEMU emulator version"* ]]
+  run "$KILN" run tiny --ssh -- -device help
+  [ "$status" = 0 ]
+  coproc python3 -c 'import socket
+s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True); input()'
+  read -r port <&"${COPROC[0]}"
+  run "$KILN" run tiny --ssh-port "$port" --ssh
+  echo >&"${COPROC[1]}"
+  [ "$status" = 1 ]
+  [[ "$output" == *"error: cannot use port $port of 127.0.0.1 for SSH: Address already in use"*"--ssh-port"* ]]
   clean
 }
 
@@ -87,7 +125,7 @@ type_at() {
   echo "$output"
   [ "$status" = 1 ]
   [[ "$output" == *"error: no SSH server answered in 10 s"* ]]
-  [[ "$output" == *"last lines of its console:"* ]]
+  [[ "$output" == *"last lines of its console:"*"hint: --ssh-timeout waits longer"* ]]
   clean
 }
 
@@ -98,6 +136,9 @@ type_at() {
   run "$KILN" run tiny --foo
   [ "$status" = 2 ]
   [[ "$output" == *"error: unrecognized arguments: --foo"* ]]
+  run "$KILN" run -v /tmp:/mnt tiny
+  [ "$status" = 2 ]
+  [[ "$output" == *"hint: -v means --verbose; kiln shares no folders with a VM"* ]]
   run "$KILN" run tiny -- -device nonsense
   [ "$status" = 1 ]
   [[ "$output" == *"'nonsense' is not a valid device model name"* ]]

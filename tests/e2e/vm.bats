@@ -81,8 +81,8 @@ assert df["vms"] == 1 and df["vm_bytes"] > 0 and df["needed_bytes"] > 10 << 20, 
   run wait "$pid"
   "$KILN" ls | grep -q ' stopped '
   run "$KILN" stop web
-  [ "$status" = 0 ]
-  [ "$output" = "VM 'web' is not running" ]
+  [ "$status" = 1 ]
+  [ "$output" = "error: VM 'web' is not running" ]
   rm keys console
 }
 
@@ -99,6 +99,27 @@ assert df["vms"] == 1 and df["vm_bytes"] > 0 and df["needed_bytes"] > 10 << 20, 
     run wait "$pid"
     [ -z "$(pgrep -f "$store/web/disk.qcow2" || true)" ]
     rm console
+  done
+}
+
+@test "stop --kill and rm --force leave the terminal of a VM as it was" {
+  for how in 'stop --kill' 'rm --force'; do
+    "$KILN" create --name web tiny "${boot[@]}"
+    # shellcheck disable=SC2086  # two words
+    timeout 60 python3 - "$KILN" $how <<'END'
+import os, pty, subprocess, sys, termios
+kiln, how = sys.argv[1], sys.argv[2:]
+ours, theirs = pty.openpty()
+before = termios.tcgetattr(theirs)
+vm = subprocess.Popen([kiln, "start", "web"], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+seen = b""
+while b"Booting" not in seen or termios.tcgetattr(theirs) == before:
+    seen += os.read(vm.stdout.fileno(), 4096) if b"Booting" not in seen else b""
+subprocess.run([kiln, *how, "web"], check=True)
+assert vm.wait() == 128 + 3, vm.returncode
+assert termios.tcgetattr(theirs) == before
+END
+    "$KILN" rm --force web || true
   done
 }
 
