@@ -45,6 +45,8 @@ void run_put_environment(const struct config *c, const struct settings *args, st
     if (!settings_get(&c->env, "PATH"))
         put_env(m, "PATH", run_default_path);
     put_env(m, "SYSTEMD_OFFLINE", "1");
+    put_env(m, "DM_DISABLE_UDEV",
+            "1"); // device mapper makes its nodes itself, and waits for nobody
     for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
         const char *v = getenv(proxy_vars[i]);
         if (v && *v && !settings_get(&c->env, proxy_vars[i]))

@@ -39,9 +39,10 @@ struct agent {
     struct slot slots[AGENT_DISKS];
     uint32_t id; /* of the request being carried out */
     bool frozen;
-    bool stop;         /* SHUTDOWN was answered */
-    unsigned unpacked; /* folders that UNPACK has made for the next EXEC */
-    bool cold_shell;   /* the first shell is worth being run ahead of its RUN (warm.h) */
+    bool stop;            /* SHUTDOWN was answered */
+    unsigned unpacked;    /* folders that UNPACK has made for the next EXEC */
+    char name_server[16]; /* of commands (resolver.h); "" = none yet */
+    bool cold_shell;      /* the first shell is worth being run ahead of its RUN (warm.h) */
 };
 
 struct request {

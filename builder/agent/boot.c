@@ -7,6 +7,7 @@
 #include "builder/agent/agent.h"
 #include "builder/agent/disk.h"
 #include "builder/agent/network.h"
+#include "builder/agent/resolver.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -75,6 +76,16 @@ static void load_modules(void)
         fclose(f);
 }
 
+// Done once, for the template: a command costs nothing then.
+static void direct_names(struct agent *a)
+{
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (resolver_use(RESOLVER_DEFAULT, &err) < 0)
+        sys_log("%s", err->message);
+    else
+        snprintf(a->name_server, sizeof a->name_server, RESOLVER_DEFAULT);
+}
+
 void boot(struct agent *a)
 {
     umask(0);
@@ -89,5 +100,6 @@ void boot(struct agent *a)
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){4096, 524288});
     load_modules();
     network_set_up();
+    direct_names(a);
     disk_find_slots(a);
 }

@@ -16,11 +16,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -70,10 +73,22 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int take_terminal(const struct sandbox *s, int tty)
+// The terminal by its name below the command's root, so that ttyname(3) finds it.
+static int open_named(int tty)
 {
+    struct stat st;
+    char path[32];
+    if (fstat(tty, &st) < 0)
+        return -1;
+    snprintf(path, sizeof path, "/dev/pts/%u", minor(st.st_rdev));
+    return open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+}
+
+static int take_terminal(const struct sandbox *s, int slave)
+{
+    AUTO_CLOSE int tty = open_named(slave);
     struct winsize size = {.ws_row = (unsigned short)s->rows, .ws_col = (unsigned short)s->columns};
-    if (ioctl(tty, TIOCSCTTY, 0) < 0)
+    if (tty < 0 || ioctl(tty, TIOCSCTTY, 0) < 0)
         return -1;
     if (s->rows && s->columns)
         ioctl(tty, TIOCSWINSZ, &size);
@@ -108,7 +123,18 @@ static int exec_in_path(const struct sandbox *s)
     return seen;
 }
 
-static struct failure become(const struct sandbox *s, int root, int tty)
+// In a mount namespace of its own, where the tree is the root: below a root that only chroot(2) has
+// set, nobody may make a user namespace. pivot_root(2) cannot put an initramfs away; a mount moved
+// over it can.
+static int enter_tree(const struct sandbox *s)
+{
+    return unshare(CLONE_NEWNS) < 0 || chdir(s->tree) < 0 ||
+                   mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0
+               ? -1
+               : 0;
+}
+
+static struct failure become(const struct sandbox *s, int tty)
 {
     const struct who *w = &s->who;
     reset_signals();
@@ -116,8 +142,8 @@ static struct failure become(const struct sandbox *s, int root, int tty)
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){1024, 524288});
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, RLIM_INFINITY});
     sys_write("/proc/self/oom_score_adj", "0");
-    if (setsid() < 0 || (tty >= 0 ? take_terminal(s, tty) : take_pipes(s)) < 0 ||
-        fchdir(root) < 0 || chroot(".") < 0 || ignore_syncs() < 0)
+    if (setsid() < 0 || enter_tree(s) < 0 ||
+        (tty >= 0 ? take_terminal(s, tty) : take_pipes(s)) < 0 || ignore_syncs() < 0)
         return (struct failure){STAGE_SETUP, errno};
     if (chdir(s->cwd) < 0)
         return (struct failure){STAGE_CWD, errno};
@@ -208,7 +234,7 @@ pid_t command_start(const struct sandbox *s, int root, int tty, struct services 
     pid_t pid = fork();
     if (pid == 0) {
         services_end(services); // the parent's is to be the last: it answers by closing it
-        struct failure f = become(s, root, tty);
+        struct failure f = become(s, tty);
         (void)write_all(trouble[1], &f, sizeof f);
         _exit(127);
     }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The /dev of a command: the usual nodes, and the target disk with the names boot loader installers
+// The /dev of a command: the usual nodes, those of drivers that build and install tools use (the
+// appliance has loaded them), and the target disk with the names boot loader installers
 // look for. It is the command's own: what happens to it happens to nobody else.
 #include "builder/agent/sandbox.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -14,11 +16,23 @@ enum { DISK_GROUP = 6, TTY_GROUP = 5 };
 
 static const struct {
     const char *name;
+    mode_t mode;
     unsigned major, minor;
 } nodes[] = {
-    {"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
-    {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+    {"null", 0666, 1, 3},
+    {"zero", 0666, 1, 5},
+    {"full", 0666, 1, 7},
+    {"random", 0666, 1, 8},
+    {"urandom", 0666, 1, 9},
+    {"tty", 0666, 5, 0},
+    {"fuse", 0666, 10, 229},
+    {"net/tun", 0666, 10, 200},
+    {"btrfs-control", 0600, 10, 234},
+    {"loop-control", 0600, 10, 237},
+    {"mapper/control", 0600, 10, 236},
 };
+
+enum { LOOP_MAJOR = 7, LOOPS = 16 };
 
 static const struct {
     const char *name, *target;
@@ -56,10 +70,42 @@ static void name_link(int dir, const char *by, const char *value, const char *na
         (void)symlinkat(target, dir, path);
 }
 
+// Those beyond the first that the kernel has come into being when they are asked for.
+static void loop_nodes(int dir)
+{
+    gid_t own = (gid_t)setfsgid(DISK_GROUP);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "loop%u", i);
+        (void)mknodat(dir, name, S_IFBLK | 0660, makedev(LOOP_MAJOR, i));
+    }
+    setfsgid(own);
+}
+
+// "mapper/vg-root", and "vg/root" as a link to it, as LVM's own; a '-' within a name is doubled.
+static void logical_volume(int dir, const struct volume *v)
+{
+    CLEANUP(buf_clear) struct buf name = BUF_INIT;
+    AUTO_FREE char *mapper = xasprintf("mapper/%s", v->lv), *target = xasprintf("../%s", mapper);
+    size_t group = 0;
+    block_node(dir, v->name, mapper);
+    for (const char *p = v->lv; *p; p++) {
+        bool separates = *p == '-' && p[1] != '-';
+        group = separates && !group ? name.len : group;
+        buf_addc(&name, separates ? '/' : *p);
+        p += *p == '-' && !separates;
+    }
+    if (!group)
+        return;
+    AUTO_FREE char *folder = xasprintf("%.*s", (int)group, name.data);
+    mkdirat(dir, folder, 0755);
+    (void)symlinkat(target, dir, name.data);
+}
+
 static void volume_nodes(int dir, const struct volumes *volumes)
 {
-    static const char *const folders[] = {
-        "disk", "disk/by-uuid", "disk/by-label", "disk/by-partuuid", "disk/by-partlabel", "mapper"};
+    static const char *const folders[] = {"disk", "disk/by-uuid", "disk/by-label",
+                                          "disk/by-partuuid", "disk/by-partlabel"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         mkdirat(dir, folders[i], 0755);
     vec_foreach (const struct volume *, v, volumes) {
@@ -69,10 +115,8 @@ static void volume_nodes(int dir, const struct volumes *volumes)
         name_link(dir, "by-label", v->fs.label, v->name);
         name_link(dir, "by-partuuid", v->entry.uuid, v->name);
         name_link(dir, "by-partlabel", v->entry.name, v->name);
-        if (v->lv[0] && !strchr(v->lv, '/')) {
-            AUTO_FREE char *mapper = xasprintf("mapper/%s", v->lv);
-            block_node(dir, v->name, mapper);
-        }
+        if (v->lv[0] && !strchr(v->lv, '/'))
+            logical_volume(dir, v);
     }
 }
 
@@ -81,11 +125,14 @@ int dev_fill(const char *path, const struct volumes *volumes, struct error **err
     AUTO_CLOSE int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return error_errno(err, "cannot open '%s'", path);
+    mkdirat(dir, "net", 0755);
+    mkdirat(dir, "mapper", 0755);
     for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
-        if (mknodat(dir, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) <
-            0)
+        if (mknodat(dir, nodes[i].name, S_IFCHR | nodes[i].mode,
+                    makedev(nodes[i].major, nodes[i].minor)) < 0)
             return error_errno(err, "cannot make '%s/%s'", path, nodes[i].name);
     (void)fchownat(dir, "tty", 0, TTY_GROUP, 0);
+    loop_nodes(dir);
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
         (void)symlinkat(links[i].target, dir, links[i].name);
     mkdirat(dir, "pts", 0755);

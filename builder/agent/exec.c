@@ -5,8 +5,11 @@
 #include "builder/agent/exec.h"
 
 #include "base/file.h"
+#include "builder/agent/hostname.h"
+#include "builder/agent/leftover.h"
 #include "builder/agent/network.h"
 #include "builder/agent/receive.h"
+#include "builder/agent/resolver.h"
 #include "builder/agent/sys.h"
 #include "builder/agent/tree.h"
 #include "builder/agent/warm.h"
@@ -202,19 +205,26 @@ static int read_mounts(struct agent *a, const struct request *rq, struct sandbox
 static void read_words(const struct request *rq, struct sandbox *s)
 {
     struct field f = {0};
-    CLEANUP(buf_clear) struct buf names = BUF_INIT;
     while (message_next(&rq->fields, &f)) {
         if (f.tag == AGENT_TAG_ARG)
             strv_add_take(&s->argv, str_dup(f.value));
         else if (f.tag == AGENT_TAG_ENV)
             strv_add_take(&s->env, str_dup(f.value));
-        else if (f.tag == AGENT_TAG_NAMESERVER)
-            buf_addf(&names, "nameserver " STR_FMT "\n", STR_ARG(f.value));
     }
-    if (!names.len)
-        buf_adds(&names, "nameserver 10.0.2.3\n");
-    if (!s->no_network)
-        s->resolv_conf = buf_detach(&names, NULL);
+}
+
+static int use_name_server(struct agent *a, const struct request *rq, struct error **err)
+{
+    AUTO_FREE char *given = NULL;
+    if (agent_string(rq, AGENT_TAG_NAMESERVER, &given, err) < 0)
+        return -1;
+    const char *address = given ? given : RESOLVER_DEFAULT;
+    if (strcmp(a->name_server, address) == 0)
+        return 0;
+    if (resolver_use(address, err) < 0)
+        return -1;
+    snprintf(a->name_server, sizeof a->name_server, "%s", address);
+    return 0;
 }
 
 static bool has_env(const struct strv *env, const char *prefix)
@@ -225,7 +235,7 @@ static bool has_env(const struct strv *env, const char *prefix)
     return false;
 }
 
-static int read_request(struct agent *a, const struct request *rq, struct sandbox *s,
+static int read_request(struct agent *a, const struct request *rq, int root, struct sandbox *s,
                         char **ret_cwd, char **ret_host, struct error **err)
 {
     AUTO_FREE char *user = NULL, *term = NULL;
@@ -245,7 +255,7 @@ static int read_request(struct agent *a, const struct request *rq, struct sandbo
         tree_who(a, AGENT_DISK_TARGET, user ? user : "0", &s->who, err) < 0)
         return -1;
     s->cwd = *ret_cwd ? *ret_cwd : "/";
-    s->hostname = *ret_host ? *ret_host : "kiln";
+    s->hostname = *ret_host = *ret_host ? *ret_host : hostname_of_image(root);
     if (!has_env(&s->env, "HOME="))
         strv_addf(&s->env, "HOME=%s", s->who.home);
     if (s->tty && term)
@@ -395,6 +405,11 @@ static int open_pipes(struct run *r, struct sandbox *s, bool with_stdin, struct 
     if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0 ||
         (with_stdin && pipe2(in, O_CLOEXEC) < 0))
         return error_errno(err, "cannot make a pipe");
+    // /dev/stdout and its like are opened anew, by whatever user the command is or becomes
+    fchmod(out[0], 0666);
+    fchmod(errs[0], 0666);
+    if (with_stdin)
+        fchmod(in[0], 0666);
     fcntl(out[0], F_SETPIPE_SZ, PIPE_BYTES);
     fcntl(out[0], F_SETFL, O_NONBLOCK); // our end only: the command's has a description of its own
     fcntl(errs[0], F_SETFL, O_NONBLOCK);
@@ -468,7 +483,8 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
     AUTO_FREE char *cwd = NULL, *hostname = NULL;
     int status = 0;
     AUTO_CLOSE int root = tree_open(a, AGENT_DISK_TARGET, err);
-    if (root < 0 || read_request(a, rq, &s, &cwd, &hostname, err) < 0)
+    if (root < 0 || read_request(a, rq, root, &s, &cwd, &hostname, err) < 0 ||
+        (!s.no_network && use_name_server(a, rq, err) < 0))
         return -1;
     s.volumes = a->slots[AGENT_DISK_TARGET].volumes;
     bool with_stdin = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_STDIN;
@@ -476,6 +492,7 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
     if (host)
         network_reach_host(true);
     int done = exec_sandbox(a, &s, with_stdin, &status, err);
+    leftovers_remove(a);
     if (host)
         network_reach_host(false);
     if (done < 0)

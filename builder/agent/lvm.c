@@ -56,6 +56,15 @@ static int add_volume(const char *dm, const char *disk, struct volumes *ret, str
     return disk_probe(v, err);
 }
 
+bool lvm_adopt(struct slot *s, const char *dm)
+{
+    size_t n = s->volumes ? s->volumes->len : 0;
+    if (!s->volumes || add_volume(dm, s->disk, s->volumes, NULL) < 0 || s->volumes->len == n)
+        return false;
+    s->lvm = true;
+    return true;
+}
+
 int lvm_activate(struct agent *a, struct slot *s, struct volumes *list, struct error **err)
 {
     bool any = false;

@@ -137,12 +137,12 @@ enum agent_tag {
     AGENT_TAG_CWD,        /* absolute; absent = / */
     AGENT_TAG_USER,       /* "name|uid[:group|gid]", resolved in the image; absent = root */
     AGENT_TAG_TERM,       /* with AGENT_TTY: the value of TERM */
-    AGENT_TAG_HOSTNAME,   /* of the UTS namespace; absent = "kiln" */
+    AGENT_TAG_HOSTNAME,   /* of the UTS namespace; absent = see hostname.h */
     AGENT_TAG_SCRIPT,     /* bytes placed, mode 0755, at AGENT_SCRIPT (a file that is never in the
                            * image), which ARG may name: for here-documents with a "#!" line or too
                            * long for an argument (128 KiB) */
-    AGENT_TAG_NAMESERVER, /* repeated; written to the resolv.conf the command sees; absent = QEMU's
-                           * own, 10.0.2.3 */
+    AGENT_TAG_NAMESERVER, /* IPv4 address of who answers its DNS queries (resolver.h); absent =
+                           * QEMU's own, 10.0.2.3 */
     /* Mounts, repeated; each starts with MOUNT_TYPE, the following MOUNT_* tags belong to it. */
     AGENT_TAG_MOUNT_TYPE,   /* "tmpfs", "cache", "bind", "secret" */
     AGENT_TAG_MOUNT_TARGET, /* absolute path in the image; made for the run if missing, then removed

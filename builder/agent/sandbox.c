@@ -48,7 +48,6 @@ void sandbox_clear(struct sandbox *s)
     strv_clear(&s->argv);
     strv_clear(&s->env);
     who_clear(&s->who);
-    free(s->resolv_conf);
     vec_foreach (struct sandbox_mount *, m, &s->mounts) {
         free(m->target);
         free(m->source);
@@ -143,44 +142,6 @@ static int write_private(const char *name, mode_t mode, const void *bytes, size_
         return error_errno(err, "cannot write '%s'", path);
     *ret = STEAL(path);
     return 0;
-}
-
-// Where a path of the image ends when its last part is a link: the link may dangle, or lead into
-// our /run. Owned; NULL with errno.
-static char *follow(int root, const char *path)
-{
-    AUTO_FREE char *at = xstrdup(path);
-    for (int i = 0; i < 40; i++) {
-        char target[4096];
-        AUTO_CLOSE int fd = sys_open_in(root, at, O_PATH | O_NOFOLLOW);
-        ssize_t n = fd < 0 ? -1 : readlinkat(fd, "", target, sizeof target - 1);
-        if (n < 0) // not a link, or not there
-            return fd >= 0 || errno == ENOENT ? STEAL(at) : NULL;
-        target[n] = '\0';
-        char *slash = strrchr(at, '/');
-        char *next = target[0] == '/' ? xstrdup(target)
-                                      : xasprintf("%.*s/%s", (int)(slash - at), at, target);
-        free(at);
-        at = next;
-    }
-    errno = ELOOP;
-    return NULL;
-}
-
-static int mount_resolv_conf(struct stage *st, struct error **err)
-{
-    AUTO_FREE char *file = NULL;
-    const char *text = st->box->resolv_conf;
-    AUTO_CLOSE int etc = sys_open_in(st->root, "/etc", O_PATH | O_DIRECTORY);
-    if (!text || etc < 0)
-        return 0;
-    AUTO_FREE char *path = follow(st->root, "/etc/resolv.conf");
-    if (!path)
-        return error_errno(err, "cannot follow '/etc/resolv.conf' in the image");
-    if (write_private("resolv.conf", 0644, text, strlen(text), &file, err) < 0)
-        return -1;
-    return mount_at(st, scaffold_file(&st->scaffolds, st->root, path, err), file, NULL, MS_BIND,
-                    NULL, err);
 }
 
 static int bind_source(struct stage *st, const struct sandbox_mount *m, struct error **err)
@@ -289,7 +250,7 @@ static int set_up(struct stage *st, struct error **err)
     if (st->root < 0)
         return error_errno(err, "cannot open '%s'", s->tree);
     if (sys_mount("tmpfs", PRIVATE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711", err) < 0 ||
-        mount_system(st, err) < 0 || mount_resolv_conf(st, err) < 0 || mount_wanted(st, err) < 0)
+        mount_system(st, err) < 0 || mount_wanted(st, err) < 0)
         return -1;
     services_forbid(&st->services, st->root, &st->scaffolds);
     return put_script(st, err);

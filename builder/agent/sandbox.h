@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The first process of an EXEC's namespaces. It puts up what the command is to see (its own /proc,
- * /sys, /dev, /run, our resolv.conf, the mounts asked for), starts the command below the image's
+ * /sys, /dev, /run, the mounts asked for), starts the command below the image's
  * root, waits, kills what is left, takes everything down again and reports.
  *
  * It stays outside the image's root, so that programs which compare /proc/1/root with their own (as
@@ -42,7 +42,6 @@ struct sandbox {
     const char *hostname;
     struct who who;
     struct str script; /* len 0 = none */
-    char *resolv_conf; /* its text; NULL = leave the image's alone */
     bool tty, no_network;
     unsigned rows, columns;
     struct sandbox_mounts mounts;

@@ -38,5 +38,8 @@ int root_mount(struct agent *a, struct slot *s, int number, const char *want, bo
  * to `list`. Nothing to do without physical volumes. */
 int lvm_activate(struct agent *a, struct slot *s, struct volumes *list, struct error **err);
 int lvm_deactivate(struct agent *a, struct slot *s, struct error **err);
+/* Whether the device ("dm-3") is a logical volume on the slot's disk; it is then one of its
+ * volumes. */
+bool lvm_adopt(struct slot *s, const char *dm);
 
 #endif

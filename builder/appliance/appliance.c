@@ -49,6 +49,11 @@ static const char *const modules_wanted[] = {"virtio_net",
                                              "overlay",
                                              "loop",
                                              "isofs",
+                                             "squashfs",
+                                             "fuse",
+                                             "tun",
+                                             "dm_snapshot",
+                                             "dm_thin_pool",
                                              NULL};
 
 static const struct program {

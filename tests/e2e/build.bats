@@ -42,18 +42,30 @@ capability() { debug "ea_get -x $1 security.capability" | sed -n 's/.*= *//p' | 
   [ "$status" -eq 0 ]
   # the two streams are pipes of their own: which of two lines comes first is not told
   [[ $output == *"Step 2/2 : RUN id -u"*$'\n0\n/\n0022\n'* ]]
-  [[ $output == *$'\nto-stderr\n'* && $output == *$'\nkiln\n'* ]]
+  [[ $output == *$'\nto-stderr\n'* && $output == *$'\nlocalhost\n'* ]]
   run "$KILN" image log "t$BATS_TEST_NUMBER" 2
-  [ "$(sort <<<"$output")" = $'/\n0\n0022\nkiln\nto-stderr' ]
+  [ "$(sort <<<"$output")" = $'/\n0\n0022\nlocalhost\nto-stderr' ]
 }
 
 @test "RUN: nothing of ours stays in the layer, and nothing that was started" {
-  build <<<'RUN sleep 1000 & echo x >/tmp/kept; ls /proc/self /dev/null /sys/class >/dev/null; cat /etc/resolv.conf'
+  build <<<'RUN sleep 1000 & echo x >/tmp/kept; ls /proc/self /dev/null /sys/class >/dev/null'
   # seen from another image: the shell would show what is mounted over it
   printf 'FROM base\nCOPY --from=t%s / /seen\n' "$BATS_TEST_NUMBER" >"$DIR/Imagefile"
   "$KILN" image build --name "u$BATS_TEST_NUMBER" "$DIR"
   run "$KILN" shell "u$BATS_TEST_NUMBER" -c 'cd /seen; cat tmp/kept; find run proc sys dev usr etc ! -type d 2>/dev/null | sort'
   [ "$output" = $'x\netc/group\netc/os-release\netc/passwd' ]
+}
+
+@test "RUN: what it makes of resolv.conf, hosts and hostname is in the layer, and all of it" {
+  build <<'END'
+RUN ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+RUN [ ! -e /etc/resolv.conf ] && mv /etc/resolv.conf /etc/link && echo 'nameserver 192.0.2.53' >/etc/resolv.conf
+RUN sed -i 's/53$/54/' /etc/resolv.conf && mv /etc/resolv.conf /etc/moved && ln -s moved /etc/resolv.conf
+RUN echo web >/etc/hostname; echo '127.0.0.1 localhost web' >/etc/hosts; hostname
+RUN sed -i '/^::1/d' /etc/hosts; hostname >/etc/called; rm /etc/link
+END
+  run inside 'readlink /etc/resolv.conf; cat /etc/resolv.conf /etc/called /etc/hosts; ls /etc/link 2>&1'
+  [ "$output" = $'moved\nnameserver 192.0.2.54\nweb\n127.0.0.1 localhost web\nls: /etc/link: No such file or directory' ]
 }
 
 @test "RUN: addresses are not random, so that TCG finds what it has translated" {
@@ -86,7 +98,7 @@ WORKDIR /work/dir
 WORKDIR sub
 RUN pwd >/tmp/pwd
 USER user:staff
-RUN id -u >/tmp/ids; id -g >>/tmp/ids; echo "$HOME" >>/tmp/ids
+RUN id -u >/tmp/ids; id -g >>/tmp/ids; echo "$HOME" >>/tmp/ids; echo x >/dev/stdout; unshare -Ur true
 USER root
 SHELL ["/bin/busybox", "ash", "-e", "-c"]
 RUN false || true; echo "$-" >/flags

@@ -12,6 +12,7 @@
 #include "builder/agent/entry.h"
 #include "builder/agent/feed.h"
 #include "builder/agent/fstab.h"
+#include "builder/agent/hostname.h"
 #include "builder/agent/passwd.h"
 #include "builder/agent/place.h"
 #include "builder/agent/port.h"
@@ -40,6 +41,27 @@ static void messages_come_back_as_they_were(void **state)
     assert_false(message_get(&m, AGENT_TAG_PATH, &s));
     m.bytes.len--;
     assert_false(message_valid(&m));
+}
+
+static void expect_name(const char *hostname, const char *hosts, const char *name)
+{
+    AUTO_FREE char *got = hostname_choose((struct str){hostname, strlen(hostname)},
+                                          (struct str){hosts, strlen(hosts)});
+    assert_string_equal(got, name);
+}
+
+static void a_machine_s_name_is_one_that_its_hosts_know(void **state)
+{
+    (void)state;
+    static const char hosts[] =
+        "127.0.0.1\tlocalhost\n# 10.0.0.1 old\n127.0.1.1 web.example Web #x";
+    expect_name("web\n", hosts, "web");
+    expect_name("# who\n\n  web.example \r\n", hosts, "web.example");
+    expect_name("old", hosts, "localhost");
+    expect_name("x", hosts, "localhost");
+    expect_name("127.0.1.1", hosts, "localhost");
+    expect_name("", hosts, "localhost");
+    expect_name("web", "", "localhost");
 }
 
 static void fstab_is_read_in_depth_order(void **state)
@@ -501,6 +523,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_come_back_as_they_were),
+        cmocka_unit_test(a_machine_s_name_is_one_that_its_hosts_know),
         cmocka_unit_test(fstab_is_read_in_depth_order),
         cmocka_unit_test(os_release_values_lose_their_quotes),
         cmocka_unit_test(users_are_the_image_s),

@@ -57,6 +57,8 @@ static void make_base(struct fixture *f)
     struct error *err = NULL;
     put(f, "etc/passwd", 0644, "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/srv/web:/bin/sh\n");
     put(f, "etc/group", 0644, "root:x:0:\nweb:x:33:\nvideo:x:44:web\n");
+    put(f, "etc/hostname", 0644, "vm\n");
+    put(f, "etc/hosts", 0644, "127.0.0.1 localhost\n127.0.1.1 vm.example vm\n");
     put(f, "etc/os-release", 0644, "PRETTY_NAME=\"Test 1\"\n");
     put(f, "usr/sbin/invoke-rc.d", 0755, "#!/bin/sh\n/usr/sbin/policy-rc.d\necho $?\n");
     put(f, "usr/sbin/other", 0755, "#!/bin/sh\necho other\n");
@@ -187,7 +189,7 @@ static void commands_run_as_who_they_should(void **state)
 {
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     check(*state, &m, "busybox id -u; umask; pwd; echo $HOME; busybox hostname; busybox cat",
-          "0\n0022\n/\n/root\nkiln\n");
+          "0\n0022\n/\n/root\nvm\n");
     message_puts(&m, AGENT_TAG_USER, "web");
     message_puts(&m, AGENT_TAG_CWD, "/etc");
     check(*state, &m, "busybox id -u; busybox id -G; pwd; echo $HOME",
@@ -246,15 +248,74 @@ static void nothing_of_ours_stays(void **state)
     message_puts(&m, AGENT_TAG_MOUNT_TYPE, "tmpfs");
     message_puts(&m, AGENT_TAG_MOUNT_TARGET, "/mnt/t");
     message_puts(&m, AGENT_TAG_NAMESERVER, "192.0.2.1");
-    check(f, &m,
-          "busybox cat /mnt/a/b/key; echo; echo x > /mnt/t/x; busybox cat /etc/resolv.conf "
-          "/run/resolve/resolv.conf; invoke-rc.d; echo y > /dev/shm/y",
-          "secret\nnameserver 192.0.2.1\nnameserver 192.0.2.1\n101\n");
+    check(
+        f, &m,
+        "busybox cat /mnt/a/b/key; echo; echo x > /mnt/t/x; [ -e /etc/resolv.conf ] || echo none; "
+        "invoke-rc.d; echo y > /dev/shm/y",
+        "secret\nnone\n101\n");
     check(f, &m, list, before);
     // seen from outside, when no command runs
     message_puts(&m, AGENT_TAG_PATH, "/usr/sbin/policy-rc.d");
     assert_int_equal(call(f, AGENT_READ, &m, &err), -1);
     assert_non_null(strstr(err->message, "policy-rc.d"));
+}
+
+static void any_user_may_open_stdin_stdout_and_stderr(void **state)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    message_puts(&m, AGENT_TAG_USER, "web");
+    check(*state, &m,
+          "echo a >/dev/stdout; echo b | busybox tee /proc/self/fd/1; busybox cat /dev/stdin",
+          "a\nb\nb\n");
+    check(*state, &m, "busybox su web -c 'echo c >/dev/stderr; busybox id -un >/dev/stderr'",
+          "c\nweb\n");
+}
+
+/* The resolver asks whom the image's file names, which is nobody here: our own server is asked. */
+static void queries_go_to_the_name_server_whoever_is_asked(void **state)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    message_puts(&m, AGENT_TAG_NAMESERVER, "10.0.2.15");
+    check(*state, &m,
+          "busybox nc -ll -p 53 -e busybox cat & "
+          "for a in 192.0.2.53 127.0.0.53; do "
+          "until echo \"to $a\" | busybox nc -w 9 $a 53 2>/dev/null; do :; done; done",
+          "to 192.0.2.53\nto 127.0.0.53\n");
+    CLEANUP(error_freep) struct error *err = NULL;
+    message_puts(&m, AGENT_TAG_NAMESERVER, "2001:db8::1");
+    put_command(&m, ":");
+    assert_int_equal(call(*state, AGENT_EXEC, &m, &err), -1);
+    assert_string_equal(err->message, "the name server '2001:db8::1' has no IPv4 address");
+}
+
+static void user_namespaces_can_be_made(void **state)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    message_puts(&m, AGENT_TAG_USER, "web");
+    check(*state, &m,
+          "busybox unshare -Ur busybox id -u; busybox unshare -Urmpf --mount-proc busybox sh -c "
+          "'busybox mount -t tmpfs t /etc && echo $$'",
+          "0\n1\n");
+    message_puts(&m, AGENT_TAG_USER, "0");
+    check(*state, &m,
+          "[ / -ef /proc/1/root ] || echo chroot; busybox ls -d /tree /proc/self/cwd/ 2>/dev/null",
+          "chroot\n/proc/self/cwd/\n");
+}
+
+static void loop_devices_are_there_and_detached_afterwards(void **state)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    check(*state, &m,
+          "[ -c /dev/fuse ] && [ -c /dev/net/tun ] && [ -c /dev/btrfs-control ] && "
+          "[ -c /dev/mapper/control ] && : <>/dev/fuse && : <>/dev/net/tun && echo there; "
+          "busybox dd if=/dev/zero of=/disk bs=1M count=4 2>/dev/null; busybox mke2fs -F /disk "
+          ">/dev/null; busybox mkdir /mnt; busybox mount -o loop /disk /mnt && echo x >/mnt/x; "
+          "busybox losetup $(busybox losetup -f) /disk; busybox losetup -a | busybox wc -l",
+          "there\n2\n");
+    check(*state, &m,
+          "busybox losetup -a; busybox mount -o loop /disk /mnt && busybox cat /mnt/x; "
+          "busybox umount /mnt; busybox rm -r /disk /mnt",
+          "x\n");
 }
 
 static void services_are_forbidden_when_they_are_asked_for(void **state)
@@ -326,6 +387,10 @@ int main(void)
         cmocka_unit_test(statuses_are_wait_statuses),
         cmocka_unit_test(what_cannot_run_says_why),
         cmocka_unit_test(nothing_of_ours_stays),
+        cmocka_unit_test(any_user_may_open_stdin_stdout_and_stderr),
+        cmocka_unit_test(queries_go_to_the_name_server_whoever_is_asked),
+        cmocka_unit_test(user_namespaces_can_be_made),
+        cmocka_unit_test(loop_devices_are_there_and_detached_afterwards),
         cmocka_unit_test(services_are_forbidden_when_they_are_asked_for),
         cmocka_unit_test(what_is_left_running_is_killed),
         cmocka_unit_test(output_is_live_and_whole),
