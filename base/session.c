@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/printable.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -120,10 +121,12 @@ void session_debug(const struct session *s, int level, const char *fmt, ...)
 {
     if (!s || s->verbosity < level || !s->log)
         return;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
     va_list ap;
     va_start(ap, fmt);
-    vfprintf(s->log, fmt, ap);
+    buf_vaddf(&b, fmt, ap);
     va_end(ap);
+    printable_print(s->log, b.data);
     fputc('\n', s->log);
     fflush(s->log);
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "cli/build_ui.h"
 
+#include "base/printable.h"
+#include "cli/command.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,9 +26,14 @@ static void text_step(void *arg, size_t n, size_t total, const char *text, enum 
 {
     struct build_shown *s = arg;
     end_line(s);
-    printf("Step %zu/%zu : %s%s\n", n, total, text, state == STEP_CACHED ? " (cached)" : "");
-    if (state == STEP_RUNS && why)
-        printf(" ---> step %zu missed: %s\n", n, why);
+    printf("Step %zu/%zu : ", n, total);
+    printable_print(stdout, text);
+    puts(state == STEP_CACHED ? " (cached)" : "");
+    if (state == STEP_RUNS && why) {
+        printf(" ---> step %zu missed: ", n);
+        printable_print(stdout, why);
+        putchar('\n');
+    }
     fflush(stdout);
 }
 
@@ -44,7 +52,7 @@ static void text_notice(void *arg, const char *line)
 {
     end_line(arg);
     fflush(stdout);
-    fprintf(stderr, "%s\n", line);
+    print_note("", line);
 }
 
 static void text_progress(void *arg, const char *what, uint64_t done, uint64_t total, bool end)
@@ -62,7 +70,7 @@ static void text_progress(void *arg, const char *what, uint64_t done, uint64_t t
 static void any_warning(void *arg, const char *text)
 {
     (void)arg;
-    fputs(text, stderr);
+    printable_print(stderr, text);
 }
 
 static void emit(json_t *event)

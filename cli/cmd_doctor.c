@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/printable.h"
 #include "base/process.h"
 #include "base/vector.h"
 #include "builder/appliance/kernel.h"
@@ -254,9 +255,13 @@ static const char *const state_names[] = {"ok", "warning", "failed"};
 static void print_text(const struct doctor *d)
 {
     vec_foreach (const struct finding *, f, &d->findings) {
-        printf("%-8s %-11s %s\n", state_names[f->state], f->name, f->text);
-        if (f->hint)
-            printf("%-8s %-11s %s\n", "", "", f->hint);
+        printf("%-8s %-11s ", state_names[f->state], f->name);
+        printable_print(stdout, f->text);
+        if (f->hint) {
+            printf("\n%-8s %-11s ", "", "");
+            printable_print(stdout, f->hint);
+        }
+        putchar('\n');
     }
 }
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/printable.h"
 #include "cli/command.h"
 #include "imagefile/glob.h"
 #include "imagefile/ignore.h"
@@ -97,7 +98,7 @@ static void print_text(const struct imagefile *f)
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     for (size_t i = 0; i < f->diags.len; i++)
         diag_format(&f->source, &f->diags.ptr[i], &out);
-    fwrite(out.data, 1, out.len, stdout);
+    printable_print(stdout, out.data);
     if (f->diags.errors || f->diags.warnings)
         printf("%zu error%s, %zu warning%s\n", f->diags.errors, f->diags.errors == 1 ? "" : "s",
                f->diags.warnings, f->diags.warnings == 1 ? "" : "s");

@@ -39,7 +39,9 @@ static void print_table(const struct backend_images *images)
     vec_foreach (const struct backend_image *, i, images) {
         printf(" %-*s ", width, i->name);
         if (i->broken) {
-            printf("%10s  %10s  (%s)\n", "-", "-", i->broken);
+            printf("%10s  %10s  (", "-", "-");
+            cli_print_text(i->broken, 0);
+            puts(")");
             continue;
         }
         cli_print_size(i->virtual_size, 10);

@@ -58,7 +58,9 @@ static void print_table(const json_t *list)
         printf(" %-*s  %-*s  %-7s", name, json_str(vm, "name"), image, from ? from : "-",
                json_str(vm, "state"));
         if (broken) {
-            printf("  (%s)\n", broken);
+            fputs("  (", stdout);
+            cli_print_text(broken, 0);
+            puts(")");
             continue;
         }
         cli_print_size((unsigned long long)json_int(vm, "virtual_size", 0), 12);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/alloc.h"
 #include "base/buf.h"
 #include "base/json.h"
 #include "builder/cache_disk.h"
@@ -46,8 +47,11 @@ static void print_result(const struct prune_options *o, const struct prune_resul
         const char *what = file ? file : json_str(gone, "step");
         printf("%-12.12s  ", id ? id : file ? "file" : "failed step");
         cli_print_size((uint64_t)json_int(gone, "bytes", 0), 11);
-        printf("  %.*s%s%s\n", (int)strcspn(what, "\n"), what, say_why ? "  # " : "",
-               say_why ? json_str(gone, "why") : "");
+        AUTO_FREE char *line =
+            xasprintf("  %.*s%s%s", (int)strcspn(what, "\n"), what, say_why ? "  # " : "",
+                      say_why ? json_str(gone, "why") : "");
+        cli_print_text(line, 0);
+        putchar('\n');
     }
     printf("%s %zu layers", o->dry_run ? "would remove" : "removed", r->layers);
     if (r->extras)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/alloc.h"
 #include "base/session.h"
 #include "cache/prune.h"
 #include "cache/store.h"
@@ -23,9 +24,12 @@ static void tell(void *arg, const char *id, const char *step, const char *why)
 {
     struct report *r = arg;
     int len = (int)strcspn(step, "\n");
-    if (r->text && (why || r->session->verbosity > 0))
-        printf("%.12s  %s  %.*s%s%s\n", id, why ? "DAMAGED" : "ok     ", len, step, why ? ": " : "",
-               why ? why : "");
+    if (r->text && (why || r->session->verbosity > 0)) {
+        AUTO_FREE char *line = xasprintf("%.12s  %s  %.*s%s%s", id, why ? "DAMAGED" : "ok     ",
+                                         len, step, why ? ": " : "", why ? why : "");
+        cli_print_text(line, 0);
+        putchar('\n');
+    }
     if (!why)
         return;
     json_t *names = json_array();

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/printable.h"
 #include "vm/accel.h"
 
 #include <ctype.h>
@@ -148,6 +149,13 @@ int args_seconds(const struct args *a, const char *name, long long *ret, struct 
     return 0;
 }
 
+void print_note(const char *what, const char *text)
+{
+    fputs(what, stderr);
+    printable_print(stderr, text);
+    fputc('\n', stderr);
+}
+
 void print_error(const struct error *err)
 {
     if (err->kind == ERR_REPORTED)
@@ -158,16 +166,16 @@ void print_error(const struct error *err)
         return;
     }
     if (err->loc.path) {
-        fputs(err->loc.path, stderr);
+        printable_print(stderr, err->loc.path);
         if (err->loc.line)
             fprintf(stderr, ":%u", err->loc.line);
         if (err->loc.line && err->loc.column)
             fprintf(stderr, ":%u", err->loc.column);
         fputs(": ", stderr);
     }
-    fprintf(stderr, "error: %s\n", err->message);
+    print_note("error: ", err->message);
     if (err->hint)
-        fprintf(stderr, "hint: %s\n", err->hint);
+        print_note("hint: ", err->hint);
 }
 
 static void print_options(const struct option_spec *o)

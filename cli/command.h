@@ -94,6 +94,8 @@ int command_main(int argc, char **argv);
 /* Prints the help that `kiln WORDS… --help` prints; -1 with ERR_USAGE if there is no such command.
  */
 int command_help(char **words, size_t n, struct error **err);
+/* Prints a line to stderr: `what`, then the text, which may quote strangers (base/printable.h). */
+void print_note(const char *what, const char *text);
 /* Prints an error as users see it: place, "error: message", "hint: …". */
 void print_error(const struct error *err);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "cli/progress.h"
 
+#include "base/printable.h"
 #include "base/session.h"
 #include "image/pull.h"
 
@@ -124,7 +125,8 @@ void progress_line(struct progress *p, const char *line)
     if (p->on_line)
         fputc('\n', p->out);
     p->on_line = false;
-    fprintf(p->out, "%s\n", line);
+    printable_print(p->out, line);
+    fputc('\n', p->out);
     fflush(p->out);
 }
 

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/printable.h"
 #include "base/session.h"
 #include "builder/cache_files.h"
 #include "cache/prune.h"
@@ -74,7 +75,7 @@ int cli_store_roots(void *session, struct strv *ids, struct error **err)
 static void to_stderr(void *arg, const char *line)
 {
     (void)arg;
-    fprintf(stderr, "%s\n", line);
+    print_note("", line);
 }
 
 int cli_store_to_prune(const struct session *s, struct store **ret, struct error **err)
@@ -127,10 +128,10 @@ void cli_print_text(const char *text, size_t max)
     size_t len = text ? strlen(text) : 0, n = max && len > max ? max : len;
     while (n && n < len && ((unsigned char)text[n] & 0xc0) == 0x80)
         n--; // not in the middle of a character
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        putchar(c == '\n' || c == '\t' ? ' ' : c < ' ' || c == 0x7f ? '?' : c);
-    }
+    CLEANUP(buf_clear) struct buf line = BUF_INIT;
+    printable_add(&line, text ? text : "", n);
+    for (size_t i = 0; i < line.len; i++)
+        putchar(line.data[i] == '\n' || line.data[i] == '\t' ? ' ' : line.data[i]);
     if (n < len)
         fputs("…", stdout);
 }

@@ -22,7 +22,7 @@ void vm_options_clear(struct vm_options *o)
 static void say(void *arg, const char *line)
 {
     (void)arg;
-    fprintf(stderr, "%s\n", line);
+    print_note("", line);
 }
 
 /* stdout belongs to the command that is run. */

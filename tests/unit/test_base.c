@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/lock.h"
+#include "base/printable.h"
 #include "base/process.h"
 
 static void errors_wrap_and_keep_the_first_hint(void **state)
@@ -91,11 +92,32 @@ static void programs_run_and_fail_with_words(void **state)
     assert_non_null(strstr(err->message, "/no/such"));
 }
 
+static void strangers_text_cannot_reach_the_terminal(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"grün „ok“ 日本 \xf0\x9f\x98\x80\n\tx", "grün „ok“ 日本 \xf0\x9f\x98\x80\n\tx"},
+        {"a\x1b]0;p\aZ\x7f\r", "a\\x1b]0;p\\x07Z\\x7f\\x0d"},
+        {"\xc2\x9b"
+         "2J",
+         "\\u009b2J"},
+        {"\xe2\x80\xaegpj.exe", "\\u202egpj.exe"},
+        {"\xff\xc0\xaf\xed\xa0\x80", "\\xff\\xc0\\xaf\\xed\\xa0\\x80"},
+        {"\xe2\x82", "\\xe2\\x82"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        CLEANUP(buf_clear) struct buf b = BUF_INIT;
+        printable_add(&b, pairs[i][0], strlen(pairs[i][0]));
+        assert_string_equal(b.data, pairs[i][1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_wrap_and_keep_the_first_hint),
         cmocka_unit_test(buf_grows_and_consumes),
+        cmocka_unit_test(strangers_text_cannot_reach_the_terminal),
         cmocka_unit_test(sha256_is_the_standard_one),
         cmocka_unit_test(an_abandoned_file_never_was),
         cmocka_unit_test(a_lock_excludes_and_ends),
