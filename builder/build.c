@@ -481,6 +481,7 @@ static void build_clear(struct build *b)
     }
     free(b->stages);
     settings_clear(&b->global_args);
+    strv_clear(&b->pulled);
     json_decref(b->steps);
     json_decref(b->shown);
     json_decref(b->last);

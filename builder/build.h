@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/vector.h"
+#include "image/pull.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -55,7 +56,8 @@ struct build_options {
     const char *accel;              /* NULL = KILN_ACCEL or auto */
     const char *const *nameservers; /* for RUN; n_nameservers 0 = the user network's own */
     size_t n_nameservers;
-    const char *checksum;      /* of the image that FROM fetches */
+    const char *checksum;      /* of FROM's image (image/pull.h) */
+    enum pull_policy pull;     /* when images are fetched again */
     uint64_t cache_mount_size; /* bytes a new cache disk may grow to; 0 = 10 GiB */
 };
 
@@ -107,8 +109,8 @@ struct image_chain {
     json_t *metadata;    /* config and mounts; NULL = none; owned */
     struct store *store; /* lease; owned */
 };
-int image_chain_open(const struct session *s, const char *ref, const struct build_ui *ui,
-                     struct image_chain *ret, struct error **err);
+int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
+                     const struct build_ui *ui, struct image_chain *ret, struct error **err);
 void image_chain_clear(struct image_chain *c);
 /* For a disk that will stand on the chain's top for long: makes that a layer if it is an image's
  * own file, which may be replaced (hashed once, linked; then the last of c->files is the layer's).

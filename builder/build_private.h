@@ -58,6 +58,7 @@ struct build {
     struct store *store;
     struct stage_run *stages; /* file->n_stages */
     struct settings global_args;
+    struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
     size_t step, total; /* number shown, and of how many */
     json_t *steps;      /* for cache/history.h */
     json_t *last;       /* of the last build of the name; NULL = none */

@@ -80,6 +80,21 @@ static int take_global_args(struct build *b, struct stage_run *scope, struct err
     return 0;
 }
 
+/* Whether a needed stage begins with an image. */
+static bool uses_image(struct build *b, struct stage_run *scope)
+{
+    for (size_t i = 0; i < b->file->n_steps; i++) {
+        const struct imagefile_step *step = &b->file->steps[i];
+        if (step->op != OP_FROM || !b->stages[step->stage].needed)
+            continue;
+        AUTO_FREE char *name = expand_word(b, scope, &step->from.image, NULL);
+        if (name && !imagefile_is_scratch(name) &&
+            stage_named(b, scope, &step->from.image, i, false) == NO_STAGE)
+            return true;
+    }
+    return false;
+}
+
 int stages_choose(struct build *b, struct error **err)
 {
     struct stage_run scope = {0};
@@ -95,13 +110,13 @@ int stages_choose(struct build *b, struct error **err)
     }
     if (rc == 0)
         need(b, &scope, target);
+    if (rc == 0 && b->o->checksum && !uses_image(b, &scope)) {
+        rc = error_set(err, ERR_USER, "the checksum cannot be applied: no FROM of '%s' is an image",
+                       b->file_path);
+        error_hint(err, "--checksum is about the image that FROM names");
+    }
     settings_clear(&scope.args);
     return rc;
-}
-
-static void pull_notice(void *build, const char *line)
-{
-    build_notice(build, line);
 }
 
 static void pull_update(void *build, uint64_t done, uint64_t total, bool end)
@@ -109,6 +124,14 @@ static void pull_update(void *build, uint64_t done, uint64_t total, bool end)
     struct build *b = build;
     if (b->ui->progress)
         b->ui->progress(b->ui->arg, "", done, total, end);
+}
+
+static bool was_pulled(const struct build *b, const char *text)
+{
+    for (size_t i = 0; i < b->pulled.len; i++)
+        if (!strcmp(b->pulled.ptr[i], text))
+            return true;
+    return false;
 }
 
 int image_disk(struct build *b, const char *text, struct disk_state *ret, struct config *config,
@@ -119,10 +142,13 @@ int image_disk(struct build *b, const char *text, struct disk_state *ret, struct
     if (image_spec_parse(str_of(text), &spec, err) < 0)
         return -1;
     struct image_pull_options o = {
-        .progress = {.notice = pull_notice, .update = pull_update, .arg = b},
+        .progress = {.notice = build_notice, .update = pull_update, .arg = b},
         .checksum = config ? b->o->checksum : NULL,
+        .policy = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
         .checksum_beside = true};
     int rc = image_ensure(b->s, &spec, &o, &image, err);
+    strv_add(&b->pulled, text);
+    strv_add(&b->pulled, spec.name);
     image_spec_clear(&spec);
     if (rc < 0)
         return -1;

@@ -49,8 +49,8 @@ static int top_size(struct image_chain *c, struct error **err)
     return 0;
 }
 
-static int open_image(const struct session *s, const char *ref, const struct build_ui *ui,
-                      struct image_chain *c, struct error **err)
+static int open_image(const struct session *s, const char *ref, enum pull_policy pull,
+                      const struct build_ui *ui, struct image_chain *c, struct error **err)
 {
     struct image_spec spec = {0};
     struct backend_image image = {0};
@@ -58,6 +58,7 @@ static int open_image(const struct session *s, const char *ref, const struct bui
         return -1;
     struct image_pull_options o = {
         .progress = {.notice = notice, .update = update, .arg = (void *)ui},
+        .policy = pull,
         .checksum_beside = true};
     int rc = image_ensure(s, &spec, &o, &image, err);
     image_spec_clear(&spec);
@@ -128,8 +129,8 @@ static int open_step(const struct session *s, const char *name, const char *step
     return store_chain(c->store, id, &c->files, err);
 }
 
-int image_chain_open(const struct session *s, const char *ref, const struct build_ui *ui,
-                     struct image_chain *ret, struct error **err)
+int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
+                     const struct build_ui *ui, struct image_chain *ret, struct error **err)
 {
     CLEANUP(image_chain_clear) struct image_chain c = {0};
     const char *at = strrchr(ref, '@');
@@ -137,7 +138,7 @@ int image_chain_open(const struct session *s, const char *ref, const struct buil
     if (store_open(s, s->backend, &c.store, err) < 0)
         return -1;
     AUTO_FREE char *name = step ? xstrndup(ref, (size_t)(at - ref)) : xstrdup(ref);
-    if ((step ? open_step(s, name, at + 1, &c, err) : open_image(s, name, ui, &c, err)) < 0)
+    if ((step ? open_step(s, name, at + 1, &c, err) : open_image(s, name, pull, ui, &c, err)) < 0)
         return -1;
     if (step && top_size(&c, err) < 0)
         return -1;

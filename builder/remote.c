@@ -21,13 +21,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum {
-    ANSWER_SECONDS = 60,
-    REDIRECTS_MAX = 10,
-    BLOCKS = 4,
-    BLOCK_SIZE = 256 * 1024,
-    WAKE_MS = 100
-};
+enum { BLOCKS = 4, BLOCK_SIZE = 256 * 1024, WAKE_MS = 100 };
 
 /* What is known of a URL from the last time. */
 struct record {
@@ -170,69 +164,12 @@ static bool open_kept(struct job *j, const struct digest *digest, struct remote_
     return true;
 }
 
-static size_t refuse_body(char *bytes, size_t one, size_t n, void *arg)
-{
-    (void)bytes, (void)one, (void)n, (void)arg;
-    return 0;
-}
-
-static int on_progress(void *arg, curl_off_t total, curl_off_t done, curl_off_t up_total,
-                       curl_off_t up)
-{
-    (void)total, (void)done, (void)up_total, (void)up;
-    const struct job *j = arg;
-    return session_cancelled(j->session);
-}
-
-static struct curl_slist *conditions(const struct record *r)
-{
-    struct curl_slist *list = NULL;
-    if (r && r->etag) {
-        AUTO_FREE char *line = xasprintf("If-None-Match: %s", r->etag);
-        list = curl_slist_append(list, line);
-    }
-    if (r && r->last_modified) {
-        AUTO_FREE char *line = xasprintf("If-Modified-Since: %s", r->last_modified);
-        list = curl_slist_append(list, line);
-    }
-    return list;
-}
-
 /* Asks whether what the record describes is still what the server has: 1 yes, 0 no, -1. */
 static int is_current(struct job *j, const struct record *record, struct error **err)
 {
     if (!record->etag && !record->last_modified)
         return 0;
-    CURL *c = curl_easy_init();
-    if (!c)
-        alloc_failed();
-    char problem[CURL_ERROR_SIZE] = "";
-    struct curl_slist *headers = conditions(record);
-    curl_easy_setopt(c, CURLOPT_URL, j->url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
-    curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)ANSWER_SECONDS);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, problem);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, refuse_body);
-    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, j);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-    CURLcode code = curl_easy_perform(c);
-    long status = 0;
-    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_cleanup(c);
-    curl_slist_free_all(headers);
-    if (session_cancelled(j->session))
-        return error_set(err, ERR_CANCELLED, "interrupted");
-    if (code == CURLE_OK || code == CURLE_WRITE_ERROR)
-        return status == 304;
-    return error_set(err, ERR_SYSTEM, "cannot ask for '%s': %s", j->shown,
-                     *problem ? problem : curl_easy_strerror(code));
+    return fetch_unchanged(j->url, record->etag, record->last_modified, err);
 }
 
 /* Every WAKE_MS, and at the end. */
@@ -263,7 +200,8 @@ static int write_flow(struct job *j, struct fetch *f, struct flow *flow, struct 
             return error_errno(err, "cannot write '%s'", file->temp);
         tell(j, f, false);
     }
-    tell(j, f, true);
+    if (got == 0) // a bar for what did not come says nothing
+        tell(j, f, true);
     return got;
 }
 
@@ -278,7 +216,7 @@ static int download(struct job *j, struct atomic_file *file, struct digest *ret,
     int got = write_flow(j, f, flow, file, err);
     flow_stop(flow);
     fetch_validators(f, &j->etag, &j->last_modified);
-    fetch_finish(f, ret);
+    fetch_finish(f, ret, NULL);
     return got;
 }
 

@@ -30,19 +30,18 @@ static void notice(void *ui, const char *line)
         u->notice(u->arg, line);
 }
 
-static int shell_start(const struct session *s, struct shell *sh, const char *ref, unsigned memory,
-                       unsigned cpus, const char *accel, const struct build_ui *ui,
-                       struct error **err)
+static int shell_start(const struct session *s, struct shell *sh, const struct shell_options *so,
+                       const struct build_ui *ui, struct error **err)
 {
-    if (image_chain_open(s, ref, ui, &sh->chain, err) < 0)
+    if (image_chain_open(s, so->ref, so->pull, ui, &sh->chain, err) < 0)
         return -1;
     sh->overlay = overlay_new(store_scratch(sh->chain.store), 0, "", sh->chain.size, err);
     if (!sh->overlay)
         return -1;
     strv_add(&sh->chain.files, sh->overlay);
-    struct builder_vm_options o = {.memory_mb = memory,
-                                   .cpus = cpus,
-                                   .accel = accel,
+    struct builder_vm_options o = {.memory_mb = so->memory_mb,
+                                   .cpus = so->cpus,
+                                   .accel = so->accel,
                                    .cwd = store_cwd(sh->chain.store),
                                    .target = {(const char *const *)sh->chain.files.ptr,
                                               sh->chain.files.len, true, sh->chain.size},
@@ -65,7 +64,7 @@ int shell_run(const struct session *s, const struct shell_options *o, const stru
     CLEANUP(message_clear)
     struct message mount = MESSAGE_INIT, m = MESSAGE_INIT, reply = MESSAGE_INIT;
     CLEANUP(config_clear) struct config config = {0};
-    if (shell_start(s, &sh, o->ref, o->memory_mb, o->cpus, o->accel, ui, err) < 0)
+    if (shell_start(s, &sh, o, ui, err) < 0)
         return -1;
     put_mount_fields(&mount, AGENT_DISK_TARGET, 0, json_object_get(sh.chain.metadata, "mounts"));
     if (builder_vm_call(sh.vm, AGENT_MOUNT, &mount, 120000, NULL, NULL, NULL, err) < 0)
@@ -95,7 +94,8 @@ json_t *shell_inspect(const struct session *s, const char *ref, const char *acce
     CLEANUP(message_clear)
     struct message mount = MESSAGE_INIT, m = MESSAGE_INIT, reply = MESSAGE_INIT;
     struct str text;
-    if (shell_start(s, &sh, ref, 0, 0, accel, ui, err) < 0)
+    struct shell_options o = {.ref = ref, .accel = accel, .pull = PULL_NEVER};
+    if (shell_start(s, &sh, &o, ui, err) < 0)
         return NULL;
     // the operating system is only seen in a mounted tree; a disk without one is described all the
     // same

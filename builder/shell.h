@@ -13,6 +13,7 @@ struct shell_options {
     const char *user;         /* NULL = the image's USER */
     unsigned memory_mb, cpus; /* 0 = chosen */
     const char *accel;
+    enum pull_policy pull;
     bool terminal; /* /bin/sh on the caller's terminal; else stdin is empty */
 };
 

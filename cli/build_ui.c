@@ -2,7 +2,6 @@
 #include "cli/build_ui.h"
 
 #include "base/printable.h"
-#include "cli/command.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -174,6 +173,11 @@ static void json_timing(void *arg, const char *what, double ms)
 
 static const char *const mode_names[] = {
     [SHOWN_TTY] = "tty", [SHOWN_PLAIN] = "plain", [SHOWN_JSON] = "json", [SHOWN_QUIET] = "quiet"};
+
+int args_pull(const struct args *a, enum pull_policy *ret, struct error **err)
+{
+    return pull_policy_parse(args_get(a, "pull"), ret, err);
+}
 
 int build_shown_init(struct build_shown *s, const char *mode, struct error **err)
 {

@@ -17,7 +17,9 @@
 
 #include "base/buf.h"
 #include "builder/build.h"
+#include "cli/command.h"
 #include "cli/progress.h"
+#include "image/pull.h"
 
 enum shown_mode { SHOWN_TTY, SHOWN_PLAIN, SHOWN_JSON, SHOWN_QUIET };
 
@@ -28,6 +30,16 @@ struct build_shown {
     struct buf tail; /* start of a UTF-8 character, in JSON mode */
     struct progress bar;
 };
+
+/* A row of a command's table of options, and what was given. */
+#define PULL_OPTION \
+    { \
+        "pull", 0, "[=WHEN]", \
+            "When to fetch images again: missing, newer, always or never [default: missing; " \
+            "--pull alone: always]", \
+            NULL \
+    }
+int args_pull(const struct args *a, enum pull_policy *ret, struct error **err);
 
 /* "auto" (or NULL) is tty when stdout is a terminal, else plain. ERR_USAGE. */
 int build_shown_init(struct build_shown *s, const char *mode, struct error **err);

@@ -15,6 +15,7 @@
 
 static const struct option_spec options[] = {
     {"name", 0, "NAME", "Name of the VM [default: the image's]", NULL},
+    PULL_OPTION,
     VM_OPTIONS,
     {0},
 };
@@ -29,8 +30,9 @@ static json_t *texts(char *const *words, size_t n)
 
 static json_t *make_config(const struct args *a, const char *image, const char *layer)
 {
+    static const char *const of_create[] = {"name", "pull", NULL};
     CLEANUP(strv_clear) struct strv words = {0};
-    args_words(a, "name", &words);
+    args_words(a, of_create, &words);
     return json_pack("{s:s, s:s, s:I, s:o, s:o}", "image", image, "layer", layer, "created",
                      (json_int_t)time(NULL), "options", texts(words.ptr, words.len), "qemu_args",
                      texts(a->rest, a->n_rest));
@@ -42,8 +44,10 @@ static int create(struct session *s, const struct args *a, const char *image, co
     CLEANUP(working_clear) struct working w = WORKING_INIT;
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
-    if (named_vm_begin(s->vmstore, name, &w, err) < 0 || build_shown_init(&shown, NULL, err) < 0 ||
-        image_chain_open(s, a->pos[0], &shown.ui, &chain, err) < 0)
+    enum pull_policy pull;
+    if (args_pull(a, &pull, err) < 0 || named_vm_begin(s->vmstore, name, &w, err) < 0 ||
+        build_shown_init(&shown, NULL, err) < 0 ||
+        image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
         return -1;
     AUTO_FREE char *layer = image_chain_layer(s, &chain, err);
     if (!layer)

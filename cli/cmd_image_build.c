@@ -5,6 +5,7 @@
 #include "cli/build_ui.h"
 #include "cli/command.h"
 #include "cli/store.h"
+#include "image/checksum.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -26,7 +27,9 @@ static const struct option_spec options[] = {
     {"require-cached", 0, NULL, "Fail if anything would have to be built", NULL},
     {"explain", 0, NULL, "Say for each step why it was built (always said in plain output)", NULL},
     {"on-error", 0, "fail|keep|shell", "What to do with a failed step [default: fail]", NULL},
-    {"checksum", 0, "sha256:HEX", "What an image that FROM fetches must have", NULL},
+    {"checksum", 0, "SUM", "What FROM's image must have: sha256:…, or a checksum file or URL",
+     NULL},
+    PULL_OPTION,
     {"dns", 0, "ADDRESS", "Name server for RUN", NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM [default: KILN_ACCEL or auto]",
      NULL},
@@ -156,7 +159,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
                               .checksum = args_get(a, "checksum")};
     long long cpus = 0, from = 0;
     unsigned long long mount_size = 0, max_size = 0;
-    if (args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
+    if (args_pull(a, &o.pull, err) < 0 || (o.checksum && checksum_check(o.checksum, err) < 0) ||
+        args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
         args_num(a, "no-cache-from", 1, 1000000, &from, err) < 0 ||
         args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||
         args_size(a, "cache-mount-size", &mount_size, err) < 0 ||

@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/store.h"
 #include "image/backend.h"
+#include "image/source.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -116,6 +117,14 @@ static int add_system(const struct session *s, const struct backend_image *i, co
     return 0;
 }
 
+/* Where it was fetched from, if that is known. */
+static void add_source(const struct session *s, const char *name, json_t *o)
+{
+    CLEANUP(image_source_clear) struct image_source x = {0};
+    if (image_source_read(s->backend, name, &x))
+        json_object_set_new(o, "source", json_string(x.from));
+}
+
 /* Everything known, as a new reference. */
 static json_t *describe(const struct session *s, const struct args *a, struct error **err)
 {
@@ -131,6 +140,7 @@ static json_t *describe(const struct session *s, const struct args *a, struct er
     json_object_set_new(o, "path", json_string(i.path));
     json_object_set_new(o, "type", json_string(i.thin ? "thin" : "standalone"));
     json_object_set_new(o, "layer", i.layer ? json_string(i.layer) : json_null());
+    add_source(s, i.name, o);
     json_object_set_new(o, "virtual_size", json_integer((json_int_t)i.virtual_size));
     json_object_set_new(o, "real_size", json_integer((json_int_t)i.real_size));
     json_object_set_new(o, "modified", json_integer((json_int_t)i.mtime));
@@ -224,6 +234,7 @@ static void print_text(const json_t *o)
     print_line("file", json_str(o, "path"));
     print_line("type", json_str(o, "type"));
     print_line("layer", json_str(o, "layer"));
+    print_line("source", json_str(o, "source"));
     print_parents(json_object_get(o, "parents"));
     print_line("chain", chain);
     print_size("virtual size", json_int(o, "virtual_size", 0));

@@ -5,6 +5,7 @@
 #include "base/session.h"
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "image/checksum.h"
 #include "image/name.h"
 #include "image/pull.h"
 
@@ -22,6 +23,7 @@ extern const struct command cmd_image_import;
 
 static const struct option_spec pull_options[] = {
     COMMON_OPTIONS,
+    {"policy", 0, "WHEN", "When to fetch it again: missing, newer, always or never", "pull"},
     {"resumable", 0, NULL, "Keep compressed bytes until it is done, so that a killed pull resumes",
      NULL},
     {"vagrant-url", 0, "URL", "Vagrant registry [default: KILN_VAGRANT_URL or vagrantcloud.com]",
@@ -44,15 +46,19 @@ static int pull(struct session *s, const struct args *a, const struct image_spec
         .progress = progress_for_images(&bar),
         .checksum = args_get(a, "checksum"),
         .checksum_beside = !args_has(a, "no-checksum"),
-        .force = args_has(a, "force"),
+        .import = a->command == &cmd_image_import,
         .resumable = args_has(a, "resumable"),
         .raw = args_has(a, "raw"),
         .vagrant_url = args_get(a, "vagrant-url"),
     };
     if (a->command == &cmd_image_import)
         o.progress.notice = NULL; // where it comes from was just typed
-    if (args_size(a, "max-size", &max, err) < 0)
+    if (args_size(a, "max-size", &max, err) < 0 ||
+        pull_policy_parse(args_get(a, "policy"), &o.policy, err) < 0 ||
+        (o.checksum && checksum_check(o.checksum, err) < 0))
         return -1;
+    if (args_has(a, "force"))
+        o.policy = PULL_ALWAYS;
     o.max_size = max;
     return image_pull(s, spec, &o, ret_pulled, err);
 }

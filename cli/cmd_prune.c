@@ -8,6 +8,7 @@
 #include "cache/store.h"
 #include "cli/command.h"
 #include "cli/store.h"
+#include "image/pull.h"
 
 #include <inttypes.h>
 
@@ -65,7 +66,8 @@ static void print_result(const struct prune_options *o, const struct prune_resul
     printf(" of them in use\n");
 }
 
-static void print_json(const struct prune_options *o, const struct prune_result *r, uint64_t mounts)
+static void print_json(const struct prune_options *o, const struct prune_result *r, uint64_t mounts,
+                       const struct interrupted_pulls *pulls)
 {
     json_auto_t *all = json_object();
     json_object_set(all, "removed", r->removed);
@@ -76,6 +78,7 @@ static void print_json(const struct prune_options *o, const struct prune_result 
     json_object_set_new(all, "left", json_integer((json_int_t)r->left));
     json_object_set_new(all, "needed", json_integer((json_int_t)r->needed));
     json_object_set_new(all, "cache_mounts", json_integer((json_int_t)mounts));
+    json_object_set_new(all, "interrupted_pulls", json_integer((json_int_t)pulls->bytes));
     json_object_set_new(all, "dry_run", json_boolean(o->dry_run));
     cli_print_json(all);
 }
@@ -96,14 +99,24 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     // the disks of cache mounts have an age and can go, but a limit on layers says nothing of them
     uint64_t mounts = cache_disk_prune(s, o.all ? 0 : UINT64_MAX, o.max_age, o.dry_run);
+    struct interrupted_pulls pulls = image_pulls_prune(s->backend,
+                                                       o.all            ? 0
+                                                       : o.max_age >= 0 ? o.max_age
+                                                                        : INTERRUPTED_PULL_SECONDS,
+                                                       o.dry_run);
     if (args_has(a, "json"))
-        print_json(&o, &r, mounts);
+        print_json(&o, &r, mounts, &pulls);
     else
         print_result(&o, &r, s->verbosity > 0);
     if (mounts && !args_has(a, "json")) {
         printf("%s ", o.dry_run ? "would remove" : "removed");
         cli_print_size(mounts, 0);
         printf(" of cache mounts\n");
+    }
+    if (pulls.n && !args_has(a, "json")) {
+        printf("%s ", o.dry_run ? "would remove" : "removed");
+        cli_print_size(pulls.bytes, 0);
+        printf(" of interrupted pulls\n");
     }
     if (r.left > o.max_size)
         fprintf(stderr,

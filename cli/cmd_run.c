@@ -5,18 +5,20 @@
 #include "cli/build_ui.h"
 #include "cli/vm_options.h"
 
-static const struct option_spec options[] = {VM_OPTIONS, {0}};
+static const struct option_spec options[] = {PULL_OPTION, VM_OPTIONS, {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(vm_options_clear) struct vm_options o;
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    enum pull_policy pull;
     vm_options_init(&o);
-    if (vm_options_take(a, &o, err) < 0 || build_shown_init(&shown, NULL, err) < 0)
+    if (args_pull(a, &pull, err) < 0 || vm_options_take(a, &o, err) < 0 ||
+        build_shown_init(&shown, NULL, err) < 0)
         return -1;
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
-    if (image_chain_open(s, a->pos[0], &shown.ui, &chain, err) < 0)
+    if (image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
         return -1;
     o.run.files = (const char *const *)chain.files.ptr;
     o.run.n_files = chain.files.len;

@@ -186,7 +186,7 @@ static void print_options(const struct option_spec *o)
             buf_addf(&left, "-%c, ", o->letter);
         buf_addf(&left, "--%s", o->name);
         if (o->value)
-            buf_addf(&left, " %s", o->value);
+            buf_addf(&left, *o->value == '[' ? "%s" : " %s", o->value);
         if (left.len > 28)
             printf("  %s\n  %-28s  %s\n", left.data, "", o->help);
         else
@@ -314,10 +314,11 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
         return error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
     if (!o->value && eq)
         return error_set(err, ERR_USAGE, "argument --%s: takes no value", o->name);
-    if (o->value && !eq && !next)
+    bool takes_next = o->value && *o->value != '[' && !eq;
+    if (takes_next && !next)
         return error_set(err, ERR_USAGE, "argument --%s: expected one argument", o->name);
-    add_given(a, o, !o->value ? NULL : eq ? eq + 1 : next);
-    return o->value && !eq;
+    add_given(a, o, eq ? eq + 1 : takes_next ? next : NULL);
+    return takes_next;
 }
 
 static int too_many(const struct args *a, struct error **err)
@@ -367,11 +368,14 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
     return 0;
 }
 
-void args_words(const struct args *a, const char *except, struct strv *ret)
+void args_words(const struct args *a, const char *const *except, struct strv *ret)
 {
     for (size_t i = 0; i < a->n_given; i++) {
         const struct option_spec *o = a->given[i].option;
-        if (!strcmp(o->name, except) || find_in(common_options, o->name, strlen(o->name), 0))
+        bool skip = find_in(common_options, o->name, strlen(o->name), 0) != NULL;
+        for (const char *const *e = except; *e; e++)
+            skip |= !strcmp(o->name, *e);
+        if (skip)
             continue;
         if (a->given[i].value)
             strv_addf(ret, "--%s=%s", o->name, a->given[i].value);

@@ -11,6 +11,7 @@
 #include "image/chain.h"
 #include "image/name.h"
 #include "image/qcow2.h"
+#include "image/source.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -133,6 +134,7 @@ static int publish(const char *dir, const char *name, const char *made, struct e
     AUTO_FREE char *file = image_name_encode(name), *path = path_join(dir, file);
     if (chmod(made, 0444) < 0)
         return error_errno(err, "cannot make image '%s' read-only", name);
+    image_source_forget(dir, name);
     if (rename(made, path) < 0)
         return error_errno(err, "cannot register image '%s' as '%s'", name, path);
     return fsync_dir(dir, err);
@@ -197,6 +199,7 @@ int backend_remove(const char *dir, const char *name, struct error **err)
         return backend_not_found(dir, name, err);
     if (unlink(path) < 0)
         return error_errno(err, "cannot remove image '%s'", name);
+    image_source_forget(dir, name);
     return fsync_dir(dir, err);
 }
 

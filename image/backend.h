@@ -8,6 +8,7 @@
  *                                 standalone: no backing file (pulled, imported, transient's)
  *   .layers/<id>/disk.qcow2     a layer (the cache's); backing name "../<id>/disk.qcow2" or none.
  *                                 <id> is letters, digits, '.', '_' and '-', not first '.'
+ *   .sources/<encoded name>.json  where a fetched image came from (image/source.h)
  *   .working/                   unfinished things (base/working.h), and "pull-<encoded name>/":
  *                               what the next pull of that name can resume (image/pull.h)
  *

@@ -6,6 +6,7 @@
 #include "image/fetch.h"
 
 #include <string.h>
+#include <unistd.h>
 
 enum { TEXT_MAX = 4 << 20, SECONDS = 30, SECONDS_BESIDE = 10 };
 
@@ -87,17 +88,45 @@ static bool is_url(const char *s)
     return !strncmp(s, "http://", 7) || !strncmp(s, "https://", 8);
 }
 
-int checksum_resolve(const char *given, const char *name, struct digest *ret, struct error **err)
+/* "sha256:<hex>" or "<hex>" */
+static bool is_digest(const char *given, struct digest *ret)
 {
     const char *hex = !strncmp(given, "sha256:", 7) ? given + 7 : given;
-    if (strlen(hex) == DIGEST_HEX && hex_at(str_of(hex), ret))
+    return strlen(hex) == DIGEST_HEX && hex_at(str_of(hex), ret);
+}
+
+int checksum_check(const char *given, struct error **err)
+{
+    struct digest d;
+    if (is_digest(given, &d) || is_url(given))
         return 0;
-    if (hex != given || !strncmp(given, "sha512:", 7) || !strncmp(given, "md5:", 4)) {
-        error_set(err, ERR_USER, "'%s' is not a checksum", given);
-        return error_hint(err,
-                          "a checksum is sha256: and 64 hex digits, or the path or URL of a "
-                          "checksum file");
-    }
+    bool algorithm = !strncmp(given, "sha256:", 7) || !strncmp(given, "sha512:", 7) ||
+                     !strncmp(given, "md5:", 4);
+    if (!algorithm && access(given, F_OK) == 0)
+        return 0;
+    error_set(err, ERR_USER, "'%s' is not a checksum", given);
+    return error_hint(err,
+                      "a checksum is sha256: and 64 hex digits, or the path or URL of a "
+                      "checksum file");
+}
+
+int checksum_compare(const struct digest *want, const struct digest *have, struct error **err)
+{
+    char want_hex[DIGEST_HEX + 1], have_hex[DIGEST_HEX + 1];
+    if (digest_eq(want, have))
+        return 0;
+    digest_hex(want, want_hex);
+    digest_hex(have, have_hex);
+    return error_set(err, ERR_USER, "wrong checksum: expected sha256:%s, got sha256:%s", want_hex,
+                     have_hex);
+}
+
+int checksum_resolve(const char *given, const char *name, struct digest *ret, struct error **err)
+{
+    if (is_digest(given, ret))
+        return 0;
+    if (checksum_check(given, err) < 0)
+        return -1;
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     int rc = is_url(given) ? fetch_text(given, TEXT_MAX, SECONDS, &text, err)
                            : file_read(given, TEXT_MAX, &text, err);

@@ -20,6 +20,12 @@ bool checksum_find(struct str text, const char *name, struct digest *ret);
  * looked up. ERR_USER: it is none of that, or does not tell. */
 int checksum_resolve(const char *given, const char *name, struct digest *ret, struct error **err);
 
+/* Whether `given` has one of these forms, without reading anything but whether a file is there.
+ * ERR_USER. */
+int checksum_check(const char *given, struct error **err);
+/* ERR_USER with both digests unless they are equal. */
+int checksum_compare(const struct digest *want, const struct digest *have, struct error **err);
+
 /* Looks for <source>.sha256 and SHA256SUMS beside a file or URL; false when neither tells. */
 bool checksum_beside(const char *source, bool is_url, struct digest *ret);
 

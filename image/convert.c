@@ -11,6 +11,7 @@
 #include "image/backend.h"
 #include "image/chain.h"
 #include "image/qcow2.h"
+#include "image/sink.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { METADATA_IN_64K = 60000 }; // what fits beside the header in a cluster of 64 KiB
+enum {
+    METADATA_IN_64K = 60000,
+    GROWTH_MS = 200,
+    LINES_SHOWN = 4,
+    DISK_MIN = 64 * 1024
+}; // what fits beside the header in a cluster of 64 KiB
 
 /* The last percentage in what came, as part of total; what was read is dropped. */
 static void show_progress(struct buf *b, const struct image_progress *p, uint64_t total)
@@ -47,8 +53,25 @@ static bool drain(int fd, struct buf *b)
     return n > 0;
 }
 
+/* A file that qemu-img writes, and how large it may become. */
+struct growth {
+    const char *path; /* NULL = no limit */
+    uint64_t limit;   /* bytes on disk */
+};
+
+static int check_growth(const struct growth *g, struct error **err)
+{
+    struct stat st;
+    if (!g->path || stat(g->path, &st) < 0 || (uint64_t)st.st_blocks * 512 <= g->limit)
+        return 0;
+    error_set(err, ERR_USER,
+              "it becomes more than %llu bytes: that looks like a decompression bomb",
+              (unsigned long long)g->limit);
+    return error_hint(err, "--max-size allows it");
+}
+
 static int watch(const struct session *s, struct process *q, const struct image_progress *p,
-                 uint64_t total, struct buf *errors, struct error **err)
+                 uint64_t total, const struct growth *g, struct buf *errors, struct error **err)
 {
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     bool out_open = true, errors_open = true;
@@ -56,8 +79,10 @@ static int watch(const struct session *s, struct process *q, const struct image_
         struct pollfd f[] = {{.fd = out_open ? q->out : -1, .events = POLLIN},
                              {.fd = errors_open ? q->errors : -1, .events = POLLIN},
                              {.fd = s->cancel_fd, .events = POLLIN}};
-        if (poll(f, 3, -1) < 0)
+        if (poll(f, 3, g->path ? GROWTH_MS : -1) < 0)
             continue;
+        if (check_growth(g, err) < 0)
+            return -1;
         if (f[2].revents)
             return error_set(err, ERR_CANCELLED, "interrupted");
         if (f[0].revents) {
@@ -72,17 +97,24 @@ static int watch(const struct session *s, struct process *q, const struct image_
     return process_wait(q, -1, err);
 }
 
+/* The last lines of what a program said. */
 static void trim(struct buf *b)
 {
     while (b->len && b->data[b->len - 1] == '\n')
         b->data[--b->len] = '\0';
+    unsigned lines = 0;
+    for (size_t i = b->len; i > 0; i--)
+        if (b->data[i - 1] == '\n' && ++lines == LINES_SHOWN) {
+            buf_consume(b, i);
+            return;
+        }
 }
 
 /* Runs qemu-img with a bar of `total` bytes. *ret_status gets its wait status, *errors what it
  * said. */
 static int run_for_status(const struct session *s, char *const *argv,
-                          const struct image_progress *p, uint64_t total, int *ret_status,
-                          struct buf *errors, struct error **err)
+                          const struct image_progress *p, uint64_t total, const struct growth *g,
+                          int *ret_status, struct buf *errors, struct error **err)
 {
     CLEANUP(process_clear) struct process q = PROCESS_INIT;
     struct process_spec spec = {
@@ -91,7 +123,7 @@ static int run_for_status(const struct session *s, char *const *argv,
     for (char *const *a = argv; *a; a++)
         buf_addf(&line, " %s", *a);
     session_debug(s, 2, "run:%s", line.data);
-    if (process_start(&q, &spec, err) < 0 || watch(s, &q, p, total, errors, err) < 0)
+    if (process_start(&q, &spec, err) < 0 || watch(s, &q, p, total, g, errors, err) < 0)
         return -1;
     trim(errors);
     *ret_status = q.status;
@@ -106,11 +138,11 @@ static int qemu_img_failed(int status, const struct buf *errors, struct error **
 }
 
 static int run(const struct session *s, char *const *argv, const struct image_progress *p,
-               uint64_t total, struct error **err)
+               uint64_t total, const struct growth *g, struct error **err)
 {
     CLEANUP(buf_clear) struct buf errors = BUF_INIT;
     int status;
-    if (run_for_status(s, argv, p, total, &status, &errors, err) < 0)
+    if (run_for_status(s, argv, p, total, g, &status, &errors, err) < 0)
         return -1;
     if (status)
         return qemu_img_failed(status, &errors, err);
@@ -139,15 +171,19 @@ static int check_qcow2(const struct session *s, const char *file, struct error *
 {
     enum { LEAKS = 3 }; // clusters that nothing uses: they do no harm
     static const struct image_progress silent;
+    static const struct growth unlimited;
     CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
     CLEANUP(buf_clear) struct buf errors = BUF_INIT;
     int status;
     if (qcow2_read(file, 0, &info, err) < 0)
         return -1;
+    AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || qcow2_check_tables(fd, &info, err) < 0)
+        return fd < 0 ? error_errno(err, "cannot open '%s'", file) : -1;
     char *const *argv = info.dirty
                             ? ARGV("qemu-img", "check", "-q", "-f", "qcow2", "-r", "all", file)
                             : ARGV("qemu-img", "check", "-q", "-f", "qcow2", file);
-    if (run_for_status(s, argv, &silent, 0, &status, &errors, err) < 0)
+    if (run_for_status(s, argv, &silent, 0, &unlimited, &status, &errors, err) < 0)
         return -1;
     if (status == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == LEAKS))
         return 0;
@@ -172,7 +208,13 @@ static int virtual_size(const struct session *s, const char *node, uint64_t *ret
     return 0;
 }
 
-static int to_qcow2(const struct session *s, const char *file, enum format f,
+static uint64_t bytes_on_disk(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static int to_qcow2(const struct session *s, const char *file, enum format f, uint64_t max_size,
                     const struct image_progress *p, struct error **err)
 {
     AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -188,7 +230,9 @@ static int to_qcow2(const struct session *s, const char *file, enum format f,
     if (virtual_size(s, node, &size, err) < 0)
         return error_wrap(err, "the %s is not readable", format_name(f));
     (void)unlink(made);
-    if (run(s, ARGV("qemu-img", "convert", "-p", "-O", "qcow2", node, made), p, size, err) < 0) {
+    struct growth g = {made, max_size ? max_size : sink_data_limit(bytes_on_disk(fd))};
+    if (run(s, ARGV("qemu-img", "convert", "-p", "-O", "qcow2", node, made), p, size, &g, err) <
+        0) {
         (void)unlink(made);
         return error_wrap(err, "cannot convert the %s", format_name(f));
     }
@@ -197,8 +241,19 @@ static int to_qcow2(const struct session *s, const char *file, enum format f,
     return 0;
 }
 
-int convert_in(const struct session *s, const char *file, enum format f,
-               const struct image_progress *p, struct error **err)
+static int check_disk_size(const char *file, struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    if (qcow2_read(file, 0, &info, err) < 0)
+        return -1;
+    return info.size >= DISK_MIN
+               ? 0
+               : error_set(err, ERR_USER, "a disk of %llu bytes is too small to hold anything",
+                           (unsigned long long)info.size);
+}
+
+static int to_sound_qcow2(const struct session *s, const char *file, enum format f,
+                          uint64_t max_size, const struct image_progress *p, struct error **err)
 {
     switch (f) {
     case FORMAT_RAW:
@@ -208,11 +263,17 @@ int convert_in(const struct session *s, const char *file, enum format f,
     case FORMAT_VMDK:
     case FORMAT_VHDX:
     case FORMAT_VDI:
-        return to_qcow2(s, file, f, p, err);
+        return to_qcow2(s, file, f, max_size, p, err);
     case FORMAT_UNKNOWN:
         break;
     }
-    return error_set(err, ERR_USER, "it is no disk image");
+    return error_set(err, ERR_USER, "it is not a disk image");
+}
+
+int convert_in(const struct session *s, const char *file, enum format f, uint64_t max_size,
+               const struct image_progress *p, struct error **err)
+{
+    return to_sound_qcow2(s, file, f, max_size, p, err) < 0 ? -1 : check_disk_size(file, err);
 }
 
 /* Options of the output format, owned or NULL; sets *compress when -c is needed. */
@@ -262,7 +323,8 @@ static int write_out(const struct session *s, const char *name, const char *made
         strv_add(&argv, "-c");
     strv_add(&argv, node);
     strv_add(&argv, made);
-    if (run(s, argv.ptr, p, image.virtual_size, err) < 0)
+    static const struct growth unlimited;
+    if (run(s, argv.ptr, p, image.virtual_size, &unlimited, err) < 0)
         return -1;
     return o->format == FORMAT_QCOW2 && image.metadata
                ? qcow2_set_metadata(made, image.metadata, strlen(image.metadata), err)

@@ -15,9 +15,10 @@
  * Makes `file` (of that format, in a folder of ours) a qcow2 at the same path: qcow2 is judged by
  * image/qcow2.h and `qemu-img check` (a dirty one is repaired), raw is one already, of our own
  * writing (image/sink.h), the others are judged by image/format.h and converted beside the file,
- * which is then replaced.
+ * which is then replaced. max_size: most bytes the result may take on disk; 0 = by ratio
+ * (sink_data_limit). A disk under 64 KiB is refused: nothing can be on it.
  */
-int convert_in(const struct session *s, const char *file, enum format f,
+int convert_in(const struct session *s, const char *file, enum format f, uint64_t max_size,
                const struct image_progress *p, struct error **err);
 
 struct image_export {

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
-// One small file an image: <cache>/digests/<device>-<inode>, holding what the file looked like when
+// One small file an image or source: <cache>/digests/<device>-<inode>, holding what the file looked like when
 // it was read and the digest. If anything about the file differs, it is read again.
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/session.h"
 #include "image/backend.h"
+#include "image/content.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { SETTLE_SECONDS = 2 };
 
@@ -53,21 +57,32 @@ static void remember(const char *note, const char *looks, const struct digest *d
         (void)file_write_whole(note, 0644, text, strlen(text), NULL);
 }
 
-int backend_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err)
+static char *note_path(const char *cache_dir, const char *kind, const struct stat *st)
 {
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return xasprintf("%s/digests/%s%llx-%llx", cache_dir, kind, (unsigned long long)st->st_dev,
+                     (unsigned long long)st->st_ino);
+}
+
+typedef int digest_fn(int fd, off_t size, struct digest *ret, struct error **err);
+
+/* What `compute` makes of the file, or made of it when it was last read. */
+static int digest_once(const char *cache_dir, const char *kind, digest_fn *compute,
+                       const char *path, struct digest *ret, struct error **err)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat before, after;
+    if (fd < 0 && errno == ENOENT)
+        return error_set(err, ERR_NOT_FOUND, "'%s' does not exist", path);
     if (fd < 0 || fstat(fd, &before) < 0)
         return error_errno(err, "cannot open '%s'", path);
+    if (!S_ISREG(before.st_mode))
+        return error_set(err, ERR_USER, "'%s' is not a regular file", path);
     bool steady = settled(&before);
-    AUTO_FREE char *note =
-        xasprintf("%s/digests/%llx-%llx", cache_dir, (unsigned long long)before.st_dev,
-                  (unsigned long long)before.st_ino);
-    AUTO_FREE char *looks = look(&before);
+    AUTO_FREE char *note = note_path(cache_dir, kind, &before), *looks = look(&before);
     if (remembered(note, looks, ret))
         return 0;
     struct digest d;
-    if (digest_of_fd(fd, &d, err) < 0)
+    if (compute(fd, before.st_size, &d, err) < 0)
         return error_wrap(err, "cannot read '%s'", path);
     if (fstat(fd, &after) < 0)
         return error_errno(err, "cannot read '%s'", path);
@@ -76,4 +91,60 @@ int backend_digest(const char *cache_dir, const char *path, struct digest *ret, 
         remember(note, looks, &d);
     *ret = d;
     return 0;
+}
+
+static int whole(int fd, off_t size, struct digest *ret, struct error **err)
+{
+    (void)size;
+    return digest_of_fd(fd, ret, err);
+}
+
+int backend_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err)
+{
+    return digest_once(cache_dir, "", whole, path, ret, err);
+}
+
+/* Holes are not read. */
+static int sparse(int fd, off_t size, struct digest *ret, struct error **err)
+{
+    enum { CHUNK = 1 << 20 };
+    CLEANUP(content_hash_freep) struct content_hash *h = content_hash_new();
+    AUTO_FREE char *chunk = xmalloc(CHUNK);
+    for (off_t at = 0; at < size;) {
+        if (session_cancel_signal())
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        off_t data = lseek(fd, at, SEEK_DATA);
+        if (data < 0)
+            data = errno == ENXIO ? size : at;
+        if (data > size)
+            data = size;
+        content_hash_add(h, NULL, (uint64_t)(data - at));
+        ssize_t n = pread_all(fd, chunk, CHUNK, data);
+        if (n < 0)
+            return error_errno(err, "cannot read");
+        if (n == 0 && data < size)
+            return error_set(err, ERR_SYSTEM, "it became shorter while it was read");
+        content_hash_add(h, chunk, (uint64_t)n);
+        at = data + n;
+    }
+    *ret = content_hash_finish(STEAL(h));
+    return 0;
+}
+
+int content_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err)
+{
+    return digest_once(cache_dir, "content-", sparse, path, ret, err);
+}
+
+void content_remember(const char *cache_dir, const char *path, const struct stat *before,
+                      const struct digest *d)
+{
+    struct stat now;
+    if (!settled(before) || stat(path, &now) < 0 || now.st_dev != before->st_dev ||
+        now.st_ino != before->st_ino)
+        return;
+    AUTO_FREE char *looks = look(before), *looks_now = look(&now);
+    AUTO_FREE char *note = note_path(cache_dir, "content-", before);
+    if (!strcmp(looks, looks_now))
+        remember(note, looks, d);
 }

@@ -79,6 +79,8 @@ bool fetch_push_file(struct fetch *f, int fd, const char *path, off_t from, off_
                    0;
         if (f->hash)
             sha256_add(f->hash, f->space + f->used, (size_t)n);
+        if (f->content)
+            content_hash_add(f->content, f->space + f->used, (uint64_t)n);
         count(f, (size_t)n);
         from += n;
     }
@@ -91,6 +93,8 @@ static bool push_hole(struct fetch *f, off_t n)
     for (; n > 0 && !flow_stopped(f->out); n -= HOLE_STEP) {
         size_t step = n < HOLE_STEP ? (size_t)n : HOLE_STEP;
         flow_put_hole(f->out, step);
+        if (f->content)
+            content_hash_add(f->content, NULL, step);
         f->done += step;
     }
     return !flow_stopped(f->out);
@@ -170,6 +174,7 @@ static void fetch_free(struct fetch *f)
     free(f->etag);
     free(f->modified);
     sha256_free(f->hash);
+    content_hash_free(f->content);
     error_free(f->error);
     if (f->spool >= 0)
         close(f->spool);
@@ -188,6 +193,7 @@ int fetch_start(const struct fetch_options *o, struct flow *out, struct fetch **
     f->shown = o->url ? fetch_shown_url(o->url) : NULL;
     f->path = dup_or_null(o->path);
     f->hash = o->digest ? sha256_new() : NULL;
+    f->content = o->content && o->path ? content_hash_new() : NULL;
     if (o->part && o->url)
         f->part = (struct part){xstrdup(o->part->path), o->part->bytes, o->part->total,
                                 dup_or_null(o->part->etag), dup_or_null(o->part->modified)};
@@ -223,12 +229,14 @@ void fetch_validators(struct fetch *f, char **ret_etag, char **ret_modified)
     pthread_mutex_unlock(&f->mutex);
 }
 
-void fetch_finish(struct fetch *f, struct digest *ret)
+void fetch_finish(struct fetch *f, struct digest *ret, struct digest *ret_content)
 {
     if (!f)
         return;
     pthread_join(f->thread, NULL);
     if (ret && f->hash && f->complete)
         *ret = sha256_finish(STEAL(f->hash));
+    if (ret_content && f->content && f->complete)
+        *ret_content = content_hash_finish(STEAL(f->content));
     fetch_free(f);
 }

@@ -6,10 +6,13 @@
 #ifndef IMAGE_FETCH_PRIVATE_H
 #define IMAGE_FETCH_PRIVATE_H
 
+#include "image/content.h"
 #include "image/fetch.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+#define FETCH_OVERLAP (16 * 1024)
 
 struct part {
     char *path;
@@ -23,13 +26,17 @@ struct fetch {
     char *url, *shown, *path;
     struct part part; /* path NULL = none */
     struct flow *out;
-    struct sha256 *hash; /* NULL = not asked for */
+    struct sha256 *hash;          /* NULL = not asked for */
+    struct content_hash *content; /* NULL = not asked for */
     unsigned char *space;
     size_t room, used;
     long long flushed; /* now_ms() */
     int spool;
     struct error *error;
     char *etag, *modified; /* of what the bytes so far belong to */
+    unsigned char
+        tail[FETCH_OVERLAP]; /* the last bytes so far: asked for again when it is resumed */
+    size_t tail_len;
     bool complete;
     atomic_ullong done, total, resumed;
     atomic_bool changed;

@@ -94,7 +94,7 @@ int format_refuse(const void *head, size_t n, struct error **err)
         if (has(head, n, &known[i]))
             return error_set(err, ERR_USER, "it is %s", known[i].what);
     return error_set(err, ERR_USER,
-                     "it is no disk image: neither qcow2, vmdk, vhdx, vdi nor a raw disk with a "
+                     "it is not a disk image: neither qcow2, vmdk, vhdx, vdi nor a raw disk with a "
                      "partition table or filesystem");
 }
 

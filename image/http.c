@@ -2,7 +2,9 @@
 //
 // One easy handle, performed again and again until everything is there. `done` of the fetch is the
 // offset of the next byte; a response is judged when its first byte comes (or when it ended without
-// one): does it begin at that offset, and is it still the same file? Only then bytes are passed on.
+// one): does it begin a little before that offset, and is it still the same file? Only then bytes are
+// passed on, and only if the bytes before the offset are those we have: some servers keep an ETag
+// when the file changes.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
@@ -15,7 +17,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TRIES_EMPTY = 4, TRIES = 6, PROGRESS = 64 * 1024, PAUSE_MAX_MS = 30000 };
+enum {
+    TRIES_EMPTY = 4,
+    TRIES = 6,
+    PROGRESS = 64 * 1024,
+    PAUSE_MAX_MS = 30000,
+    ANSWER_SECONDS = 60,
+};
 
 /* One response, as far as its headers are known. */
 struct response {
@@ -26,6 +34,7 @@ struct response {
     uint64_t from, total; /* of Content-Range; total 0 = not told */
     bool judged;
     uint64_t skip; /* bytes to drop because we have them */
+    size_t check;  /* bytes after these that must be the end of the tail */
     bool refused;  /* we ended it, f->error may say why */
 };
 
@@ -46,11 +55,6 @@ static long number_from_env(const char *name, long absent, long min)
     char *end;
     long n = v && *v ? strtol(v, &end, 10) : absent;
     return v && *v && (*end || n < min) ? absent : n;
-}
-
-static char *xstrdup_or_null(const char *s)
-{
-    return s ? xstrdup(s) : NULL;
 }
 
 static void forget_headers(struct response *r)
@@ -160,6 +164,7 @@ static bool use_part(struct response *r)
     if (f->spool >= 0 && lseek(f->spool, (off_t)f->part.bytes, SEEK_SET) < 0)
         error_errno(&f->error, "cannot resume '%s'", f->part.path);
     r->refused = f->error || !fetch_push_file(f, fd, f->part.path, 0, (off_t)f->part.bytes);
+    r->check = f->tail_len;
     return !r->refused;
 }
 
@@ -167,12 +172,14 @@ static bool use_part(struct response *r)
 static bool judge_first(struct response *r)
 {
     struct fetch *f = r->f;
-    bool fits = r->ranged && f->part.path && r->from == f->part.bytes &&
+    bool fits = r->ranged && f->part.path && r->from == f->part.bytes - f->tail_len &&
                 same_file(r, f->part.etag, f->part.modified) &&
                 (!f->part.total || !r->total || f->part.total == r->total);
     if (r->ranged && !fits)
         return refuse_changed(r);
     remember_file(r, r->ranged ? r->total : content_length(r->curl));
+    if (!fits)
+        f->tail_len = 0;
     if (fits && !use_part(r))
         return false;
     if (f->spool >= 0 && ftruncate(f->spool, (off_t)f->resumed) < 0)
@@ -187,9 +194,10 @@ static bool judge_next(struct response *r)
     struct fetch *f = r->f;
     uint64_t total = r->ranged ? r->total : content_length(r->curl);
     bool same = same_file(r, f->etag, f->modified) && (!total || !f->total || total == f->total);
-    if (!same || (r->ranged && r->from != f->done))
+    if (!same || (r->ranged && r->from != f->done - f->tail_len))
         return refuse_changed(r);
-    r->skip = r->ranged ? 0 : f->done;
+    r->skip = r->ranged ? 0 : f->done - f->tail_len;
+    r->check = f->tail_len;
     return true;
 }
 
@@ -197,6 +205,26 @@ static bool judge(struct response *r)
 {
     r->judged = true;
     return r->f->done ? judge_next(r) : judge_first(r);
+}
+
+/* Keeps the last bytes of what was passed on. */
+static void keep_tail(struct fetch *f, const char *bytes, size_t n)
+{
+    size_t new = n < FETCH_OVERLAP ? n : FETCH_OVERLAP, room = FETCH_OVERLAP - new;
+    size_t old = f->tail_len < room ? f->tail_len : room;
+    memmove(f->tail, f->tail + f->tail_len - old, old);
+    memcpy(f->tail + old, bytes + n - new, new);
+    f->tail_len = old + new;
+}
+
+/* The first bytes of a resumed answer are ones we have: a server that sends others has another file
+ * under the same ETag. */
+static bool check_overlap(struct response *r, const char *bytes, size_t n)
+{
+    struct fetch *f = r->f;
+    bool same = !memcmp(bytes, f->tail + f->tail_len - r->check, n);
+    r->check -= n;
+    return same || refuse_changed(r);
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
@@ -207,12 +235,17 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
         return 0;
     size_t skip = r->skip < n ? (size_t)r->skip : n;
     r->skip -= skip;
+    size_t known = n - skip < r->check ? n - skip : r->check;
+    if (!check_overlap(r, bytes + skip, known))
+        return 0;
+    skip += known;
     if (r->f->spool >= 0 && write_all(r->f->spool, bytes + skip, n - skip) < 0) {
         error_errno(&r->f->error, "cannot keep what was downloaded");
         r->refused = true;
     }
     if (!r->refused && !fetch_push(r->f, bytes + skip, n - skip))
         r->refused = true;
+    keep_tail(r->f, bytes + skip, n - skip);
     return r->refused ? 0 : n;
 }
 
@@ -263,11 +296,22 @@ static CURL *open_handle(struct response *r, char *why)
     return c;
 }
 
-/* One request from the next byte on. */
+/* The end of the part; none if it can't be read. */
+static void load_tail(struct fetch *f)
+{
+    size_t n = f->part.bytes < FETCH_OVERLAP ? (size_t)f->part.bytes : FETCH_OVERLAP;
+    AUTO_CLOSE int fd = n ? open(f->part.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    bool read = fd >= 0 && pread_all(fd, f->tail, n, (off_t)(f->part.bytes - n)) == (ssize_t)n;
+    f->tail_len = read ? n : 0;
+}
+
+/* One request from the next byte on, and some before it. */
 static CURLcode request(struct response *r)
 {
     struct fetch *f = r->f;
-    uint64_t from = f->done ? f->done : f->part.bytes;
+    if (!f->done)
+        load_tail(f);
+    uint64_t from = (f->done ? f->done : f->part.bytes) - f->tail_len;
     const char *etag = f->done ? f->etag : f->part.etag;
     const char *modified = f->done ? f->modified : f->part.modified;
     struct curl_slist *headers = NULL;
@@ -282,7 +326,7 @@ static CURLcode request(struct response *r)
     curl_easy_setopt(r->curl, CURLOPT_HTTPHEADER, headers);
     forget_headers(r);
     r->judged = r->refused = false;
-    r->skip = 0;
+    r->skip = r->check = 0;
     CURLcode rc = curl_easy_perform(r->curl);
     curl_slist_free_all(headers);
     return rc;
@@ -343,6 +387,15 @@ static bool pause_for(struct response *r, unsigned failures)
     return !flow_stopped(r->f->out);
 }
 
+/* libcurl calls a header line of more than 100 KB CURLE_OUT_OF_MEMORY; what is not there when memory
+ * has run out ends the program. */
+static const char *reason(CURLcode rc, const char *why)
+{
+    if (rc == CURLE_OUT_OF_MEMORY)
+        return "the headers of the answer are too long";
+    return *why ? why : curl_easy_strerror(rc);
+}
+
 static void explain(struct response *r, CURLcode rc, const char *why, unsigned tries)
 {
     struct fetch *f = r->f;
@@ -352,7 +405,7 @@ static void explain(struct response *r, CURLcode rc, const char *why, unsigned t
     if (rc == CURLE_HTTP_RETURNED_ERROR)
         buf_adds(&text, refusal);
     else
-        buf_adds(&text, *why ? why : curl_easy_strerror(rc));
+        buf_adds(&text, reason(rc, why));
     if (tries > 1)
         buf_addf(&text, " (tried %u times)", tries);
     if (f->done && f->total)
@@ -369,13 +422,8 @@ static void explain(struct response *r, CURLcode rc, const char *why, unsigned t
 static bool is_complete(struct response *r, CURLcode rc)
 {
     struct fetch *f = r->f;
-    if (rc == CURLE_HTTP_RETURNED_ERROR && status_of(r->curl) == 416 && !f->done && f->part.path &&
-        f->part.total && f->part.total == f->part.bytes) {
-        // the part has everything already
-        r->etag = xstrdup_or_null(f->part.etag);
-        r->modified = xstrdup_or_null(f->part.modified);
-        remember_file(r, f->part.total);
-        (void)use_part(r); // what fails is in f->error
+    if (rc == CURLE_HTTP_RETURNED_ERROR && status_of(r->curl) == 416 && !f->done && f->part.path) {
+        (void)refuse_changed(r); // it is shorter now
         return true;
     }
     if (rc != CURLE_OK)
@@ -477,6 +525,50 @@ int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret,
     if (rc == CURLE_HTTP_RETURNED_ERROR)
         return error_set(err, status == 404 || status == 410 ? ERR_NOT_FOUND : ERR_SYSTEM,
                          "cannot download '%s': %s", shown, refusal);
-    return error_set(err, ERR_SYSTEM, "cannot download '%s': %s", shown,
-                     *why ? why : curl_easy_strerror(rc));
+    return error_set(err, ERR_SYSTEM, "cannot download '%s': %s", shown, reason(rc, why));
+}
+
+static size_t refuse_body(char *bytes, size_t one, size_t n, void *arg)
+{
+    (void)bytes, (void)one, (void)n, (void)arg;
+    return 0;
+}
+
+static struct curl_slist *add_condition(struct curl_slist *list, const char *name,
+                                        const char *value)
+{
+    AUTO_FREE char *line = value ? xasprintf("%s: %s", name, value) : NULL;
+    return line ? curl_slist_append(list, line) : list;
+}
+
+int fetch_unchanged(const char *url, const char *etag, const char *modified, struct error **err)
+{
+    char why[CURL_ERROR_SIZE] = "";
+    AUTO_FREE char *shown = fetch_shown_url(url);
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    CURL *c = curl_easy_init();
+    if (!c)
+        alloc_failed();
+    struct curl_slist *headers = add_condition(NULL, "If-None-Match", etag);
+    headers = add_condition(headers, "If-Modified-Since", modified);
+    set_common(c, url);
+    curl_easy_setopt(c, CURLOPT_FAILONERROR, 0L);
+    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)ANSWER_SECONDS);
+    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, refuse_body);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_text_tick);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    CURLcode rc = curl_easy_perform(c);
+    long status = status_of(c);
+    AUTO_FREE char *refusal = refusal_of(c);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(c);
+    curl_global_cleanup();
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
+        return error_set(err, ERR_CANCELLED, "interrupted");
+    if ((rc == CURLE_OK || rc == CURLE_WRITE_ERROR) && status < 400)
+        return status == 304;
+    return error_set(err, status == 404 || status == 410 ? ERR_NOT_FOUND : ERR_SYSTEM,
+                     "cannot ask for '%s': %s", shown, status >= 400 ? refusal : reason(rc, why));
 }

@@ -10,31 +10,35 @@
 #include "base/lock.h"
 #include "image/chain.h"
 #include "image/checksum.h"
+#include "image/content.h"
 #include "image/convert.h"
 #include "image/fetch.h"
 #include "image/name.h"
 #include "image/receive.h"
+#include "image/refresh.h"
+#include "image/source.h"
 #include "image/vagrant.h"
 
-#include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { STALE_SECONDS = 7 * 24 * 3600 };
-
-static void notice(const struct image_pull_options *o, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void notice(const struct image_pull_options *o, const char *fmt, ...)
+int pull_policy_parse(const char *text, enum pull_policy *ret, struct error **err)
 {
-    CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    va_list ap;
-    va_start(ap, fmt);
-    buf_vaddf(&b, fmt, ap);
-    va_end(ap);
-    if (o->progress.notice)
-        o->progress.notice(o->progress.arg, b.data);
+    static const char *const words[] = {[PULL_MISSING] = "missing",
+                                        [PULL_NEWER] = "newer",
+                                        [PULL_ALWAYS] = "always",
+                                        [PULL_NEVER] = "never"};
+    *ret = text ? PULL_ALWAYS : PULL_MISSING;
+    if (!text || !*text)
+        return 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(text, words[i])) {
+            *ret = (enum pull_policy)i;
+            return 0;
+        }
+    return error_set(err, ERR_USAGE, "argument --pull: '%s' is not missing, newer, always or never",
+                     text);
 }
 
 /* Where the bytes are, and what they must be. */
@@ -55,7 +59,7 @@ static int find_box(const struct image_spec *spec, const struct image_pull_optio
                     struct origin *x, struct error **err)
 {
     struct vagrant_box box = {0};
-    notice(o, "Pulling from vagrant cloud: %s:%s", spec->box, spec->version);
+    pull_notice(o, "Pulling from vagrant cloud: %s:%s", spec->box, spec->version);
     if (vagrant_lookup(o->vagrant_url, spec->box, spec->version, &box, err) < 0)
         return -1;
     x->url = box.url;
@@ -68,7 +72,7 @@ static int find_box(const struct image_spec *spec, const struct image_pull_optio
 static void find_url(const char *url, const struct image_pull_options *o, struct origin *x)
 {
     AUTO_FREE char *shown = fetch_shown_url(url);
-    notice(o, "Downloading image from '%s'", shown);
+    pull_notice(o, "Downloading image from '%s'", shown);
     x->url = xstrdup(url);
 }
 
@@ -94,7 +98,7 @@ static int find_origin(const struct image_spec *spec, const struct image_pull_op
         break;
     case SPEC_FILE:
         x->path = xstrdup(spec->source);
-        notice(o, "Copying image from '%s'", x->path);
+        pull_notice(o, "Copying image from '%s'", x->path);
         break;
     case SPEC_VAGRANT:
         if (find_box(spec, o, x, err) < 0)
@@ -111,13 +115,14 @@ static int make_image(const struct session *s, const char *dir, enum format f,
 {
     AUTO_FREE char *disk = path_join(dir, "disk");
     if (f != FORMAT_QCOW2 && f != FORMAT_RAW)
-        notice(o, "Converting the image from %s", format_name(f));
-    return convert_in(s, disk, f, &o->progress, err);
+        pull_notice(o, "Converting the image from %s", format_name(f));
+    return convert_in(s, disk, f, o->max_size, &o->progress, err);
 }
 
 /* Once more from nothing if the source changed under us. */
 static int receive_image(const struct session *s, const char *dir, const struct origin *x,
-                         const struct image_pull_options *o, struct error **err)
+                         const struct image_pull_options *o, struct received *ret,
+                         struct error **err)
 {
     AUTO_FREE char *shown = x->url ? fetch_shown_url(x->url) : xstrdup(x->path);
     struct receive_options r = {.dir = dir,
@@ -128,33 +133,56 @@ static int receive_image(const struct session *s, const char *dir, const struct 
                                 .pull = o};
     for (int attempt = 1;; attempt++) {
         CLEANUP(error_freep) struct error *why = NULL;
-        enum format f;
-        bool changed;
+        received_clear(ret);
         if (make_dirs(dir, 0700, err) < 0)
             return -1;
-        if (receive(s, &r, &f, &changed, &why) == 0)
-            return make_image(s, dir, f, o, err) < 0 ? error_wrap(err, "'%s'", shown) : 0;
-        if (!changed || attempt == 2) {
+        if (receive(s, &r, ret, &why) == 0)
+            return make_image(s, dir, ret->format, o, err) < 0 ? error_wrap(err, "'%s'", shown) : 0;
+        if (!ret->changed || attempt == 2) {
             if (!strstr(why->message, shown))
                 error_wrap(&why, "'%s'", shown);
             return error_propagate(err, STEAL(why));
         }
-        notice(o, "The file changed on the server: starting again");
+        pull_notice(o, "The file changed on the server: starting again");
         if (remove_tree(dir, err) < 0)
             return -1;
     }
+}
+
+static int write_source(const struct session *s, const struct image_spec *spec,
+                        const struct received *got, struct error **err)
+{
+    AUTO_FREE char *from = image_source_from(spec);
+    struct image_source x = {.kind = spec->kind,
+                             .from = from,
+                             .has_content = got->has_content,
+                             .has_sha256 = got->has_sha256,
+                             .content = got->content,
+                             .sha256 = got->sha256,
+                             .etag = got->etag,
+                             .modified = got->modified};
+    return image_source_write(s->backend, spec->name, &x, err);
 }
 
 static int fetch_image(const struct session *s, const struct image_spec *spec, const char *dir,
                        const struct image_pull_options *o, struct error **err)
 {
     CLEANUP(origin_clear) struct origin x = {0};
-    if (find_origin(spec, o, &x, err) < 0 || receive_image(s, dir, &x, o, err) < 0)
+    CLEANUP(received_clear) struct received got = {0};
+    struct stat before;
+    if (find_origin(spec, o, &x, err) < 0)
+        return -1;
+    bool file = x.path && stat(x.path, &before) == 0;
+    if (receive_image(s, dir, &x, o, &got, err) < 0)
         return -1;
     if (session_cancelled(s))
         return error_set(err, ERR_CANCELLED, "interrupted");
+    if (file && got.has_content)
+        content_remember(s->cache, x.path, &before, &got.content);
     AUTO_FREE char *disk = path_join(dir, "disk");
-    return backend_register_file(s->backend, spec->name, disk, err);
+    if (backend_register_file(s->backend, spec->name, disk, err) < 0)
+        return -1;
+    return write_source(s, spec, &got, err);
 }
 
 /* What can't be resumed goes, and what can stays. */
@@ -165,28 +193,6 @@ static void leave(const char *dir, const char *lock, bool done)
         return;
     if (remove_tree(dir, NULL) == 0)
         (void)unlink(lock);
-}
-
-static void sweep_one(const char *parent, const char *name)
-{
-    AUTO_FREE char *dir = path_join(parent, name), *lock = xasprintf("%s.lock", dir);
-    struct stat st;
-    if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_mtime > time(NULL) - STALE_SECONDS)
-        return;
-    AUTO_CLOSE int fd = lock_try(lock, LOCK_EXCLUSIVE, NULL);
-    if (fd >= 0)
-        leave(dir, lock, true);
-}
-
-static void sweep(const char *parent)
-{
-    DIR *d = opendir(parent);
-    if (!d)
-        return;
-    for (struct dirent *e; (e = readdir(d));)
-        if (!strncmp(e->d_name, "pull-", 5) && !strstr(e->d_name, ".lock"))
-            sweep_one(parent, e->d_name);
-    closedir(d);
 }
 
 /* The lock of a name; *ret_waited: somebody else had it. */
@@ -200,42 +206,82 @@ static int take_lock(const struct session *s, const char *lock, const char *name
         return fd;
     if (!*ret_waited)
         return error_propagate(err, STEAL(why));
-    notice(o, "Waiting for another process that pulls '%s'", name);
+    pull_notice(o, "Waiting for another process that pulls '%s'", name);
     return lock_wait(lock, LOCK_EXCLUSIVE, s->cancel_fd, err);
 }
 
-int image_pull(const struct session *s, const struct image_spec *spec,
-               const struct image_pull_options *o, bool *ret_pulled, struct error **err)
+/* A spec without a source that is to be fetched again means the source it had. */
+static const struct image_spec *recorded_spec(const struct session *s,
+                                              const struct image_spec *spec,
+                                              const struct image_pull_options *o,
+                                              struct image_spec *from)
 {
-    bool there = backend_has(s->backend, spec->name), waited;
-    if (ret_pulled)
-        *ret_pulled = false;
-    if (there && !o->force)
-        return 0;
-    if (spec->kind == SPEC_NAME)
+    CLEANUP(image_source_clear) struct image_source x = {0};
+    bool again = o->policy == PULL_NEWER || o->policy == PULL_ALWAYS;
+    if (spec->kind != SPEC_NAME || !again || !image_source_read(s->backend, spec->name, &x))
+        return spec;
+    image_source_spec(&x, spec->name, from);
+    return from;
+}
+
+/* 1: fetch, 0: what is there is to be used and fits the checksum, -1. */
+static int is_needed(const struct session *s, const struct image_spec *spec,
+                     const struct image_pull_options *o, enum pull_policy policy,
+                     struct error **err)
+{
+    bool there = backend_has(s->backend, spec->name);
+    if (!there && (spec->kind == SPEC_NAME || policy == PULL_NEVER))
         return backend_not_found(s->backend, spec->name, err);
-    if (!there)
-        notice(o, "Unable to find image '%s' in backend", spec->name);
-    AUTO_FREE char *parent = path_join(s->backend, WORKING), *file = image_name_encode(spec->name);
+    bool leave_it = spec->kind == SPEC_NAME || (o->import && policy != PULL_ALWAYS);
+    int needed = !there ? 1 : leave_it ? 0 : refresh_needed(s, spec, o, policy, err);
+    return needed ? needed : refresh_verify(s, spec, o, err);
+}
+
+/* With the lock of the name, which is then left. */
+static int pull_locked(const struct session *s, const struct image_spec *spec,
+                       const struct image_pull_options *o, const char *parent, bool *ret_pulled,
+                       struct error **err)
+{
+    bool waited, there = backend_has(s->backend, spec->name);
+    AUTO_FREE char *file = image_name_encode(spec->name);
     AUTO_FREE char *dir = xasprintf("%s/pull-%s", parent, file), *lock = xasprintf("%s.lock", dir);
-    if (make_dirs(parent, 0755, err) < 0)
-        return -1;
-    sweep(parent);
     AUTO_CLOSE int fd = take_lock(s, lock, spec->name, o, &waited, err);
     if (fd < 0)
         return -1;
-    // the one we waited for, or one just before us, did the work
-    if (backend_has(s->backend, spec->name) && (waited || !there)) {
+    // the one we waited for, or one just before us, may have done the work
+    int needed = 1;
+    if (backend_has(s->backend, spec->name) && (waited || !there))
+        needed = is_needed(s, spec, o, PULL_MISSING, err);
+    if (needed <= 0) {
         leave(dir, lock, false);
-        return 0;
+        return needed;
     }
     int rc = fetch_image(s, spec, dir, o, err);
     leave(dir, lock, rc == 0);
-    if (rc < 0)
-        return error_wrap(err, "cannot pull image '%s'", spec->name);
-    if (ret_pulled)
-        *ret_pulled = true;
-    return 0;
+    *ret_pulled = rc == 0;
+    return rc < 0
+               ? error_wrap(err, "cannot %s image '%s'", o->import ? "import" : "pull", spec->name)
+               : 0;
+}
+
+int image_pull(const struct session *s, const struct image_spec *given,
+               const struct image_pull_options *o, bool *ret_pulled, struct error **err)
+{
+    CLEANUP(image_spec_clear) struct image_spec from = {0};
+    const struct image_spec *spec = recorded_spec(s, given, o, &from);
+    bool ignored = false;
+    ret_pulled = ret_pulled ? ret_pulled : &ignored;
+    *ret_pulled = false;
+    int needed = is_needed(s, spec, o, o->policy, err);
+    if (needed <= 0)
+        return needed;
+    if (!backend_has(s->backend, spec->name))
+        pull_notice(o, "Unable to find image '%s' in backend", spec->name);
+    AUTO_FREE char *parent = path_join(s->backend, WORKING);
+    if (make_dirs(parent, 0755, err) < 0)
+        return -1;
+    (void)image_pulls_prune(s->backend, INTERRUPTED_PULL_SECONDS, false);
+    return pull_locked(s, spec, o, parent, ret_pulled, err);
 }
 
 int image_ensure(const struct session *s, const struct image_spec *spec,

@@ -57,6 +57,16 @@ int qcow2_parse(const void *bytes, size_t n, uint64_t file_size, int flags, stru
 int qcow2_read_fd(int fd, int flags, struct qcow2_info *ret, struct error **err);
 int qcow2_read(const char *path, int flags, struct qcow2_info *ret, struct error **err);
 
+/* Entries of an L1 table, as QEMU bounds it (32 MiB). */
+#define QCOW2_L1_MAX (4u << 20)
+/*
+ * Judges the L1, L2 and snapshot tables of a stranger's image whose header was judged (`info`): all
+ * in the file, no L2 table named twice by one L1 table, and no more entries than the file's size
+ * makes plausible, so that `qemu-img check` takes seconds. Reads each table once, at about 1 GB/s.
+ * ERR_USER, ERR_SYSTEM, ERR_CANCELLED.
+ */
+int qcow2_check_tables(int fd, const struct qcow2_info *info, struct error **err);
+
 struct qcow2_overlay {
     uint64_t size;         /* of the disk, bytes; rounded up to 512 */
     unsigned cluster_bits; /* 9..21; 0 = 16. Made larger if the metadata needs it */

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "image/checksum.h"
 #include "image/decode.h"
 #include "image/fetch.h"
 #include "image/sink.h"
@@ -185,7 +186,8 @@ static int start(struct receiver *r, struct error **err)
     struct fetch_part part;
     struct fetch_options o = {.url = r->o->url,
                               .path = r->o->path,
-                              .digest = r->o->expected != NULL,
+                              .digest = r->o->url || r->o->expected,
+                              .content = r->o->path != NULL,
                               .spool = r->o->pull->resumable ? r->part : NULL};
     if (r->o->url && j && read_state(r, j, &part))
         o.part = &part;
@@ -203,8 +205,8 @@ static int start(struct receiver *r, struct error **err)
     return 0;
 }
 
-/* Ends the threads; *ret is the digest of everything that came, if all of it came. */
-static void stop(struct receiver *r, struct digest *ret)
+/* Ends the threads; *ret (may be NULL) gets what is known of the source, if all of it came. */
+static void stop(struct receiver *r, struct received *ret)
 {
     if (r->holding)
         flow_done(r->decoded);
@@ -213,36 +215,29 @@ static void stop(struct receiver *r, struct digest *ret)
         flow_stop(r->decoded);
     if (r->fetched)
         flow_stop(r->fetched);
-    fetch_finish(STEAL(r->fetch), ret);
+    if (ret && r->fetch) {
+        fetch_validators(r->fetch, &ret->etag, &ret->modified);
+        ret->has_sha256 = r->o->url || r->o->expected;
+        ret->has_content = r->o->path != NULL;
+    }
+    fetch_finish(STEAL(r->fetch), ret ? &ret->sha256 : NULL, ret ? &ret->content : NULL);
     if (r->decoder_runs)
         pthread_join(r->decoder, NULL);
     r->decoder_runs = false;
 }
 
-static int compare(const struct receiver *r, const struct digest *have, struct error **err)
-{
-    char want_hex[DIGEST_HEX + 1], have_hex[DIGEST_HEX + 1];
-    if (!r->o->expected || digest_eq(have, r->o->expected))
-        return 0;
-    digest_hex(r->o->expected, want_hex);
-    digest_hex(have, have_hex);
-    return error_set(err, ERR_USER, "wrong checksum: expected sha256:%s, got sha256:%s", want_hex,
-                     have_hex);
-}
-
-static int finish(struct receiver *r, enum format *ret, struct error **err)
+static int finish(struct receiver *r, struct received *ret, struct error **err)
 {
     struct fetch_status st = fetch_status(r->fetch);
-    struct digest have = {0};
     const struct image_progress *p = &r->o->pull->progress;
     if (p->update)
         p->update(p->arg, st.done, st.total, true);
     if (!r->sink && open_sink(r, err) < 0) // nothing came
         return -1;
-    stop(r, &have);
-    if (compare(r, &have, err) < 0)
+    stop(r, ret);
+    if (r->o->expected && checksum_compare(r->o->expected, &ret->sha256, err) < 0)
         return -1;
-    return sink_end(r->sink, ret, err);
+    return sink_end(r->sink, &ret->format, err);
 }
 
 /* The errors after which what came is still good. */
@@ -252,13 +247,13 @@ static bool worth_keeping(const struct error *why)
            (why->kind == ERR_SYSTEM || why->kind == ERR_CANCELLED || why->kind == ERR_NOT_FOUND);
 }
 
-static int receive_all(struct receiver *r, enum format *ret, bool *ret_changed, struct error **err)
+static int receive_all(struct receiver *r, struct received *ret, struct error **err)
 {
     CLEANUP(error_freep) struct error *why = NULL;
     if (start(r, err) < 0)
         return -1;
     if (consume(r, &why) < 0) {
-        *ret_changed = fetch_status(r->fetch).changed;
+        ret->changed = fetch_status(r->fetch).changed;
         if (worth_keeping(why))
             note_state(r);
         else
@@ -270,8 +265,15 @@ static int receive_all(struct receiver *r, enum format *ret, bool *ret_changed, 
     return rc;
 }
 
-int receive(const struct session *s, const struct receive_options *o, enum format *ret_format,
-            bool *ret_changed, struct error **err)
+void received_clear(struct received *r)
+{
+    free(r->etag);
+    free(r->modified);
+    *r = (struct received){0};
+}
+
+int receive(const struct session *s, const struct receive_options *o, struct received *ret,
+            struct error **err)
 {
     const char *source = o->url ? o->url : o->path;
     struct digest d = digest_of(source, strlen(source));
@@ -281,10 +283,8 @@ int receive(const struct session *s, const struct receive_options *o, enum forma
     r->disk = path_join(o->dir, "disk");
     r->part = path_join(o->dir, "part");
     r->state = path_join(o->dir, "state.json");
-    *ret_changed = false;
     r->fd = open(r->disk, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    int rc = r->fd < 0 ? error_errno(err, "cannot create '%s'", r->disk)
-                       : receive_all(r, ret_format, ret_changed, err);
+    int rc = r->fd < 0 ? error_errno(err, "cannot create '%s'", r->disk) : receive_all(r, ret, err);
     stop(r, NULL);
     flow_free(r->fetched);
     flow_free(r->decoded);

@@ -23,12 +23,20 @@ struct receive_options {
     const struct image_pull_options *pull; /* progress, raw, resumable, max_size */
 };
 
+struct received {
+    enum format format;
+    bool changed; /* it failed since the source changed while it was read */
+    bool has_sha256, has_content;
+    struct digest sha256, content; /* of the file at the source; content: image/content.h */
+    char *etag, *modified;         /* of the server; NULL = none */
+};
+void received_clear(struct received *r);
+
 /*
- * Fetches into <dir>/disk and tells its format; *ret_changed is set when it failed since the source
- * changed while it was read. When an http fetch fails in a way that a later call can go on from,
+ * Fetches into <dir>/disk. *ret starts as {0}; is to be cleared in any case. When an http fetch fails in a way that a later call can go on from,
  * the folder holds "state.json" afterwards (so it does after a kill); else the folder is of no use.
  */
-int receive(const struct session *s, const struct receive_options *o, enum format *ret_format,
-            bool *ret_changed, struct error **err);
+int receive(const struct session *s, const struct receive_options *o, struct received *ret,
+            struct error **err);
 
 #endif

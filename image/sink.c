@@ -58,6 +58,11 @@ uint64_t sink_size(const struct sink *k)
     return k->size;
 }
 
+uint64_t sink_data_limit(uint64_t fetched)
+{
+    return DATA_FREE + 200 * fetched;
+}
+
 static int check_limits(const struct sink *k, uint64_t fetched, struct error **err)
 {
     uint64_t max = k->o.max_size ? k->o.max_size : QCOW2_SIZE_MAX;
@@ -66,7 +71,7 @@ static int check_limits(const struct sink *k, uint64_t fetched, struct error **e
                          (unsigned long long)max);
     if (k->o.max_size)
         return 0;
-    if (k->data > DATA_FREE + 200 * fetched || k->size > ALL_FREE + 2000 * fetched) {
+    if (k->data > sink_data_limit(fetched) || k->size > ALL_FREE + 2000 * fetched) {
         error_set(err, ERR_USER, "%llu bytes became %llu: that looks like a decompression bomb",
                   (unsigned long long)fetched, (unsigned long long)k->size);
         return error_hint(err, "--max-size allows it");

@@ -24,6 +24,9 @@
 
 #include <stdint.h>
 
+/* Bytes that are not zero that may become of so many: 1 GiB and 200 times. */
+uint64_t sink_data_limit(uint64_t fetched);
+
 struct sink_options {
     int fd;            /* of the file to write; borrowed */
     bool raw;          /* content of no known format is a raw disk */

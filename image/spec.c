@@ -65,6 +65,29 @@ static int parse_source(struct image_spec *spec, const char *how, const char *va
     return 0;
 }
 
+/* A URL or path where a name should be. A name may hold '/', but does not begin like this. */
+static bool looks_like_source(const char *text)
+{
+    return !strncmp(text, "http://", 7) || !strncmp(text, "https://", 8) || *text == '/' ||
+           !strncmp(text, "./", 2) || !strncmp(text, "../", 3);
+}
+
+/* Says what to type, with a name made of the file's. */
+static int needs_name(const char *source, struct error **err)
+{
+    bool url = *source == 'h';
+    size_t end = url ? strcspn(source, "?#") : strlen(source), start = end;
+    while (start && source[start - 1] != '/')
+        start--;
+    AUTO_FREE char *name = xstrndup(source + start, end - start);
+    name[strcspn(name, ",=")] = '\0';
+    for (char *dot; (dot = strrchr(name, '.')) && dot > name && isalpha((unsigned char)dot[1]);)
+        *dot = '\0';
+    error_set(err, ERR_USER, "'%s' is a %s: the image needs a name", source, url ? "URL" : "path");
+    return error_hint(err, "write %s,%s=%s", image_name_check(name, NULL) == 0 ? name : "NAME",
+                      url ? "http" : "file", source);
+}
+
 int image_spec_parse(struct str text, struct image_spec *ret, struct error **err)
 {
     CLEANUP(image_spec_clear) struct image_spec spec = {.kind = SPEC_NAME};
@@ -72,6 +95,8 @@ int image_spec_parse(struct str text, struct image_spec *ret, struct error **err
         if ((unsigned char)text.ptr[i] < ' ' || text.ptr[i] == 0x7f)
             return error_set(err, ERR_USER, "the image spec holds a control character");
     AUTO_FREE char *all = str_dup(text);
+    if (looks_like_source(all))
+        return needs_name(all, err);
     char *comma = strchr(all, ',');
     if (comma)
         *comma = '\0';

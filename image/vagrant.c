@@ -10,7 +10,13 @@
 #include <archive_entry.h>
 #include <string.h>
 
-enum { ANSWER_MAX = 16 << 20, SECONDS = 60, NAMES_SHOWN = 10 };
+enum { ANSWER_MAX = 4 << 20, VALUES_MAX = 200000, SECONDS = 60, NAMES_SHOWN = 10 };
+
+void vagrant_box_clear(struct vagrant_box *box)
+{
+    free(box->url);
+    *box = (struct vagrant_box){0};
+}
 
 static const json_t *find_version(const json_t *versions, const char *version)
 {
@@ -81,17 +87,29 @@ static int take_provider(const json_t *p, struct vagrant_box *ret, struct error 
     return 0;
 }
 
+/* A value takes up to 240 bytes once it is parsed, and two in the text. */
+static bool is_plausible(const char *text, size_t n)
+{
+    size_t values = 0;
+    for (size_t i = 0; i < n; i++)
+        values += text[i] == ',' || text[i] == '{' || text[i] == '[';
+    return values <= VALUES_MAX;
+}
+
 int vagrant_parse(const char *text, size_t n, const char *box, const char *version,
                   struct vagrant_box *ret, struct error **err)
 {
-    json_error_t why;
-    json_auto_t *answer = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+    json_error_t why = {.text = "it is far too large"};
+    json_auto_t *answer =
+        !is_plausible(text, n) ? NULL : json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
     const json_t *versions = json_object_get(answer, "versions");
     CLEANUP(buf_clear) struct buf names = BUF_INIT;
     if (!json_is_array(versions))
         return error_set(err, ERR_USER, "the registry's answer about box '%s' is not readable: %s",
                          box, answer ? "it lists no versions" : why.text);
     const json_t *v = find_version(versions, version);
+    if (!v && *version == 'v')
+        v = find_version(versions, version + 1);
     if (!v) {
         add_names(&names, versions, "version");
         error_set(err, ERR_NOT_FOUND, "box '%s' has no version '%s'", box, version);

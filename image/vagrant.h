@@ -24,8 +24,11 @@ struct vagrant_box {
     bool has_digest;
 };
 
+void vagrant_box_clear(struct vagrant_box *box);
+
 /* Asks the registry at `base` (NULL: KILN_VAGRANT_URL or VAGRANT_URL) for a version of box
- * "user/name" for libvirt or qemu on amd64. ERR_NOT_FOUND says what there is instead. */
+ * "user/name" for libvirt or qemu on amd64; a "v" before the version is dropped if the registry has
+ * it only without. ERR_NOT_FOUND says what there is instead. */
 int vagrant_lookup(const char *base, const char *box, const char *version, struct vagrant_box *ret,
                    struct error **err);
 /* The same from the registry's answer; n bytes of text. */

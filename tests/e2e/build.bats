@@ -698,6 +698,17 @@ END
   "$KILN" image build --name "u$BATS_TEST_NUMBER" "$DIR"
   run "$KILN" shell "u$BATS_TEST_NUMBER" -c 'cat /f'
   [ "$output" = from-file ]
+  # --from takes such a file, too, and notices that it has changed; so does the shell
+  "$KILN" image export "t$BATS_TEST_NUMBER" "$DIR/source.qcow2"
+  printf 'FROM base\nCOPY --from=src-%s,file=%s/source.qcow2 /etc/passwd /p\nRUN --mount=from=src-%s,target=/m test -e /m/top\n' \
+    "$BATS_TEST_NUMBER" "$DIR" "$BATS_TEST_NUMBER" >"$DIR/Imagefile"
+  "$KILN" image build --name "v$BATS_TEST_NUMBER" "$DIR"
+  cp "$DIR/base.qcow2" "$DIR/source.qcow2"
+  run -1 "$KILN" image build --name "v$BATS_TEST_NUMBER" "$DIR"
+  [[ "$output" == *"'$DIR/source.qcow2' has changed since image 'src-$BATS_TEST_NUMBER' was made of it"* ]]
+  [[ "$output" == *"step 2 missed: the source of --from changed"* && "$output" == *"test -e /m/top"*"exit status 1"* ]]
+  run "$KILN" shell --pull=always "src-$BATS_TEST_NUMBER,file=$DIR/source.qcow2" -c 'test ! -e /top && echo base'
+  [[ "$output" == *base ]]
 }
 
 @test ".imageignore: exceptions, **, the last match wins" {

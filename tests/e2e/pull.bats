@@ -133,7 +133,7 @@ assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == 
   pull "x,http=$URL/cut/200000/disk.qcow2"
   right x
   [ "$(asked /cut/200000/disk.qcow2 | wc -l)" -gt 5 ]
-  [ "$(asked /cut/200000/disk.qcow2 | sed -n 2p)" = "/cut/200000/disk.qcow2 bytes=200000-" ]
+  [ "$(asked /cut/200000/disk.qcow2 | sed -n 2p)" = "/cut/200000/disk.qcow2 bytes=$((200000 - 16384))-" ]
   for f in disk.gz disk.qcow2.xz disk.zst disk.bz2; do
     pull "y,http=$URL/cutonce/$f"
     right y
@@ -154,6 +154,129 @@ assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == 
   pull "x,http=$URL/changed/changing.qcow2"
   right x
   [ "$(asked /changed/changing.qcow2 | wc -l)" -eq 3 ]
+}
+
+@test "other bytes under the same ETag are noticed when a broken connection is resumed" {
+  pull "x,http=$URL/flip/disk.qcow2"
+  [ "$(asked /flip/disk.qcow2 | wc -l)" -eq 3 ]
+  python3 - "$KILN_HOME/backend/x" disk.qcow2 <<'PY'
+import sys
+x, f = (open(p, "rb").read() for p in sys.argv[1:])
+at = len(f) // 2
+assert x == f[:at - 100] + bytes(255 - b for b in f[at - 100:at]) + f[at:]
+PY
+}
+
+@test "endless headers are told, and not as a lack of memory" {
+  refused "the headers of the answer are too long" "x,http=$URL/header/1000000/disk"
+  refused "Too large response headers" "x,http=$URL/headers/3000/disk"
+}
+
+# The layer that an image stands on, after a build that needs no VM.
+base_of() { "$KILN" image inspect --json "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["layer"])'; }
+
+@test "a file that FROM names is looked at each time" {
+  mkdir ctx src && cp disk src/base
+  printf 'FROM base,file=%s/src/base\nENV a=b\n' "$FILES" >ctx/Imagefile
+  "$KILN" image build -q --name one ctx
+  first=$(base_of one)
+  # rebuilt with the same content, sparse or not, here or elsewhere: nothing changes and nothing is said
+  cp --sparse=never disk src/new && mv src/new src/base
+  run --separate-stderr "$KILN" image build -q --name one ctx
+  [ "$status" -eq 0 ] && [ -z "$stderr" ]
+  cp disk src/elsewhere
+  run --separate-stderr pull "base,file=src/elsewhere"
+  [ "$stderr" = "Image 'base' is in the backend already" ]
+  [ "$(base_of one)" = "$first" ]
+  # other content
+  printf x | dd of=src/base bs=1 seek=5000000 conv=notrunc status=none
+  run --separate-stderr "$KILN" image build --name one ctx
+  [[ "$stderr" == *"Image 'base' is from '$FILES/src/elsewhere', and '$FILES/src/base' is meant now"* ]]
+  second=$(base_of one)
+  [ "$second" != "$first" ]
+  printf y | dd of=src/base bs=1 seek=5000000 conv=notrunc status=none
+  run --separate-stderr "$KILN" image build --pull=never --name one ctx
+  [ "$status" -eq 0 ] && [ -z "$stderr" ] && [ "$(base_of one)" = "$second" ]
+  run --separate-stderr "$KILN" image build --name one ctx
+  [[ "$stderr" == *"'$FILES/src/base' has changed since image 'base' was made of it"* ]]
+  [ "$(base_of one)" != "$second" ]
+  # gone: what is there is used, which is said once; but not in place of another source
+  rm src/base
+  run --separate-stderr "$KILN" image build --name one ctx
+  [ "$status" -eq 0 ]
+  [ "$stderr" = "Image 'base' is used as it is: '$FILES/src/base' does not exist" ]
+  run -1 pull "base,file=src/nothing"
+  [[ "$output" == *"'src/nothing' does not exist"*"--pull=never"* ]]
+  run -1 "$KILN" image build --pull --name one ctx
+  [[ "$output" == *"'$FILES/src/base' does not exist"* ]]
+  run -2 "$KILN" image build --pull=sometimes ctx
+  # what did not come from a source here is left alone, unless --pull says otherwise
+  cp disk src/base
+  "$KILN" image tag one base
+  run --separate-stderr "$KILN" image build --name two ctx
+  [[ "$stderr" == "Image 'base' is used as it is: nothing is recorded of where it came from"* ]]
+  [ "$(base_of two)" = "$(base_of one)" ]
+  "$KILN" image build --pull=newer --name two ctx
+  [ "$(base_of two)" = "$first" ]
+  # a name alone means where it came from
+  cp disk.qcow2 src/base
+  "$KILN" image pull --policy newer base
+  "$KILN" image inspect base | grep -q "^source *$FILES/src/base$"
+}
+
+@test "what a URL has now is asked only on --pull=newer" {
+  cp disk.qcow2 moving
+  pull "x,http=$URL/v/moving"
+  qemu-img convert -f raw -O qcow2 -o cluster_size=4096 disk moving
+  pull "x,http=$URL/v/moving"
+  [ "$(asked /v/moving | wc -l)" -eq 1 ]
+  run pull --policy=newer "x,http=$URL/v/moving"
+  [[ "$output" == *"'$URL/v/moving' may have changed"* ]]
+  [ "$(qemu-img info "$KILN_HOME/backend/x" | grep -c 'cluster_size: 4096')" -eq 1 ]
+  n=$(asked /v/moving | wc -l)
+  pull --policy=newer "x,http=$URL/v/moving"
+  [ "$(asked /v/moving | wc -l)" -eq $((n + 1)) ] # 304
+  pull --policy=always "x,http=$URL/v/moving"
+  pull --pull=newer x
+  [ "$(asked /v/moving | wc -l)" -eq $((n + 3)) ]
+  # another URL is another source; one that is gone is not
+  run pull "x,http=$URL/plain/disk.qcow2"
+  [[ "$output" == *"Image 'x' is from '$URL/v/moving', and '$URL/plain/disk.qcow2' is meant now"* ]]
+  mv moving gone
+  pull "y,http=$URL/v/gone"
+  mv gone moving
+  run pull --policy=newer "y,http=$URL/v/gone"
+  [[ "$status" -eq 0 && "$output" == *"Image 'y' is used as it is: cannot ask for '$URL/v/gone': the server answered 404"* ]]
+  run -1 pull --policy=always "y,http=$URL/v/gone"
+  right y
+}
+
+@test "a checksum is checked for form, and holds for what is there" {
+  sum=$(sha256sum disk | cut -d' ' -f1)
+  wrong=$(printf '0%.0s' {1..64})
+  mkdir cs && printf 'FROM x,file=%s/disk\nENV a=b\n' "$FILES" >cs/Imagefile && printf 'FROM scratch\nDISK 8 MB GPT\nPARTITION 1 FORMAT ext4 MOUNT /\n' >cs/scratch
+  for form in abc sha256:abc md5:d41d8cd98f00b204e9800998ecf8427e; do
+    for cmd in "build cs" "pull x,file=disk" "import disk x"; do
+      # shellcheck disable=SC2086  # words
+      run -1 "$KILN" image ${cmd%% *} --checksum "$form" ${cmd#* }
+      [[ "$output" == *"'$form' is not a checksum"* ]]
+    done
+  done
+  "$KILN" image build -q --name y --checksum "$sum" cs
+  "$KILN" image build -q --name y --checksum "sha256:$sum" cs
+  for cmd in "build --name y cs" "pull x,file=disk" "pull x"; do
+    # shellcheck disable=SC2086
+    run -1 "$KILN" image ${cmd%% *} --checksum "$wrong" ${cmd#* }
+    [[ "$output" == *"expected sha256:$wrong, got sha256:$sum"* ]]
+  done
+  run -1 "$KILN" image build --checksum "$sum" -f cs/scratch --name z cs
+  [[ "$output" == *"the checksum cannot be applied"* ]]
+  "$KILN" image tag y w
+  run -1 pull --checksum "$sum" w
+  [[ "$output" == *"the checksum cannot be applied to image 'w'"* ]]
+  # of a file with holes no SHA-256 is kept, but it can be told as long as the file is there
+  pull "v,file=disk"
+  pull --checksum "$sum" "v,file=disk"
 }
 
 @test "wrong lengths" {
@@ -261,10 +384,27 @@ assert len(t) == 4 and all(b - a >= 0.05 * 2**i for i, (a, b) in enumerate(zip(t
   sleep 1
   kill -TERM $!
   wait $! && false
+  # until then it is listed, and pruned only with --all, or after a week
+  "$KILN" system df --json | python3 -c 'import json,sys; d = json.load(sys.stdin)
+assert d["interrupted_pull_bytes"] > 100000 and d["working_bytes"] < 100000, d'
+  [[ "$("$KILN" prune; "$KILN" prune --all --dry-run)" == *"would remove "*" of interrupted pulls" ]]
   pull --resumable "x,http=$URL/slow/900000/disk.qcow2.xz"
   right x
   [ "$(asked /slow/900000/disk.qcow2.xz | grep -c 'bytes=[1-9]')" -eq 1 ]
   [ -z "$(ls -A "$KILN_HOME/backend/.working")" ]
+}
+
+@test "interrupted pulls go after a week, or with prune --all" {
+  for age in 0 8; do
+    "$KILN" image pull --no-checksum "x,http=$URL/slow/300000/disk.qcow2" &
+    until [ -s "$KILN_HOME/backend/.working/pull-x/state.json" ]; do sleep 0.05; done
+    kill -TERM $!
+    wait $! && false
+    touch -d "$age days ago" "$KILN_HOME"/backend/.working/pull-x{,/*}
+    [[ "$("$KILN" system df)" =~ interrupted\ pulls\ +1\  ]]
+    if [ $age = 8 ]; then "$KILN" prune; else "$KILN" prune && "$KILN" prune --all; fi
+    [ -z "$(find "$KILN_HOME/backend/.working" -mindepth 1)" ]
+  done
 }
 
 @test "two pulls of one name do the work once" {
@@ -335,7 +475,46 @@ PY
   refused "decompression bomb" --raw "x,file=bomb4.zst"
 }
 
-@test "what is no disk image is told" {
+@test "small files that would become or check hugely are refused at once" {
+  python3 "$BATS_TEST_DIRNAME/../servers/bombs.py"
+  refused "names the L2 table at" "x,file=shared.qcow2"
+  refused "far more than a file of" "x,file=full.qcow2"
+  refused "snapshot 1: the L1 table names the L2 table" "x,file=snapshot.qcow2"
+  refused "decompression bomb" "x,file=bomb.vdi"
+  qemu-img create -q -f qcow2 nothing.qcow2 0
+  refused "a disk of 0 bytes is too small" "x,file=nothing.qcow2"
+  head -c 512 disk >mbr
+  refused "a disk of 512 bytes is too small" "x,file=mbr"
+  refused "a disk of 512 bytes is too small" --raw "x,file=mbr"
+  run -1 "$KILN" image import mbr y
+  [[ "$output" == *"cannot import image 'y': 'mbr': a disk of"* ]]
+}
+
+@test "a URL or a path without a name: the form is told" {
+  run -1 pull "$URL/plain/disk.qcow2.xz"
+  [[ "$output" == *"hint: write disk,http=$URL/plain/disk.qcow2.xz" ]]
+  run -1 "$KILN" run ./disk
+  [[ "$output" == *"hint: write disk,file=./disk" ]]
+}
+
+@test "control characters of strangers are shown, not obeyed" {
+  esc=$'\e' csi=$'\u009b'
+  printf '{"name":"me/esc","versions":[{"version":"\\u001b]0;p\\u0007\\u009b1m"}]}' >api_v2_vagrant_me_esc
+  run --separate-stderr pull --vagrant-url "$URL" me/esc:1
+  [[ "$stderr" == *'versions are \x1b]0;p\x07\u009b1m'* && "$stderr" != *"$esc"* && "$stderr" != *"$csi"* ]]
+  mkdir esc && : >"esc/${esc}[2J" && tar cf esc.box -C esc .
+  printf '{"versions":[{"version":"1","providers":[{"name":"libvirt","url":"BASE/plain/esc.box"}]}]}' >api_v2_vagrant_me_escbox
+  run --separate-stderr pull --vagrant-url "$URL" me/escbox:1
+  echo "$stderr"
+  [[ "$stderr" == *'./\x1b[2J'* && "$stderr" != *"$esc"* ]]
+  printf '# Disk DescriptorFile\nRW 8 FLAT "\e[2J" 0\n' >esc.vmdk
+  run --separate-stderr pull "x,file=esc.vmdk"
+  [[ "$stderr" == *vmdk* && "$stderr" != *"$esc"* ]]
+  run --separate-stderr pull "x,file=${esc}c"
+  [[ "$stderr" != *"$esc"* ]]
+}
+
+@test "what is not a disk image is told" {
   echo '<!DOCTYPE html><p>Please log in' >page
   refused "it is a web page" "x,http=$URL/plain/page"
   : >empty
@@ -343,7 +522,7 @@ PY
   tar cf page.tar page
   refused "tar archive" "x,file=page.tar"
   head -c 1M /dev/urandom >noise
-  refused "no disk image" "x,file=noise"
+  refused "not a disk image" "x,file=noise"
   refused "does not exist" "x,file=/no/such"
   refused "not a regular file" "x,file=/dev/null"
   cp disk.gz junk.gz && printf junk >>junk.gz
@@ -385,6 +564,9 @@ EOF2
   refused "versions are 1.0, 0.9, 0.8, 0.7, 0.6" me/box:2.0
   refused "not there for libvirt" me/box:0.9
   refused "wrong checksum" me/box:0.8
+  pull me/box:v1.0 # as transient has it: without the v for the registry, with it in the name
+  right me%2Fbox%3Av1.0
+  "$KILN" image rm me/box:v1.0
   refused "no box.img" me/box:0.6
   refused "answered 404" me/other:1
 }

@@ -11,10 +11,12 @@ Last-Modified, /changed/F the same with F.new under another ETag afterwards, /wr
 with a range that was not asked for, /long/F a Content-Length that is too large, /short/F one that is
 too small, /drip/F a byte each second, /slow/RATE/F bytes a second (the second answer is F.new under
 another ETag where there is one), /status/N/F always that status,
-/flaky/N/F 503 for the first N answers, /hop/N/F N redirects, /loop redirects to itself, /away/F
+/v/F well, 304 if the ETag (of the content) is known, /flip/F half of it, then under the same ETag with the
+100 bytes before the middle inverted, /header/N/F with a header line of N bytes, /headers/N/F with N header lines, /flaky/N/F 503 for the first N answers, /hop/N/F N redirects, /loop redirects to itself, /away/F
 redirects to a file: URL, /chunked/F without a length, /silent nothing at all, /private/F only for me:secret,
 /down redirects to http, a whole URL as a proxy would, /stats what was asked.
 """
+import hashlib
 import http.server
 import json
 import os
@@ -81,6 +83,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.flush()
                 time.sleep(0.05 if rate > 20 else 1.0 / rate)
 
+    def versioned(self, data, how, number):
+        tag = '"%s"' % hashlib.sha256(data).hexdigest()
+        if self.headers.get("If-None-Match") == tag:
+            self.send_response(304)
+            return self.end_headers()
+        more = [("X-Long", "x" * int(number))] if how == "header" else []
+        if how == "headers":
+            more = [(f"X-{i}", "x" * 1000) for i in range(int(number))]
+        return self.answer(200, data, [("ETag", tag), *more])
+
     def do_GET(self):
         path = self.path.split("?")[0]
         if path.startswith("http://"):
@@ -117,12 +129,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how == "hop":
             where = f"/hop/{int(number) - 1}/{tail}" if int(number) > 1 else f"/plain/{tail}"
             return self.answer(301, headers=[("Location", where)])
-        data = self.content(tail if how in ("cut", "slow", "flaky") else rest)
+        data = self.content(tail if how in ("cut", "slow", "flaky", "header", "headers") else rest)
         if data is None:
             return self.answer(404, b"<html>not here</html>")
         half = len(data) // 2 if count == 1 else None
-        if how in ("plain", "private"):
-            self.serve(data)
+        if how in ("v", "header", "headers"):
+            return self.versioned(data, how, number)
+        if how == "flip" and count > 1:
+            at = len(data) // 2
+            data = data[:at - 100] + bytes(255 - b for b in data[at - 100:at]) + data[at:]
+        if how in ("plain", "private", "flip"):
+            self.serve(data, limit=half if how == "flip" else None)
         elif how == "cut":
             self.serve(data, limit=int(number))
         elif how == "cutonce":

@@ -12,10 +12,13 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "image/backend.h"
+#include "image/content.h"
 #include "image/name.h"
 #include "image/qcow2.h"
+#include "image/source.h"
 #include "image/spec.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -239,6 +242,67 @@ static void digests_are_remembered_only_when_safe(void **state)
     assert_int_equal(remove_tree(dir, NULL), 0);
 }
 
+static struct digest content_of(const char *bytes, size_t n, size_t step)
+{
+    struct content_hash *h = content_hash_new();
+    for (size_t i = 0; i < n; i += step)
+        content_hash_add(h, bytes + i, step < n - i ? step : n - i);
+    return content_hash_finish(h);
+}
+
+static void content_digests_do_not_depend_on_holes_or_steps(void **state)
+{
+    enum { SIZE = 5 * 65536 + 1000 };
+    (void)state;
+    char dir[] = "/tmp/kiln-image-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    AUTO_FREE char *disk = xcalloc(1, SIZE), *cache = path_join(dir, "cache"),
+                   *file = path_join(dir, "sparse");
+    memset(disk + 2 * 65536 + 10, 'x', 70000);
+    struct digest a = content_of(disk, SIZE, SIZE), b = content_of(disk, SIZE, 777), c;
+    assert_true(digest_eq(&a, &b));
+    struct content_hash *h = content_hash_new();
+    content_hash_add(h, NULL, 2 * 65536 + 10);
+    content_hash_add(h, disk + 2 * 65536 + 10, 70000);
+    content_hash_add(h, NULL, SIZE - (2 * 65536 + 10 + 70000));
+    c = content_hash_finish(h);
+    assert_true(digest_eq(&a, &c));
+    AUTO_CLOSE int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(ftruncate(fd, SIZE), 0);
+    assert_int_equal(pwrite_all(fd, disk + 2 * 65536, 2 * 65536, 2 * 65536), 0);
+    assert_int_equal(content_digest(cache, file, &c, NULL), 0);
+    assert_true(digest_eq(&a, &c));
+    disk[SIZE - 1] = 1;
+    b = content_of(disk, SIZE, SIZE);
+    assert_false(digest_eq(&a, &b));
+    b = content_of(disk, SIZE - 1, SIZE); // one zero less
+    assert_false(digest_eq(&a, &b));
+    assert_int_equal(remove_tree(dir, NULL), 0);
+}
+
+static void a_source_is_known_of_the_file_it_was_written_for(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/kiln-image-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    AUTO_FREE char *image = path_join(dir, "from");
+    assert_int_equal(qcow2_create_overlay(image, &(struct qcow2_overlay){.size = 1 << 20}, NULL),
+                     0);
+    char path[] = "/a/b", etag[] = "\"v1\"";
+    struct image_source x = {.kind = SPEC_FILE, .from = path, .etag = etag, .has_content = true};
+    CLEANUP(image_source_clear) struct image_source got = {0};
+    assert_false(image_source_read(dir, "from", &got));
+    assert_int_equal(image_source_write(dir, "from", &x, NULL), 0);
+    assert_true(image_source_read(dir, "from", &got));
+    assert_string_equal(got.from, "/a/b");
+    assert_true(got.has_content && !got.has_sha256 && got.kind == SPEC_FILE);
+    struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = 1}};
+    assert_int_equal(utimensat(AT_FDCWD, image, times, 0), 0);
+    struct image_source none = {0};
+    assert_false(image_source_read(dir, "from", &none));
+    assert_int_equal(remove_tree(dir, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +311,8 @@ int main(void)
         cmocka_unit_test(thin_images_stand_on_layers),
         cmocka_unit_test(chains_never_lead_out_of_the_backend),
         cmocka_unit_test(digests_are_remembered_only_when_safe),
+        cmocka_unit_test(content_digests_do_not_depend_on_holes_or_steps),
+        cmocka_unit_test(a_source_is_known_of_the_file_it_was_written_for),
     };
     return cmocka_run_group_tests_name("image", tests, NULL, NULL);
 }
