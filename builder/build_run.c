@@ -11,6 +11,7 @@
 #include "builder/mask.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -212,6 +213,32 @@ static int exec(struct build *b, struct run *r, const struct message *m, int *st
     return rc;
 }
 
+/* What is known of a failure by what the command printed last; NULL = nothing. The log is the
+ * masked one. */
+static const char *hint_for_output(int log)
+{
+    static const struct {
+        const char *text, *hint;
+    } known[] = {
+        // systemd 252 and before; 253 and later
+        {"System has not been booted with systemd",
+         "systemd does not run during a build: 'systemctl enable' without --now is enough, the "
+         "service starts when the VM boots"},
+        {"--now cannot be used when systemd is not running",
+         "'systemctl enable' without --now is enough: the service starts when the VM boots"},
+    };
+    char tail[16 * 1024];
+    struct stat st;
+    if (log < 0 || fstat(log, &st) < 0)
+        return NULL;
+    off_t at = st.st_size > (off_t)sizeof tail ? st.st_size - (off_t)sizeof tail : 0;
+    ssize_t n = pread(log, tail, sizeof tail, at);
+    for (size_t i = 0; n > 0 && i < sizeof known / sizeof *known; i++)
+        if (memmem(tail, (size_t)n, known[i].text, strlen(known[i].text)))
+            return known[i].hint;
+    return NULL;
+}
+
 static int run_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                     void *arg, struct error **err)
 {
@@ -240,8 +267,9 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
     if (status == 0)
         return 0;
     AUTO_FREE char *how = process_failed_text(status);
-    return error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") %s", b->step, STR_ARG(step->text),
-                     how);
+    error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") %s", b->step, STR_ARG(step->text), how);
+    const char *hint = hint_for_output(b->log);
+    return hint ? error_hint(err, "%s", hint) : -1;
 }
 
 int step_run(struct build *b, struct stage_run *st, const struct imagefile_step *step,

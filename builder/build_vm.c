@@ -317,7 +317,7 @@ static int make_layer(struct build *b, struct stage_run *st, const struct imagef
     if (vm_ready(b, &st->disk, err) < 0)
         return -1;
     long long start = now_us(); // the VM is not the step's doing
-    b->log = open(draft_log(draft), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    b->log = open(draft_log(draft), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     b->dirty = true;
     int rc = work(b, st, step, arg, err);
     if (b->log >= 0)

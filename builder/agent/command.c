@@ -206,6 +206,34 @@ static int explain_format(int root, const char *path, struct error **err)
     return error_hint(err, "a script needs a first line such as #!/bin/sh");
 }
 
+// Each word has a limit of its own, and all together have one (execve(2), "Limits").
+static int explain_too_long(const struct sandbox *s, struct error **err)
+{
+    enum { WORD_MAX = 128 * 1024 };
+    size_t all = 0;
+    vec_foreach (char *const *, e, &s->env) {
+        size_t n = strlen(*e) + 1;
+        all += n;
+        if (n > WORD_MAX)
+            error_set(err, ERR_USER, "the variable '%.*s' has %zu bytes, a program takes %d",
+                      (int)strcspn(*e, "="), *e, n - 1, WORD_MAX - 1);
+        if (n > WORD_MAX)
+            return error_hint(err, "put it into a file: COPY <<EOF /path");
+    }
+    for (size_t i = 0; i < s->argv.len; i++) {
+        size_t n = strlen(s->argv.ptr[i]) + 1;
+        all += n;
+        if (n > WORD_MAX)
+            error_set(err, ERR_USER, "word %zu of the command has %zu bytes, a program takes %d",
+                      i + 1, n - 1, WORD_MAX - 1);
+        if (n > WORD_MAX)
+            return error_hint(err, "a RUN that is not a list may be of any length");
+    }
+    error_set(err, ERR_USER,
+              "the command and its variables have %zu bytes, more than a program takes", all);
+    return error_hint(err, "make the values of ARG and ENV shorter, or put them into files");
+}
+
 static int explain(const struct sandbox *s, int root, struct failure f, struct error **err)
 {
     AUTO_FREE char *path = locate(s, root);
@@ -220,6 +248,8 @@ static int explain(const struct sandbox *s, int root, struct failure f, struct e
         return error_errno(err, "cannot prepare the command");
     if (f.errnum == ENOENT)
         return explain_missing(s, root, path, err);
+    if (f.errnum == E2BIG)
+        return explain_too_long(s, err);
     if (f.errnum == ENOEXEC && path)
         return explain_format(root, path, err);
     return error_errno(err, "cannot run '%s' in the image", path ? path : s->argv.ptr[0]);

@@ -7,7 +7,9 @@
 #include "builder/agent/sys.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -137,6 +139,22 @@ static int list_partitions(const char *disk, const struct table_entries *table, 
     return result;
 }
 
+// The kernel looks for a table of sectors of its own size, and is told of one of larger ones.
+static void add_partitions(const char *disk, const struct table_entries *table)
+{
+    AUTO_FREE char *path = xasprintf("/dev/%s", disk);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    vec_foreach (const struct table_entry *, t, table) {
+        struct blkpg_partition part = {.start = (long long)(t->start * SECTOR),
+                                       .length = (long long)(t->size * SECTOR),
+                                       .pno = t->number};
+        struct blkpg_ioctl_arg arg = {
+            .op = BLKPG_ADD_PARTITION, .datalen = sizeof part, .data = &part};
+        if (ioctl(fd, BLKPG, &arg) < 0 && errno != EBUSY) // EBUSY: it is there already
+            sys_log("partition %d of '%s': %s", t->number, path, strerror(errno));
+    }
+}
+
 int disk_volumes(const char *disk, struct volumes *ret, const char **ret_table, struct error **err)
 {
     CLEANUP(table_entries_clear) struct table_entries table = {0};
@@ -146,6 +164,8 @@ int disk_volumes(const char *disk, struct volumes *ret, const char **ret_table, 
         return error_errno(err, "cannot read disk '%s'", disk);
     const char *kind = probe_table(head, n, &table);
     *ret_table = kind ? kind : "none";
+    if (kind && probe_sector(head, n) != SECTOR)
+        add_partitions(disk, &table);
     if (kind)
         return list_partitions(disk, &table, ret, err);
     struct volume *v = volumes_push(ret);

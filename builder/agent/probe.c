@@ -199,16 +199,16 @@ static void put_utf16(char *out, size_t size, struct view v, size_t at)
     out[len] = '\0';
 }
 
-static void gpt(struct view v, struct table_entries *ret)
+static void gpt(struct view v, unsigned sector, struct table_entries *ret)
 {
-    enum { HEADER = 512, LEGACY_BOOT = 4 };
+    enum { LEGACY_BOOT = 4 };
     static const unsigned char unused[16];
-    uint64_t table = u64(v, HEADER + 72);
-    uint32_t count = u32(v, HEADER + 80), size = u32(v, HEADER + 84);
-    if (table < 2 || table > v.n / 512 || size < 128 || size > 4096)
+    uint64_t table = u64(v, sector + 72);
+    uint32_t count = u32(v, sector + 80), size = u32(v, sector + 84);
+    if (table < 2 || table > v.n / sector || size < 128 || size > 4096)
         return;
     for (uint32_t i = 0; i < count; i++) {
-        size_t at = (size_t)table * 512 + (size_t)i * size;
+        size_t at = (size_t)table * sector + (size_t)i * size;
         if (at + 128 > v.n)
             return;
         if (memcmp(v.ptr + at, unused, 16) == 0)
@@ -216,8 +216,8 @@ static void gpt(struct view v, struct table_entries *ret)
         struct table_entry *e = table_entries_push(ret);
         uint64_t first = u64(v, at + 32), last = u64(v, at + 40);
         e->number = (int)i + 1;
-        e->start = first;
-        e->size = last >= first ? last - first + 1 : 0;
+        e->start = first * (sector / 512);
+        e->size = last >= first ? (last - first + 1) * (sector / 512) : 0;
         e->active = u64(v, at + 48) & LEGACY_BOOT;
         put_guid(e->type, v.ptr + at);
         put_guid(e->uuid, v.ptr + at + 16);
@@ -253,14 +253,24 @@ static bool mbr_is_sane(struct view v)
     return true;
 }
 
+unsigned probe_sector(const unsigned char *bytes, size_t n)
+{
+    struct view v = {bytes, n};
+    return !has(v, 512, "EFI PART", 8) && has(v, 4096, "EFI PART", 8) && mbr_is_sane(v) &&
+                   has(v, 450, "\xee", 1)
+               ? 4096
+               : 512;
+}
+
 const char *probe_table(const unsigned char *bytes, size_t n, struct table_entries *ret)
 {
     struct view v = {bytes, n};
     struct probed fs;
     if (v.n < 1024)
         return NULL;
-    if (has(v, 512, "EFI PART", 8)) {
-        gpt(v, ret);
+    unsigned sector = probe_sector(bytes, n);
+    if (has(v, sector, "EFI PART", 8)) {
+        gpt(v, sector, ret);
         return "gpt";
     }
     if (!mbr_is_sane(v) || vfat(v, &fs))

@@ -24,7 +24,7 @@
 /* Bytes of a device that probe_fs wants to see: btrfs keeps its super block at 64 KiB. */
 #define PROBE_FS_BYTES (68 * 1024)
 /* Bytes of a disk that probe_table wants to see. */
-#define PROBE_TABLE_BYTES (34 * 512)
+#define PROBE_TABLE_BYTES (6 * 4096)
 
 struct probed {
     const char *type; /* "ext4", "xfs", "btrfs", "vfat", "swap", "LVM2_member", "crypto_LUKS"…;
@@ -46,6 +46,8 @@ struct table_entry {
 };
 DEFINE_VECTOR(table_entries, struct table_entry);
 
+/* Bytes of a sector as the GPT on the disk counts them: 4096 where it was made so, else 512. */
+unsigned probe_sector(const unsigned char *bytes, size_t n);
 /* "gpt", "mbr" or NULL (neither). Entries are added to ret. MBR: primary partitions only. */
 const char *probe_table(const unsigned char *bytes, size_t n, struct table_entries *ret);
 

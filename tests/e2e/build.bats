@@ -88,6 +88,24 @@ END
   [[ $output == *"Step 2/3 : RUN echo one >/one (cached)"* ]]
 }
 
+@test "RUN that fails: what is too long is named, and systemctl enable --now gets a hint" {
+  {
+    printf 'ENV SMALL=x BIG=%0131070d\n' 0
+    echo 'RUN true'
+  } >"$DIR/big"
+  run build <"$DIR/big"
+  [ "$status" -eq 1 ]
+  [[ $output == *"the variable 'BIG' has 131074 bytes, a program takes 131071"*"hint: "* ]]
+  run build <<<"RUN [\"/bin/sh\", \"-c\", \"true\", \"$(printf %0131072d 0)\"]"
+  [[ $output == *"word 4 of the command has 131072 bytes, a program takes 131071"* ]]
+  for text in "System has not been booted with systemd as init system (PID 1). Can't operate." \
+    '--now cannot be used when systemd is not running or in conjunction with --root=/--global, refusing.'; do
+    run build <<<"RUN echo \"$text\" >&2; exit 1"
+    [ "$status" -eq 1 ]
+    [[ $output == *"'systemctl enable' without --now is enough"* ]]
+  done
+}
+
 @test "RUN: JSON form, SHELL, USER, WORKDIR, ENV, ARG" {
   build --build-arg V=given <<'END'
 ARG V=default
@@ -744,6 +762,22 @@ END
   run inside 'cat /boot/df; cat /boot/efi/f; mount | grep -o "type [a-z0-9]*" | sort -u'
   [[ $output == */boot/efi*efi* ]]
   [[ $output == *'type btrfs'*'type ext'*'type vfat'*'type xfs'* ]]
+}
+
+@test "FROM: a GPT for sectors of 4096 bytes" {
+  truncate -s 65M "$DIR/disk.raw"
+  mke2fs -q -t ext4 -E offset=1048576 -d "$TOP/base/root" "$DIR/disk.raw" 60M
+  python3 -c 'import struct, sys, uuid
+with open(sys.argv[1], "r+b") as f:
+    f.seek(446); f.write(struct.pack("<B3sB3sII", 0, b"", 0xee, b"", 1, 16639))
+    f.seek(510); f.write(b"\x55\xaa")
+    f.seek(4096); f.write(struct.pack("<8s4I4Q16sQ2I", b"EFI PART", 1 << 16, 92, 0, 0, 1, 16639, 6, 16633, b"", 2, 128, 128))
+    linux = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4").bytes_le
+    f.seek(8192); f.write(linux + uuid.uuid4().bytes_le + struct.pack("<3Q", 256, 256 + 15359, 0))' "$DIR/disk.raw"
+  printf '%s\n' "FROM large,file=$DIR/disk.raw" 'RUN echo yes >/large' 'RUN [ -b /dev/vda1 ]' >"$DIR/Imagefile"
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  run inside 'cat /large'
+  [ "$output" = yes ]
 }
 
 @test "PARTITION: OPTIONS, sizes and flags, as other programs read them; ext3, GPT and MBR" {

@@ -256,6 +256,18 @@ static void partition_tables_are_read(void **state)
     assert_int_equal(t.len, 1);
     assert_int_equal(t.ptr[0].number, 2);
     assert_string_equal(t.ptr[0].type, GUID_ROOT_X86_64);
+    assert_int_equal(probe_sector(disk, sizeof disk), 512);
+    // the same made for sectors of 4096 bytes
+    memset(disk + 512, 0, sizeof disk - 512);
+    disk[450] = 0xee;
+    memcpy(disk + 4096, "EFI PART", 8);
+    disk[4096 + 72] = 2, disk[4096 + 80] = 128, disk[4096 + 84] = 128;
+    memcpy(disk + 8192, root, 16);
+    disk[8192 + 33] = 1, disk[8192 + 41] = 2; // sectors 256 to 512
+    table_entries_clear(&t);
+    assert_string_equal(probe_table(disk, sizeof disk, &t), "gpt");
+    assert_int_equal(probe_sector(disk, sizeof disk), 4096);
+    assert_true(t.len == 1 && t.ptr[0].start == 2048 && t.ptr[0].size == 257 * 8);
 }
 
 // A folder of its own for each test that needs one.
