@@ -34,10 +34,8 @@ struct build_shown {
 /* A row of a command's table of options, and what was given. */
 #define PULL_OPTION \
     { \
-        "pull", 0, "[=WHEN]", \
-            "When to fetch images again: missing, newer, always or never [default: missing; " \
-            "--pull alone: always]", \
-            NULL \
+        "pull", 0, "[=missing|newer|always|never]", \
+            "When to fetch images again [default: missing; --pull alone: always]", NULL \
     }
 int args_pull(const struct args *a, enum pull_policy *ret, struct error **err);
 

@@ -78,7 +78,7 @@ static void print_json(const struct prune_options *o, const struct prune_result 
     json_object_set_new(all, "left", json_integer((json_int_t)r->left));
     json_object_set_new(all, "needed", json_integer((json_int_t)r->needed));
     json_object_set_new(all, "cache_mounts", json_integer((json_int_t)mounts));
-    json_object_set_new(all, "interrupted_pulls", json_integer((json_int_t)pulls->bytes));
+    json_object_set_new(all, "unfinished_pulls", json_integer((json_int_t)pulls->bytes));
     json_object_set_new(all, "dry_run", json_boolean(o->dry_run));
     cli_print_json(all);
 }
@@ -116,7 +116,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (pulls.n && !args_has(a, "json")) {
         printf("%s ", o.dry_run ? "would remove" : "removed");
         cli_print_size(pulls.bytes, 0);
-        printf(" of interrupted pulls\n");
+        printf(" of unfinished pulls\n");
     }
     if (r.left > o.max_size)
         fprintf(stderr,

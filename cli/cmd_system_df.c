@@ -85,7 +85,7 @@ static int measure(struct session *s, struct df *df, struct error **err)
 
 static void print_row(const char *what, size_t count, uint64_t bytes, uint64_t unused)
 {
-    printf("%-17s %6zu ", what, count);
+    printf("%-16s %6zu ", what, count);
     cli_print_size(bytes, 11);
     putchar(' ');
     cli_print_size(unused, 11);
@@ -107,7 +107,7 @@ static void print_json(const struct df *df)
     SET("needed_bytes", df->store.needed);
     SET("unused_bytes", df->store.unused_bytes);
     SET("working_bytes", df->store.working);
-    SET("interrupted_pull_bytes", df->pulls.bytes);
+    SET("unfinished_pull_bytes", df->pulls.bytes);
     SET("cache_mount_bytes", df->mounts.bytes);
     SET("download_bytes", df->downloads.bytes);
     SET("note_bytes", df->notes.bytes);
@@ -129,7 +129,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         print_json(&df);
         return 0;
     }
-    printf("%-17s %6s %11s %11s\n", "", "COUNT", "SIZE", "UNUSED");
+    printf("%-16s %6s %11s %11s\n", "", "COUNT", "SIZE", "UNUSED");
     print_row("images", df.images, df.image_bytes, 0);
     print_row("layers", df.store.layers + df.store.failed, df.store.bytes, df.store.unused_bytes);
     print_row("VMs", df.vms, df.vm_bytes, 0);
@@ -137,7 +137,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     print_row("downloads", df.downloads.n, df.downloads.bytes, df.downloads.bytes);
     print_row("notes", df.notes.n, df.notes.bytes, df.notes.bytes);
     print_row("old histories", df.histories.n, df.histories.bytes, df.histories.bytes);
-    print_row("interrupted pulls", df.pulls.n, df.pulls.bytes, df.pulls.bytes);
+    print_row("unfinished pulls", df.pulls.n, df.pulls.bytes, df.pulls.bytes);
     print_row("unfinished work", 0, df.store.working, 0);
     print_row("builder VM", 1, df.vm, 0);
     printf("free: ");

@@ -305,6 +305,16 @@ static int take_letters(struct args *a, const char *word, const char *next, stru
     return 0;
 }
 
+/* Whether the word is one of "[=a|b|c]". */
+static bool is_listed(const char *list, const char *word)
+{
+    size_t n = word ? strlen(word) : 0;
+    for (const char *p = list + 2; n && *p && *p != ']'; p += strcspn(p, "|]"), p += *p == '|')
+        if (!strncmp(p, word, n) && (p[n] == '|' || p[n] == ']'))
+            return true;
+    return false;
+}
+
 static int take_long(struct args *a, const char *word, const char *next, struct error **err)
 {
     const char *name = word + 2, *eq = strchr(name, '=');
@@ -314,7 +324,7 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
         return error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
     if (!o->value && eq)
         return error_set(err, ERR_USAGE, "argument --%s: takes no value", o->name);
-    bool takes_next = o->value && *o->value != '[' && !eq;
+    bool takes_next = o->value && !eq && (*o->value != '[' || is_listed(o->value, next));
     if (takes_next && !next)
         return error_set(err, ERR_USAGE, "argument --%s: expected one argument", o->name);
     add_given(a, o, eq ? eq + 1 : takes_next ? next : NULL);

@@ -24,7 +24,8 @@ struct option_spec {
     const char *name;  /* long name without the dashes; NULL ends the table */
     char letter;       /* short name, 0 = none */
     const char *value; /* what stands for its value in the help ("FILE"); NULL = a plain flag;
-                        * "[=WHEN]": it may have one, and only after '=' (no letter then) */
+                        * "[=a|b]": it may have one, after '=' or, if it is a or b, as the
+                        * next word (no letter then) */
     const char *help;  /* one sentence, no full stop */
     const char *alias; /* another long name for it, or NULL */
 };

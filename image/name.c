@@ -43,7 +43,7 @@ static const char *fault(const char *name)
         size_t n = utf8_length(p);
         if (!n)
             return "is not UTF-8";
-        if (*p <= ' ' || *p == 0x7f)
+        if (*p <= ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
             return "holds a blank or a control character";
         if (*p == ',' || *p == '=')
             return "holds ',' or '='";

@@ -195,7 +195,7 @@ base_of() { "$KILN" image inspect --json "$1" | python3 -c 'import json,sys; pri
   second=$(base_of one)
   [ "$second" != "$first" ]
   printf y | dd of=src/base bs=1 seek=5000000 conv=notrunc status=none
-  run --separate-stderr "$KILN" image build --pull=never --name one ctx
+  run --separate-stderr "$KILN" image build --pull never --name one ctx
   [ "$status" -eq 0 ] && [ -z "$stderr" ] && [ "$(base_of one)" = "$second" ]
   run --separate-stderr "$KILN" image build --name one ctx
   [[ "$stderr" == *"'$FILES/src/base' has changed since image 'base' was made of it"* ]]
@@ -386,8 +386,8 @@ assert len(t) == 4 and all(b - a >= 0.05 * 2**i for i, (a, b) in enumerate(zip(t
   wait $! && false
   # until then it is listed, and pruned only with --all, or after a week
   "$KILN" system df --json | python3 -c 'import json,sys; d = json.load(sys.stdin)
-assert d["interrupted_pull_bytes"] > 100000 and d["working_bytes"] < 100000, d'
-  [[ "$("$KILN" prune; "$KILN" prune --all --dry-run)" == *"would remove "*" of interrupted pulls" ]]
+assert d["unfinished_pull_bytes"] > 100000 and d["working_bytes"] < 100000, d'
+  [[ "$("$KILN" prune; "$KILN" prune --all --dry-run)" == *"would remove "*" of unfinished pulls" ]]
   pull --resumable "x,http=$URL/slow/900000/disk.qcow2.xz"
   right x
   [ "$(asked /slow/900000/disk.qcow2.xz | grep -c 'bytes=[1-9]')" -eq 1 ]
@@ -401,7 +401,7 @@ assert d["interrupted_pull_bytes"] > 100000 and d["working_bytes"] < 100000, d'
     kill -TERM $!
     wait $! && false
     touch -d "$age days ago" "$KILN_HOME"/backend/.working/pull-x{,/*}
-    [[ "$("$KILN" system df)" =~ interrupted\ pulls\ +1\  ]]
+    [[ "$("$KILN" system df)" =~ unfinished\ pulls\ +1\  ]]
     if [ $age = 8 ]; then "$KILN" prune; else "$KILN" prune && "$KILN" prune --all; fi
     [ -z "$(find "$KILN_HOME/backend/.working" -mindepth 1)" ]
   done

@@ -37,8 +37,8 @@ static void names_become_file_names_and_back(void **state)
         assert_string_equal(name, pairs[i][0]);
     }
     static const char *const bad_names[] = {
-        "",      ".layers", "..",       "a b",     "a,b",   "a=b", "a\nb",
-        "a\x7f", "\xff",    "\xc0\xaf", "scratch", "x.tmp", ".",   "\xed\xa0\x80"};
+        "",     ".layers",  "..",      "a b",   "a,b", "a=b",          "a\nb",     "a\x7f",
+        "\xff", "\xc0\xaf", "scratch", "x.tmp", ".",   "\xed\xa0\x80", "a\xc2\x9b"};
     for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++)
         assert_int_equal(image_name_check(bad_names[i], NULL), -1);
     char longest[IMAGE_NAME_MAX + 2] = {0};
