@@ -126,12 +126,12 @@ static const char *get_var(void *stage, struct str name)
     const char *v = settings_get(&st->config.env, key);
     v = v ? v : settings_get(&st->args, key);
     // "ENV PATH=/opt/bin:$PATH" must keep what a RUN would have without it
-    return !v && str_is(name, "PATH") ? run_default_path : v;
+    return !v && str_is(name, "PATH") ? imagefile_default_path : v;
 }
 
 struct imagefile_vars stage_vars(struct stage_run *st)
 {
-    return (struct imagefile_vars){.get = get_var, .ctx = st};
+    return (struct imagefile_vars){get_var, st, st->build ? variable_missing : NULL};
 }
 
 char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err)
@@ -166,8 +166,7 @@ static int do_arg(struct build *b, struct stage_run *st, const struct imagefile_
         // "ARG name" in a stage takes up the one before the first FROM
         if (!value)
             value = settings_get(&b->global_args, name);
-        if (value)
-            settings_set(&st->args, name, value);
+        settings_set(value ? &st->args : &st->unset, name, value ? value : "");
     }
     return 0;
 }
@@ -389,6 +388,7 @@ static int read_imagefile(struct build *b, struct error **err)
         return error_hint(err, "--file names another Imagefile");
     b->file = imagefile_parse(b->file_path, text.data, text.len);
     imagefile_lint(b->file);
+    check_variables(b);
     for (size_t i = 0; i < b->o->n_build_args; i++) {
         const char *arg = b->o->build_args[i];
         struct str name = {arg, strcspn(arg, "=")};
@@ -450,6 +450,8 @@ static int prepare(struct build *b, struct error **err)
     if (choose_name(b, err) < 0 || read_imagefile(b, err) < 0)
         return -1;
     b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
+    for (size_t i = 0; i < b->file->n_stages; i++)
+        b->stages[i].build = b;
     if (stages_choose(b, err) < 0)
         return -1;
     if (b->o->no_cache_from > b->total)
@@ -474,6 +476,7 @@ static void build_clear(struct build *b)
         struct stage_run *st = &b->stages[i];
         config_clear(&st->config);
         settings_clear(&st->args);
+        settings_clear(&st->unset);
         disk_state_clear(&st->disk);
         for (size_t p = 0; p < st->n_parts; p++)
             partition_spec_clear(&st->parts[p]);

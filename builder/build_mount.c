@@ -14,8 +14,8 @@
 enum { CALL_MS = 120 * 1000 };
 
 struct mount {
-    const struct run_mount *as; /* in the Imagefile */
-    char *target, *id, *source, *from, *env;
+    struct mount_spec spec;
+    char *target;                /* absolute; NULL: a secret that only a variable holds */
     struct disk_state disk;      /* bind with from */
     struct selection *selection; /* bind of the build directory */
     const struct build_secret *secret;
@@ -44,11 +44,8 @@ void mounts_free(struct mounts *m)
         struct mount *p = &m->ptr[i];
         selection_free(p->selection);
         disk_state_clear(&p->disk);
+        mount_spec_clear(&p->spec);
         free(p->target);
-        free(p->id);
-        free(p->source);
-        free(p->from);
-        free(p->env);
     }
     for (size_t i = 0; i < m->n_caches; i++)
         cache_disk_free(m->caches[i].disk);
@@ -67,7 +64,8 @@ static const struct build_secret *find_secret(const struct build *b, const char 
 
 static int select_bind(struct build *b, struct mount *p, struct error **err)
 {
-    struct context_source source = {.kind = SOURCE_PATH, .text = p->source ? p->source : "."};
+    struct context_source source = {.kind = SOURCE_PATH,
+                                    .text = p->spec.source ? p->spec.source : "."};
     struct context_request r = {
         .instruction = "RUN --mount", .sources = &source, .n_sources = 1, .dest = p->target};
     if (build_context(b, err) < 0)
@@ -75,45 +73,48 @@ static int select_bind(struct build *b, struct mount *p, struct error **err)
     return context_select(b->ctx, &r, &p->selection, err);
 }
 
-static int find_wanted_secret(struct build *b, const struct stage_run *st, struct mount *p,
-                              struct error **err)
+static int find_wanted_secret(struct build *b, struct mount *p, struct error **err)
 {
-    if (p->env && (settings_get(&st->config.env, p->env) || settings_get(&st->args, p->env)))
-        return error_set(err, ERR_USER, "the variable '%s' of a secret is set by ENV or ARG",
-                         p->env);
-    if (!p->target && !p->env)
-        p->target = xasprintf("/run/secrets/%s", p->id);
-    p->secret = find_secret(b, p->id);
-    if (p->secret || !p->as->required)
+    const char *id = p->spec.id;
+    p->secret = find_secret(b, id);
+    if (p->secret || !p->spec.required)
         return 0;
-    error_set(err, ERR_USER, "secret '%s' is required and was not given", p->id);
-    return error_hint(err, "--secret id=%s,src=FILE or id=%s,env=VARIABLE gives it", p->id, p->id);
+    error_set(err, ERR_USER, "secret '%s' is required and was not given", id);
+    return error_hint(err, "--secret id=%s,src=FILE or id=%s,env=VARIABLE gives it", id, id);
 }
 
-static int expand(struct build *b, struct stage_run *st, struct mount *p, struct error **err)
+/* Where the mount is seen: as Dockerfile has it, in the working directory if nothing says so. */
+static char *target_of(const struct stage_run *st, const struct mount_spec *spec)
 {
-    const struct {
-        const struct word *word;
-        char **value;
-    } words[] = {{&p->as->target, &p->target},
-                 {&p->as->id, &p->id},
-                 {&p->as->source, &p->source},
-                 {&p->as->from, &p->from},
-                 {&p->as->env, &p->env}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (word_given(words[i].word) &&
-            !(*words[i].value = expand_word(b, st, words[i].word, err)))
-            return -1;
-    if (p->target) {
-        char *path = config_path(&st->config, p->target);
-        free(p->target);
-        p->target = path;
-    }
-    switch (p->as->type) {
+    const char *slash = spec->type == MOUNT_SECRET ? strrchr(spec->id, '/') : NULL;
+    if (spec->target || spec->type != MOUNT_SECRET)
+        return config_path(&st->config, spec->target ? spec->target : ".");
+    return spec->env ? NULL : xasprintf("/run/secrets/%s", slash ? slash + 1 : spec->id);
+}
+
+static int check_target(const struct mount *p, struct error **err)
+{
+    if (!p->target || strspn(p->target, "/") < strlen(p->target))
+        return 0;
+    error_set(err, ERR_USER, "a mount can't stand in the place of '/'");
+    return error_hint(err, p->spec.target ? "give it a folder as target"
+                                          : "without target it is the WORKDIR, and that is /");
+}
+
+static int expand(struct build *b, struct stage_run *st, const struct run_mount *as,
+                  struct mount *p, struct error **err)
+{
+    struct imagefile_vars vars = stage_vars(st);
+    if (imagefile_mount(b->file, as, &vars, &p->spec, err) < 0)
+        return -1;
+    p->target = target_of(st, &p->spec);
+    if (check_target(p, err) < 0)
+        return -1;
+    switch (p->spec.type) {
     case MOUNT_SECRET:
-        return find_wanted_secret(b, st, p, err);
+        return find_wanted_secret(b, p, err);
     case MOUNT_BIND:
-        return p->from ? stage_source(b, p->from, &p->disk, err) : select_bind(b, p, err);
+        return p->spec.from ? stage_source(b, p->spec.from, &p->disk, err) : select_bind(b, p, err);
     case MOUNT_CACHE:
     case MOUNT_TMPFS:
         break;
@@ -128,8 +129,8 @@ struct mounts *mounts_new(struct build *b, struct stage_run *st, const struct ru
     m->ptr = xcalloc(run->n_mounts, sizeof *m->ptr);
     m->caches = xcalloc(run->n_mounts, sizeof *m->caches);
     for (size_t i = 0; i < run->n_mounts; i++) {
-        m->ptr[m->len++].as = &run->mounts[i];
-        if (expand(b, st, &m->ptr[i], err) < 0)
+        m->len++;
+        if (expand(b, st, &run->mounts[i], &m->ptr[i], err) < 0)
             return NULL;
     }
     return STEAL(m);
@@ -149,9 +150,9 @@ void mounts_put_key(const struct mounts *m, struct key *key)
 {
     for (size_t i = 0; i < m->len; i++) {
         const struct mount *p = &m->ptr[i];
-        const char *type = p->as->type == MOUNT_BIND    ? "bind"
-                           : p->as->type == MOUNT_TMPFS ? "tmpfs"
-                                                        : NULL;
+        const char *type = p->spec.type == MOUNT_BIND    ? "bind"
+                           : p->spec.type == MOUNT_TMPFS ? "tmpfs"
+                                                         : NULL;
         if (!type)
             continue;
         AUTO_FREE char *name = xasprintf("--mount %s %s", type, p->target);
@@ -160,17 +161,18 @@ void mounts_put_key(const struct mounts *m, struct key *key)
             struct digest d = selection_digest(p->selection);
             digest_hex(&d, hex);
         }
-        AUTO_FREE char *value = p->as->size
-                                    ? xasprintf("size %llu", (unsigned long long)p->as->size)
-                                    : xasprintf("%s%s %s", p->disk.id, hex,
-                                                p->selection || !p->source ? "" : p->source);
+        const char *source = p->selection || !p->spec.source ? "" : p->spec.source;
+        const char *writable = p->spec.type == MOUNT_BIND && !p->spec.read_only ? " rw" : "";
+        AUTO_FREE char *value = p->spec.size
+                                    ? xasprintf("size %llu", (unsigned long long)p->spec.size)
+                                    : xasprintf("%s%s %s%s", p->disk.id, hex, source, writable);
         key_field(key, name, value, strlen(value));
     }
 }
 
 static const char *cache_id(const struct mount *p)
 {
-    return p->id ? p->id : p->target;
+    return p->spec.id ? p->spec.id : p->target;
 }
 
 static struct cache *find_cache(struct mounts *m, const char *id)
@@ -206,9 +208,9 @@ static int attach_caches(struct build *b, struct mounts *m, struct error **err)
 {
     for (size_t i = 0; i < m->len; i++) {
         const struct mount *p = &m->ptr[i];
-        if (p->as->type == MOUNT_CACHE && !find_cache(m, cache_id(p)))
+        if (p->spec.type == MOUNT_CACHE && !find_cache(m, cache_id(p)))
             m->caches[m->n_caches++] =
-                (struct cache){.id = cache_id(p), .own = p->as->sharing == SHARING_PRIVATE};
+                (struct cache){.id = cache_id(p), .own = p->spec.sharing == SHARING_PRIVATE};
     }
     if (m->n_caches)
         qsort(m->caches, m->n_caches, sizeof *m->caches, by_id);
@@ -248,19 +250,20 @@ static int unpack(struct build *b, struct mount *p, struct error **err)
 static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct message *request,
                     struct error **err)
 {
-    int from = p->from ? vm_attach(b, &p->disk, m->slots, err) : unpack(b, p, err);
+    int from = p->spec.from ? vm_attach(b, &p->disk, m->slots, err) : unpack(b, p, err);
     if (from < 0)
         return -1;
     message_puts(request, AGENT_TAG_MOUNT_TYPE, "bind");
     message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
-    message_put_num(request, AGENT_TAG_MOUNT_FLAGS, AGENT_READ_ONLY);
-    if (!p->from) {
+    message_put_num(request, AGENT_TAG_MOUNT_FLAGS,
+                    p->spec.read_only ? AGENT_READ_ONLY : AGENT_DISCARD);
+    if (!p->spec.from) {
         message_put_num(request, AGENT_TAG_MOUNT_UNPACKED, (uint64_t)from);
         return 0;
     }
     m->slots |= 1u << from;
     message_put_num(request, AGENT_TAG_MOUNT_SLOT, (uint64_t)from);
-    message_puts(request, AGENT_TAG_MOUNT_SOURCE, p->source ? p->source : "/");
+    message_puts(request, AGENT_TAG_MOUNT_SOURCE, p->spec.source ? p->spec.source : "/");
     return 0;
 }
 
@@ -268,25 +271,23 @@ static void put_start(const struct mount *p, const char *type, struct message *r
 {
     message_puts(request, AGENT_TAG_MOUNT_TYPE, type);
     message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
-    if (p->as->mode.len)
-        message_put(request, AGENT_TAG_MOUNT_MODE, p->as->mode.ptr, p->as->mode.len);
-    struct str uid = p->as->uid.len ? p->as->uid : STR("0");
-    struct str gid = p->as->gid.len ? p->as->gid : STR("0");
-    AUTO_FREE char *owner = xasprintf(STR_FMT ":" STR_FMT, STR_ARG(uid), STR_ARG(gid));
-    if (p->as->uid.len || p->as->gid.len)
+    const char *uid = p->spec.uid, *gid = p->spec.gid;
+    AUTO_FREE char *owner = xasprintf("%s:%s", uid ? uid : "0", gid ? gid : "0");
+    message_puts(request, AGENT_TAG_MOUNT_MODE, p->spec.mode);
+    if (uid || gid)
         message_puts(request, AGENT_TAG_MOUNT_OWNER, owner);
-    if (p->as->size)
-        message_put_num(request, AGENT_TAG_MOUNT_SIZE, p->as->size);
+    if (p->spec.size)
+        message_put_num(request, AGENT_TAG_MOUNT_SIZE, p->spec.size);
 }
 
 static int put_secret(const struct mount *p, struct message *request, struct error **err)
 {
     const struct build_secret *secret = p->secret;
-    if (secret && p->env) {
+    if (secret && p->spec.env) {
         if (memchr(secret->bytes, '\0', secret->len))
             return error_set(err, ERR_USER, "secret '%s' has a NUL byte: no variable can hold it",
-                             p->id);
-        AUTO_FREE char *text = xasprintf("%s=%.*s", p->env, (int)secret->len, secret->bytes);
+                             p->spec.id);
+        AUTO_FREE char *text = xasprintf("%s=%.*s", p->spec.env, (int)secret->len, secret->bytes);
         message_puts(request, AGENT_TAG_ENV, text);
         explicit_bzero(text, strlen(text));
     }
@@ -300,13 +301,15 @@ static int put_secret(const struct mount *p, struct message *request, struct err
 static int put(struct build *b, struct mounts *m, struct mount *p, struct message *request,
                struct error **err)
 {
-    switch (p->as->type) {
+    switch (p->spec.type) {
     case MOUNT_BIND:
         return put_bind(b, m, p, request, err);
     case MOUNT_SECRET:
         return put_secret(p, request, err);
     case MOUNT_CACHE:
         put_start(p, "cache", request);
+        if (p->spec.read_only)
+            message_put_num(request, AGENT_TAG_MOUNT_FLAGS, AGENT_READ_ONLY);
         message_put_num(request, AGENT_TAG_MOUNT_SLOT, (uint64_t)find_cache(m, cache_id(p))->slot);
         return 0;
     case MOUNT_TMPFS:

@@ -27,13 +27,17 @@ struct disk_state {
 void disk_state_copy(struct disk_state *to, const struct disk_state *from);
 void disk_state_clear(struct disk_state *d);
 
+struct build;
+
 /* A stage while it is walked, and what is left of it afterwards. */
 struct stage_run {
+    struct build *build; /* NULL: nobody is told of undefined variables */
     bool needed, done;
     size_t from; /* number of its FROM */
     struct config config;
     struct settings
         args; /* declared so far, with their values; an ARG without value is not in it */
+    struct settings unset; /* the ones without */
     struct disk_state disk;
     struct partition_spec *parts; /* gathered until the last PARTITION */
     size_t n_parts;
@@ -78,7 +82,7 @@ struct build {
     const struct imagefile_step *current;
 };
 
-/* Variables of a stage for imagefile_expand. */
+/* Variables of a stage for imagefile_expand. One that nothing sets is a warning. */
 struct imagefile_vars stage_vars(struct stage_run *st);
 /* Expansion of one word into an owned C string; NULL with *err. An absent word gives "". */
 char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err);
@@ -89,6 +93,16 @@ void build_timing(struct build *b, const char *what, long long since_us);
 /* The same, for a span that is known: us microseconds. */
 void build_took(struct build *b, const char *what, long long us);
 long long now_us(void);
+
+/* build_check.c */
+/* Mistakes that show once variables have values; they are in b->file's diagnostics. */
+void check_variables(struct build *b);
+/* A FROM or --from, at w, that is not a stage: an image of the backend, or one that can be fetched.
+ */
+int check_image(struct build *b, const char *name, const struct imagefile_step *step,
+                const struct word *w, struct error **err);
+/* Warns of a variable that nothing sets (missing of struct imagefile_vars; ctx is the stage). */
+void variable_missing(void *stage, struct str name, struct span at);
 
 /* build_stage.c */
 /* The value that --build-arg gives a name (borrowed), or NULL. "--build-arg NAME" alone takes it
@@ -160,10 +174,9 @@ void mounts_put_key(const struct mounts *m, struct key *key);
 int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err);
 /* After the EXEC: the caches are whole again and free for others. */
 int mounts_detach(struct build *b, struct mounts *m, struct error **err);
-/* PATH where nothing sets it. */
-extern const char run_default_path[];
-/* The environment, directory and user of a command, as fields of an EXEC request. */
-void run_put_environment(const struct config *c, const struct settings *args,
+/* The environment, directory and user of a command, as fields of an EXEC request. b may be NULL: it
+ * gives the proxies that --build-arg names. */
+void run_put_environment(const struct build *b, const struct config *c, const struct settings *args,
                          struct message *request);
 /* An interactive shell, as fields of an EXEC request for builder_vm_terminal. */
 void run_put_shell(struct message *request);

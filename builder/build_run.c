@@ -30,10 +30,13 @@ static void run_clear(struct run *r)
     strv_clear(&r->argv);
 }
 
-const char run_default_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/* As in Dockerfile: taken from kiln's own environment, seen by RUN, no part of any key. */
-static const char *const proxy_vars[] = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy",
-                                         "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"};
+/* As in Dockerfile: from --build-arg or kiln's own environment, seen by RUN without an ARG, no part of
+ * any key. */
+static const char *const proxy_vars[][2] = {{"http_proxy", "HTTP_PROXY"},
+                                            {"https_proxy", "HTTPS_PROXY"},
+                                            {"ftp_proxy", "FTP_PROXY"},
+                                            {"no_proxy", "NO_PROXY"},
+                                            {"all_proxy", "ALL_PROXY"}};
 
 static void put_env(struct message *m, const char *name, const char *value)
 {
@@ -41,18 +44,30 @@ static void put_env(struct message *m, const char *name, const char *value)
     message_puts(m, AGENT_TAG_ENV, text);
 }
 
-void run_put_environment(const struct config *c, const struct settings *args, struct message *m)
+/* A --build-arg for one of the two spellings is for both. */
+static void put_proxies(const struct build *b, const struct config *c, const struct settings *args,
+                        struct message *m)
+{
+    for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
+        for (size_t j = 0; j < 2; j++) {
+            const char *name = proxy_vars[i][j], *v = b ? build_arg(b, name) : NULL;
+            v = v || !b ? v : build_arg(b, proxy_vars[i][!j]);
+            v = v ? v : getenv(name);
+            if (v && *v && !settings_get(&c->env, name) && !(args && settings_get(args, name)))
+                put_env(m, name, v);
+        }
+    }
+}
+
+void run_put_environment(const struct build *b, const struct config *c, const struct settings *args,
+                         struct message *m)
 {
     if (!settings_get(&c->env, "PATH"))
-        put_env(m, "PATH", run_default_path);
+        put_env(m, "PATH", imagefile_default_path);
     put_env(m, "SYSTEMD_OFFLINE", "1");
     put_env(m, "DM_DISABLE_UDEV",
             "1"); // device mapper makes its nodes itself, and waits for nobody
-    for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
-        const char *v = getenv(proxy_vars[i]);
-        if (v && *v && !settings_get(&c->env, proxy_vars[i]))
-            put_env(m, proxy_vars[i], v);
-    }
+    put_proxies(b, c, args, m);
     for (size_t i = 0; args && i < args->len; i++)
         if (!settings_get(&c->env, args->ptr[i].name))
             put_env(m, args->ptr[i].name, args->ptr[i].value);
@@ -246,7 +261,7 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     for (size_t i = 0; i < r->argv.len; i++)
         message_puts(&m, AGENT_TAG_ARG, r->argv.ptr[i]);
-    run_put_environment(&st->config, &st->args, &m);
+    run_put_environment(b, &st->config, &st->args, &m);
     for (size_t i = 0; i < b->o->n_nameservers; i++)
         message_puts(&m, AGENT_TAG_NAMESERVER, b->o->nameservers[i]);
     if (r->script.len)

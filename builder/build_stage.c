@@ -11,33 +11,63 @@
 
 #include <string.h>
 
-/* An expanded name of --from or FROM, with the variables that are known before the build: for
- * choosing stages only the global ARGs count. */
-static size_t stage_named(struct build *b, struct stage_run *scope, const struct word *w, size_t at,
-                          bool by_number)
+static int need(struct build *b, struct stage_run *scope, size_t stage, struct error **err);
+
+/* A stage that a --from names must be built before; what it names else must be an image. With a
+ * variable that only the build knows, the step itself will find out. */
+static int need_source(struct build *b, struct stage_run *scope, const struct word *w,
+                       const char *name, size_t at, struct error **err)
 {
-    CLEANUP(error_freep) struct error *ignored = NULL;
-    AUTO_FREE char *name = expand_word(b, scope, w, &ignored);
-    return name ? imagefile_find_stage(b->file, str_of(name), at, by_number) : NO_STAGE;
+    if (!word_given(w))
+        return 0;
+    AUTO_FREE char *plain = NULL;
+    if (!name && !memchr(w->raw.ptr, '$', w->raw.len))
+        name = plain = expand_word(b, scope, w, err);
+    if (!name)
+        return 0;
+    size_t stage = imagefile_find_stage(b->file, str_of(name), at, true);
+    if (stage == NO_STAGE)
+        return check_image(b, name, &b->file->steps[at], w, err);
+    return need(b, scope, stage, err);
 }
 
-static void need(struct build *b, struct stage_run *scope, size_t stage)
+static int need_base(struct build *b, struct stage_run *scope, size_t at, struct error **err)
 {
-    if (stage == NO_STAGE || b->stages[stage].needed)
-        return;
+    const struct word *w = &b->file->steps[at].from.image;
+    AUTO_FREE char *name = expand_word(b, scope, w, err);
+    if (!name)
+        return -1;
+    size_t stage = imagefile_find_stage(b->file, str_of(name), at, false);
+    if (stage != NO_STAGE)
+        return need(b, scope, stage, err);
+    return imagefile_is_scratch(name) ? 0 : check_image(b, name, &b->file->steps[at], w, err);
+}
+
+static int need_step(struct build *b, struct stage_run *scope, size_t at, struct error **err)
+{
+    const struct imagefile_step *step = &b->file->steps[at];
+    if (step->op == OP_FROM)
+        return need_base(b, scope, at, err);
+    if (step->op == OP_COPY || step->op == OP_ADD)
+        return need_source(b, scope, &step->copy.from, step->copy.from_name, at, err);
+    for (size_t m = 0; step->op == OP_RUN && m < step->run.n_mounts; m++)
+        if (need_source(b, scope, &step->run.mounts[m].fields[MOUNT_FROM],
+                        step->run.mounts[m].from_name, at, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int need(struct build *b, struct stage_run *scope, size_t stage, struct error **err)
+{
+    if (b->stages[stage].needed)
+        return 0;
     b->stages[stage].needed = true;
     const struct imagefile_stage *info = &b->file->stages[stage];
     b->total += info->end - info->first;
-    for (size_t i = info->first; i < info->end; i++) {
-        const struct imagefile_step *step = &b->file->steps[i];
-        if (step->op == OP_FROM)
-            need(b, scope, stage_named(b, scope, &step->from.image, i, false));
-        else if ((step->op == OP_COPY || step->op == OP_ADD) && word_given(&step->copy.from))
-            need(b, scope, stage_named(b, scope, &step->copy.from, i, true));
-        for (size_t m = 0; step->op == OP_RUN && m < step->run.n_mounts; m++)
-            if (word_given(&step->run.mounts[m].from))
-                need(b, scope, stage_named(b, scope, &step->run.mounts[m].from, i, true));
-    }
+    for (size_t i = info->first; i < info->end; i++)
+        if (need_step(b, scope, i, err) < 0)
+            return -1;
+    return 0;
 }
 
 const char *build_arg(const struct build *b, const char *name)
@@ -53,9 +83,22 @@ const char *build_arg(const struct build *b, const char *name)
     return NULL;
 }
 
-/* ARGs before the first FROM see only one another. */
+static void take_platform_args(struct build *b, struct stage_run *scope)
+{
+    for (size_t i = 0; i < IMAGEFILE_PLATFORM_ARGS; i++) {
+        const char *name = imagefile_platform_args[i].name, *value = build_arg(b, name);
+        if (!value && b->o->target && !strcmp(name, "TARGETSTAGE"))
+            value = b->o->target;
+        value = value ? value : imagefile_platform_args[i].value;
+        settings_set(&b->global_args, name, value);
+        settings_set(&scope->args, name, value);
+    }
+}
+
+/* ARGs before the first FROM see only one another, and the platform's. */
 static int take_global_args(struct build *b, struct stage_run *scope, struct error **err)
 {
+    take_platform_args(b, scope);
     for (size_t i = 0; i < b->file->n_steps; i++) {
         const struct imagefile_step *step = &b->file->steps[i];
         for (size_t p = 0; step->stage == NO_STAGE && step->op == OP_ARG && p < step->pairs.len;
@@ -89,7 +132,7 @@ static bool uses_image(struct build *b, struct stage_run *scope)
             continue;
         AUTO_FREE char *name = expand_word(b, scope, &step->from.image, NULL);
         if (name && !imagefile_is_scratch(name) &&
-            stage_named(b, scope, &step->from.image, i, false) == NO_STAGE)
+            imagefile_find_stage(b->file, str_of(name), i, false) == NO_STAGE)
             return true;
     }
     return false;
@@ -103,13 +146,17 @@ int stages_choose(struct build *b, struct error **err)
     if (rc == 0 && b->o->target) {
         target = imagefile_find_stage(b->file, str_of(b->o->target), b->file->n_steps, true);
         if (target == NO_STAGE) {
+            AUTO_FREE char *advice =
+                imagefile_stage_advice(b->file, str_of(b->o->target), b->file->n_steps);
+            bool near = !strncmp(advice, "did", 3);
             rc = error_set(err, ERR_USER, "there is no stage '%s' in '%s'", b->o->target,
                            b->file_path);
-            error_hint(err, "--target takes a name given with FROM … AS NAME");
+            error_hint(err, "%s",
+                       near ? advice : "--target takes a name given with FROM … AS NAME");
         }
     }
     if (rc == 0)
-        need(b, &scope, target);
+        rc = need(b, &scope, target, err);
     if (rc == 0 && b->o->checksum && !uses_image(b, &scope)) {
         rc = error_set(err, ERR_USER, "the checksum cannot be applied: no FROM of '%s' is an image",
                        b->file_path);
@@ -186,8 +233,11 @@ int stage_source(struct build *b, const char *name, struct disk_state *ret, stru
     size_t stage = imagefile_find_stage(b->file, str_of(name), at, true);
     if (stage == NO_STAGE)
         return image_disk(b, name, ret, NULL, err);
-    if (!b->stages[stage].done)
-        return error_set(err, ERR_USER, "stage '%s' is not built before it is used", name);
+    if (!b->stages[stage].done) {
+        error_set(err, ERR_USER, "the stage '%s' was not built: that it is needed shows only now",
+                  name);
+        return error_hint(err, "give the variable of --from a value with ARG or ENV in this stage");
+    }
     disk_state_copy(ret, &b->stages[stage].disk);
     return 0;
 }
@@ -212,5 +262,7 @@ int stage_from(struct build *b, struct stage_run *st, const struct imagefile_ste
         return image_disk(b, name, &st->disk, &st->config, err);
     disk_state_copy(&st->disk, &b->stages[stage].disk);
     config_copy(&st->config, &b->stages[stage].config);
+    settings_copy(&st->args, &b->stages[stage].args);
+    settings_copy(&st->unset, &b->stages[stage].unset);
     return 0;
 }

@@ -329,9 +329,9 @@ static int workdir_work(struct build *b, struct stage_run *st, const struct imag
                         void *arg, struct error **err)
 {
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    (void)st;
     (void)step;
     message_puts(&m, AGENT_TAG_PATH, arg);
+    message_puts(&m, AGENT_TAG_OWNER, st->config.user);
     return vm_call(b, AGENT_MKDIR, &m, NULL, err);
 }
 
@@ -354,6 +354,7 @@ int step_workdir(struct build *b, struct stage_run *st, const struct imagefile_s
     struct key *key = key_begin(st->disk.id);
     AUTO_FREE char *text = xasprintf("WORKDIR %s", path);
     key_field(key, "step", text, strlen(text));
+    key_optional(key, "USER", st->config.user); // what is made belongs to the user
     return step_layer(b, st, step, key, (struct str){"", 0}, workdir_work, path, err);
 }
 
@@ -375,7 +376,7 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
                  "it exits");
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     run_put_shell(&m);
-    run_put_environment(&st->config, &st->args, &m);
+    run_put_environment(b, &st->config, &st->args, &m);
     int status;
     return builder_vm_terminal(b->vm, &m, &status, err);
 }

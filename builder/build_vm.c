@@ -290,7 +290,7 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
         CLEANUP(message_clear) struct message m = MESSAGE_INIT;
         build_notice(b, "the step failed; this is a shell in its state, leave it to end the build");
         run_put_shell(&m);
-        run_put_environment(&b->stages[step->stage].config, &b->stages[step->stage].args, &m);
+        run_put_environment(b, &b->stages[step->stage].config, &b->stages[step->stage].args, &m);
         int status;
         if (builder_vm_terminal(b->vm, &m, &status, &err) < 0)
             build_notice(b, err->message);

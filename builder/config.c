@@ -60,7 +60,7 @@ void settings_clear(struct settings *p)
     *p = (struct settings){0};
 }
 
-static void settings_copy(struct settings *to, const struct settings *from)
+void settings_copy(struct settings *to, const struct settings *from)
 {
     for (size_t i = 0; i < from->len; i++)
         settings_set(to, from->ptr[i].name, from->ptr[i].value);

@@ -25,6 +25,7 @@ struct settings {
 };
 void settings_set(struct settings *p, const char *name, const char *value);
 const char *settings_get(const struct settings *p, const char *name); /* NULL if absent */
+void settings_copy(struct settings *to, const struct settings *from); /* adds to what is there */
 void settings_clear(struct settings *p);
 
 struct config {

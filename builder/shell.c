@@ -78,7 +78,7 @@ int shell_run(const struct session *s, const struct shell_options *o, const stru
         run_put_shell(&m);
     for (const char *const *a = o->argv; !o->terminal && a && *a; a++)
         message_puts(&m, AGENT_TAG_ARG, *a);
-    run_put_environment(&config, NULL, &m);
+    run_put_environment(NULL, &config, NULL, &m);
     if (o->terminal)
         return builder_vm_terminal(sh.vm, &m, ret_status, err);
     if (builder_vm_call(sh.vm, AGENT_EXEC, &m, -1, show_output, (void *)ui, &reply, err) < 0)

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/printable.h"
+#include "builder/base_env.h"
 #include "cli/command.h"
 #include "imagefile/glob.h"
 #include "imagefile/ignore.h"
@@ -138,7 +139,6 @@ static void print_json(const struct imagefile *f)
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    (void)s;
     const char *dir = a->n_pos ? a->pos[0] : ".";
     AUTO_FREE char *path = args_get(a, "file") ? xstrdup(args_get(a, "file"))
                            : strcmp(dir, ".")  ? path_join(dir, "Imagefile")
@@ -148,7 +148,11 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse(path, text.data, text.len);
     imagefile_lint(f);
-    imagefile_evaluate(f, &(struct imagefile_vars){build_arg, (void *)a, NULL});
+    CLEANUP(base_env_clear) struct base_env env = {.dir = s->backend};
+    imagefile_evaluate(f, &(struct imagefile_given){.build_args = {build_arg, (void *)a, NULL},
+                                                    .image_env = base_env_get,
+                                                    .ctx = &env,
+                                                    .warn_images = s->backend});
     if (check_ignore(f, dir, err) < 0)
         return -1;
     check_build_args(a, f);

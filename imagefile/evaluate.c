@@ -1,71 +1,153 @@
 // SPDX-License-Identifier: MIT
-// Gives ARGs their values as a build would and reports what they break in FROM, DISK and PARTITION.
-// These see no ENV: only ARG may stand before them. Elsewhere the base image's ENV counts too,
-// which nobody knows before the build.
+// Walks the stages as a build would, with what the text and --build-arg say about variables: reports
+// what is wrong with FROM, DISK and PARTITION, which stage a --from means, and variables that
+// nothing sets. What a base image's ENV holds is asked for; where nobody knows it, only names that
+// look like a mistake are reported. The work is bounded: a text that would take too long is walked
+// to the end by the build alone.
 #include "imagefile/parser.h"
+#include "imagefile/scope.h"
 
-struct variable {
-    struct str name;
-    const char *value; /* in the arena */
+#include "base/alloc.h"
+
+enum {
+    VARIABLES_MAX = 1000, // of a scope: they are searched one by one
+    WORK_MAX = 200000000, // variables looked at, bytes made
 };
-DEFINE_VECTOR(variables, struct variable);
-
-enum { VARIABLES_MAX = 1000 }; // they are searched one by one; who has more is not evaluated
 
 struct evaluation {
     struct imagefile *f;
-    const struct imagefile_vars *given;
-    struct variables globals, locals;
-    bool too_many;
+    const struct imagefile_given *given;
+    struct scope globals, *stages;
+    struct scope *scope; /* the one that words are expanded in */
+    size_t step;         /* whose words they are */
+    bool unknown;        /* the last word held a variable that only the build knows */
+    size_t work;
 };
 
-static struct variable *find(const struct variables *v, struct str name)
+static bool too_much(const struct evaluation *e)
 {
-    vec_foreach (struct variable *, p, v)
-        if (str_eq(p->name, name))
-            return p;
-    return NULL;
+    return e->work > WORK_MAX;
 }
 
 static const char *get(void *ctx, struct str name)
 {
-    const struct variable *v = find(ctx, name);
-    return v ? v->value : NULL;
+    struct evaluation *e = ctx;
+    const struct variable *v = scope_find(e->scope, name);
+    e->work += e->scope->vars.len + 1;
+    e->unknown |= v ? v->unknown : e->scope->open;
+    return v ? variable_value(v) : NULL;
 }
 
-static void set(struct evaluation *e, struct variables *v, struct str name, const char *value)
+/* What may be meant by a variable that nothing sets; NULL: nobody knows. In the arena. */
+static const char *advice(struct evaluation *e, struct str name)
 {
-    struct variable *there = find(v, name);
-    e->too_many |= !there && v->len >= VARIABLES_MAX;
-    if (e->too_many)
+    const struct imagefile *f = e->f;
+    struct str clip = str_clip(name);
+    bool global = e->scope == &e->globals;
+    if (!global && scope_find(&e->globals, name))
+        return arena_fmt(f->arena, "write ARG " STR_FMT " above it, in this stage", STR_ARG(clip))
+            .ptr;
+    e->work += f->n_steps;
+    for (size_t i = 0; i < f->n_steps; i++) {
+        const struct imagefile_step *s = &f->steps[i];
+        for (size_t j = 0; (s->op == OP_ARG || s->op == OP_ENV) && j < s->pairs.len; j++)
+            if (i != e->step && str_eq(s->pairs.ptr[j].name.raw, name))
+                return arena_fmt(f->arena, "%s " STR_FMT " on line %u is %s",
+                                 imagefile_op_name(s->op), STR_ARG(clip), s->line,
+                                 global ? "below: FROM sees the ARGs above the first FROM only"
+                                 : s->stage == f->steps[e->step].stage ? "below it"
+                                                                       : "in another stage")
+                    .ptr;
+    }
+    e->work += 1000 * e->scope->vars.len;
+    const char *near = scope_nearest(e->scope, name);
+    return near ? arena_fmt(f->arena, "did you mean $%s?", near).ptr : NULL;
+}
+
+static void missing(void *ctx, struct str name, struct span at)
+{
+    struct evaluation *e = ctx;
+    if (too_much(e))
         return;
-    if (!there)
-        there = variables_push(v);
-    *there = (struct variable){name, value};
-}
-
-/* An expanded word in the arena; NULL if that fails. */
-static const char *value_of(struct evaluation *e, struct variables *scope, const struct word *w)
-{
-    struct imagefile_vars vars = {.get = get, .ctx = scope};
-    CLEANUP(buf_clear) struct buf out = BUF_INIT;
-    if (imagefile_expand(e->f, w, &vars, &out, NULL) < 0)
-        return NULL;
-    return arena_copy(e->f->arena, out.data, out.len);
-}
-
-static void take_arg(struct evaluation *e, struct variables *scope, const struct pair *p)
-{
-    struct str name = p->name.raw;
-    const char *value = e->given->get(e->given->ctx, name);
-    if (value)
-        value = arena_str(e->f->arena, str_of(value)).ptr;
-    else if (word_given(&p->value))
-        value = value_of(e, scope, &p->value);
+    const struct imagefile_step *s = &e->f->steps[e->step];
+    bool declared = scope_find(e->scope, name);
+    if (declared && s->op != OP_FROM)
+        return;
+    const char *help = declared ? NULL : advice(e, name);
+    if (!declared && !help && e->scope->open)
+        return;
+    struct str clip = str_clip(name);
+    struct diag *d = diag_add(&e->f->diags, &e->f->source, DIAG_WARNING, at,
+                              declared ? "the ARG '" STR_FMT "' has no value here"
+                                       : "undefined variable '" STR_FMT "'",
+                              STR_ARG(clip));
+    if (declared)
+        diag_help(d, "give it a default, or build with --build-arg " STR_FMT "=…", STR_ARG(clip));
+    else if (help)
+        diag_help(d, "%s", help);
     else
-        value = get(&e->globals, name);
+        diag_help(d, "set it above with ARG or ENV, or write ${" STR_FMT ":-} if it may be empty",
+                  STR_ARG(clip));
+}
+
+/* An expanded word; NULL if that fails or the word is absent. The caller owns it. */
+static char *value_of(struct evaluation *e, const struct word *w, struct error **err)
+{
+    struct imagefile_vars vars = {get, e, missing};
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    e->unknown = false;
+    if (!word_given(w) || imagefile_expand(e->f, w, &vars, &out, err) < 0)
+        return NULL;
+    e->work += out.len;
+    return buf_detach(&out, NULL);
+}
+
+static void look_at(struct evaluation *e, const struct word *w)
+{
+    if (word_given(w) && w->mode != WORD_LITERAL && memchr(w->raw.ptr, '$', w->raw.len))
+        free(value_of(e, w, NULL));
+}
+
+static void take_arg(struct evaluation *e, struct scope *scope, const struct pair *p)
+{
+    struct imagefile *f = e->f;
+    struct str name = p->name.raw;
+    const char *given = e->given->build_args.get(e->given->build_args.ctx, name);
+    const struct variable *global = scope == &e->globals ? NULL : scope_find(&e->globals, name);
+    char *value = given ? xstrdup(given) : value_of(e, &p->value, NULL);
+    bool unknown = !given && e->unknown;
+    if (scope->vars.len >= VARIABLES_MAX)
+        e->work += WORK_MAX;
+    struct variable *v = scope_add(scope, f->arena, name);
     if (value)
-        set(e, scope, name, value);
+        v->arg = arena_str(f->arena, str_of(value)).ptr;
+    else if (global)
+        v->arg = global->arg;
+    v->unknown = unknown && !v->env;
+    free(value);
+}
+
+/* All values see the variables as they were before the instruction. */
+static void take_env(struct evaluation *e, const struct imagefile_step *s)
+{
+    struct arena *a = e->f->arena;
+    AUTO_FREE struct variable *fresh = xcalloc(s->pairs.len, sizeof *fresh);
+    for (size_t i = 0; i < s->pairs.len; i++) {
+        AUTO_FREE char *name = value_of(e, &s->pairs.ptr[i].name, NULL);
+        AUTO_FREE char *value = value_of(e, &s->pairs.ptr[i].value, NULL);
+        fresh[i] = (struct variable){.name = name ? arena_str(a, str_of(name)).ptr : NULL,
+                                     .env = arena_str(a, str_of(value ? value : "")).ptr,
+                                     .unknown = e->unknown};
+    }
+    for (size_t i = 0; i < s->pairs.len && s->op == OP_ENV; i++) {
+        if (!fresh[i].name)
+            continue;
+        struct variable *v = scope_add(e->scope, a, str_of(fresh[i].name));
+        v->env = fresh[i].env;
+        v->unknown = fresh[i].unknown;
+    }
+    if (e->scope->vars.len > VARIABLES_MAX)
+        e->work += WORK_MAX;
 }
 
 static void report(struct imagefile *f, const struct error *err)
@@ -81,10 +163,10 @@ static void report(struct imagefile *f, const struct error *err)
 
 /* DISK and PARTITION of one stage; the words without variables were checked when they were parsed.
  */
-static void check_disk(struct evaluation *e, size_t stage, struct variables *scope)
+static void check_disk(struct evaluation *e, size_t stage)
 {
     const struct imagefile_stage *st = &e->f->stages[stage];
-    struct imagefile_vars vars = {.get = get, .ctx = scope};
+    struct imagefile_vars vars = {get, e, NULL};
     struct disk_spec disk = {0};
     AUTO_FREE struct partition_spec *parts = xcalloc(st->end - st->first, sizeof *parts);
     size_t n = 0;
@@ -104,38 +186,183 @@ static void check_disk(struct evaluation *e, size_t stage, struct variables *sco
         partition_spec_clear(&parts[i]);
 }
 
+/* A --from: a stage above, or an image. */
+static void check_source(struct evaluation *e, const char *name, const struct word *w)
+{
+    CLEANUP(error_freep) struct error *err = NULL;
+    bool stage = imagefile_find_stage(e->f, str_of(name), e->step, true) != NO_STAGE;
+    if (stage)
+        return;
+    struct diag *d = NULL;
+    if (imagefile_check_source(e->f, str_of(name), e->step, &err) < 0)
+        d = diag_add(&e->f->diags, &e->f->source, DIAG_ERROR, w->span, "%s", err->message);
+    else if (e->given->warn_images && !strpbrk(name, ",:") && e->given->image_env &&
+             !e->given->image_env(e->given->ctx, name))
+        d = diag_add(&e->f->diags, &e->f->source, DIAG_WARNING, w->span,
+                     "there is no stage '%.60s' above, and no image of that name here", name);
+    AUTO_FREE char *help = d ? imagefile_stage_advice(e->f, str_of(name), e->step) : NULL;
+    if (help)
+        diag_help(d, "%s", help);
+}
+
+/* Returns what --from names, in the arena; NULL: only the build will know. */
+static const char *take_source(struct evaluation *e, const struct word *w)
+{
+    AUTO_FREE char *name = value_of(e, w, NULL);
+    if (!name || e->unknown)
+        return NULL;
+    check_source(e, name, w);
+    return arena_str(e->f->arena, str_of(name)).ptr;
+}
+
+static void visit_copy(struct evaluation *e, struct imagefile_step *s)
+{
+    struct copy_args *c = &s->copy;
+    const struct word *words[] = {&c->dest, &c->chown, &c->chmod, &c->checksum};
+    struct imagefile_vars vars = {get, e, missing};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        look_at(e, words[i]);
+    for (size_t i = 0; i < c->excludes.len; i++)
+        look_at(e, &c->excludes.ptr[i]);
+    for (size_t i = 0; i < c->n_sources; i++) {
+        const struct heredoc *h = c->sources[i].heredoc;
+        CLEANUP(buf_clear) struct buf out = BUF_INIT;
+        look_at(e, &c->sources[i].path);
+        if (h && memchr(h->body.ptr, '$', h->body.len))
+            imagefile_expand_heredoc(e->f, h, &vars, &out, NULL);
+        e->work += out.len;
+    }
+    if (word_given(&c->from))
+        c->from_name = take_source(e, &c->from);
+}
+
+static void visit_run(struct evaluation *e, struct imagefile_step *s)
+{
+    for (size_t i = 0; i < s->run.n_mounts; i++) {
+        struct run_mount *m = &s->run.mounts[i];
+        for (size_t j = 0; j < MOUNT_FIELDS; j++)
+            if (j != MOUNT_FROM)
+                look_at(e, &m->fields[j]);
+        if (word_given(&m->fields[MOUNT_FROM]))
+            m->from_name = take_source(e, &m->fields[MOUNT_FROM]);
+    }
+}
+
+static void visit(struct evaluation *e, struct imagefile_step *s)
+{
+    switch (s->op) {
+    case OP_ARG:
+        for (size_t i = 0; i < s->pairs.len; i++)
+            take_arg(e, e->scope, &s->pairs.ptr[i]);
+        break;
+    case OP_ENV:
+    case OP_LABEL:
+        take_env(e, s);
+        break;
+    case OP_COPY:
+    case OP_ADD:
+        visit_copy(e, s);
+        break;
+    case OP_RUN:
+        visit_run(e, s);
+        break;
+    case OP_WORKDIR:
+    case OP_USER:
+        look_at(e, &s->word);
+        break;
+    case OP_DISK:
+    case OP_PARTITION:
+        for (size_t i = 0; i < s->words.len; i++)
+            look_at(e, &s->words.ptr[i]);
+        break;
+    case OP_FROM:
+    case OP_SHELL:
+    case OP_INSPECT:
+    case OP_COUNT:
+        break;
+    }
+}
+
+static void take_image_env(struct evaluation *e, const char *image)
+{
+    const json_t *env = e->given->image_env ? e->given->image_env(e->given->ctx, image) : NULL;
+    const char *name;
+    json_t *value;
+    e->scope->open = !env;
+    json_object_foreach((json_t *)env, name, value)
+    {
+        struct variable *v = scope_add(e->scope, e->f->arena, str_of(name));
+        v->env = json_is_string(value)
+                     ? arena_str(e->f->arena, str_of(json_string_value(value))).ptr
+                     : "";
+    }
+}
+
+/* Opens e->scope for a stage as its FROM says; false: there is something wrong with it. */
+static bool begin_stage(struct evaluation *e, size_t stage)
+{
+    const struct imagefile_stage *st = &e->f->stages[stage];
+    CLEANUP(error_freep) struct error *err = NULL;
+    e->scope = &e->globals;
+    e->step = st->first;
+    AUTO_FREE char *image = value_of(e, &e->f->steps[st->first].from.image, &err);
+    size_t base = image ? imagefile_find_stage(e->f, str_of(image), st->first, false) : NO_STAGE;
+    e->scope = &e->stages[stage];
+    if (!image || (base == NO_STAGE && imagefile_check_from(e->f, stage, image, &err) < 0)) {
+        report(e->f, err);
+        e->scope->open = true;
+        return false;
+    }
+    if (base != NO_STAGE) {
+        scope_copy(e->scope, &e->stages[base]);
+        e->work += e->scope->vars.len * sizeof(struct variable);
+        return true;
+    }
+    struct variable *path = scope_add(e->scope, e->f->arena, STR("PATH"));
+    path->env = imagefile_default_path;
+    if (!imagefile_is_scratch(image))
+        take_image_env(e, image);
+    return true;
+}
+
 static void evaluate_stage(struct evaluation *e, size_t stage)
 {
     const struct imagefile_stage *st = &e->f->stages[stage];
-    struct imagefile_vars vars = {.get = get, .ctx = &e->globals};
-    CLEANUP(buf_clear) struct buf image = BUF_INIT;
-    CLEANUP(error_freep) struct error *err = NULL;
-    if (imagefile_expand(e->f, &e->f->steps[st->first].from.image, &vars, &image, &err) < 0 ||
-        imagefile_check_from(e->f, stage, image.data, &err) < 0) {
-        report(e->f, err);
-        return;
+    bool good = begin_stage(e, stage), disk = false;
+    for (size_t i = st->first; i < st->end && !too_much(e); i++) {
+        e->step = i;
+        if (e->f->steps[i].op == OP_DISK && good && !disk) {
+            disk = true;
+            check_disk(e, stage); // only ARGs of this stage may stand before it
+        }
+        visit(e, &e->f->steps[i]);
     }
-    if (!imagefile_is_scratch(image.data))
-        return;
-    e->locals.len = 0; // an ARG without a default takes up the global one
-    for (size_t i = st->first; i < st->end && e->f->steps[i].op != OP_DISK; i++)
-        for (size_t j = 0; e->f->steps[i].op == OP_ARG && j < e->f->steps[i].pairs.len; j++)
-            take_arg(e, &e->locals, &e->f->steps[i].pairs.ptr[j]);
-    if (!e->too_many)
-        check_disk(e, stage, &e->locals);
 }
 
-void imagefile_evaluate(struct imagefile *f, const struct imagefile_vars *build_args)
+void imagefile_evaluate(struct imagefile *f, const struct imagefile_given *given)
 {
     if (f->diags.errors)
         return;
-    struct evaluation e = {.f = f, .given = build_args};
-    for (size_t i = 0; i < f->n_steps && f->steps[i].stage == NO_STAGE; i++)
-        for (size_t j = 0; f->steps[i].op == OP_ARG && j < f->steps[i].pairs.len; j++)
-            take_arg(&e, &e.globals, &f->steps[i].pairs.ptr[j]);
-    for (size_t i = 0; i < f->n_stages && !e.too_many; i++)
+    struct evaluation e = {.f = f, .given = given};
+    e.stages = xcalloc(f->n_stages, sizeof *e.stages);
+    e.scope = &e.globals;
+    for (size_t i = 0; i < IMAGEFILE_PLATFORM_ARGS; i++) {
+        struct str name = str_of(imagefile_platform_args[i].name);
+        const char *value = given->build_args.get(given->build_args.ctx, name);
+        if (!value && given->target && str_is(name, "TARGETSTAGE"))
+            value = given->target;
+        scope_add(&e.globals, f->arena, name)->arg =
+            value ? arena_str(f->arena, str_of(value)).ptr : imagefile_platform_args[i].value;
+    }
+    for (size_t i = 0; i < f->n_steps && f->steps[i].stage == NO_STAGE; i++) {
+        e.step = i;
+        visit(&e, &f->steps[i]);
+    }
+    for (size_t i = 0; i < f->n_stages && !too_much(&e); i++)
         evaluate_stage(&e, i);
-    variables_clear(&e.globals);
-    variables_clear(&e.locals);
+    for (size_t i = 0; i < f->n_stages; i++)
+        scope_clear(&e.stages[i]);
+    free(e.stages);
+    scope_clear(&e.globals);
     diags_sort(&f->diags);
 }

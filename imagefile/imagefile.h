@@ -19,6 +19,7 @@
 
 #include "imagefile/source.h"
 
+#include <jansson.h>
 #include <stdint.h>
 
 enum imagefile_op {
@@ -74,21 +75,46 @@ enum mount_type { MOUNT_CACHE, MOUNT_SECRET, MOUNT_BIND, MOUNT_TMPFS };
 /* What a second build does with a cache that one is using. Without sharing= it is SHARED. */
 enum mount_sharing { SHARING_SHARED, SHARING_PRIVATE, SHARING_LOCKED };
 
-/* RUN --mount=…; absent words have raw.ptr == NULL. Variables are expanded here, though not in the
- * command. */
+/* RUN --mount=…: the fields as they were written, by their one name. Variables are expanded in all of
+ * them, though not in the command. */
+enum mount_field {
+    MOUNT_TYPE,
+    MOUNT_TARGET, /* dst, destination */
+    MOUNT_ID,
+    MOUNT_SOURCE, /* src */
+    MOUNT_FROM,
+    MOUNT_ENV,
+    MOUNT_MODE,
+    MOUNT_UID,
+    MOUNT_GID,
+    MOUNT_SIZE,
+    MOUNT_SHARING,
+    MOUNT_REQUIRED,
+    MOUNT_READONLY,  /* ro */
+    MOUNT_READWRITE, /* rw */
+    MOUNT_FIELDS,
+};
 struct run_mount {
-    enum mount_type type;
-    struct word target;  /* absent only for secrets: then /run/secrets/<id> */
-    struct word id;      /* cache: absent = the target's path; secret: always there */
-    struct word source;  /* bind; absent = the root of `from` or of the build directory */
-    struct word from;    /* bind: stage or image; absent = the build directory */
-    struct word env;     /* secret: the variable that holds it; without target no file does */
-    struct str mode;     /* cache, secret: octal digits; len 0 = not given, as below */
-    struct str uid, gid; /* cache, secret: decimal digits */
-    uint64_t size;       /* tmpfs: bytes; 0 = not given */
-    bool required;       /* secret: required=true; a missing secret is then an error */
-    enum mount_sharing sharing; /* cache */
+    struct word fields[MOUNT_FIELDS];
+    struct span keys[MOUNT_FIELDS]; /* where the names of those stand */
+    const char *from_name;          /* as in copy_args */
     struct span span;
+};
+/* The same once variables have values; strings are owned, NULL = not given. */
+struct mount_spec {
+    enum mount_type type;
+    char
+        *target; /* NULL: the working directory; for a secret /run/secrets/<id>, or none with env */
+    char *id;    /* cache: NULL = the target names it; secret: always there */
+    char *source;    /* bind: a path; NULL = the root of `from` or of the build directory */
+    char *from;      /* bind: stage or image; NULL = the build directory */
+    char *env;       /* secret: the variable that holds it */
+    char *mode;      /* cache, secret: octal digits */
+    char *uid, *gid; /* cache, secret: decimal digits */
+    uint64_t size;   /* tmpfs: bytes; 0 = not given */
+    bool required;   /* secret: a missing one is an error */
+    bool read_only;  /* bind (the default there), cache */
+    enum mount_sharing sharing; /* cache */
 };
 
 /* COPY and ADD */
@@ -99,12 +125,13 @@ struct copy_source {
 };
 struct copy_args {
     struct copy_source *sources;
-    size_t n_sources;     /* at least 1 */
-    struct word dest;     /* with several sources a folder, whether it ends in '/' or not */
-    struct word from;     /* COPY --from=<stage or image> */
-    struct word chown;    /* "user[:group]" */
-    struct word chmod;    /* octal, checked once it is expanded: imagefile_mode */
-    struct word checksum; /* ADD --checksum=sha256:… */
+    size_t n_sources;      /* at least 1 */
+    struct word dest;      /* with several sources a folder, whether it ends in '/' or not */
+    struct word from;      /* COPY --from=<stage or image> */
+    const char *from_name; /* what that is, if imagefile_evaluate could tell; NULL = not yet */
+    struct word chown;     /* "user[:group]" */
+    struct word chmod;     /* octal, checked once it is expanded: imagefile_mode */
+    struct word checksum;  /* ADD --checksum=sha256:… */
     struct words excludes;
     int unpack; /* ADD --unpack: 1 true, 0 false, -1 not given */
 };
@@ -188,6 +215,21 @@ DEFINE_CLEANUP(struct imagefile, imagefile_free);
 size_t imagefile_find_stage(const struct imagefile *f, struct str name, size_t from_step,
                             bool by_number);
 const char *imagefile_op_name(enum imagefile_op op); /* "RUN" */
+/* Whether a --from of the step may have this name: -1 with ERR_USER (no place) for a number that no
+ * stage has, for a stage that begins below, and for the step's own. 0: a stage, or an image. */
+int imagefile_check_source(const struct imagefile *f, struct str name, size_t step,
+                           struct error **err);
+/* What may have been meant by a --from or FROM that names neither a stage nor an image. Owned. */
+char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t step);
+
+/* The ARGs that a FROM sees without a declaration, and a stage with one ("ARG TARGETARCH"). */
+struct platform_arg {
+    const char *name, *value;
+};
+enum { IMAGEFILE_PLATFORM_ARGS = 11 };
+extern const struct platform_arg imagefile_platform_args[IMAGEFILE_PLATFORM_ARGS];
+/* PATH where nothing sets it. */
+extern const char imagefile_default_path[];
 
 /* Where values of variables come from. `get` returns a borrowed C string that lives until its next
  * call, or NULL for a variable that is not set. It is called once for each use of a name, so it can
@@ -211,6 +253,11 @@ int imagefile_expand(const struct imagefile *f, const struct word *w,
 int imagefile_expand_heredoc(const struct imagefile *f, const struct heredoc *h,
                              const struct imagefile_vars *vars, struct buf *out,
                              struct error **err);
+
+/* A mount with its variables expanded; an absent `type` is bind. Errors: ERR_USER with its place. */
+int imagefile_mount(const struct imagefile *f, const struct run_mount *m,
+                    const struct imagefile_vars *vars, struct mount_spec *ret, struct error **err);
+void mount_spec_clear(struct mount_spec *s);
 
 enum disk_table { TABLE_GPT, TABLE_MBR };
 struct disk_spec {
@@ -254,10 +301,20 @@ int imagefile_mode(const struct imagefile *f, const struct word *w, const char *
 
 /* Adds the warnings that need nothing but the text. */
 void imagefile_lint(struct imagefile *f);
-/* Adds the errors that show only once variables have values: a FROM without an image, DISK and
- * PARTITION of expanded words. `build_args` gives the values of --build-arg, NULL for
- * those that were not given. For checks without a build; ENV of a base image is not known here. */
-void imagefile_evaluate(struct imagefile *f, const struct imagefile_vars *build_args);
+/* What a text does not say by itself. */
+struct imagefile_given {
+    struct imagefile_vars build_args; /* --build-arg; NULL for those that were not given */
+    const char *target;               /* --target, or NULL */
+    /* ENV of an image of the backend, a JSON object, borrowed until the next call. NULL: there is no
+     * such image, or nobody knows. May be NULL itself. */
+    const json_t *(*image_env)(void *ctx, const char *image);
+    void *ctx;
+    bool warn_images; /* of a --from that is neither a stage nor known to image_env */
+};
+/* Adds what shows only once variables have values. Errors: a FROM without an image, DISK and
+ * PARTITION of expanded words, a --from of a stage that is not there or comes later. Warnings:
+ * variables that nothing sets. Sets from_name of COPY and of mounts. */
+void imagefile_evaluate(struct imagefile *f, const struct imagefile_given *given);
 /* Adds a warning at `at`, for what only a caller can know (a COPY source that the ignore file
  * hides), and keeps the diagnostics sorted. */
 void imagefile_warn(struct imagefile *f, struct span at, const char *help, const char *fmt, ...)

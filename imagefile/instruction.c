@@ -10,34 +10,36 @@
 
 static const struct flag copy_flags[] = {
     {"from", "--from=<stage or image>",
-     "Copy from an earlier stage or another image, not from the build directory.", false},
+     "Copy from an earlier stage or another image, not from the build directory.", 0},
     {"chown", "--chown=<user>[:<group>]",
      "Owner of what is copied, looked up in the image's own passwd and group; else root, or with "
      "--from the owner there.",
-     false},
-    {"chmod", "--chmod=<octal mode>", "Mode of what is copied, such as 0644.", false},
+     0},
+    {"chmod", "--chmod=<octal mode>", "Mode of what is copied, such as 0644.", 0},
     {"exclude", "--exclude=<pattern>",
-     "Leave out what matches, by the rules of .imageignore; may be given several times.", true},
+     "Leave out what matches, by the rules of .imageignore; may be given several times.",
+     FLAG_REPEATS},
     {0},
 };
 
 static const struct flag add_flags[] = {
     {"checksum", "--checksum=sha256:<64 hex digits>",
-     "What the content of the one URL must be; a match needs no download later.", false},
+     "What the content of the one URL must be; a match needs no download later.", 0},
     {"chown", "--chown=<user>[:<group>]",
-     "Owner of what is added, looked up in the image's own passwd and group.", false},
-    {"chmod", "--chmod=<octal mode>", "Mode of what is added, such as 0644.", false},
+     "Owner of what is added, looked up in the image's own passwd and group.", 0},
+    {"chmod", "--chmod=<octal mode>", "Mode of what is added, such as 0644.", 0},
     {"exclude", "--exclude=<pattern>",
-     "Leave out what matches, by the rules of .imageignore; may be given several times.", true},
+     "Leave out what matches, by the rules of .imageignore; may be given several times.",
+     FLAG_REPEATS},
     {"unpack", "--unpack=<true|false>",
-     "Unpack archives or not: local ones are by default, those from a URL are not.", false},
+     "Unpack archives or not: local ones are by default, those from a URL are not.", FLAG_BARE},
     {0},
 };
 
 static const struct flag run_flags[] = {
     {"mount", "--mount=type=<cache|secret|bind|tmpfs>,…",
-     "Something to see during this RUN only; may be given several times.", true},
-    {"network", "--network=<default|none>", "none: without network.", false},
+     "Something to see during this RUN only; may be given several times.", FLAG_REPEATS},
+    {"network", "--network=<default|none>", "none: without network.", 0},
     {0},
 };
 
@@ -68,12 +70,14 @@ const struct instruction instructions[] = {
      "Runs a command in the image: by the shell (/bin/sh -c, see SHELL), or in the list form "
      "without one. Variables are left to the shell."},
     {"ARG", OP_ARG, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>[=<default>]…",
-     "A variable that --build-arg can set, for the steps below it in its stage; one before the "
-     "first FROM is for FROM and for an ARG of the same name without a default."},
+     "A variable that --build-arg can set, for the steps below it in its stage and in stages that "
+     "begin from it; one before the first FROM is for FROM and for an ARG of the same name without "
+     "a default."},
     {"ENV", OP_ENV, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>=<value>…",
      "Environment variables for the steps below and in the image's metadata."},
     {"WORKDIR", OP_WORKDIR, TRAIT_QUOTES, 1, 1, NULL, "<dir>",
-     "The folder in which the steps below run; made if it is missing; relative to the one before."},
+     "The folder in which the steps below run; made for the USER if it is missing; relative to the "
+     "one before."},
     {"USER", OP_USER, TRAIT_QUOTES, 1, 1, NULL, "<user>[:<group>]",
      "Who runs the RUN steps below, looked up in the image's own passwd and group."},
     {"SHELL", OP_SHELL, TRAIT_QUOTES | TRAIT_JSON, 1, SIZE_MAX, NULL,
@@ -194,7 +198,7 @@ const char *nearest_name(struct str word, const char *const *names)
         if (word.len > NAME_MAX_LEN || name.len > NAME_MAX_LEN)
             continue;
         size_t d = distance(word, name), allowed = name.len < 6 ? 1 : name.len / 3;
-        if (d <= allowed && d < least) {
+        if (d <= allowed && d < word.len && d < least) {
             least = d;
             best = *names;
         }

@@ -15,11 +15,16 @@ enum instruction_traits {
     TRAIT_JSON = 8,    /* has a JSON list form */
 };
 
+enum flag_traits {
+    FLAG_REPEATS = 1, /* may be given several times */
+    FLAG_BARE = 2,    /* without a value it is true */
+};
+
 struct flag {
     const char *name; /* without the dashes; NULL ends the table */
     const char *form; /* "--from=<stage or image>" */
     const char *help;
-    bool repeats; /* may be given several times */
+    unsigned traits; /* of enum flag_traits */
 };
 
 struct instruction {

@@ -340,7 +340,7 @@ static void lint_unused_stages(struct imagefile *f)
         if (s->op == OP_COPY)
             use_stage(f, used, &s->copy.from, i, true);
         for (size_t j = 0; s->op == OP_RUN && j < s->run.n_mounts; j++)
-            use_stage(f, used, &s->run.mounts[j].from, i, true);
+            use_stage(f, used, &s->run.mounts[j].fields[MOUNT_FROM], i, true);
     }
     for (size_t i = 0; i + 1 < f->n_stages; i++) {
         const struct imagefile_step *from = &f->steps[f->stages[i].first];

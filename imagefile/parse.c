@@ -222,6 +222,9 @@ bool imagefile_declares(const struct imagefile *f, struct str name)
 {
     if (is_predefined_arg(name))
         return true;
+    for (size_t i = 0; i < IMAGEFILE_PLATFORM_ARGS; i++)
+        if (str_is(name, imagefile_platform_args[i].name))
+            return true;
     for (size_t i = 0; i < f->n_steps; i++) {
         const struct imagefile_step *s = &f->steps[i];
         for (size_t j = 0; s->op == OP_ARG && j < s->pairs.len; j++)

@@ -76,14 +76,14 @@ void parse_flags(struct parser *p, const struct logical *l, struct imagefile_ste
         const struct flag *flag = instruction_flag(in, name);
         if (!flag) {
             report_flag(p, in, at, name);
-        } else if (!eq) {
+        } else if (!eq && !(flag->traits & FLAG_BARE)) {
             diag_help(parse_error(p, at, "the flag --%s needs a value", flag->name),
                       "the form is %s", flag->form);
-        } else if (given & 1U << (flag - in->flags) && !flag->repeats) {
+        } else if (given & 1U << (flag - in->flags) && !(flag->traits & FLAG_REPEATS)) {
             parse_error(p, at, "the flag --%s is given twice", flag->name);
         } else {
             given |= 1U << (flag - in->flags);
-            take(p, l, s, flag, (struct str){eq + 1, word.len - name.len - 3});
+            take(p, l, s, flag, eq ? (struct str){eq + 1, word.len - name.len - 3} : STR("true"));
         }
     }
 }
@@ -215,7 +215,8 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
                            const struct flag *flag, struct str value)
 {
     struct copy_args *c = &s->copy;
-    struct word w = parse_word(p, l, value, WORD_SHELL);
+    bool bare = value.len == 4 && str_is(value, "true") && flag->traits & FLAG_BARE;
+    struct word w = bare ? (struct word){.raw = value} : parse_word(p, l, value, WORD_SHELL);
     if (!value.len) {
         diag_help(parse_error(p, w.span, "the flag --%s needs a value", flag->name),
                   "the form is %s", flag->form);
@@ -238,9 +239,11 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
             diag_help(parse_error(p, w.span, "a checksum is sha256: and 64 hex digits"),
                       "sha256sum FILE prints them");
     } else if (!strcmp(flag->name, "unpack")) {
-        c->unpack = str_is(value, "true") ? 1 : 0;
-        if (!c->unpack && !str_is(value, "false"))
+        AUTO_FREE char *text = str_dup(value);
+        bool on = false;
+        if (!read_bool(text, &on))
             parse_error(p, w.span, "--unpack is true or false");
+        c->unpack = on;
     } else {
         struct words *list = &c->excludes;
         list->ptr = arena_grow(p->f->arena, list->ptr, list->len, sizeof w);

@@ -37,6 +37,12 @@ struct parser {
 void parse_step(struct parser *p, const struct logical *l, struct imagefile_step *s);
 void parse_run(struct parser *p, const struct logical *l, struct imagefile_step *s);
 
+/* Adds the mount that stands in `text` to run; reports its mistakes. */
+void parse_mount(struct parser *p, const struct logical *l, struct run_args *run, struct str text);
+
+/* Go's strconv.ParseBool, which Dockerfile uses: 1, t, true, TRUE… false: it is none. */
+bool read_bool(const char *text, bool *ret);
+
 /* A word of l, checked for the syntax of its quotes and variables. */
 struct word parse_word(struct parser *p, const struct logical *l, struct str raw,
                        enum word_mode mode);

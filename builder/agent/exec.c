@@ -148,6 +148,7 @@ static int mount_field(struct agent *a, const struct field *f, struct sandbox_mo
         return 0;
     case AGENT_TAG_MOUNT_FLAGS:
         m->read_only = number & AGENT_READ_ONLY;
+        m->discard = number & AGENT_DISCARD;
         return 0;
     case AGENT_TAG_MOUNT_SIZE:
         m->size = number;
@@ -202,6 +203,21 @@ static int read_mounts(struct agent *a, const struct request *rq, struct sandbox
 
 // The rest of the request.
 
+// A later value of a name replaces an earlier one.
+static void set_env(struct strv *env, struct str entry)
+{
+    const char *eq = memchr(entry.ptr, '=', entry.len);
+    size_t n = eq ? (size_t)(eq + 1 - entry.ptr) : entry.len;
+    for (size_t i = 0; eq && i < env->len; i++) {
+        if (strncmp(env->ptr[i], entry.ptr, n) != 0)
+            continue;
+        free(env->ptr[i]);
+        env->ptr[i] = str_dup(entry);
+        return;
+    }
+    strv_add_take(env, str_dup(entry));
+}
+
 static void read_words(const struct request *rq, struct sandbox *s)
 {
     struct field f = {0};
@@ -209,7 +225,7 @@ static void read_words(const struct request *rq, struct sandbox *s)
         if (f.tag == AGENT_TAG_ARG)
             strv_add_take(&s->argv, str_dup(f.value));
         else if (f.tag == AGENT_TAG_ENV)
-            strv_add_take(&s->env, str_dup(f.value));
+            set_env(&s->env, f.value);
     }
 }
 

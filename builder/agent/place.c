@@ -64,7 +64,7 @@ int place_folder(int root, const char *path, uid_t uid, gid_t gid, struct error 
     const char *name = slash ? slash + 1 : path;
     if (slash)
         *slash = '\0';
-    AUTO_CLOSE int parent = place_folder(root, slash ? up : "", 0, 0, err);
+    AUTO_CLOSE int parent = place_folder(root, slash ? up : "", uid, gid, err);
     if (parent < 0)
         return -1;
     if (!*name)

@@ -60,8 +60,7 @@ void place_attrs(const struct place *p, const struct entry *e, uid_t *ret_uid, g
 int place_other(struct place *p, const struct entry *e, struct error **err);
 int place_finish(struct place *p, struct error **err);
 
-/* Makes a folder with its parents, root:root 0755, where they are missing; the last one gets the
- * owner. An O_PATH descriptor, or -1 and an error. */
+/* Makes a folder with its parents, 0755 and with that owner, where they are missing. An O_PATH descriptor, or -1 and an error. */
 int place_folder(int root, const char *path, uid_t uid, gid_t gid, struct error **err);
 /* "cannot write '/x': …" with a hint when the disk is full. Returns -1. */
 int place_error(const struct place *p, const char *what, struct error **err);

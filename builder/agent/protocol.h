@@ -152,7 +152,7 @@ enum agent_tag {
     AGENT_TAG_MOUNT_DATA,   /* secret: its bytes */
     AGENT_TAG_MOUNT_MODE,   /* octal text */
     AGENT_TAG_MOUNT_OWNER,  /* "uid[:gid]" or names */
-    AGENT_TAG_MOUNT_FLAGS,  /* AGENT_READ_ONLY; tmpfs SIZE in MOUNT_SIZE */
+    AGENT_TAG_MOUNT_FLAGS,  /* AGENT_READ_ONLY, AGENT_DISCARD; tmpfs SIZE in MOUNT_SIZE */
     AGENT_TAG_MOUNT_SIZE,
     AGENT_TAG_MOUNT_UNPACKED, /* bind without a slot: the NUMBER that UNPACK gave */
 };
@@ -169,6 +169,7 @@ enum {
     AGENT_REHEARSE = 64,    /* HELLO: see rehearse.h */
     AGENT_WARM_SHELL = 128, /* HELLO: see warm.h */
     AGENT_SHELL = 256,      /* EXEC: the first ARG is a POSIX shell */
+    AGENT_DISCARD = 4096,   /* a bind that can be written to; what is written is gone afterwards */
 };
 
 /* Where a slot's tree is mounted in the builder VM: "/tree/<slot>". */

@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -164,6 +165,37 @@ static int set_owner_mode(const struct sandbox_mount *m, const char *path, struc
     return 0;
 }
 
+// A folder that can be written to over one that stays as it is.
+static int mount_over(struct stage *st, const struct sandbox_mount *m, const char *link,
+                      const struct stat *info, struct error **err)
+{
+    AUTO_FREE char *top = xasprintf(PRIVATE "/over%zu", st->mounted.len);
+    AUTO_FREE char *upper = xasprintf("%s/upper", top), *work = xasprintf("%s/work", top);
+    AUTO_FREE char *data = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s", link, upper, work);
+    if (mkdir(top, 0700) < 0 || mkdir(upper, 0700) < 0 || mkdir(work, 0700) < 0 ||
+        chown(upper, info->st_uid, info->st_gid) < 0 || chmod(upper, info->st_mode & 07777) < 0)
+        return error_errno(err, "cannot make the mount '%s' writable", m->target);
+    return mount_at(st, scaffold_folder(&st->scaffolds, st->root, m->target, err), "overlay",
+                    "overlay", 0, data, err);
+}
+
+// A copy of a file in memory.
+static int copy_private(struct stage *st, const struct sandbox_mount *m, const char *link,
+                        const struct stat *info, char **ret, struct error **err)
+{
+    AUTO_FREE char *path = xasprintf(PRIVATE "/file%zu", st->mounted.len);
+    AUTO_CLOSE int in = open(link, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int out = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    ssize_t n = in < 0 || out < 0 ? -1 : 1;
+    while (n > 0)
+        n = sendfile(out, in, NULL, 1 << 20);
+    if (n < 0 || fchown(out, info->st_uid, info->st_gid) < 0 ||
+        fchmod(out, info->st_mode & 07777) < 0)
+        return error_errno(err, "cannot make the mount '%s' writable", m->target);
+    *ret = STEAL(path);
+    return 0;
+}
+
 static int mount_bind(struct stage *st, const struct sandbox_mount *m, struct error **err)
 {
     struct stat info;
@@ -174,9 +206,14 @@ static int mount_bind(struct stage *st, const struct sandbox_mount *m, struct er
     snprintf(link, sizeof link, "/proc/self/fd/%d", source);
     if (!m->read_only && set_owner_mode(m, link, err) < 0)
         return -1;
+    AUTO_FREE char *copy = NULL;
+    if (m->discard && m->slot >= 0 && S_ISDIR(info.st_mode))
+        return mount_over(st, m, link, &info, err);
+    if (m->discard && m->slot >= 0 && copy_private(st, m, link, &info, &copy, err) < 0)
+        return -1;
     int target = S_ISDIR(info.st_mode) ? scaffold_folder(&st->scaffolds, st->root, m->target, err)
                                        : scaffold_file(&st->scaffolds, st->root, m->target, err);
-    if (mount_at(st, target, link, NULL, MS_BIND | MS_REC, NULL, err) < 0)
+    if (mount_at(st, target, copy ? copy : link, NULL, MS_BIND | MS_REC, NULL, err) < 0)
         return -1;
     if (m->read_only && mount(NULL, st->mounted.ptr[st->mounted.len - 1], NULL,
                               MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0)

@@ -670,6 +670,112 @@ END
   [[ $output == *'exit status 9'* ]]
 }
 
+@test "several stages: ARGs of a base stage and of the platform, --from by variable and of mistaken names" {
+  cat >"$DIR/Imagefile" <<'EOF'
+ARG V=1 BASE=base
+FROM $BASE AS a
+ARG V TARGETARCH OWN=2
+RUN [ "$V$OWN" = 12 ] && [ "$TARGETARCH" = amd64 ] && [ -z "$TARGETOS" ] && echo file >/A-$TARGETARCH
+FROM a AS b
+RUN [ "$V$OWN$TARGETARCH" = 12amd64 ]
+FROM base AS not-needed
+RUN false
+FROM b
+ARG S=a TARGETPLATFORM TARGETSTAGE BUILDOS TARGETVARIANT
+RUN [ "$TARGETPLATFORM $TARGETSTAGE $BUILDOS [$TARGETVARIANT]" = 'linux/amd64 default linux []' ]
+COPY --from=${S} /A-$TARGETARCH /B-$V-$OWN
+RUN --mount=from=$S,source=/A-amd64,target=/m cmp /m /B-1-2
+EOF
+  "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  # what a stage inherits is in its keys
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" --build-arg V=7 "$DIR"
+  [ "$status" -eq 1 ]
+  [[ "$output" == *'Imagefile:4:'* ]]
+  # mistakes are found before anything is built
+  for name in nosuch 7 later ty; do
+    printf '%s\n' 'FROM base AS tty' 'RUN false' 'FROM base' "ADD --chown=1 http://127.0.0.1:1/x /" "COPY --from=$name /x /y" \
+      'FROM base AS later' 'COPY --from=1 /x /y' >"$DIR/Imagefile"
+    run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"Imagefile:5:13: error: "* && "$output" != *'[1/'* ]]
+    case $name in
+      nosuch) [[ "$output" == *"unable to find image 'nosuch'"*'the stages above are 0 (tty)'* ]] ;;
+      7) [[ "$output" == *'there is no stage 7 above'* ]] ;;
+      later) [[ "$output" == *"the stage 'later' begins below, on line 6"* ]] ;;
+      ty) [[ "$output" == *'did you mean tty?'* ]] ;;
+    esac
+  done
+  run "$KILN" image build --target latr "$DIR"
+  [[ "$output" == *"there is no stage 'latr'"*'did you mean later?'* ]]
+}
+
+@test "undefined variables: said before step 1, and when the base image is fetched by this build, at the step" {
+  "$KILN" image export --format qcow2 base "$DIR/base.qcow2"
+  printf '%s\n' "FROM undefined-base,file=$DIR/base.qcow2" 'ENV A=$NOT_THERE B=${NOR_THIS:-}' 'RUN [ -z "$A$B" ]' >"$DIR/Imagefile"
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" --progress=plain "$DIR"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"Imagefile:2:7: warning: undefined variable 'NOT_THERE'"* && "$output" != *"variable 'NOR_THIS"* ]]
+  run "$KILN" image check "$DIR" # which now knows the image
+  [[ "$output" == *"Imagefile:2:7: warning: undefined variable 'NOT_THERE'"*'0 errors, 1 warning' ]]
+}
+
+@test "USER, WORKDIR, proxies, secrets over ENV, mounts without target, of variable type, writable" {
+  mkdir "$DIR/sub"
+  echo here >"$DIR/file"
+  echo there >"$DIR/sub/file"
+  echo pw >"$DIR/secret"
+  cat >"$DIR/in" <<'EOF'
+AS from
+RUN mkdir -p /out/deep && echo a >/out/a && echo b >/out/deep/b && chown 1000:50 /out && chmod 2755 /out
+FROM base
+USER user
+WORKDIR /made/by/user
+RUN touch x && [ "$(stat -c %u:%g /made /made/by /made/by/user x | sort -u)" = 1000:1000 ]
+USER 77
+WORKDIR ../number
+RUN [ "$(stat -c %u:%g .)" = 77:77 ]
+USER user:staff
+WORKDIR /staff
+USER root
+WORKDIR /tmp/root
+RUN [ "$(stat -c %u:%g /staff)" = 1000:50 ] && [ "$(stat -c %u:%g . /tmp)" = "$(printf '0:0\n0:0')" ]
+RUN [ "$http_proxy $HTTP_PROXY $all_proxy" = "http://p http://p socks://q" ] && [ "$NO_PROXY" = env.example ]
+ENV PASS=wrong
+RUN --mount=type=secret,id=pass,env=PASS [ "$(env | grep ^PASS=)" = PASS=pw ]
+RUN --mount=type=secret,source=pass,required=1 [ "$(cat /run/secrets/pass)" = pw ]
+WORKDIR /work
+RUN --mount=type=bind [ "$(cat file)" = here ] && [ "$(cat sub/file)" = there ]
+RUN --mount=type=bind,source=sub [ "$(cat file)" = there ]
+RUN --mount=type=tmpfs touch in-memory && [ -e /work/in-memory ]
+RUN [ -z "$(ls -A)" ]
+ARG TYPE=cache SIZE=1.5mb WHERE=/variable YES=1
+RUN --mount=type=$TYPE,target=$WHERE echo kept >/variable/file
+RUN --mount=type=cache,id=/variable,target=/other,ro=$YES [ "$(cat /other/file)" = kept ] && ! touch /other/x 2>/dev/null
+RUN --mount=type=TMPFS,target=/t,size=$SIZE df -k /t | grep -q ' 1536 '
+RUN --mount=type=bind,target=.,rw echo new >file && echo new >sub/new && [ "$(cat file sub/new)" = "$(printf 'new\nnew')" ]
+RUN --mount=from=from,source=/out,target=/out,rw [ "$(stat -c %u:%g:%a /out)" = 1000:50:2755 ] && echo c >/out/deep/c && rm /out/a && echo d >/out/deep/b && ls -R /out
+RUN --mount=from=from,source=/out,target=/out,rw [ "$(cat /out/a /out/deep/b)" = "$(printf 'a\nb')" ] && [ ! -e /out/deep/c ]
+RUN --mount=from=from,source=/out/a,target=/a,rw echo z >>/a && [ "$(cat /a)" = "$(printf 'a\nz')" ]
+RUN --mount=from=from,source=/out,target=/out ! touch /out/x 2>/dev/null && [ "$(cat /out/a)" = a ] && [ ! -e /a ]
+RUN cat << END >/blank && cat <<- 'END' >>/blank
+	$((1 + 1))
+END
+	$x
+	END
+RUN [ "$(cat /blank)" = "$(printf '\t2\n$x')" ]
+EOF
+  sed -i '1s/^/FROM base /' "$DIR/in"
+  mv "$DIR/in" "$DIR/Imagefile"
+  NO_PROXY=env.example "$KILN" image build --name "t$BATS_TEST_NUMBER" --build-arg http_proxy=http://p --build-arg ALL_PROXY=socks://q \
+    --secret id=pass,src="$DIR/secret" "$DIR"
+  [ "$(cat "$DIR/file" "$DIR/sub/file")" = "$(printf 'here\nthere')" ]
+  # a proxy is not in the key, and a type that is none is an error of that line
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" --require-cached --build-arg http_proxy=other --secret id=pass,src="$DIR/secret" "$DIR"
+  [ "$status" -eq 0 ]
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" --build-arg TYPE=cahe --secret id=pass,src="$DIR/secret" "$DIR"
+  [[ "$status" -eq 1 && "$output" == *'Imagefile:25:18: error: '*"unknown mount type 'cahe'"*'did you mean cache?'* ]]
+}
+
 @test "FROM a built image inherits ENV, WORKDIR and USER" {
   build <<<$'ENV X=inherited\nWORKDIR /w'
   printf 'FROM t%s\nRUN echo "$X $PWD" >/seen\n' "$BATS_TEST_NUMBER" >"$DIR/Imagefile"

@@ -66,7 +66,7 @@ PY
 }
 
 @test "a source that the ignore file hides is a warning" {
-  printf 'FROM debian\nCOPY ./node_modules/x src/ ok /srv/\nCOPY --from=y node_modules /srv/\n' >Imagefile
+  printf 'FROM debian\nCOPY ./node_modules/x src/ ok /srv/\nCOPY --from=y:1 node_modules /srv/\n' >Imagefile
   printf 'node_modules\nsrc\n!src/main.c\n' >.imageignore
   run "$KILN" image check .
   [ "$status" -eq 0 ]

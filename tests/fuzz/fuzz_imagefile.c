@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct imagefile *f = imagefile_parse("Imagefile", (const char *)data, size);
     check_steps(f);
     imagefile_lint(f);
-    imagefile_evaluate(f, &(struct imagefile_vars){scratch, NULL, NULL});
+    imagefile_evaluate(f, &(struct imagefile_given){.build_args = {scratch, NULL, NULL}});
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     for (size_t i = 0; i < f->diags.len; i++) {
         const struct diag *d = &f->diags.ptr[i];

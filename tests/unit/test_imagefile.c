@@ -241,10 +241,12 @@ static void values_of_build_args_are_evaluated(void **state)
         CLEANUP(imagefile_freep)
         struct imagefile *f = imagefile_parse("I", rows[i].text, strlen(rows[i].text));
         assert_int_equal(f->diags.errors, 0);
-        imagefile_evaluate(f, &(struct imagefile_vars){given, (void *)rows[i].s, NULL});
-        AUTO_FREE char *got =
-            f->diags.len ? xasprintf("%u: %s", f->diags.ptr[0].line, f->diags.ptr[0].message)
-                         : NULL;
+        imagefile_evaluate(
+            f, &(struct imagefile_given){.build_args = {given, (void *)rows[i].s, NULL}});
+        AUTO_FREE char *got = NULL;
+        for (size_t j = 0; j < f->diags.len && !got; j++)
+            if (f->diags.ptr[j].severity == DIAG_ERROR)
+                got = xasprintf("%u: %s", f->diags.ptr[j].line, f->diags.ptr[j].message);
         if (!got != !rows[i].error || (got && strcmp(got, rows[i].error) != 0))
             fail_msg("%s: %s", rows[i].text, got ? got : "no error");
     }
