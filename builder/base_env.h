@@ -2,8 +2,8 @@
  *
  * ENV of the images that are in a backend, for imagefile_evaluate:
  *
- *     CLEANUP(base_env_clear) struct base_env env = {.dir = s->backend};
- *     struct imagefile_given given = {..., .image_env = base_env_get, .ctx = &env};
+ *     CLEANUP(base_env_clear) struct base_env env = {.dir = "/backend"};
+ *     const json_t *variables = base_env_get(&env, "debian"); // {"PATH": "/bin"}, or NULL
  */
 #ifndef BUILDER_BASE_ENV_H
 #define BUILDER_BASE_ENV_H

@@ -288,7 +288,7 @@ static int walk(struct build *b, struct error **err)
         b->step++;
         b->current = step;
         if (do_step(b, st, i, err) < 0) {
-            error_at(err, b->file_path, step->line, 0);
+            error_at(err, b->file_path, step->line, step->column);
             return -1;
         }
         note_shown(b, step, st);

@@ -215,8 +215,9 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
                            const struct flag *flag, struct str value)
 {
     struct copy_args *c = &s->copy;
-    bool bare = value.len == 4 && str_is(value, "true") && flag->traits & FLAG_BARE;
-    struct word w = bare ? (struct word){.raw = value} : parse_word(p, l, value, WORD_SHELL);
+    struct word w = {.raw = value};
+    if (!(flag->traits & FLAG_BARE && str_is(value, "true"))) // that may stand for no value at all
+        w = parse_word(p, l, value, WORD_SHELL);
     if (!value.len) {
         diag_help(parse_error(p, w.span, "the flag --%s needs a value", flag->name),
                   "the form is %s", flag->form);

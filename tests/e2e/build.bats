@@ -80,7 +80,7 @@ END
 @test "RUN that fails: exit 1, names step, place, command and exit status; the next build resumes" {
   run build <<<$'RUN echo one >/one\nRUN echo two; exit 3'
   [ "$status" -eq 1 ]
-  [[ $output == *"Imagefile:3: error: step 3 (RUN echo two; exit 3) failed with exit status 3"* ]]
+  [[ $output == *"Imagefile:3:1: error: step 3 (RUN echo two; exit 3) failed with exit status 3"* ]]
   run build <<<$'RUN echo one >/one\nRUN kill -9 $$'
   [[ $output == *"error: step 3 (RUN kill -9 "*") was killed by signal 9 (Killed)"* ]]
   run build <<<$'RUN echo one >/one\nRUN true'
@@ -971,7 +971,7 @@ with open(sys.argv[1], "r+b") as f:
 assert s["step"] == "RUN printf \"\ufffd\" >/byte" and s["seconds"] > 0, s' <<<"$output"
   run build --build-arg A=$'x\xff' <<<$'ARG A\nENV E=$A'
   [ "$status" -eq 1 ]
-  [[ $output == *"Imagefile:3: error: the value of E is not UTF-8"* ]]
+  [[ $output == *"Imagefile:3:1: error: the value of E is not UTF-8"* ]]
 }
 
 @test "mkfs and mkswap say nothing when all is well, and one line when not" {
@@ -985,7 +985,7 @@ assert s["step"] == "RUN printf \"\ufffd\" >/byte" and s["seconds"] > 0, s' <<<"
   run "$KILN" image build --name mkfs "$DIR"
   echo "$output"
   [ "$status" -eq 1 ]
-  [[ $output == *"Imagefile:5: error: cannot make the file system of partition 3: 'mke2fs' failed with status 1: Invalid"*none-such ]]
+  [[ $output == *"Imagefile:5:1: error: cannot make the file system of partition 3: 'mke2fs' failed with status 1: Invalid"*none-such ]]
 }
 
 # Builds the image $1 in the background; returns once its RUN has begun. Its process is $pid.
