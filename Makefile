@@ -19,7 +19,8 @@ objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
 LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/message.o $(BUILD)/builder/appliance/agent_blob.o
 # What of the agent is tested on the host.
-AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab hostname passwd place port probe scaffold sys)
+AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab hostname passwd place port probe resolve scaffold \
+  sys)
 UNIT  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))

@@ -17,6 +17,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <locale.h>
 
 struct tar {
@@ -151,6 +152,11 @@ static int clean_name(const struct tar *t, const char *name, struct buf *ret, st
                       name);
             return error_hint(err, "archives must not write outside of their destination");
         }
+        if (len > NAME_MAX)
+            return error_set(err, ERR_USER,
+                             "the archive '%s' can't be unpacked: it has a name of %zu bytes "
+                             "('%.20s…'), and no file system takes more than %d",
+                             t->name, len, p, NAME_MAX);
         if (len && !str_is(part, ".")) {
             if (ret->len)
                 buf_addc(ret, '/');
@@ -226,7 +232,7 @@ static int take_attributes(struct tar *t, struct stream_entry *head, struct erro
                          "owner",
                          t->name, t->path.data);
     head->magic = STREAM_MAGIC;
-    head->flags = head->type == STREAM_DIR ? STREAM_DIR_ATTRS : 0;
+    head->flags = STREAM_ARCHIVE | (head->type == STREAM_DIR ? STREAM_DIR_ATTRS : 0);
     head->mode = archive_entry_perm(e) & 07777;
     head->uid = (uint32_t)uid;
     head->gid = (uint32_t)gid;

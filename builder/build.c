@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "builder/build_private.h"
+#include "builder/precheck.h"
 #include "cache/history.h"
 #include "image/backend.h"
 #include "image/name.h"
@@ -114,7 +115,14 @@ int build_context(struct build *b, struct error **err)
 {
     if (b->ctx)
         return 0;
-    struct context_options o = {.dir = b->o->dir, .progress = select_progress, .progress_arg = b};
+    AUTO_FREE char *product = xasprintf("%s.qcow2", b->name);
+    struct context_options o = {.dir = b->o->dir,
+                                .imagefile = b->file_path,
+                                .hidden = b->o->local ? product : NULL,
+                                .progress = select_progress,
+                                .progress_arg = b,
+                                .notice = build_notice,
+                                .notice_arg = b};
     return context_open(b->s, &o, &b->ctx, err);
 }
 
@@ -373,6 +381,21 @@ static int finish(struct build *b, struct build_result *ret, struct error **err)
     return 0;
 }
 
+/* Shows the diagnostics from that severity on; -1 when there are errors. */
+static int report_diags(struct build *b, enum diag_severity least, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    for (size_t i = 0; i < b->file->diags.len; i++)
+        if (least == DIAG_WARNING || b->file->diags.ptr[i].severity == DIAG_ERROR)
+            diag_format(&b->file->source, &b->file->diags.ptr[i], &out);
+    if (out.len && b->ui->warning)
+        b->ui->warning(b->ui->arg, out.data);
+    if (!b->file->diags.errors)
+        return 0;
+    return error_set(err, ERR_REPORTED, "%zu mistakes in '%s'", b->file->diags.errors,
+                     b->file_path);
+}
+
 static int read_imagefile(struct build *b, struct error **err)
 {
     b->file_path = b->o->file ? xstrdup(b->o->file) : path_join(b->o->dir, "Imagefile");
@@ -399,15 +422,35 @@ static int read_imagefile(struct build *b, struct error **err)
                 b->ui->warning(b->ui->arg, line);
         }
     }
-    CLEANUP(buf_clear) struct buf out = BUF_INIT;
-    for (size_t i = 0; i < b->file->diags.len; i++)
-        diag_format(&b->file->source, &b->file->diags.ptr[i], &out);
-    if (out.len && b->ui->warning)
-        b->ui->warning(b->ui->arg, out.data);
-    if (!b->file->diags.errors)
-        return 0;
-    return error_set(err, ERR_REPORTED, "%zu mistakes in '%s'", b->file->diags.errors,
-                     b->file_path);
+    return report_diags(b, DIAG_WARNING, err);
+}
+
+static bool stage_needed(void *build, size_t stage)
+{
+    const struct build *b = build;
+    return b->stages[stage].needed;
+}
+
+static struct context *opened_context(void *build, struct error **err)
+{
+    struct build *b = build;
+    return build_context(b, err) < 0 ? NULL : b->ctx;
+}
+
+static bool given_secret(void *build, const char *id)
+{
+    return secret_find(build, id);
+}
+
+/* What no step need be run for to know that it will fail. */
+static int check_first(struct build *b, struct error **err)
+{
+    struct precheck p = {.file = b->file,
+                         .arg = b,
+                         .needs = stage_needed,
+                         .open = opened_context,
+                         .has_secret = given_secret};
+    return precheck(&p, err) < 0 ? -1 : report_diags(b, DIAG_ERROR, err);
 }
 
 static int choose_name(struct build *b, struct error **err)
@@ -452,7 +495,7 @@ static int prepare(struct build *b, struct error **err)
     b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
     for (size_t i = 0; i < b->file->n_stages; i++)
         b->stages[i].build = b;
-    if (stages_choose(b, err) < 0)
+    if (stages_choose(b, err) < 0 || check_first(b, err) < 0)
         return -1;
     if (b->o->no_cache_from > b->total)
         return error_set(err, ERR_USER, "--no-cache-from %zu: the last step is %zu",

@@ -54,7 +54,13 @@ void mounts_free(struct mounts *m)
     free(m);
 }
 
-static const struct build_secret *find_secret(const struct build *b, const char *id)
+int secret_missing(const char *id, struct error **err)
+{
+    error_set(err, ERR_USER, "secret '%s' is required and was not given", id);
+    return error_hint(err, "--secret id=%s,src=FILE or id=%s,env=VARIABLE gives it", id, id);
+}
+
+const struct build_secret *secret_find(const struct build *b, const char *id)
 {
     for (size_t i = 0; i < b->o->n_secrets; i++)
         if (!strcmp(b->o->secrets[i].id, id))
@@ -75,12 +81,8 @@ static int select_bind(struct build *b, struct mount *p, struct error **err)
 
 static int find_wanted_secret(struct build *b, struct mount *p, struct error **err)
 {
-    const char *id = p->spec.id;
-    p->secret = find_secret(b, id);
-    if (p->secret || !p->spec.required)
-        return 0;
-    error_set(err, ERR_USER, "secret '%s' is required and was not given", id);
-    return error_hint(err, "--secret id=%s,src=FILE or id=%s,env=VARIABLE gives it", id, id);
+    p->secret = secret_find(b, p->spec.id);
+    return p->secret || !p->spec.required ? 0 : secret_missing(p->spec.id, err);
 }
 
 /* Where the mount is seen: as Dockerfile has it, in the working directory if nothing says so. */

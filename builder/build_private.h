@@ -166,6 +166,10 @@ struct mounts *mounts_new(struct build *b, struct stage_run *st, const struct ru
                           struct error **err);
 void mounts_free(struct mounts *m); /* NULL is fine; a cache that was not detached is lost */
 DEFINE_CLEANUP(struct mounts, mounts_free);
+/* ERR_USER: --secret does not give what a mount requires. Returns -1. */
+int secret_missing(const char *id, struct error **err);
+/* The one of --secret with this id, or NULL. */
+const struct build_secret *secret_find(const struct build *b, const char *id);
 /* The secrets among them, one a call, NULL at the end; *i is 0 at first. */
 const struct build_secret *mounts_secret(const struct mounts *m, size_t *i);
 /* All that belongs to the key: neither caches nor secrets do. */

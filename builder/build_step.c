@@ -6,6 +6,7 @@
 #include "base/session.h"
 #include "builder/build_private.h"
 #include "builder/manifest.h"
+#include "builder/remote.h"
 #include "builder/send.h"
 
 #include <string.h>
@@ -87,6 +88,10 @@ int step_partition(struct build *b, struct stage_run *st, const struct imagefile
     return step_layer(b, st, step, key, (struct str){"", 0}, partition_work, NULL, err);
 }
 
+/* Where files go and what they get, as a number in the key: 2 has owner and mode of made folders,
+ * links to nothing, and archives' own links. */
+#define COPY_RULES "rules 2"
+
 /* A COPY or ADD once everything is expanded. */
 struct copy {
     char *dest; /* absolute; a final '/' says that it is a folder */
@@ -149,11 +154,6 @@ static int expand_copy(struct build *b, struct stage_run *st, const struct image
     return 0;
 }
 
-static bool is_url(const char *s)
-{
-    return !strncasecmp(s, "http://", 7) || !strncasecmp(s, "https://", 8);
-}
-
 static int select_sources(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                           struct copy *c, struct error **err)
 {
@@ -167,7 +167,7 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
         const struct heredoc *h = a->sources[i].heredoc;
         sources[i].text = c->sources.ptr[i];
         sources[i].kind = h ? SOURCE_INLINE : SOURCE_PATH;
-        if (step->op == OP_ADD && !h && is_url(c->sources.ptr[i]))
+        if (step->op == OP_ADD && !h && remote_is_url(c->sources.ptr[i]))
             sources[i].kind = SOURCE_URL;
         buf_init(&bodies[i]);
         if (h)
@@ -218,7 +218,8 @@ static ssize_t produce(void *arg, void *bytes, size_t n)
 static void put_copy_fields(struct message *m, const struct copy *c)
 {
     size_t n = strlen(c->dest);
-    bool folder = c->sources.len > 1 || (n && c->dest[n - 1] == '/');
+    bool folder = c->selection ? selection_needs_folder(c->selection)
+                               : c->sources.len > 1 || (n && c->dest[n - 1] == '/');
     int flags = (folder ? AGENT_DEST_DIR : 0) | (c->from ? AGENT_KEEP_OWNER : 0);
     message_puts(m, AGENT_TAG_PATH, c->dest);
     message_put_num(m, AGENT_TAG_FLAGS, (uint64_t)flags);
@@ -286,7 +287,7 @@ static struct key *copy_key(const struct stage_run *st, const struct imagefile_s
 {
     struct key *key = key_begin(*st->disk.id ? st->disk.id : NULL);
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    buf_adds(&text, imagefile_op_name(step->op));
+    buf_addf(&text, "%s " COPY_RULES, imagefile_op_name(step->op));
     if (c->from)
         for (size_t i = 0; i < c->sources.len; i++)
             buf_addf(&text, " %s", c->sources.ptr[i]);

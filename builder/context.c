@@ -16,29 +16,13 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-enum { IGNORE_FILE_MAX = 1 << 20 };
-
 DEFINE_VECTOR(node_list, struct node *);
 DEFINE_VECTOR(numbers, uint32_t);
 
-/* Reads the ignore file, which may be absent, below the opened directory. */
-static int read_ignore(struct context *ctx, int root_fd, struct error **err)
-{
-    AUTO_CLOSE int fd = openat(root_fd, ctx->ignore_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT)
-        return 0;
-    AUTO_FREE char *text = xmalloc(IGNORE_FILE_MAX + 1);
-    ssize_t n = fd < 0 ? -1 : read_all(fd, text, IGNORE_FILE_MAX + 1);
-    if (n < 0)
-        return error_errno(err, "cannot read '%s/%s'", ctx->dir, ctx->ignore_name);
-    if (n > IGNORE_FILE_MAX)
-        return error_set(err, ERR_USER, "'%s/%s' is larger than 1 MiB", ctx->dir, ctx->ignore_name);
-    ctx->ignore = ignore_new();
-    return ignore_parse(ctx->ignore, ctx->ignore_name, text, (size_t)n, err);
-}
-
 static struct index *open_index(const struct session *s, const char *dir)
 {
+    if (!s->cache)
+        return index_of_bytes("", 0);
     AUTO_FREE char *real = realpath(dir, NULL);
     const char *name = real ? real : dir;
     struct digest d = digest_of(name, strlen(name));
@@ -61,11 +45,16 @@ int context_open(const struct session *s, const struct context_options *o, struc
     ctx->session = s;
     ctx->options = *o;
     ctx->dir = xstrdup(o->dir);
-    ctx->ignore_name = xstrdup(o->ignore_file ? o->ignore_file : ".imageignore");
-    if (read_ignore(ctx, fd, err) < 0)
+    ctx->hidden = o->hidden ? xstrdup(o->hidden) : NULL;
+    if (ignore_file_read(o->dir, o->imagefile, &ctx->ignore, err) < 0)
         return -1;
-    ctx->index = open_index(s, o->dir);
-    if (tree_new(s, STEAL_FD(fd), ctx->dir, ctx->ignore, ctx->index, &ctx->tree, err) < 0)
+    session_debug(s, 1, "ignore file: %s", ctx->ignore.path ? ctx->ignore.path : "none");
+    struct tree_options t = {.root_fd = STEAL_FD(fd),
+                             .dir = ctx->dir,
+                             .ignore = ctx->ignore.ignore,
+                             .hidden = o->hidden,
+                             .index = ctx->index = open_index(s, o->dir)};
+    if (tree_new(s, &t, &ctx->tree, err) < 0)
         return -1;
     *ret = STEAL(ctx);
     return 0;
@@ -86,8 +75,8 @@ void context_free(struct context *ctx)
         context_save(ctx);
     tree_free(ctx->tree);
     index_free(ctx->index);
-    ignore_free(ctx->ignore);
-    free(ctx->ignore_name);
+    ignore_file_clear(&ctx->ignore);
+    free(ctx->hidden);
     free(ctx->dir);
     free(ctx);
 }
@@ -111,7 +100,7 @@ struct select {
     const struct context_request *request;
     struct selection *sel;
     struct ignore *excludes; /* NULL = none */
-    bool dest_is_folder;
+    bool dest_is_folder;     /* as it is written, or because there are several sources */
 };
 
 static int parse_excludes(struct select *s, struct error **err)
@@ -174,7 +163,8 @@ static bool is_folder(const struct part *p)
     return p->kind == SOURCE_PATH && p->node->type == MANIFEST_DIR;
 }
 
-/* Drops single files that --exclude names, and gives the rest their places below <dest>. */
+/* Drops single files that --exclude names, and gives the rest their places below <dest>: several
+ * things need it to be a folder. */
 static void place_parts(struct select *s)
 {
     struct parts *parts = &s->sel->parts;
@@ -184,20 +174,12 @@ static void place_parts(struct select *s)
             part_clear(p);
             continue;
         }
-        p->dest = xstrdup(is_folder(p) || !s->dest_is_folder ? "" : p->own_name);
         parts->ptr[kept++] = *p;
     }
     parts->len = kept;
-}
-
-static int check_destination(struct select *s, struct error **err)
-{
-    const struct context_request *r = s->request;
-    if (s->sel->parts.len <= 1 || s->dest_is_folder)
-        return 0;
-    error_set(err, ERR_USER, "%s of several things needs a <dest> that ends in '/', not '%s'",
-              r->instruction, r->dest);
-    return error_hint(err, "write '%s/'", r->dest);
+    s->sel->needs_folder = s->dest_is_folder || kept > 1;
+    vec_foreach (struct part *, p, parts)
+        p->dest = xstrdup(is_folder(p) || !s->sel->needs_folder ? "" : p->own_name);
 }
 
 static void pick(struct select *s, size_t part, struct node *n)
@@ -218,6 +200,14 @@ struct walk {
 
 static void walk_folder(struct walk *w, struct node *folder);
 
+static void note_socket(struct selection *sel, const struct part *p, const struct node *n)
+{
+    CLEANUP(buf_clear) struct buf path = BUF_INIT;
+    picked_add_shown(&path, p, n);
+    if (!sel->sockets++)
+        sel->socket = buf_detach(&path, NULL);
+}
+
 static void walk_child(struct walk *w, struct node *n)
 {
     const struct ignore *ex = w->select->excludes;
@@ -233,6 +223,10 @@ static void walk_child(struct walk *w, struct node *n)
         }
     }
     size_t n_pending = w->pending.len;
+    if (n->type == NODE_SOCKET) {
+        note_socket(w->select->sel, &w->select->sel->parts.ptr[w->part], n);
+        return;
+    }
     if (hidden)
         *node_list_push(&w->pending) = n;
     else {
@@ -274,6 +268,21 @@ static int pick_all(struct select *s, struct error **err)
         node_list_clear(&w.pending);
     }
     return 0;
+}
+
+/* Once a build: sockets are there again and again. */
+static void tell_of_sockets(struct select *s)
+{
+    struct context *ctx = s->ctx;
+    if (!s->sel->sockets || ctx->told_of_sockets || !ctx->options.notice)
+        return;
+    ctx->told_of_sockets = true;
+    AUTO_FREE char *more = s->sel->sockets > 1 ? xasprintf(" and %llu more are",
+                                                           (unsigned long long)s->sel->sockets - 1)
+                                               : xstrdup(" is");
+    AUTO_FREE char *line =
+        xasprintf("'%s'%s left out: a socket can't be copied", s->sel->socket, more);
+    ctx->options.notice(ctx->options.notice_arg, line);
 }
 
 static int compare_strings(const void *a, const void *b)
@@ -465,8 +474,9 @@ static int fill_selection(struct select *s, struct error **err)
         if (add_source(s, &r->sources[i], err) < 0)
             return -1;
     place_parts(s);
-    if (check_destination(s, err) < 0 || pick_all(s, err) < 0)
+    if (pick_all(s, err) < 0)
         return -1;
+    tell_of_sockets(s);
     find_hard_links(s);
     if (hash_unknown(s, err) < 0)
         return -1;
@@ -480,8 +490,10 @@ int context_select(struct context *ctx, const struct context_request *r, struct 
     CLEANUP(selection_freep) struct selection *sel = xcalloc(1, sizeof *sel);
     sel->ctx = ctx;
     buf_init(&sel->manifest);
-    struct select s = {
-        .ctx = ctx, .request = r, .sel = sel, .dest_is_folder = context_dest_is_folder(r->dest)};
+    struct select s = {.ctx = ctx,
+                       .request = r,
+                       .sel = sel,
+                       .dest_is_folder = r->n_sources > 1 || context_dest_is_folder(r->dest)};
     int got = fill_selection(&s, err);
     ignore_free(s.excludes);
     if (got < 0)
@@ -490,15 +502,28 @@ int context_select(struct context *ctx, const struct context_request *r, struct 
     return 0;
 }
 
+int context_has(struct context *ctx, const char *instruction, const char *source,
+                struct error **err)
+{
+    CLEANUP(parts_free) struct parts parts = {0};
+    return source_expand(ctx, instruction, source, &parts, err);
+}
+
+void parts_free(struct parts *parts)
+{
+    vec_foreach (struct part *, p, parts)
+        part_clear(p);
+    parts_clear(parts);
+}
+
 void selection_free(struct selection *sel)
 {
     if (!sel)
         return;
-    vec_foreach (struct part *, p, &sel->parts)
-        part_clear(p);
-    parts_clear(&sel->parts);
+    parts_free(&sel->parts);
     picks_clear(&sel->picks);
     buf_clear(&sel->manifest);
+    free(sel->socket);
     free(sel);
 }
 
@@ -520,4 +545,9 @@ uint64_t selection_entries(const struct selection *sel)
 uint64_t selection_bytes(const struct selection *sel)
 {
     return sel->bytes;
+}
+
+bool selection_needs_folder(const struct selection *sel)
+{
+    return sel->needs_folder;
 }

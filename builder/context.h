@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The build context: the build directory minus what its .imageignore hides, and what a COPY or ADD
+ * The build context: the build directory minus what its ignore file hides, and what a COPY or ADD
  * takes from it.
  *
  *     #include "builder/send.h"
@@ -18,14 +18,15 @@
  * directory as it was then; a file that changed since is noticed when it is sent. Everything is
  * opened below the directory's descriptor with openat2(2) RESOLVE_BENEATH and no symbolic link is
  * ever followed by the kernel: a link in a copied folder is copied as a link; a source that is a
- * link, or leads through one, is resolved here, part by part, and an error when it leaves the
- * directory.
+ * link, or leads through one, is resolved here, part by part, as if the directory were the root of
+ * the file system: an absolute link starts there, and nothing leads above it.
  *
  * Meaning of the sources is Dockerfile's (COPY and ADD in its reference): a folder stands for its
- * content, a file goes to <dest> or into it, `..` and absolute sources are relative to the build
- * directory's root, a pattern is matched part by part, what .imageignore hides does not exist.
- * Times and owners are not copied into the key; copied files belong to root unless --chown, and
- * keep their mode, mtime, "user." xattrs and file capabilities.
+ * content, a file goes to <dest> or into it, with several things (sources or matches) <dest> is a
+ * folder, `..` and absolute sources are relative to the build directory's root, a pattern is
+ * matched part by part, what the ignore file hides does not exist. Times and owners are not copied
+ * into the key; copied files belong to root unless --chown, and keep their mode, mtime, "user."
+ * xattrs, file capabilities and POSIX ACLs.
  *
  * One thread uses a context at a time; hashing uses threads of its own inside.
  */
@@ -45,16 +46,22 @@ struct context;
 struct selection;
 
 struct context_options {
-    const char *dir;         /* the build directory */
-    const char *ignore_file; /* name in it; NULL = ".imageignore"; a missing one hides nothing */
+    const char *dir;       /* the build directory */
+    const char *imagefile; /* its path, for ignore_file.h; NULL = only dir is looked at */
+    const char *hidden; /* the name of a file in dir that is hidden as if the ignore file said so:
+                         * the build's own product; NULL = none */
     /* Called from the thread that selects, some ten times a second, while files are hashed or
      * fetched (`what` is "hashing" or "fetching"); bytes, total 0 = not known. The last call of
      * each has done == total. May be NULL. */
     void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *progress_arg;
+    /* A line for the user, such as that a socket was left out. May be NULL. */
+    void (*notice)(void *arg, const char *line);
+    void *notice_arg;
 };
 
-/* Errors: no such directory (ERR_NOT_FOUND), a line of the ignore file that is no pattern. */
+/* Without session.cache nothing is written. Errors: no such directory (ERR_NOT_FOUND), a line of
+ * the ignore file that is no pattern. */
 int context_open(const struct session *s, const struct context_options *o, struct context **ret,
                  struct error **err);
 /* Also saves the index of digests, best effort. */
@@ -99,11 +106,15 @@ struct context_request {
 
 /*
  * Errors (all ERR_USER unless a system call failed): "COPY source 'x' was not found in 'DIR'" with
- * a hint that says whether .imageignore hides it; several things for a <dest> without final '/'; a
- * source that leads out of the directory; an unreadable file; checksum mismatch; ERR_CANCELLED.
+ * a hint that says whether the ignore file hides it; a source that is a socket; an unreadable file;
+ * checksum mismatch; ERR_CANCELLED. A pattern that matches nothing selects nothing.
  */
 int context_select(struct context *ctx, const struct context_request *r, struct selection **ret,
                    struct error **err);
+/* Whether a source of kind SOURCE_PATH names something, or is a pattern: 0, or -1 with the error
+ * that context_select would give. */
+int context_has(struct context *ctx, const char *instruction, const char *source,
+                struct error **err);
 void selection_free(struct selection *sel);
 DEFINE_CLEANUP(struct selection, selection_free);
 
@@ -114,8 +125,11 @@ struct digest selection_digest(const struct selection *sel);
 struct str selection_manifest(const struct selection *sel);
 uint64_t selection_entries(const struct selection *sel);
 uint64_t selection_bytes(const struct selection *sel); /* content of files and archives, bytes */
+/* Whether <dest> is a folder: it is written as one, or several things go there. Then RECEIVE gets
+ * AGENT_DEST_DIR. */
+bool selection_needs_folder(const struct selection *sel);
 
-/* Is <dest> written as a folder: "x/", ".", "x/.."? Then RECEIVE gets AGENT_DEST_DIR. */
+/* Is <dest> written as a folder: "x/", ".", "x/.."? */
 bool context_dest_is_folder(const char *dest);
 
 #endif

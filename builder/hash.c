@@ -156,7 +156,7 @@ static int hash_file(struct job *j, size_t i, char *chunk, struct buf *xattrs, s
     }
     AUTO_FREE char *path = shown_path(j, j->files[i]);
     error_set(err, ERR_USER, "'%s' keeps changing while it is read", path);
-    return error_hint(err, "stop what writes it, or name it in .imageignore");
+    return error_hint(err, "stop what writes it, or name it in the ignore file");
 }
 
 static void *work(void *arg)

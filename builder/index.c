@@ -18,7 +18,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define INDEX_MAGIC 0x0031786449696b4bULL
+/* The last digit is the version: 2 counts POSIX ACLs among the xattrs. */
+#define INDEX_MAGIC 0x0032786449696b4bULL
 #define RACY_NS 2000000000LL
 
 struct header {
@@ -42,14 +43,24 @@ struct index {
     size_t n_saved; /* of added */
 };
 
+/* The years 1677 to 2262; beyond them the first or last nanosecond. */
+static int64_t nanoseconds(struct timespec t)
+{
+    int64_t ns;
+    if (__builtin_mul_overflow((int64_t)t.tv_sec, 1000000000, &ns) ||
+        __builtin_add_overflow(ns, (int64_t)t.tv_nsec, &ns))
+        return t.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+    return ns;
+}
+
 struct file_id file_id_of(const struct stat *st)
 {
     return (struct file_id){
         .dev = st->st_dev,
         .ino = st->st_ino,
         .size = (uint64_t)st->st_size,
-        .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
-        .ctime_ns = (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
+        .mtime_ns = nanoseconds(st->st_mtim),
+        .ctime_ns = nanoseconds(st->st_ctim),
     };
 }
 

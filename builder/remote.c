@@ -98,7 +98,12 @@ static int parse_url(const char *url, char **ret_name, struct error **err)
     return good ? 0 : error_set(err, ERR_USER, "'%s' is no http or https URL", url);
 }
 
-static int parse_checksum(const char *checksum, struct digest *ret, struct error **err)
+bool remote_is_url(const char *text)
+{
+    return !strncasecmp(text, "http://", 7) || !strncasecmp(text, "https://", 8);
+}
+
+int remote_checksum(const char *checksum, struct digest *ret, struct error **err)
 {
     static const char algorithm[] = "sha256:";
     if (!strncmp(checksum, algorithm, strlen(algorithm)) &&
@@ -260,8 +265,9 @@ static int fetch_anew(struct job *j, const struct digest *expected, struct remot
         return error_errno(err, "cannot open '%s'", path);
     ret->digest = is;
     ret->size = (uint64_t)st.st_size;
+    // -1 is its error, and a second that no file of ours is of
     time_t mtime = j->last_modified ? curl_getdate(j->last_modified, NULL) : 0;
-    ret->mtime = mtime > 0 ? mtime : 0;
+    ret->mtime = mtime == -1 ? 0 : mtime;
     return write_record(j, ret, err);
 }
 
@@ -312,7 +318,7 @@ int remote_fetch(const struct session *s, const char *url, const char *checksum,
                     .dir = path_join(s->cache, "remote")};
     struct digest expected;
     if (parse_url(url, &file.name, err) < 0 ||
-        (checksum && parse_checksum(checksum, &expected, err) < 0) ||
+        (checksum && remote_checksum(checksum, &expected, err) < 0) ||
         make_dirs(j.dir, 0755, err) < 0)
         return -1;
     struct digest of_url = digest_of(url, strlen(url));

@@ -15,6 +15,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct session;
@@ -44,5 +45,9 @@ int remote_fetch(const struct session *s, const char *url, const char *checksum,
                  remote_progress_fn *progress, void *arg, struct remote_file *ret,
                  struct error **err);
 void remote_file_clear(struct remote_file *f);
+
+bool remote_is_url(const char *text); /* begins with http:// or https:// */
+/* "sha256:<64 hex digits>"; ERR_USER. */
+int remote_checksum(const char *checksum, struct digest *ret, struct error **err);
 
 #endif

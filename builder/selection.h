@@ -9,20 +9,21 @@
 #include "base/buf.h"
 #include "base/vector.h"
 #include "builder/context.h"
+#include "builder/ignore_file.h"
 #include "builder/remote.h"
 #include "builder/tree.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct ignore;
 struct index;
 
 struct context {
     const struct session *session;
-    struct context_options options; /* dir and ignore_file are not kept here */
-    char *dir, *ignore_name;
-    struct ignore *ignore; /* NULL = hides nothing */
+    struct context_options options; /* dir, imagefile and hidden are not kept here */
+    char *dir, *hidden;
+    struct ignore_file ignore;
+    bool told_of_sockets;
     struct index *index;
     struct tree *tree;
     uint64_t hashed_files, hashed_bytes;
@@ -52,16 +53,21 @@ DEFINE_VECTOR(picks, struct picked);
 struct selection {
     struct context *ctx;
     struct parts parts;
+    bool needs_folder;
     struct picks picks;
+    uint64_t sockets; /* left out */
+    char *socket;     /* the first of them */
     struct buf manifest;
     struct digest digest;
     uint64_t bytes;
 };
 
-/* Finds what a source names and adds a part for each match; sets node, shown, own_name. */
+/* Finds what a source names and adds a part for each match; sets node, shown, own_name. A pattern
+ * may have none. */
 int source_expand(struct context *ctx, const char *instruction, const char *source,
                   struct parts *ret, struct error **err);
 void part_clear(struct part *p);
+void parts_free(struct parts *parts);
 
 /* Adds the path of the entry as the manifest has it, or as it goes into the stream. */
 void picked_add_shown(struct buf *b, const struct part *p, const struct node *n);

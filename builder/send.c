@@ -283,17 +283,12 @@ static int open_node(struct sender *snd, struct stat *st)
 
 static struct stream_entry node_head(const struct node *n, uint8_t type)
 {
-    int64_t seconds = n->id.mtime_ns / 1000000000, ns = n->id.mtime_ns % 1000000000;
-    if (ns < 0) {
-        ns += 1000000000;
-        seconds--;
-    }
     return (struct stream_entry){.type = type,
                                  .mode = n->mode,
                                  .rdev_major = n->major,
                                  .rdev_minor = n->minor,
-                                 .mtime = seconds,
-                                 .mtime_ns = (uint32_t)ns};
+                                 .mtime = n->mtime,
+                                 .mtime_ns = n->mtime_ns};
 }
 
 /* The head of the entry at hand, whose data is snd->extents of what is open. */

@@ -4,6 +4,7 @@
 // does it (Go's filepath.Clean); plain parts are then looked up one by one, with links resolved
 // here and never by the kernel; parts that are patterns are matched against all names of a folder.
 #include "base/alloc.h"
+#include "base/file.h"
 #include "builder/selection.h"
 #include "imagefile/glob.h"
 #include "imagefile/ignore.h"
@@ -16,6 +17,7 @@ struct finder {
     struct parts *ret;
     unsigned links;
     const struct node *broken; /* a link on the way whose target is not there */
+    const struct node *socket; /* what was named is one */
 };
 
 void part_clear(struct part *p)
@@ -26,22 +28,13 @@ void part_clear(struct part *p)
     remote_file_clear(&p->remote);
 }
 
-static int leads_out(struct finder *f, struct error **err)
-{
-    error_set(err, ERR_USER, "%s source '%s' leads out of the build directory '%s'", f->instruction,
-              f->source, f->ctx->dir);
-    return error_hint(err, "only what lies in the build directory can be copied");
-}
-
-/* Removes "", "." and "x/.." parts; -1: it starts with "..". */
-static int clean(const char *source, struct buf *ret)
+/* Removes "", "." and "x/.." parts, and ".." in front: nothing is above the build directory. */
+static void clean(const char *source, struct buf *ret)
 {
     for (const char *p = source; *p;) {
         size_t len = strcspn(p, "/");
         struct str part = {p, len};
         if (str_is(part, "..")) {
-            if (!ret->len)
-                return -1;
             const char *slash = strrchr(ret->data, '/');
             size_t keep = slash ? (size_t)(slash - ret->data) : 0;
             ret->len = keep;
@@ -53,13 +46,15 @@ static int clean(const char *source, struct buf *ret)
         }
         p += len + (p[len] == '/');
     }
-    return 0;
 }
 
-/* 1: *ret is what path names below `at`, links followed; 0: nothing; -1: error. */
+/* 1: *ret is what path names below `at`, links followed, with the build directory as the root that
+ * absolute links start from and ".." ends at; 0: nothing; -1: error. */
 static int resolve(struct finder *f, struct node *at, const char *path, struct node **ret,
                    struct error **err)
 {
+    if (*path == '/')
+        at = tree_root(f->ctx->tree);
     for (const char *p = path; *p;) {
         size_t len = strcspn(p, "/");
         struct str part = {p, len};
@@ -67,9 +62,7 @@ static int resolve(struct finder *f, struct node *at, const char *path, struct n
         if (!len || str_is(part, "."))
             continue;
         if (str_is(part, "..")) {
-            if (!at->parent)
-                return leads_out(f, err);
-            at = at->parent;
+            at = at->parent ? at->parent : at;
             continue;
         }
         if (at->type != MANIFEST_DIR)
@@ -83,8 +76,6 @@ static int resolve(struct finder *f, struct node *at, const char *path, struct n
             if (++f->links > LINKS_MAX)
                 return error_set(err, ERR_USER, "%s source '%s' leads through too many links",
                                  f->instruction, f->source);
-            if (*child->link == '/')
-                return leads_out(f, err);
             struct node *link = child;
             int got = resolve(f, at, link->link, &child, err);
             if (!got)
@@ -93,6 +84,10 @@ static int resolve(struct finder *f, struct node *at, const char *path, struct n
                 return got;
         }
         at = child;
+    }
+    if (at->type == NODE_SOCKET) {
+        f->socket = at;
+        return 0;
     }
     bool visible;
     if (tree_is_visible(f->ctx->tree, at, &visible, err) < 0)
@@ -120,6 +115,8 @@ static int add_pattern_match(struct finder *f, struct node *n, const char *shown
     if (tree_is_visible(f->ctx->tree, n, &visible, err) < 0)
         return -1;
     if (!visible)
+        return 0;
+    if (n->type == NODE_SOCKET)
         return 0;
     if (n->type == MANIFEST_SYMLINK) {
         CLEANUP(error_freep) struct error *ignored = NULL;
@@ -192,17 +189,26 @@ static int not_found(struct finder *f, const char *cleaned, struct error **err)
     const struct context *ctx = f->ctx;
     error_set(err, ERR_USER, "%s source '%s' was not found in '%s'", f->instruction, f->source,
               ctx->dir);
-    const char *pattern = ctx->ignore ? ignore_decider(ctx->ignore, cleaned) : NULL;
+    const char *pattern = ctx->ignore.ignore ? ignore_decider(ctx->ignore.ignore, cleaned) : NULL;
     if (f->broken)
-        return error_hint(err, "'%s' is a link to '%s', which is not there", f->broken->name,
-                          f->broken->link);
-    if (glob_magic(cleaned))
-        return error_hint(err, "no name matches this pattern%s",
-                          ctx->ignore ? " that .imageignore does not hide" : "");
+        return error_hint(err, "'%s' is a link to '%s', which is not in the build directory",
+                          f->broken->name, f->broken->link);
     if (pattern && tree_exists(ctx->tree, cleaned))
         return error_hint(err, "it is there, but '%s' hides it by the pattern '%s'",
-                          ctx->ignore_name, pattern);
-    return error_hint(err, "sources are paths in the build directory");
+                          ctx->ignore.name, pattern);
+    if (ctx->hidden && !strcmp(cleaned, ctx->hidden))
+        return error_hint(err, "--local writes this file, so the build does not see it");
+    if (!tree_has_program(ctx->tree, "prepare"))
+        return error_hint(err, "sources are paths in the build directory");
+    AUTO_FREE char *program = path_join(ctx->dir, "prepare");
+    return error_hint(err, "'%s' may make it: run that first", program);
+}
+
+static int is_socket(struct finder *f, struct error **err)
+{
+    error_set(err, ERR_USER, "%s source '%s' is a socket, which can't be copied", f->instruction,
+              f->source);
+    return error_hint(err, "the program that listens on a socket makes it anew when it starts");
 }
 
 int source_expand(struct context *ctx, const char *instruction, const char *source,
@@ -211,23 +217,19 @@ int source_expand(struct context *ctx, const char *instruction, const char *sour
     struct finder f = {.ctx = ctx, .instruction = instruction, .source = source, .ret = ret};
     CLEANUP(buf_clear) struct buf path = BUF_INIT;
     CLEANUP(buf_clear) struct buf shown = BUF_INIT;
-    if (clean(source, &path) < 0)
-        return leads_out(&f, err);
+    clean(source, &path);
     if (glob_magic(path.data) && !glob_valid(path.data))
         return error_set(err, ERR_USER, "%s source '%s' is not a valid pattern", instruction,
                          source);
-    size_t before = ret->len;
-    if (glob_magic(path.data)) {
-        if (expand(&f, tree_root(ctx->tree), path.data, &shown, err) < 0)
-            return -1;
-    } else {
-        struct node *n;
-        int got = resolve(&f, tree_root(ctx->tree), path.data, &n, err);
-        if (got < 0)
-            return -1;
-        size_t len = strlen(source);
-        if (got && (!len || source[len - 1] != '/' || n->type == MANIFEST_DIR))
-            add_match(&f, path.data, n);
-    }
-    return ret->len == before ? not_found(&f, path.data, err) : 0;
+    if (glob_magic(path.data))
+        return expand(&f, tree_root(ctx->tree), path.data, &shown, err);
+    struct node *n;
+    int got = resolve(&f, tree_root(ctx->tree), path.data, &n, err);
+    if (got < 0)
+        return -1;
+    size_t len = strlen(source);
+    if (!got || (len && source[len - 1] == '/' && n->type != MANIFEST_DIR))
+        return f.socket ? is_socket(&f, err) : not_found(&f, path.data, err);
+    add_match(&f, path.data, n);
+    return 0;
 }

@@ -42,7 +42,7 @@ struct arena {
 struct tree {
     const struct session *session;
     int root_fd;
-    char *dir;
+    char *dir, *hidden;
     const struct ignore *ignore;
     struct index *index;
     struct node root;
@@ -155,6 +155,13 @@ bool tree_exists(const struct tree *t, const char *path)
     return fd >= 0;
 }
 
+bool tree_has_program(const struct tree *t, const char *name)
+{
+    struct stat st;
+    AUTO_CLOSE int fd = open_beneath(t->root_fd, name, O_PATH);
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IXUSR);
+}
+
 static uint8_t type_of(mode_t mode)
 {
     switch (mode & S_IFMT) {
@@ -170,6 +177,8 @@ static uint8_t type_of(mode_t mode)
         return MANIFEST_BLOCK;
     case S_IFIFO:
         return MANIFEST_FIFO;
+    case S_IFSOCK:
+        return NODE_SOCKET;
     default:
         return 0;
     }
@@ -178,6 +187,8 @@ static uint8_t type_of(mode_t mode)
 static void fill_node(struct node *n, const struct stat *st)
 {
     n->id = file_id_of(st);
+    n->mtime = st->st_mtim.tv_sec;
+    n->mtime_ns = (uint32_t)st->st_mtim.tv_nsec;
     n->nlink = (uint32_t)st->st_nlink;
     n->mode = (uint16_t)(st->st_mode & 07777);
     n->type = type_of(st->st_mode);
@@ -193,11 +204,20 @@ static int compare_names(const void *pa, const void *pb)
     return strcmp(a->text, b->text);
 }
 
+/* What --local writes, and what a build that was killed left of it. */
+static bool is_product(const struct worker *w, const char *name)
+{
+    const char *hidden = w->path.len ? NULL : w->scan->tree->hidden;
+    size_t n = hidden ? strlen(hidden) : 0, len = strlen(name);
+    return hidden && !strncmp(name, hidden, n) &&
+           (!name[n] || (name[n] == '.' && len > n + 4 && !strcmp(name + len - 4, ".tmp")));
+}
+
 /* Adds a name, unless nothing of it is to be seen. w->path is the folder's, with a final '/'. */
 static void add_name(struct worker *w, const char *name)
 {
     size_t len = strlen(name);
-    if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
+    if ((name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'))) || is_product(w, name))
         return;
     bool hidden = false;
     const struct ignore *ig = w->scan->tree->ignore;
@@ -254,7 +274,7 @@ static void know_digest(struct worker *w, struct node *n)
     n->xattrs = e->has_xattrs ? &e->xattrs : NULL;
 }
 
-/* Fills the next child. 1, or 0 if the name is gone meanwhile or is a socket, or not wanted. */
+/* Fills the next child. 1, or 0 if the name is gone meanwhile or not wanted. */
 static int look_at(struct worker *w, int fd, const struct name *name, struct node *n,
                    struct error **err)
 {
@@ -476,21 +496,22 @@ uint64_t tree_count(const struct tree *t)
     return t->count;
 }
 
-int tree_new(const struct session *s, int root_fd, const char *dir, const struct ignore *ignore,
-             struct index *index, struct tree **ret, struct error **err)
+int tree_new(const struct session *s, const struct tree_options *o, struct tree **ret,
+             struct error **err)
 {
     struct stat st;
-    if (fstat(root_fd, &st) < 0) {
-        (void)error_errno(err, "cannot look at '%s'", dir);
-        (void)close(root_fd);
+    if (fstat(o->root_fd, &st) < 0) {
+        (void)error_errno(err, "cannot look at '%s'", o->dir);
+        (void)close(o->root_fd);
         return -1;
     }
     struct tree *t = xcalloc(1, sizeof *t);
     t->session = s;
-    t->root_fd = root_fd;
-    t->dir = xstrdup(dir);
-    t->ignore = ignore;
-    t->index = index;
+    t->root_fd = o->root_fd;
+    t->dir = xstrdup(o->dir);
+    t->ignore = o->ignore;
+    t->hidden = o->hidden ? xstrdup(o->hidden) : NULL;
+    t->index = o->index;
     t->root.name = "";
     fill_node(&t->root, &st);
     *ret = t;
@@ -507,6 +528,7 @@ void tree_free(struct tree *t)
             free(c);
         }
     (void)close(t->root_fd);
+    free(t->hidden);
     free(t->dir);
     free(t);
 }

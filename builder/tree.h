@@ -5,7 +5,7 @@
  *
  * Files are not opened: a node has what readdir, fstatat and the index of digests say. Names that
  * the ignore file hides are no nodes, except folders below which a '!' pattern may show something
- * (node.hidden). Sockets are left out.
+ * (node.hidden).
  */
 #ifndef BUILDER_TREE_H
 #define BUILDER_TREE_H
@@ -23,8 +23,11 @@ struct ignore;
 struct session;
 struct tree;
 
+/* A socket is seen, but never copied. */
+enum { NODE_SOCKET = 's' };
+
 /* What to do about a file or folder that may not be read. */
-#define UNREADABLE_HINT "give yourself the right to read it, or name it in .imageignore"
+#define UNREADABLE_HINT "give yourself the right to read it, or name it in the ignore file"
 
 struct node {
     struct node *parent;          /* NULL for the root */
@@ -34,16 +37,25 @@ struct node {
     const struct digest *content; /* of a file, once known */
     const struct digest *xattrs;  /* of a file (once content is known) or folder; NULL = none */
     struct file_id id;
+    int64_t mtime; /* seconds since the epoch, which id.mtime_ns can't always hold */
+    uint32_t mtime_ns;
     uint32_t n_children, nlink, major, minor;
     uint16_t mode; /* permission bits */
-    uint8_t type;  /* enum manifest_type: MANIFEST_FILE and so on, as seen, never _HARDLINK */
+    uint8_t type;  /* enum manifest_type: MANIFEST_FILE and so on, as seen, never _HARDLINK; or
+                    * NODE_SOCKET */
     bool hidden, scanned, scanned_deep;
 };
 
-/* Takes over root_fd (a folder, O_PATH or not). dir is for messages. ignore and index are borrowed.
- * Errors: the folder can't be looked at. */
-int tree_new(const struct session *s, int root_fd, const char *dir, const struct ignore *ignore,
-             struct index *index, struct tree **ret, struct error **err);
+struct tree_options {
+    int root_fd;                 /* a folder, O_PATH or not; taken over */
+    const char *dir;             /* for messages; this and the rest are borrowed */
+    const struct ignore *ignore; /* NULL = none */
+    const char *hidden;          /* the name of a file in the root that is not seen; NULL = none */
+    struct index *index;
+};
+/* Errors: the folder can't be looked at. */
+int tree_new(const struct session *s, const struct tree_options *o, struct tree **ret,
+             struct error **err);
 void tree_free(struct tree *t); /* and all nodes */
 DEFINE_CLEANUP(struct tree, tree_free);
 
@@ -62,6 +74,8 @@ uint64_t tree_count(const struct tree *t); /* nodes so far */
 int tree_open(const struct tree *t, const struct node *n);
 /* fstatat of a path below the root, through no link. Whether something is there, hidden or not. */
 bool tree_exists(const struct tree *t, const char *path);
+/* Whether a file of this name in the root may be executed. */
+bool tree_has_program(const struct tree *t, const char *name);
 /* Memory that lives as long as the tree. Not while a scan runs. */
 void *tree_alloc(struct tree *t, size_t size);
 

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/vector.h"
+#include "builder/acl.h"
 #include "builder/agent/stream.h"
 
 #include <endian.h>
@@ -17,7 +18,8 @@
 
 static bool is_kept(const char *name)
 {
-    return str_starts(str_of(name), XATTR_USER_PREFIX) || !strcmp(name, XATTR_NAME_CAPS);
+    return str_starts(str_of(name), XATTR_USER_PREFIX) || !strcmp(name, XATTR_NAME_CAPS) ||
+           acl_is_xattr(name);
 }
 
 void xattrs_add(struct buf *b, const char *name, const void *value, size_t n)

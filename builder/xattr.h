@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The extended attributes that COPY keeps: "user." ones and file capabilities
- * (security.capability). Those that belong to the host (SELinux labels, ACLs, IMA) stay there.
+ * The extended attributes that COPY keeps: "user." ones, file capabilities (security.capability)
+ * and POSIX ACLs (system.posix_acl_*). Those that belong to the host (SELinux labels, IMA) stay
+ * there.
  */
 #ifndef BUILDER_XATTR_H
 #define BUILDER_XATTR_H

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
 // `kiln image check`: what is wrong with an Imagefile, without building it. The language's own
-// checks need only the text; the ignore file and the command line's --build-arg are looked at here.
+// checks need only the text; the build directory and the command line's --build-arg are looked at
+// here.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/printable.h"
+#include "base/session.h"
 #include "builder/base_env.h"
+#include "builder/context.h"
+#include "builder/precheck.h"
 #include "cli/command.h"
-#include "imagefile/glob.h"
-#include "imagefile/ignore.h"
 #include "imagefile/imagefile.h"
 
 static const struct option_spec options[] = {
@@ -19,50 +21,6 @@ static const struct option_spec options[] = {
     {"json", 0, NULL, "Print a JSON list for programs", NULL},
     {0},
 };
-
-/* Is the word its own value, a plain path? Then without "./", "/" in front and '/' at the end. */
-static char *plain_path(const struct word *w)
-{
-    AUTO_FREE char *raw = str_dup(w->raw);
-    if (strpbrk(raw, "$'\"\\") || glob_magic(raw))
-        return NULL;
-    char *p = raw;
-    while (*p == '/' || (p[0] == '.' && p[1] == '/'))
-        p++;
-    for (size_t n = strlen(p); n && p[n - 1] == '/'; n--)
-        p[n - 1] = '\0';
-    return *p && strcmp(p, ".") != 0 ? xstrdup(p) : NULL;
-}
-
-static void warn_hidden(struct imagefile *f, const struct ignore *ig, const struct copy_args *c)
-{
-    for (size_t i = 0; i < c->n_sources && !word_given(&c->from); i++) {
-        const struct copy_source *s = &c->sources[i];
-        AUTO_FREE char *path = s->heredoc || s->url ? NULL : plain_path(&s->path);
-        if (!path || !ignore_hides(ig, path) || !ignore_prunes(ig, path))
-            continue;
-        AUTO_FREE char *help = xasprintf("its pattern '%s' does; '!%s' after it shows the file",
-                                         ignore_decider(ig, path), path);
-        imagefile_warn(f, s->path.span, help, "'%s' is hidden by the ignore file", path);
-    }
-}
-
-/* What BUILD-DIR/.imageignore hides from COPY and ADD. No such file: nothing. */
-static int check_ignore(struct imagefile *f, const char *dir, struct error **err)
-{
-    AUTO_FREE char *path = path_join(dir, ".imageignore");
-    CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    CLEANUP(error_freep) struct error *missing = NULL;
-    if (file_read(path, 1 << 20, &text, &missing) < 0)
-        return missing->kind == ERR_NOT_FOUND ? 0 : error_propagate(err, STEAL(missing));
-    CLEANUP(ignore_freep) struct ignore *ig = ignore_new();
-    if (ignore_parse(ig, path, text.data, text.len, err) < 0)
-        return -1;
-    for (size_t i = 0; i < f->n_steps; i++)
-        if (f->steps[i].op == OP_COPY || f->steps[i].op == OP_ADD)
-            warn_hidden(f, ig, &f->steps[i].copy);
-    return 0;
-}
 
 /* A value for which there is no ARG has no place in the file: it is told apart from the others. */
 static void check_build_args(const struct args *a, struct imagefile *f)
@@ -92,6 +50,40 @@ static const char *build_arg(void *ctx, struct str name)
             value = given[n] ? given + n + 1 : getenv(given);
     }
     return value;
+}
+
+/* What the functions of precheck know. */
+struct checked {
+    struct session session;
+    struct context_options options;
+    struct context *context;
+};
+
+/* A build directory that is not there is no matter when --file names the Imagefile. */
+static struct context *open_context(void *arg, struct error **err)
+{
+    struct checked *c = arg;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (!c->context && context_open(&c->session, &c->options, &c->context, &why) < 0 &&
+        why->kind != ERR_NOT_FOUND)
+        (void)error_propagate(err, STEAL(why));
+    return c->context;
+}
+
+/* What can only be told from the build directory: sources that are not there, a broken ignore file.
+ */
+static int check_directory(const struct session *s, struct imagefile *f, const char *dir,
+                           struct error **err)
+{
+    struct checked c = {.session = *s, .options = {.dir = dir, .imagefile = f->source.path}};
+    c.session.cache = NULL; // nothing is written
+    struct precheck p = {.file = f, .open = open_context, .arg = &c};
+    struct error *why = NULL;
+    int rc = open_context(&c, &why) || !why ? 0 : error_propagate(err, why);
+    if (rc == 0 && !f->diags.errors)
+        rc = precheck(&p, err);
+    context_free(c.context);
+    return rc;
 }
 
 static void print_text(const struct imagefile *f)
@@ -153,7 +145,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
                                                     .image_env = base_env_get,
                                                     .ctx = &env,
                                                     .warn_images = s->backend});
-    if (check_ignore(f, dir, err) < 0)
+    if (check_directory(s, f, dir, err) < 0)
         return -1;
     check_build_args(a, f);
     if (args_has(a, "json"))

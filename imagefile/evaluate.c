@@ -108,6 +108,15 @@ static void look_at(struct evaluation *e, const struct word *w)
         free(value_of(e, w, NULL));
 }
 
+/* The value of a word that no base image can change, in the arena; else NULL. */
+static const char *known(struct evaluation *e, const struct word *w)
+{
+    AUTO_FREE char *value = value_of(e, w, NULL);
+    bool open = e->scope->open && w->mode != WORD_LITERAL && word_given(w) &&
+                memchr(w->raw.ptr, '$', w->raw.len);
+    return value && !e->unknown && !open ? arena_str(e->f->arena, str_of(value)).ptr : NULL;
+}
+
 static void take_arg(struct evaluation *e, struct scope *scope, const struct pair *p)
 {
     struct imagefile *f = e->f;
@@ -218,7 +227,7 @@ static const char *take_source(struct evaluation *e, const struct word *w)
 static void visit_copy(struct evaluation *e, struct imagefile_step *s)
 {
     struct copy_args *c = &s->copy;
-    const struct word *words[] = {&c->dest, &c->chown, &c->chmod, &c->checksum};
+    const struct word *words[] = {&c->dest, &c->chown, &c->chmod};
     struct imagefile_vars vars = {get, e, missing};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         look_at(e, words[i]);
@@ -227,13 +236,31 @@ static void visit_copy(struct evaluation *e, struct imagefile_step *s)
     for (size_t i = 0; i < c->n_sources; i++) {
         const struct heredoc *h = c->sources[i].heredoc;
         CLEANUP(buf_clear) struct buf out = BUF_INIT;
-        look_at(e, &c->sources[i].path);
+        c->sources[i].known = known(e, &c->sources[i].path);
         if (h && memchr(h->body.ptr, '$', h->body.len))
             imagefile_expand_heredoc(e->f, h, &vars, &out, NULL);
         e->work += out.len;
     }
+    c->checksum_known = known(e, &c->checksum);
     if (word_given(&c->from))
         c->from_name = take_source(e, &c->from);
+}
+
+/* What a mount needs of the build, if all its fields are known. */
+static void take_needs(struct evaluation *e, struct run_mount *m)
+{
+    struct imagefile_vars vars = {get, e, NULL};
+    struct mount_spec spec = {0};
+    for (size_t i = 0; i < MOUNT_FIELDS; i++)
+        if (word_given(&m->fields[i]) && !known(e, &m->fields[i]))
+            return;
+    if (imagefile_mount(e->f, m, &vars, &spec, NULL) < 0)
+        return;
+    if (spec.type == MOUNT_BIND && !spec.from && spec.source)
+        m->bind_source = arena_str(e->f->arena, str_of(spec.source)).ptr;
+    if (spec.type == MOUNT_SECRET && spec.required)
+        m->needs_secret = arena_str(e->f->arena, str_of(spec.id)).ptr;
+    mount_spec_clear(&spec);
 }
 
 static void visit_run(struct evaluation *e, struct imagefile_step *s)
@@ -245,6 +272,7 @@ static void visit_run(struct evaluation *e, struct imagefile_step *s)
                 look_at(e, &m->fields[j]);
         if (word_given(&m->fields[MOUNT_FROM]))
             m->from_name = take_source(e, &m->fields[MOUNT_FROM]);
+        take_needs(e, m);
     }
 }
 

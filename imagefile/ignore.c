@@ -19,7 +19,7 @@ enum item_kind {
     ITEM_STAR,  /* any characters but '/' */
     ITEM_DEEP,  /* "**" before more: nothing, or anything up to a '/' */
     ITEM_LOOP,  /* always after ITEM_DEEP: inside its "anything" */
-    ITEM_ALL,   /* "**" at the end: anything */
+    ITEM_ALL,   /* "**" at the end, or at the start before plain text: anything */
 };
 
 struct item {
@@ -68,10 +68,11 @@ void ignore_free(struct ignore *ig)
     free(ig);
 }
 
-/* Drops empty and "." parts and resolves "..", as Go's filepath.Clean; the '/' in front goes too.
- */
+/* Drops empty and "." parts and resolves "..", as Go's filepath.Clean; the '/' in front goes too,
+ * and with it what leads above it. */
 static char *clean(struct str s)
 {
+    bool rooted = s.len && s.ptr[0] == '/';
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     for (size_t i = 0; i < s.len;) {
         const char *part = s.ptr + i, *slash = memchr(part, '/', s.len - i);
@@ -80,6 +81,8 @@ static char *clean(struct str s)
         if (!n || (n == 1 && part[0] == '.'))
             continue;
         if (n == 2 && part[0] == '.' && part[1] == '.') {
+            if (rooted && !b.len)
+                continue;
             char *last = b.len ? memrchr(b.data, '/', b.len) : NULL;
             size_t start = last ? (size_t)(last - b.data) + 1 : 0;
             if (b.len && strcmp(b.data + start, "..")) {
@@ -100,6 +103,12 @@ static void push(struct items *items, enum item_kind kind, char byte, const char
     *items_push(items) = (struct item){kind, byte, cls};
 }
 
+/* "**.ext", "**name": any path that ends so, as moby's matcher has it. */
+static bool is_suffix(const char *p)
+{
+    return p[0] == '*' && p[1] == '*' && p[2] && p[2] != '/' && !strpbrk(p + 2, "*?[]\\");
+}
+
 static bool compile(struct pattern *pat)
 {
     bool match;
@@ -107,7 +116,9 @@ static bool compile(struct pattern *pat)
         size_t n = 1;
         if (p[0] == '*' && p[1] == '*') {
             n = p[2] == '/' ? 3 : 2;
-            if (p[n]) {
+            if (p == pat->text && is_suffix(p)) {
+                push(&pat->items, ITEM_ALL, 0, NULL);
+            } else if (p[n]) {
                 push(&pat->items, ITEM_DEEP, 0, NULL);
                 push(&pat->items, ITEM_LOOP, 0, NULL);
             } else {
@@ -167,6 +178,19 @@ static struct str trim(struct str s)
     return s;
 }
 
+/* moby cleans a pattern with its '!' once more: of "!../../x", "!.." is then a folder's name that
+ * the second ".." takes away, and "x" is hidden. */
+static void clean_shown(struct pattern *pat)
+{
+    if (!pat->shows)
+        return;
+    AUTO_FREE char *marked = xasprintf("!%s", pat->text);
+    AUTO_FREE char *text = clean(str_of(marked));
+    pat->shows = text[0] == '!';
+    free(pat->text);
+    pat->text = xstrdup(pat->shows ? text + 1 : text);
+}
+
 static int add(struct ignore *ig, struct str line, struct error **err)
 {
     struct str written = line;
@@ -180,6 +204,7 @@ static int add(struct ignore *ig, struct str line, struct error **err)
         return error_set(err, ERR_USER, "'!' needs a pattern after it");
     pat.written = str_dup(written);
     pat.text = clean(line);
+    clean_shown(&pat);
     pat.plain = !glob_magic(pat.text);
     bool good = strlen(pat.text) <= ITEMS_MAX / 2 && compile(&pat);
     if (!good) {

@@ -3,9 +3,10 @@
  * .imageignore: which paths of the build directory are hidden. The rules are those of
  * .dockerignore (https://docs.docker.com/build/concepts/context/#dockerignore-files): one pattern a
  * line; '#' in the first column is a comment; blanks around a pattern do not count; patterns are
- * anchored at the root of the build directory and cleaned ("./a//b/" = "a/b", "/a" = "a"); '*' and
- * '?' do not match '/'; "**" matches any number of folders, none too; '!' shows again; the last
- * pattern that matches decides; a pattern that matches a folder matches everything below it.
+ * anchored at the root of the build directory and cleaned ("./a//b/" = "a/b", "/../a" = "a"); '*'
+ * and '?' do not match '/'; "**" matches any number of folders, none too, and "**.o" any path that
+ * ends in ".o"; '!' shows again; the last pattern that matches decides; a pattern that matches a
+ * folder matches everything below it.
  *
  * COPY --exclude uses the same matcher with paths relative to the copied folder.
  *

@@ -98,6 +98,9 @@ struct run_mount {
     struct word fields[MOUNT_FIELDS];
     struct span keys[MOUNT_FIELDS]; /* where the names of those stand */
     const char *from_name;          /* as in copy_args */
+    /* If imagefile_evaluate could tell, else NULL: what a bind reads of the build directory, and the
+     * id of a secret that is required. */
+    const char *bind_source, *needs_secret;
     struct span span;
 };
 /* The same once variables have values; strings are owned, NULL = not given. */
@@ -120,6 +123,7 @@ struct mount_spec {
 /* COPY and ADD */
 struct copy_source {
     struct word path;              /* for a here-document: the name of the file it makes */
+    const char *known;             /* its value, as copy_args.from_name */
     const struct heredoc *heredoc; /* NULL: path names something in the context */
     bool url;                      /* ADD of http:// or https:// (as far as the text tells) */
 };
@@ -132,6 +136,7 @@ struct copy_args {
     struct word chown;     /* "user[:group]" */
     struct word chmod;     /* octal, checked once it is expanded: imagefile_mode */
     struct word checksum;  /* ADD --checksum=sha256:… */
+    const char *checksum_known;
     struct words excludes;
     int unpack; /* ADD --unpack: 1 true, 0 false, -1 not given */
 };
@@ -313,7 +318,8 @@ struct imagefile_given {
 };
 /* Adds what shows only once variables have values. Errors: a FROM without an image, DISK and
  * PARTITION of expanded words, a --from of a stage that is not there or comes later. Warnings:
- * variables that nothing sets. Sets from_name of COPY and of mounts. */
+ * variables that nothing sets. Sets from_name and the other values that are known, of COPY, ADD and
+ * mounts. */
 void imagefile_evaluate(struct imagefile *f, const struct imagefile_given *given);
 /* Adds a warning at `at`, for what only a caller can know (a COPY source that the ignore file
  * hides), and keeps the diagnostics sorted. */

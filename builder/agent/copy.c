@@ -37,7 +37,7 @@ struct copy {
     bool keep_owner;
     char *piece; /* PIECE bytes, aligned */
     uint64_t size;
-    unsigned polled;
+    unsigned polled, sockets;
 };
 
 static void copy_clear(struct copy *c)
@@ -56,6 +56,7 @@ struct item {
     const char *path; /* relative to the destination; "" = itself */
     const char *seen; /* as the excludes see it: relative to the source */
     const char *name; /* base name of a single file; NULL = none */
+    bool named;       /* by the user, and without a pattern */
 };
 
 // The xattrs in the form of a stream.
@@ -216,10 +217,21 @@ static int copy_children(struct copy *c, const struct item *it, struct error **e
         AUTO_CLOSE int fd = openat(it->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             return error_errno(err, "cannot open '%s' of the source", seen);
-        struct item child = {fd, path, seen, NULL};
+        struct item child = {fd, path, seen, NULL, false};
         if (copy_item(c, &child, err) < 0)
             return -1;
     }
+    return 0;
+}
+
+// One that is named can't be what was meant; those in folders are told of once.
+static int socket_found(struct copy *c, const struct item *it, struct error **err)
+{
+    if (it->named)
+        return error_set(err, ERR_USER, "the source '%s' is a socket, which can't be copied",
+                         it->seen);
+    if (!c->sockets++)
+        agent_warn(c->agent, "'%s' is left out: a socket can't be copied", it->seen);
     return 0;
 }
 
@@ -239,6 +251,9 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
     if (hidden)
         return S_ISDIR(st.st_mode) ? copy_children(c, it, err) : 0;
     struct entry e = make_entry(c, it, &st);
+    // a folder stands for its content: what it goes into is not its own (BuildKit's rule)
+    if (S_ISDIR(st.st_mode) && !*it->path)
+        e.head.uid = e.head.gid = 0;
     const char *first = linked(c, it, &st);
     if (first) {
         e.head.type = STREAM_HARDLINK;
@@ -255,7 +270,7 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
         e.xattrs = buf_str(&xattrs);
     }
     if (!e.head.type)
-        return 0;
+        return socket_found(c, it, err);
     if (e.head.type == STREAM_FILE)
         return copy_file(c, it, &e, err);
     if (place_other(&c->place, &e, err) < 0)
@@ -264,7 +279,7 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
 }
 
 // One thing the user named. What it leads to is copied when it is a link, as COPY does.
-static int copy_source(struct copy *c, const char *source, struct error **err)
+static int copy_source(struct copy *c, const char *source, bool glob, struct error **err)
 {
     struct stat st;
     const char *slash = strrchr(source, '/'), *name = slash ? slash + 1 : source;
@@ -272,10 +287,10 @@ static int copy_source(struct copy *c, const char *source, struct error **err)
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno(err, "cannot open the source '%s'", source);
     if (S_ISDIR(st.st_mode)) {
-        struct item it = {fd, "", "", NULL};
+        struct item it = {fd, "", "", NULL, false};
         return copy_item(c, &it, err);
     }
-    struct item it = {fd, c->place.dest_dir ? name : "", name, name};
+    struct item it = {fd, c->place.dest_dir ? name : "", name, name, !glob};
     if (c->place.dest_dir)
         it.name = NULL;
     return copy_item(c, &it, err);
@@ -311,7 +326,7 @@ static int expand(struct copy *c, const char *base, const char *rest, struct str
     return 0;
 }
 
-static int find_sources(struct copy *c, const struct request *rq, struct strv *ret,
+static int find_sources(struct copy *c, const struct request *rq, struct strv *ret, bool *globs,
                         struct error **err)
 {
     struct field f = {0};
@@ -324,10 +339,12 @@ static int find_sources(struct copy *c, const struct request *rq, struct strv *r
             continue;
         if (expand(c, "", text, ret, err) < 0)
             return -1;
-        if (ret->len == before)
-            return error_set(err, ERR_USER, "nothing matches '%s' in the source image", text);
+        // a pattern without a match is nothing to copy, as in the build directory
+        if (ret->len == before && !glob_magic(text))
+            return error_set(err, ERR_USER, "'%s' was not found in the source image", text);
+        *globs |= glob_magic(text);
     }
-    return ret->len ? 0 : error_set(err, ERR_GUEST, "there is nothing to copy");
+    return 0;
 }
 
 static int set_attrs(struct agent *a, const struct request *rq, struct place *p, struct error **err)
@@ -359,7 +376,8 @@ int agent_copy(struct agent *a, const struct request *rq, struct message *reply,
         return -1;
     c.root = source;
     c.keep_owner = flags & AGENT_KEEP_OWNER;
-    if (find_sources(&c, rq, &sources, err) < 0)
+    bool globs = false;
+    if (find_sources(&c, rq, &sources, &globs, err) < 0)
         return -1;
     place_init(&c.place, target, path, flags & AGENT_DEST_DIR || sources.len > 1);
     if (posix_memalign((void **)&c.piece, 4096, PIECE) != 0)
@@ -367,7 +385,7 @@ int agent_copy(struct agent *a, const struct request *rq, struct message *reply,
     if (set_attrs(a, rq, &c.place, err) < 0)
         return -1;
     for (size_t i = 0; i < sources.len; i++)
-        if (copy_source(&c, sources.ptr[i], err) < 0)
+        if (copy_source(&c, sources.ptr[i], globs, err) < 0)
             return -1;
     if (place_finish(&c.place, err) < 0)
         return -1;
@@ -390,6 +408,6 @@ int agent_mkdir(struct agent *a, const struct request *rq, struct message *reply
         return -1;
     for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
         path[n - 1] = '\0';
-    AUTO_CLOSE int made = place_folder(root, path, uid, gid, err);
+    AUTO_CLOSE int made = place_folder(root, path, &(struct place_as){uid, gid, 0755}, err);
     return made < 0 ? -1 : 0;
 }

@@ -26,6 +26,7 @@ void place_init(struct place *p, int root, const char *dest, bool dest_dir)
     p->parent = -1;
     buf_init(&p->parent_path);
     buf_init(&p->path);
+    buf_init(&p->within);
 }
 
 void place_clear(struct place *p)
@@ -35,6 +36,8 @@ void place_clear(struct place *p)
     placed_dirs_clear(&p->dirs);
     buf_clear(&p->parent_path);
     buf_clear(&p->path);
+    buf_clear(&p->within);
+    made_links_clear(&p->made);
     free(p->dest);
     if (p->parent >= 0)
         close(p->parent);
@@ -54,31 +57,87 @@ int place_error(const struct place *p, const char *what, struct error **err)
                                : "the file system is full: make the DISK or PARTITION larger");
 }
 
-int place_folder(int root, const char *path, uid_t uid, gid_t gid, struct error **err)
+static int make_folder(int parent, const char *name, const struct place_as *as)
+{
+    if (mkdirat(parent, name, as->mode) < 0)
+        return -1;
+    if ((as->uid || as->gid) && fchownat(parent, name, as->uid, as->gid, AT_SYMLINK_NOFOLLOW) < 0 &&
+        errno != EPERM)
+        return -1;
+    return (as->mode & 07000) && fchmodat(parent, name, as->mode, 0) < 0 && errno != EPERM ? -1 : 0;
+}
+
+// `real` holds no links.
+static int make_folders(int root, const char *real, const struct place_as *as)
+{
+    AUTO_CLOSE int at = sys_open_in(root, "/", O_PATH | O_DIRECTORY);
+    while (at >= 0 && *real) {
+        real++;
+        AUTO_FREE char *name = xstrndup(real, strcspn(real, "/"));
+        const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+        int fd = openat(at, name, flags);
+        if (fd < 0 && errno == ENOENT && make_folder(at, name, as) == 0)
+            fd = openat(at, name, flags);
+        int saved = errno;
+        close(at);
+        errno = saved;
+        at = fd;
+        real += strlen(name);
+    }
+    return STEAL_FD(at);
+}
+
+int place_folder(int root, const char *path, const struct place_as *as, struct error **err)
 {
     int fd = sys_open_in(root, *path ? path : "/", O_PATH | O_DIRECTORY);
     if (fd >= 0 || errno != ENOENT)
         return fd >= 0 ? fd : error_errno(err, "cannot use the folder '%s' in the image", path);
-    AUTO_FREE char *up = xstrdup(path);
-    char *slash = strrchr(up, '/');
-    const char *name = slash ? slash + 1 : path;
-    if (slash)
-        *slash = '\0';
-    AUTO_CLOSE int parent = place_folder(root, slash ? up : "", uid, gid, err);
-    if (parent < 0)
-        return -1;
-    if (!*name)
-        return STEAL_FD(parent);
-    if (mkdirat(parent, name, 0755) < 0 ||
-        ((uid || gid) && fchownat(parent, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 &&
-         errno != EPERM) ||
-        (fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0) {
-        if (errno == EEXIST)
-            return error_set(err, ERR_USER,
-                             "'%s' in the image is a symbolic link that leads nowhere", path);
-        return error_errno(err, "cannot make the folder '%s' in the image", path);
-    }
-    return fd;
+    CLEANUP(buf_clear) struct buf real = BUF_INIT;
+    struct resolve r = {.root = root, .within = ""};
+    if (resolve_path(&r, path, &real) == 0)
+        fd = make_folders(root, real.data, as);
+    return fd >= 0 ? fd : error_errno(err, "cannot make the folder '%s' in the image", path);
+}
+
+static struct resolve resolver(const struct place *p)
+{
+    return (struct resolve){.root = p->root, .within = p->within.data, .made = &p->made};
+}
+
+// Where a folder is once the links that archives made are followed, which must not lead out of the
+// destination. Without one of them on the way it is just `path`.
+static int real_folder(const struct place *p, const struct entry *e, const char *path,
+                       struct buf *ret, struct error **err)
+{
+    buf_reset(ret);
+    buf_adds(ret, path);
+    if (!p->made.len || !(e->head.flags & STREAM_ARCHIVE))
+        return 0;
+    AUTO_CLOSE int plain = sys_openat2(p->root, *path ? path : "/", O_PATH | O_DIRECTORY, 0,
+                                       RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+    struct resolve r = resolver(p);
+    if (plain >= 0 || resolve_path(&r, path, ret) == 0)
+        return 0;
+    if (errno != EXDEV)
+        return error_errno(err, "cannot use the folder '%s' in the image", path);
+    error_set(err, ERR_USER, "the archive's entry '" STR_FMT "' leads out of '%s' by a link",
+              STR_ARG(e->path), p->dest);
+    return error_hint(err,
+                      "the archive has that link, too; archives must not write outside of "
+                      "their destination");
+}
+
+// Remembers a link that an archive made. In the root, every link leads inside.
+static void note_link(struct place *p, const struct entry *e, const char *name)
+{
+    struct stat st;
+    if (!*p->dest || e->head.type != STREAM_SYMLINK || !(e->head.flags & STREAM_ARCHIVE) ||
+        fstatat(p->parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    struct resolve r = {.root = p->root, .within = ""};
+    if (!p->made.len)
+        (void)resolve_path(&r, p->dest, &p->within);
+    *made_links_push(&p->made) = (struct made_link){st.st_dev, st.st_ino};
 }
 
 static bool is_folder(struct place *p, const char *path)
@@ -107,6 +166,7 @@ static void set_path(struct place *p, const struct entry *e)
 static const char *enter(struct place *p, const struct entry *e, struct error **err)
 {
     set_path(p, e);
+    CLEANUP(buf_clear) struct buf folder = BUF_INIT;
     const char *slash = strrchr(p->path.data, '/');
     size_t n = slash ? (size_t)(slash - p->path.data) : 0;
     if (!slash || !slash[1]) {
@@ -118,10 +178,14 @@ static const char *enter(struct place *p, const struct entry *e, struct error **
         memcmp(p->parent_path.data, p->path.data, n) == 0)
         return slash + 1;
     if (p->parent >= 0)
-        close(p->parent);
+        close(STEAL_FD(p->parent));
     buf_reset(&p->parent_path);
     buf_add(&p->parent_path, p->path.data, n);
-    p->parent = place_folder(p->root, p->parent_path.data, 0, 0, err);
+    if (real_folder(p, e, p->parent_path.data, &folder, err) < 0)
+        return NULL;
+    struct place_as as = {p->has_owner ? p->uid : 0, p->has_owner ? p->gid : 0,
+                          p->has_mode ? p->mode : 0755};
+    p->parent = place_folder(p->root, folder.data, &as, err);
     return p->parent < 0 ? NULL : slash + 1;
 }
 
@@ -153,14 +217,15 @@ static struct timespec mtime(const struct entry *e)
     return (struct timespec){(time_t)e->head.mtime, e->head.mtime_ns};
 }
 
-// Makes room for an entry that is no folder. Archives may replace an empty folder.
-static int remove_old(struct place *p, const char *name, struct error **err)
+// Makes room for an entry that is not a folder. Archives may replace an empty folder.
+static int remove_old(struct place *p, const struct entry *e, const char *name, struct error **err)
 {
+    bool archive = e->head.flags & STREAM_ARCHIVE;
     if (unlinkat(p->parent, name, 0) == 0 || errno == ENOENT)
         return 0;
-    if (errno == EISDIR && unlinkat(p->parent, name, AT_REMOVEDIR) == 0)
+    if (archive && errno == EISDIR && unlinkat(p->parent, name, AT_REMOVEDIR) == 0)
         return 0;
-    if (errno == ENOTEMPTY || errno == EBUSY)
+    if (errno == EISDIR || errno == ENOTEMPTY || errno == EBUSY)
         return error_set(err, ERR_USER, "'%s' is a folder in the image and cannot become a file",
                          p->path.data);
     return place_error(p, "replace", err);
@@ -174,7 +239,7 @@ int place_file(struct place *p, const struct entry *e, struct error **err)
     const int flags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(p->parent, name, flags, mode(p, e));
     if (fd < 0 && errno == EEXIST) {
-        if (remove_old(p, name, err) < 0)
+        if (remove_old(p, e, name, err) < 0)
             return -1;
         fd = openat(p->parent, name, flags, mode(p, e));
     }
@@ -223,6 +288,9 @@ int place_file_done(struct place *p, const struct entry *e, int fd, struct error
         return place_error(p, "set the mode of", err);
     if (e->xattrs.len && set_xattrs(p, e, file, NULL, err) < 0)
         return -1;
+    // an ACL has set the mode, too
+    if (e->xattrs.len && p->has_mode && fchmod(file, p->mode) < 0 && !owner_refused(p))
+        return place_error(p, "set the mode of", err);
     if (futimens(file, times) < 0 && errno != EPERM)
         return place_error(p, "set the time of", err);
     p->count++;
@@ -254,6 +322,8 @@ static int set_folder_attrs(struct place *p, const struct entry *e, int fd, stru
         if (setxattr(path, text, value.ptr, value.len, 0) < 0 && errno != EOPNOTSUPP)
             return place_error(p, "set an attribute of", err);
     }
+    if (at && p->has_mode && chmod(path, p->mode) < 0 && !owner_refused(p))
+        return place_error(p, "set the mode of", err);
     remember_time(p, e);
     return 0;
 }
@@ -268,8 +338,10 @@ static int place_dir(struct place *p, const struct entry *e, struct error **err)
         buf_addc(&p->path, '/');
         buf_add_str(&p->path, e->path);
     }
-    AUTO_CLOSE int fd =
-        sys_open_in(p->root, p->path.len ? p->path.data : "/", O_PATH | O_DIRECTORY);
+    CLEANUP(buf_clear) struct buf real = BUF_INIT;
+    if (real_folder(p, e, p->path.data, &real, err) < 0)
+        return -1;
+    AUTO_CLOSE int fd = sys_open_in(p->root, real.len ? real.data : "/", O_PATH | O_DIRECTORY);
     if (fd >= 0)
         return archive ? set_folder_attrs(p, e, fd, err) : 0;
     const char *name = enter(p, e, err);
@@ -281,7 +353,7 @@ static int place_dir(struct place *p, const struct entry *e, struct error **err)
         if (!archive)
             return error_set(err, ERR_USER, "'%s' is not a folder in the image, and the source is",
                              p->path.data);
-        if (remove_old(p, name, err) < 0)
+        if (remove_old(p, e, name, err) < 0)
             return -1;
         if (mkdirat(p->parent, name, mode(p, e)) < 0)
             return place_error(p, "make the folder", err);
@@ -296,10 +368,13 @@ static int place_hardlink(struct place *p, const struct entry *e, const char *na
     AUTO_FREE char *old = xasprintf("%s/" STR_FMT, p->dest, STR_ARG(e->link));
     char *slash = strrchr(old, '/');
     *slash = '\0';
-    AUTO_CLOSE int folder = sys_open_in(p->root, *old ? old : "/", O_PATH | O_DIRECTORY);
+    CLEANUP(buf_clear) struct buf real = BUF_INIT;
+    if (real_folder(p, e, old, &real, err) < 0)
+        return -1;
+    AUTO_CLOSE int folder = sys_open_in(p->root, real.len ? real.data : "/", O_PATH | O_DIRECTORY);
     if (folder >= 0 && linkat(folder, slash + 1, p->parent, name, 0) == 0)
         return 0;
-    if (folder >= 0 && errno == EEXIST && remove_old(p, name, err) == 0 &&
+    if (folder >= 0 && errno == EEXIST && remove_old(p, e, name, err) == 0 &&
         linkat(folder, slash + 1, p->parent, name, 0) == 0)
         return 0;
     return err && *err ? -1 : place_error(p, "make the hard link", err);
@@ -329,11 +404,12 @@ static int place_node(struct place *p, const struct entry *e, const char *name, 
     if (make_node(p, e, name) < 0) {
         if (errno != EEXIST)
             return place_error(p, "make", err);
-        if (remove_old(p, name, err) < 0)
+        if (remove_old(p, e, name, err) < 0)
             return -1;
         if (make_node(p, e, name) < 0)
             return place_error(p, "make", err);
     }
+    note_link(p, e, name);
     if ((uid || gid) && fchownat(p->parent, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 &&
         !owner_refused(p))
         return place_error(p, "set the owner of", err);
@@ -361,11 +437,19 @@ int place_other(struct place *p, const struct entry *e, struct error **err)
 }
 
 // Folders last, as everything put into them has touched them; the deepest first does not matter.
+// One that an archive has replaced by a link that leads out is none any more.
 int place_finish(struct place *p, struct error **err)
 {
+    CLEANUP(buf_clear) struct buf real = BUF_INIT;
+    struct resolve r = resolver(p);
     vec_foreach (const struct placed_dir *, d, &p->dirs) {
         struct timespec times[2] = {{0, UTIME_OMIT}, d->mtime};
-        AUTO_CLOSE int fd = sys_open_in(p->root, *d->path ? d->path : "/", O_RDONLY | O_DIRECTORY);
+        if (p->made.len && resolve_path(&r, d->path, &real) < 0 && errno == EXDEV)
+            continue;
+        const char *path = p->made.len ? real.data : d->path;
+        AUTO_CLOSE int fd = sys_open_in(p->root, *path ? path : "/", O_RDONLY | O_DIRECTORY);
+        if (fd < 0 && p->made.len && errno == ENOTDIR)
+            continue;
         if (fd < 0 || (futimens(fd, times) < 0 && errno != EPERM))
             return error_errno(err, "cannot set the time of '%s' in the image", d->path);
     }

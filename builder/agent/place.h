@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/vector.h"
 #include "builder/agent/entry.h"
+#include "builder/agent/resolve.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -43,6 +44,8 @@ struct place {
     struct buf parent_path;
     struct buf path; /* of the current entry, in the tree */
     struct placed_dirs dirs;
+    struct made_links made; /* links that came from archives */
+    struct buf within;      /* dest without links, as it was before the first of them */
     uint64_t count;
 };
 
@@ -60,8 +63,15 @@ void place_attrs(const struct place *p, const struct entry *e, uid_t *ret_uid, g
 int place_other(struct place *p, const struct entry *e, struct error **err);
 int place_finish(struct place *p, struct error **err);
 
-/* Makes a folder with its parents, 0755 and with that owner, where they are missing. An O_PATH descriptor, or -1 and an error. */
-int place_folder(int root, const char *path, uid_t uid, gid_t gid, struct error **err);
+/* What a folder that is missing is made with. */
+struct place_as {
+    uid_t uid;
+    gid_t gid;
+    mode_t mode;
+};
+/* Makes a folder with its parents where they are missing, all of them so; links that lead nowhere
+ * get their target. An O_PATH descriptor, or -1 and an error. */
+int place_folder(int root, const char *path, const struct place_as *as, struct error **err);
 /* "cannot write '/x': …" with a hint when the disk is full. Returns -1. */
 int place_error(const struct place *p, const char *what, struct error **err);
 

@@ -31,7 +31,8 @@
  * Order in which the agent sets attributes: content, owner, mode, xattrs, mtime (a chown drops
  * capabilities). It works below the opened root, follows no symbolic link in the destination that
  * would leave it, replaces files by unlinking, keeps existing folders (and their attributes, unless
- * STREAM_DIR_ATTRS), and makes missing parents root:root 0755.
+ * STREAM_DIR_ATTRS), and makes missing parents, with the owner and mode that --chown and --chmod
+ * give, else root:root 0755. Parents may be links that lead nowhere: then their targets are made.
  */
 #ifndef BUILDER_AGENT_STREAM_H
 #define BUILDER_AGENT_STREAM_H
@@ -58,9 +59,12 @@ enum stream_type {
     STREAM_ABORT,
 };
 
+/* flags */
 enum {
-    STREAM_DIR_ATTRS = 1
-}; /* flags: an existing folder gets this entry's attributes (archives) */
+    STREAM_DIR_ATTRS = 1, /* an existing folder gets this entry's attributes (archives) */
+    STREAM_ARCHIVE = 2,   /* of an archive: goes through no link of this stream out of <dest>, and
+                           * may replace an empty folder */
+};
 
 struct stream_entry {
     uint32_t magic;

@@ -540,6 +540,101 @@ END
   [[ $output == *imageignore* ]]
 }
 
+@test "COPY and ADD: globs without a match, several sources, links, made folders, ACLs, times; from a stage, too" {
+  cd "$DIR"
+  mkdir -p sub d1 d2 t && echo foo >sub/foo && echo 1 >d1/one && echo 2 >d2/two && echo a >a && echo b >b
+  ln -s /sub link && echo b >.dockerignore && echo x >hidden
+  setfacl -m u:7:r a && setfacl -d -m g:8:rx d1
+  touch -d '1960-01-01 00:00:00.25 UTC' a && touch -d '2300-01-01 UTC' d1/one
+  echo y >t/y && touch -d '2300-01-01 UTC' t/y && tar -C t --format=pax --owner=3 -cf 1.tar y
+  echo z >t/z && ln -s /var/t t/ln && tar -C t --mtime=@-5 -cf 2.tar z ln
+  python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("d1/sock")'
+  cat >Imagefile <<'END'
+FROM base AS s
+COPY a d1/one /s/
+RUN ln -s /var/none /dangling; mkdir -p /s/dir/in; chown -R 5:6 /s/dir
+FROM s
+COPY no* package*.json ../a link/foo /glob
+COPY --from=s /s/no* /s/a /s/o* /from
+COPY *.nothing /nothing/
+COPY --from=s /none/*.x /nothing/
+ADD *.tar /wild
+ADD d? /dirs
+COPY d1 d2 /both
+COPY --chown=5:6 --chmod=750 a /made/by/copy
+COPY --chown=5:6 <<EOF /heredoc/sub/f
+EOF
+ADD --chown=5:6 1.tar /tar/sub/
+COPY --from=s /s/dir /s/nothin[g] /new
+COPY --from=s --chown=user /s/dir /new2
+COPY a /dangling/
+RUN [ ! -e /nothing ]
+END
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [ "$(grep -c "^.*d1/sock' is left out: a socket can't be copied" <<<"$output")" -eq 1 ]
+  run inside 'cd /; ls glob from wild dirs both var/none; stat -c "%n %u %g %a" made made/by made/by/copy heredoc/sub tar/sub tar new new/in new2 new2/in both; stat -c "%n %Y" glob/a from/a from/one wild/y wild/z tar/sub/y'
+  diff - <(echo "$output") <<'END'
+both:
+one
+two
+
+dirs:
+one
+two
+
+from:
+a
+one
+
+glob:
+a
+foo
+
+var/none:
+a
+
+wild:
+ln
+y
+z
+made 5 6 750
+made/by 5 6 750
+made/by/copy 5 6 750
+heredoc/sub 5 6 755
+tar/sub 5 6 755
+tar 5 6 755
+new 0 0 755
+new/in 5 6 755
+new2 1000 1000 755
+new2/in 1000 1000 755
+both 0 0 755
+glob/a -315619200
+from/a -315619200
+from/one 10413792000
+wild/y 10413792000
+wild/z -5
+tar/sub/y 10413792000
+END
+  disk
+  debug 'ea_list /glob/a' | grep -q posix_acl_access
+  debug 'ea_list /from/a' | grep -q posix_acl_access
+  debug 'ea_list /both' | grep -q posix_acl_default
+  # what can be known is told before the first step; an archive's own links lead nowhere else
+  printf 'FROM base\nRUN echo never\nCOPY d1/sock hidden none /x/\nADD b /y\n' >Imagefile
+  echo hidden >Imagefile.dockerignore
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output != *"Step"* && $output == *"Imagefile:3:6: error: COPY source 'd1/sock' is a socket"* ]]
+  [[ $output == *"'Imagefile.dockerignore' hides it by the pattern 'hidden'"*"'none' was not found"* ]]
+  ln -s ../../etc t/up && echo evil >t/evil && tar -cf 3.tar -C t up && tar --transform s,^,up/, -rf 3.tar -C t evil
+  printf 'FROM base\nADD 3.tar /d/\n' >Imagefile
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output == *"the archive's entry 'up/evil' leads out of '/d' by a link"* ]]
+}
+
 @test "ADD unpacks archives whatever their name and compression, keeps owners; not other files" {
   mkdir -p "$DIR/t/etc"; echo inside >"$DIR/t/etc/file"; chown 7:8 "$DIR/t/etc/file"
   for c in none gzip bzip2 xz zstd; do
@@ -922,6 +1017,10 @@ with open(sys.argv[1], "r+b") as f:
   run "$KILN" image ls
   [[ $output != *mine* ]]
   qemu-img check -q "$DIR/mine.qcow2"
+  # what it wrote is not in the next build
+  echo 'COPY . /opt/' >>"$DIR/Imagefile"
+  "$KILN" image build --local --name mine "$DIR"
+  "$KILN" image build --local --require-cached --name mine "$DIR"
 }
 
 @test "history, require-cached, no-cache, replacing a name" {

@@ -65,13 +65,23 @@ PY
   [ "${lines[1]}" = "help: write ARG B above the steps that use it" ]
 }
 
-@test "a source that the ignore file hides is a warning" {
-  printf 'FROM debian\nCOPY ./node_modules/x src/ ok /srv/\nCOPY --from=y:1 node_modules /srv/\n' >Imagefile
-  printf 'node_modules\nsrc\n!src/main.c\n' >.imageignore
-  run "$KILN" image check .
-  [ "$status" -eq 0 ]
-  [ "${lines[0]}" = "Imagefile:2:6: warning: 'node_modules/x' is hidden by the ignore file" ]
-  [ "${lines[-1]}" = "0 errors, 1 warning" ]
+@test "sources that are not in the build directory, or hidden, are errors; by --build-arg, too" {
+  mkdir -p ctx/src ctx/node_modules && cd ctx && touch node_modules/x src/main.c ok
+  printf 'FROM debian\nARG X=1\nENV S=src\nCOPY ./node_modules/x $S/ ok *.lock $X $Y /srv/\nCOPY --from=y:1 no /srv/\n' >Imagefile
+  printf 'FROM scratch\nDISK 64 MB MBR\nPARTITION 1 FORMAT ext4 MOUNT /\nARG X\nADD lib-$X.tar https://a.org/x /\nRUN --mount=type=bind,source=nothing,target=/m true\n' >>Imagefile
+  printf 'node_modules\nsrc\n!src/main.c\n' >.dockerignore
+  run "$KILN" image check --build-arg X=7 .
+  [ "$status" -eq 1 ]
+  grep -v "^ \|warning\|sha256" <<<"$output" >out
+  diff - <(grep -v 'name it with AS' out) <<'END'
+Imagefile:4:6: error: COPY source './node_modules/x' was not found in '.'
+help: it is there, but '.dockerignore' hides it by the pattern 'node_modules'
+Imagefile:10:5: error: ADD source 'lib-7.tar' was not found in '.'
+help: sources are paths in the build directory
+Imagefile:11:30: error: RUN --mount source 'nothing' was not found in '.'
+help: sources are paths in the build directory
+END
+  cd .. && rm -r ctx
 }
 
 @test "a broken ignore file is an error with its line" {
@@ -116,11 +126,17 @@ PY
 }
 
 @test "the examples are without a mistake" {
-  for dir in "$BATS_TEST_DIRNAME"/../../examples/*/; do
+  cp -r "$BATS_TEST_DIRNAME/../../examples" examples
+  for dir in examples/*/; do
     [ -e "$dir/Imagefile" ] || continue
+    touch "$dir/rootfs.tar" "$dir/authorized_keys" # as its ./prepare does
     "$KILN" image check "$dir"
     [ "$("$KILN" image check --json "$dir")" = "[]" ]
   done
+  rm -r examples/tiny/rootfs.tar
+  run "$KILN" image check examples/tiny
+  [[ $output == *"ADD source 'rootfs.tar' was not found"*"help: 'examples/tiny/prepare' may make it: run that first"* ]]
+  rm -r examples
 }
 
 @test "nothing is left behind" {

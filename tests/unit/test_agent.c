@@ -309,11 +309,120 @@ static void nothing_is_placed_outside_the_root(void **state)
     place_init(&p, root, "/", true);
     // "../outside" ends at the root, so it is the image's own folder of that name
     assert_int_equal(place_text(&p, "relative/a", "1", NULL), 0);
-    assert_int_equal(place_text(&p, "absolute/b", "1", NULL), -1);
+    // and so is what an absolute link leads to, which is made where it is missing
+    assert_int_equal(place_text(&p, "absolute/b", "1", NULL), 0);
     assert_int_equal(place_text(&p, "file", "2", NULL), 0); // replaces the link
     AUTO_FREE char *inside = xasprintf("%s/outside/a", tree);
     assert_int_equal(access(inside, F_OK), 0);
+    AUTO_FREE char *made = xasprintf("%s%s/b", tree, outside);
+    assert_int_equal(access(made, F_OK), 0);
     assert_int_equal(rmdir(outside), 0); // still empty
+}
+
+static void a_link_that_leads_nowhere_gets_its_target(void **state)
+{
+    struct stat st;
+    AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    mkdirat(root, "a", 0700);
+    assert_int_equal(symlinkat("../tmp/./x/../target", root, "a/link"), 0);
+    assert_int_equal(symlinkat("/a/link/", root, "chain"), 0);
+    assert_int_equal(symlinkat("loop", root, "loop"), 0);
+    CLEANUP(place_clear) struct place p;
+    place_init(&p, root, "/chain/sub", true);
+    p.has_owner = p.has_mode = true;
+    p.uid = geteuid(), p.gid = getegid(), p.mode = 02750;
+    assert_int_equal(place_text(&p, "f", "1", NULL), 0);
+    assert_int_equal(fstatat(root, "tmp/target/sub", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 02750); // --chmod reaches the folders that are made,
+    assert_int_equal(fstatat(root, "tmp", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 02750);
+    assert_int_equal(fstatat(root, "a", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0700); // and no others
+    CLEANUP(place_clear) struct place loop;
+    place_init(&loop, root, "/loop", true);
+    assert_int_equal(place_text(&loop, "x", "1", NULL), -1);
+}
+
+static int place_archived(struct place *p, enum stream_type type, const char *path,
+                          const char *link)
+{
+    CLEANUP(error_freep) struct error *err = NULL;
+    struct entry e = {.head = file_head(path, 0, 0), .path = str_of(path), .link = str_of(link)};
+    e.head.type = (uint8_t)type;
+    e.head.flags = STREAM_ARCHIVE | (type == STREAM_DIR ? STREAM_DIR_ATTRS : 0);
+    if (type != STREAM_FILE)
+        return place_other(p, &e, &err);
+    int fd = place_file(p, &e, &err);
+    return fd < 0 ? -1 : place_file_done(p, &e, fd, &err);
+}
+
+static bool there(int root, const char *path)
+{
+    return faccessat(root, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void an_archive_does_not_leave_its_destination_by_its_own_links(void **state)
+{
+    AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    mkdirat(root, "etc", 0755), mkdirat(root, "d", 0755), mkdirat(root, "srv", 0755);
+    assert_int_equal(symlinkat("/srv", root, "d/data"), 0); // the image's own: may be used
+    assert_int_equal(symlinkat("planned", root, "d/soon"), 0);
+    CLEANUP(place_clear) struct place p;
+    place_init(&p, root, "/d", true);
+#define ARCHIVED(type, path, link) place_archived(&p, STREAM_##type, path, link)
+    assert_int_equal(ARCHIVED(FILE, "data/x", ""), 0);
+    assert_int_equal(ARCHIVED(SYMLINK, "up", "../etc"), 0); // a link alone harms nobody
+    assert_int_equal(ARCHIVED(FILE, "up/evil", ""), -1);
+    assert_int_equal(ARCHIVED(DIR, "up", ""), -1);
+    assert_int_equal(ARCHIVED(HARDLINK, "up/evil", "data/x"), -1);
+    assert_int_equal(ARCHIVED(HARDLINK, "taken", "up/passwd"), -1);
+    assert_int_equal(ARCHIVED(SYMLINK, "up/evil", "x"), -1);
+    assert_int_equal(ARCHIVED(SYMLINK, "data/up", "../etc"), 0);
+    assert_int_equal(ARCHIVED(FILE, "data/up/evil", ""), -1);
+    assert_int_equal(ARCHIVED(SYMLINK, "planned", "../etc"), 0);
+    assert_int_equal(ARCHIVED(FILE, "soon/evil", ""), -1); // by the image's link and its own
+    assert_int_equal(ARCHIVED(SYMLINK, "twice", "./up/../up"), 0);
+    assert_int_equal(ARCHIVED(FILE, "twice/evil", ""), -1);
+    // what stays inside is as good as a folder; an absolute target starts at the destination
+    assert_int_equal(ARCHIVED(SYMLINK, "bin", "usr/bin"), 0);
+    assert_int_equal(ARCHIVED(FILE, "bin/sh", ""), 0);
+    assert_int_equal(ARCHIVED(SYMLINK, "sbin", "/usr/../usr/sbin"), 0);
+    assert_int_equal(ARCHIVED(FILE, "sbin/init", ""), 0);
+    assert_int_equal(ARCHIVED(DIR, "a", ""), 0);
+    assert_int_equal(ARCHIVED(SYMLINK, "a", "/etc"), 0); // in the empty folder's place
+    assert_int_equal(ARCHIVED(FILE, "a/passwd", ""), 0);
+    assert_int_equal(ARCHIVED(SYMLINK, "use", "data/y"), 0); // through the image's link
+    assert_int_equal(ARCHIVED(FILE, "use/z", ""), 0);
+    assert_int_equal(place_finish(&p, NULL), 0);
+    assert_true(there(root, "srv/x") && there(root, "srv/y/z") && there(root, "d/usr/bin/sh") &&
+                there(root, "d/usr/sbin/init") && there(root, "d/etc/passwd"));
+    assert_int_equal(unlinkat(root, "etc", AT_REMOVEDIR), 0); // still empty
+}
+
+static void a_root_file_system_is_unpacked_through_its_links(void **state)
+{
+    AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(place_clear) struct place p;
+    place_init(&p, root, "/", true);
+    assert_int_equal(ARCHIVED(DIR, "usr", ""), 0);
+    assert_int_equal(ARCHIVED(SYMLINK, "bin", "/usr/bin"), 0);
+    assert_int_equal(ARCHIVED(SYMLINK, "lib", "../../usr/lib"), 0);
+    assert_int_equal(ARCHIVED(FILE, "bin/sh", ""), 0);
+    assert_int_equal(ARCHIVED(FILE, "lib/libc.so", ""), 0);
+    assert_int_equal(ARCHIVED(DIR, "bin", ""), 0);
+    assert_true(there(root, "usr/bin/sh") && there(root, "usr/lib/libc.so"));
+}
+
+static void only_archives_replace_empty_folders(void **state)
+{
+    AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    mkdirat(root, "d", 0755), mkdirat(root, "d/f", 0755);
+    CLEANUP(error_freep) struct error *err = NULL;
+    CLEANUP(place_clear) struct place p;
+    place_init(&p, root, "/d", true);
+    assert_int_equal(place_text(&p, "f", "1", &err), -1);
+    assert_string_equal(err->message, "'/d/f' is a folder in the image and cannot become a file");
+    assert_int_equal(ARCHIVED(FILE, "f", ""), 0);
 }
 
 static void files_replace_files_and_keep_attributes(void **state)
@@ -545,6 +654,10 @@ int main(void)
         cmocka_unit_test(file_systems_are_told_by_their_bytes),
         cmocka_unit_test(partition_tables_are_read),
         IN_FOLDER(nothing_is_placed_outside_the_root),
+        IN_FOLDER(a_link_that_leads_nowhere_gets_its_target),
+        IN_FOLDER(an_archive_does_not_leave_its_destination_by_its_own_links),
+        IN_FOLDER(a_root_file_system_is_unpacked_through_its_links),
+        IN_FOLDER(only_archives_replace_empty_folders),
         IN_FOLDER(files_replace_files_and_keep_attributes),
         IN_FOLDER(a_single_file_goes_into_an_existing_folder),
         IN_FOLDER(scaffolds_leave_nothing),

@@ -109,8 +109,8 @@ static void every_type_of_entry(void **state)
     assert_int_equal(file->head.uid, 1000);
     assert_int_equal(file->head.gid, 1001);
     assert_int_equal(file->head.mtime, 1234567890);
-    assert_int_equal(file->head.flags, 0);
-    assert_int_equal(find(&all, "dir")->head.flags, STREAM_DIR_ATTRS);
+    assert_int_equal(file->head.flags, STREAM_ARCHIVE);
+    assert_int_equal(find(&all, "dir")->head.flags, STREAM_ARCHIVE | STREAM_DIR_ATTRS);
     assert_string_equal(find(&all, "dir/soft")->link, "../../etc/x");
     assert_int_equal(find(&all, "dir/hard")->head.type, STREAM_HARDLINK);
     assert_string_equal(find(&all, "dir/hard")->link, "dir/file");
@@ -304,13 +304,23 @@ static void lies_about_sizes_are_refused(void **state)
     buf_reset(&b);
     buf_reset(&pax);
     AUTO_FREE char *name = xmalloc(5001);
-    memset(name, 'n', 5000);
+    for (size_t i = 0; i < 5000; i++)
+        name[i] = i % 200 ? 'n' : '/';
     name[5000] = '\0';
-    pax_record(&pax, "path", name, 5000);
+    pax_record(&pax, "path", name + 1, 4999);
     tar_add(&b, 'x', "pax", "", pax.data, pax.len);
     tar_add(&b, '0', "long", "", "x", 1);
     tar_end(&b);
     expect_refused(*state, &b, "more than 4096 bytes");
+
+    buf_reset(&b);
+    buf_reset(&pax);
+    memset(name, 'n', 300);
+    pax_record(&pax, "path", name, 300);
+    tar_add(&b, 'x', "pax", "", pax.data, pax.len);
+    tar_add(&b, '0', "long", "", "x", 1);
+    tar_end(&b);
+    expect_refused(*state, &b, "it has a name of 300 bytes ('nnnn");
 }
 
 static void pax_headers_are_understood(void **state)
@@ -320,11 +330,12 @@ static void pax_headers_are_understood(void **state)
     CLEANUP(buf_clear) struct buf pax = BUF_INIT;
     AUTO_FREE char *name = xmalloc(301);
     memset(name, 'n', 300);
+    name[150] = '/';
     name[300] = '\0';
     memcpy(name, "\xc3\xa4/", 3); // ä
     pax_record(&pax, "path", name, 300);
     pax_record(&pax, "uid", "3000000", 7);
-    pax_record(&pax, "mtime", "12.5", 4);
+    pax_record(&pax, "mtime", "12345678901.5", 13);
     pax_record(&pax, "SCHILY.xattr.security.capability", capability, sizeof capability);
     tar_add(&b, 'x', "pax", "", pax.data, pax.len);
     tar_add(&b, '0', "short", "", "x", 1);
@@ -339,7 +350,7 @@ static void pax_headers_are_understood(void **state)
     CLEANUP(gots_free) struct gots all = add_bytes(*state, &b);
     const struct got *g = find(&all, name);
     assert_int_equal(g->head.uid, 3000000);
-    assert_int_equal(g->head.mtime, 12);
+    assert_true(g->head.mtime == 12345678901);
     assert_int_equal(g->head.mtime_ns, 500000000);
     assert_int_equal(g->xattrs.len, 6 + 19 + 20);
     assert_memory_equal(g->xattrs.data, "\x13\0\x14\0\0\0security.capability", 25);

@@ -5,7 +5,10 @@
 #include "tests/unit/context_fixture.h"
 
 #include <linux/capability.h>
+#include <stdio.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/xattr.h>
 
 #define EXPECT_SENT(f, paths, ...) expect_sent(f, (struct ask){.sources = LIST(__VA_ARGS__)}, paths)
@@ -62,17 +65,31 @@ static void patterns_match_part_by_part(void **state)
     EXPECT_SENT(f, "main.c ", "*/ma?n.[a-d]");
     EXPECT_SENT(f, "app.ini ", "a*/conf/*");
     EXPECT_SENT(f, "<dest> app.ini ", "app/c*");
-    expect_error(f, (struct ask){.sources = LIST("*.zip")}, "'*.zip' was not found in", "pattern");
+    // a pattern without a match is nothing, beside other sources or alone
+    EXPECT_SENT(f, "b.txt ", "b.txt", "*.zip", "app/*/*.zip", "no/[a-z]");
+    EXPECT_SENT(f, "", "*.zip");
+    expect_sent(f, (struct ask){.sources = LIST("*.zip", "x?"), .add = true}, "");
+    expect_error(f, (struct ask){.sources = LIST("*.zip", "b.zip")}, "'b.zip' was not found", NULL);
     expect_error(f, (struct ask){.sources = LIST("[a")}, "'[a' is not a valid pattern", NULL);
 }
 
-static void several_things_need_a_folder(void **state)
+static void several_things_go_into_a_folder(void **state)
 {
     struct fixture *f = *state;
     fill(f);
-    expect_error(f, (struct ask){.sources = LIST("a.txt", "b.txt"), .dest = "/x"}, "ends in '/'",
-                 "'/x/'");
-    expect_error(f, (struct ask){.sources = LIST("*.txt"), .dest = "/x"}, "ends in '/'", "'/x/'");
+    for (int add = 0; add < 2; add++) {
+        expect_sent(f, (struct ask){.sources = LIST("a.txt", "b.txt"), .dest = "/x", .add = add},
+                    "a.txt b.txt ");
+        expect_sent(f, (struct ask){.sources = LIST("*.txt"), .dest = "/x", .add = add},
+                    "a.txt b.txt ");
+        assert_true(selection_needs_folder(f->sel));
+        expect_sent(f, (struct ask){.sources = LIST("app", "b.*"), .dest = "/x", .add = add},
+                    "<dest> conf conf/app.ini main.c b.txt ");
+        expect_sent(f, (struct ask){.sources = LIST("b.txt", "*.zip"), .dest = "/x", .add = add},
+                    "b.txt ");
+        expect_sent(f, (struct ask){.sources = LIST("b.t*"), .dest = "/x", .add = add}, "<dest> ");
+        assert_false(selection_needs_folder(f->sel));
+    }
     expect_sent(f, (struct ask){.sources = LIST("*.txt"), .dest = "."}, "a.txt b.txt ");
     assert_true(context_dest_is_folder("x/.") && context_dest_is_folder("..") &&
                 context_dest_is_folder("/") && !context_dest_is_folder("/x/..."));
@@ -93,10 +110,75 @@ static void ignored_names_do_not_exist(void **state)
     expect_error(f, (struct ask){.sources = LIST("a.log")}, "COPY source 'a.log' was not found in",
                  "'*.log'");
     expect_error(f, (struct ask){.sources = LIST("node/deep/drop.js")}, "was not found", "'node'");
-    expect_error(f, (struct ask){.sources = LIST("*.log")}, "was not found", "pattern");
+    EXPECT_SENT(f, "", "*.log");
     expect_error(f, (struct ask){.sources = LIST("nothing")}, "'nothing' was not found",
                  "build directory");
     expect_error(f, (struct ask){.sources = LIST("b.txt/")}, "was not found", NULL);
+}
+
+static struct digest by_imagefile(struct fixture *f, const char *imagefile)
+{
+    fixture_forget(f);
+    AUTO_FREE char *path = in_dir(f, imagefile);
+    struct context_options o = {.dir = f->dir, .imagefile = path};
+    assert_int_equal(context_open(&f->session, &o, &f->ctx, NULL), 0);
+    struct context_source source = {.text = "*"};
+    struct context_request r = {.sources = &source, .n_sources = 1, .dest = "/x/"};
+    assert_int_equal(context_select(f->ctx, &r, &f->sel, NULL), 0);
+    return selection_digest(f->sel);
+}
+
+static void the_first_ignore_file_counts(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "A");
+    put(f, "b", "B");
+    put(f, "sub/Other", "FROM x");
+    static const char *const files[] = {".dockerignore", ".imageignore", "sub/Other.dockerignore",
+                                        "sub/Other.imageignore"};
+    struct digest last = by_imagefile(f, "sub/Other");
+    for (size_t i = 0; i < 4; i++) {
+        AUTO_FREE char *text = xasprintf(".*\nsub\n%s", i % 2 ? "a" : "b");
+        put(f, files[i], text);
+        struct digest now = by_imagefile(f, "sub/Other");
+        assert_false(digest_eq(&now, &last));
+        assert_int_equal(selection_entries(f->sel), 1);
+        last = now;
+    }
+    put(f, ".imageignore", ".*\nsub\na\nb"); // goes for all other Imagefiles
+    (void)by_imagefile(f, "Imagefile");
+    assert_int_equal(selection_entries(f->sel), 0);
+}
+
+static void the_builds_product_is_not_seen(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"x.qcow2", "x.qcow2.12.tmp", "x.qcow22",
+                                        "x.qcow2.d/x.qcow2"};
+    for (size_t i = 0; i < 4; i++)
+        put(f, names[i], "x");
+    struct context_options o = {.dir = f->dir, .hidden = "x.qcow2"};
+    assert_int_equal(context_open(&f->session, &o, &f->ctx, NULL), 0);
+    struct context_source source = {.text = "."};
+    struct context_request r = {
+        .instruction = "COPY", .sources = &source, .n_sources = 1, .dest = "/x"};
+    assert_int_equal(context_select(f->ctx, &r, &f->sel, NULL), 0);
+    CLEANUP(gots_free) struct gots all = sent(f);
+    AUTO_FREE char *paths = paths_of(&all);
+    assert_string_equal(paths, "<dest> x.qcow2.d x.qcow2.d/x.qcow2 x.qcow22 ");
+    source.text = "x.qcow2";
+    CLEANUP(error_freep) struct error *err = NULL;
+    struct selection *none;
+    assert_int_equal(context_select(f->ctx, &r, &none, &err), -1);
+    assert_non_null(strstr(err->hint, "--local"));
+}
+
+static void a_missing_source_hints_at_prepare(void **state)
+{
+    struct fixture *f = *state;
+    put_bytes(f, "prepare", "#!/bin/sh\n", 10, 0755);
+    expect_error(f, (struct ask){.sources = LIST("rootfs.tar"), .add = true}, "was not found",
+                 "/prepare' may make it");
 }
 
 static void a_folder_of_which_all_is_hidden_is_gone(void **state)
@@ -146,9 +228,22 @@ static void links_are_followed_as_sources_only_and_never_out(void **state)
     assert_string_equal(all.ptr[0].content.data, "int main;\n");
     EXPECT_SENT(f, "app.ini ", "folder/conf/app.ini");
     EXPECT_SENT(f, "up ", "folder/up");
-    expect_error(f, (struct ask){.sources = LIST("evil")}, "'evil' leads out", NULL);
-    expect_error(f, (struct ask){.sources = LIST("evil2/passwd")}, "leads out", NULL);
-    expect_error(f, (struct ask){.sources = LIST("../x")}, "'../x' leads out", NULL);
+    // the build directory is the root of everything
+    expect_error(f, (struct ask){.sources = LIST("evil")}, "'evil' was not found", "'/etc/passwd'");
+    expect_error(f, (struct ask){.sources = LIST("evil2/passwd")}, "was not found",
+                 "'../../../etc'");
+    expect_error(f, (struct ask){.sources = LIST("../x")}, "'../x' was not found", NULL);
+    EXPECT_SENT(f, "b.txt ", "../b.txt");
+    EXPECT_SENT(f, "b.txt ", "app/../../../b.txt");
+    make_link(f, "/app/conf", "inside");
+    make_link(f, "../../../../app", "app/clamped");
+    EXPECT_SENT(f, "app.ini ", "inside/app.ini");
+    EXPECT_SENT(f, "app.ini ", "inside/app*");
+    EXPECT_SENT(f, "main.c ", "app/clamped/main.c");
+    put(f, "etc/passwd", "ours");
+    (void)digest_now(f, (struct ask){.sources = LIST("evil"), .dest = "/x"});
+    CLEANUP(gots_free) struct gots ours = sent(f);
+    assert_string_equal(ours.ptr[0].content.data, "ours");
     expect_error(f, (struct ask){.sources = LIST("loop")}, "too many links", NULL);
     expect_error(f, (struct ask){.sources = LIST("dangling")}, "was not found", "'missing'");
 
@@ -169,6 +264,42 @@ static void a_pattern_takes_bad_links_as_links(void **state)
     CLEANUP(gots_free) struct gots all = sent(f);
     assert_int_equal(find(&all, "evil")->head.type, STREAM_SYMLINK);
     assert_int_equal(find(&all, "good")->head.type, STREAM_FILE);
+}
+
+static int make_socket(struct fixture *f, const char *name)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    (void)snprintf(a.sun_path, sizeof a.sun_path, "%s/%s", f->dir, name);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void keep_line(void *arg, const char *line)
+{
+    buf_addf(arg, "%s\n", line);
+}
+
+static void sockets_are_named(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "sub/a", "A");
+    AUTO_CLOSE int one = make_socket(f, "sub/one"), two = make_socket(f, "sub/two");
+    expect_error(f, (struct ask){.sources = LIST("sub/one")}, "'sub/one' is a socket", NULL);
+    expect_error(f, (struct ask){.sources = LIST("sub/t"), .add = true}, "was not found", NULL);
+    EXPECT_SENT(f, "a ", "sub/*");
+    fixture_forget(f);
+    CLEANUP(buf_clear) struct buf said = BUF_INIT;
+    struct context_options o = {.dir = f->dir, .notice = keep_line, .notice_arg = &said};
+    assert_int_equal(context_open(&f->session, &o, &f->ctx, NULL), 0);
+    struct context_source source = {.text = "sub"};
+    struct context_request r = {.sources = &source, .n_sources = 1, .dest = "/x"};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(context_select(f->ctx, &r, &f->sel, NULL), 0);
+        selection_free(STEAL(f->sel));
+    }
+    assert_string_equal(said.data, "'sub/one' and 1 more are left out: a socket can't be copied\n");
+    (void)one, (void)two;
 }
 
 static void odd_names_are_kept(void **state)
@@ -382,7 +513,7 @@ static void unreadable_files_are_named(void **state)
     put_bytes(f, "secret", "x", 1, 0);
     may_read_all(false);
     expect_error(f, (struct ask){.sources = LIST(".")}, "secret': Permission denied",
-                 ".imageignore");
+                 "the ignore file");
     may_read_all(true);
 }
 
@@ -464,8 +595,12 @@ int main(void)
         TEST(folders_stand_for_their_content),
         TEST(files_go_into_a_folder_or_to_a_name),
         TEST(patterns_match_part_by_part),
-        TEST(several_things_need_a_folder),
+        TEST(several_things_go_into_a_folder),
         TEST(ignored_names_do_not_exist),
+        TEST(the_first_ignore_file_counts),
+        TEST(the_builds_product_is_not_seen),
+        TEST(a_missing_source_hints_at_prepare),
+        TEST(sockets_are_named),
         TEST(a_folder_of_which_all_is_hidden_is_gone),
         TEST(excludes_are_relative_to_the_source),
         TEST(links_are_followed_as_sources_only_and_never_out),
