@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+//
+// A file that appears whole is written under its name with a random ending, opened with O_EXCL in
+// the same folder, and renamed when its bytes are on disk; then the folder is synced too, as the
+// rename is part of it.
 #include "base/file.h"
 
 #include "base/alloc.h"

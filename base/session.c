@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+//
+// Signals go the way of the self-pipe: the handler notes the signal and writes a byte into a pipe
+// whose other end is cancel_fd, so that every poll loop wakes. The byte is never read: the
+// descriptor stays readable. The third signal ends the process, for when a wait does not look.
 #include "base/session.h"
 
 #include "base/alloc.h"

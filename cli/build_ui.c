@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+//
+// Two tables of callbacks, for text and for JSON. In text, a bar may stand on the terminal's last
+// line: whatever else is printed ends it first. In JSON, a command's output is cut between UTF-8
+// characters: the bytes of an unfinished one wait for the next piece.
 #include "cli/build_ui.h"
 
 #include "base/printable.h"

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+//
+// Of a version's providers the one that fits best is taken: libvirt before qemu, amd64 before a
+// box that names no architecture. libarchive reads the tar from a callback; box.img is passed on
+// as it comes, and nothing is unpacked to disk.
 #include "image/vagrant.h"
 
 #include "base/alloc.h"

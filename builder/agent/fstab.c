@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: MIT
+//
+// Entries are kept sorted by the depth of their mount point, so that mounting them in order works
+// whatever the order of the lines.
 #include "builder/agent/fstab.h"
 
 #include "base/cleanup.h"

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+//
+// Input is taken in as it comes, and frames are cut from it where they lie; `taken` is what has been
+// given out. POLLHUP means that nobody has the host's end open: what was half received is dropped,
+// and the wait is for SIGIO, bounded, since the signal can come just before it.
 #include "builder/agent/port.h"
 
 #include "builder/agent/protocol.h"

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: MIT
+//
+// Each name that is made is remembered with its folder's descriptor, its inode, and the folder's
+// times before and after. Undone in reverse order: a name goes only if it is still the same inode
+// (a file only if nobody wrote to it, a folder only if it is empty), and the folder's times are put
+// back only if they are those after the making, so nothing else was made or removed in it.
 #include "builder/agent/scaffold.h"
 
 #include "base/file.h"

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: MIT
+//
+// The kernel asks about every execution in the folder, and the program waits for our answer
+// (FAN_CLASS_CONTENT); the first one of invoke-rc.d writes the policy and ends the watch, which lets
+// all that waits go on. Where fanotify is not to be had the policy is written at the start, if there
+// is an invoke-rc.d at all.
 #include "builder/agent/services.h"
 
 #include "builder/agent/sys.h"
