@@ -96,8 +96,9 @@ static const struct {
 } foreign[] = {
     {"CMD", "a virtual machine boots its own init: enable a service in a RUN instead"},
     {"ENTRYPOINT", "a virtual machine boots its own init: enable a service in a RUN instead"},
-    {"EXPOSE", "a virtual machine has a network of its own: 'kiln run' forwards ports"},
-    {"VOLUME", "a virtual machine has disks of its own: use PARTITION or attach one at 'kiln run'"},
+    {"EXPOSE", "a virtual machine has a network of its own: 'kiln run NAME -- -nic …' adds to it"},
+    {"VOLUME",
+     "a virtual machine has disks of its own: use PARTITION, or 'kiln run NAME -- -drive …'"},
     {"HEALTHCHECK", "there is nothing that would run it: use a timer of the image's init"},
     {"STOPSIGNAL", "a virtual machine is powered off, not signalled"},
     {"ONBUILD", "images carry no instructions: put them into the Imagefile that says FROM"},
