@@ -132,7 +132,7 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
         "-device",
         "virtio-serial-pci,id=serial",
         "-device",
-        "virtserialport,chardev=agent,name=" AGENT_PORT,
+        ("virtserialport,chardev=agent,name=" AGENT_PORT),
         "-device",
         "virtio-rng-pci",
         "-netdev",

@@ -172,7 +172,6 @@ static char *locate(const struct sandbox *s, int root)
 
 static int explain_missing(const struct sandbox *s, int root, const char *path, struct error **err)
 {
-    CLEANUP(buf_clear) struct buf head = BUF_INIT;
     AUTO_CLOSE int fd = path ? sys_open_in(root, path, O_RDONLY | O_NONBLOCK) : -1;
     if (fd < 0) {
         error_set(err, ERR_USER, "there is no '%s' in the image", s->argv.ptr[0]);

@@ -95,18 +95,17 @@ int agent_slot(struct agent *a, const struct request *rq, struct slot **ret, int
 // The pool takes the bytes and counts them, and the generator in use starts anew from it.
 static void add_entropy(struct str bytes)
 {
-    struct {
-        struct rand_pool_info info;
-        char bytes[256];
-    } pool;
+    enum { MOST = 256 };
+    _Alignas(struct rand_pool_info) char room[sizeof(struct rand_pool_info) + MOST];
+    struct rand_pool_info *pool = (void *)room;
     AUTO_CLOSE int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return;
-    size_t n = bytes.len < sizeof pool.bytes ? bytes.len : sizeof pool.bytes;
-    memcpy(pool.info.buf, bytes.ptr, n);
-    pool.info.entropy_count = (int)n * 8;
-    pool.info.buf_size = (int)n;
-    if (ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+    size_t n = bytes.len < MOST ? bytes.len : MOST;
+    memcpy(pool->buf, bytes.ptr, n);
+    pool->entropy_count = (int)n * 8;
+    pool->buf_size = (int)n;
+    if (ioctl(fd, RNDADDENTROPY, pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
         sys_log("entropy: %s", strerror(errno));
 }
 

@@ -475,6 +475,7 @@ static void a_changed_archive_is_noticed(void **state)
     put_bytes(f, "it.tar", b.data, b.len, 0644);
     CLEANUP(error_freep) struct error *err = NULL;
     CLEANUP(buf_clear) struct buf s = stream_of(f, 65536, &err);
+    (void)s; // only how it ended matters
     assert_string_equal(err->message, "'it.tar' changed while it was copied");
 }
 
