@@ -1,12 +1,13 @@
 # make | make test | make demo | make bench | make lint | make install PREFIX=/usr/local
 # make SAN=address,undefined test | make fuzz-imagefile CC=clang T=60 | make V=1 shows the commands
+# make gates: lint, a clang build, units under sanitizers (what CI runs after the tests)
 MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 VERSION := 0.1.0
 MODS  := base imagefile cache image vm builder builder/appliance
 PKGS  := jansson libarchive libcurl libzstd liblzma libssh libxxhash libcrypto libisal
 comma := ,
-BUILD ?= build/$(or $(subst $(comma),-,$(SAN)),plain)
+BUILD ?= build/$(or $(subst $(comma),-,$(SAN)),plain)$(if $(findstring clang,$(CC)),-clang)
 CFLAGS ?= -O2 -g
 WARN  := -Wall -Wextra -Wshadow -Wvla -Wundef -Wstrict-prototypes -Wmissing-prototypes \
   -Wold-style-definition -Wpointer-arith -Wwrite-strings -Wformat=2 -Wswitch-enum $(if $(WERROR),-Werror)
@@ -15,6 +16,18 @@ BASE_FLAGS := -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -MMD -MP -pthr
 override CFLAGS += $(BASE_FLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) \
   $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 LIBS  := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lbz2 -ldl -lm
+# Goals that compile stop here when a library is missing, with its name.
+ifneq ($(filter-out setup test demo gates lint clean uninstall,$(or $(MAKECMDGOALS),all)),)
+lacking := $(shell for p in $(PKGS); do pkg-config --exists $$p || echo $$p; done 2>/dev/null)
+$(if $(lacking),$(error pkg-config does not find: $(lacking). 'tools/setup' installs the Debian packages))
+endif
+# Files whose text is what objects depend on, rewritten only when it changes.
+keep = $(shell mkdir -p $(BUILD); echo '$(2)' | cmp -s - $(BUILD)/$(1) || echo '$(2)' >$(BUILD)/$(1))
+COMMIT := $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
+ifneq ($(MAKECMDGOALS),clean)
+$(call keep,flags,$(CC) $(filter-out -Werror,$(CFLAGS)))
+$(call keep,commit,$(VERSION) $(COMMIT))
+endif
 objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
 LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/message.o $(BUILD)/builder/appliance/agent_blob.o
@@ -29,19 +42,24 @@ SRC    = $(shell git ls-files '*.[ch]')
 say    = @$(if $(V),set -x,echo '  $(1) $(2)');
 link   = $(call say,LD,$@) $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 
-all: $(BUILD)/kiln $(MAN)
+all: $(BUILD)/kiln man
+# Man pages need scdoc; without it everything else is built.
+SCDOC := $(shell command -v scdoc)
+man: $(if $(SCDOC),$(MAN)) ; $(if $(SCDOC),@:,@echo '  no man pages: scdoc is missing (tools/setup installs it)')
 $(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) ; $(link)
 $(UNIT): %: %.o $(LIB_O) $(call objs,$(AGENT_T)) ; $(link) -lcmocka
 $(BENCH): %: %.o $(LIB_O) ; $(link)
 $(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) $(call objs,$(AGENT_T)) ; $(link)
-$(BUILD)/%.o: %.c
+$(BUILD)/cli/version.o: $(BUILD)/commit
+$(BUILD)/cli/version.o: override CFLAGS += -DKILN_COMMIT='"$(COMMIT)"'
+$(BUILD)/%.o: %.c $(BUILD)/flags Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS) -c -o $@ $<
 
 # The agent runs in the builder VM: static, without sanitizers, and carried inside kiln.
 AGENT_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/agent/*.c) base/alloc.c base/buf.c base/vector.c \
   base/error.c base/file.c imagefile/glob.c imagefile/ignore.c)
-$(BUILD)/static/%.o: %.c
+$(BUILD)/static/%.o: %.c $(BUILD)/flags Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) -O2 -g $(BASE_FLAGS) -c -o $@ $<
 $(AGENT): $(AGENT_O) ; $(call say,LD,$@) $(CC) -static -o $@ $^ && strip -o $@.tmp $@ && mv $@.tmp $@
@@ -67,18 +85,30 @@ fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
 	  $(wildcard $(MODS:%=%/*.c)) builder/agent/message.c $(AGENT_T) $< $(LIBS)
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
+# What CI runs after the tests; each may be run alone. Units that boot VMs are left to `make SAN=… check`.
+GATES := lint clang asan tsan
+SAN_UNIT = $(filter-out %_vm %/test_appliance %/test_crash %/test_store_qemu %/test_vm %/test_ssh,$(UNIT))
+gates: ; for g in $(GATES); do $(MAKE) $$g || exit; done
+clang: ; $(MAKE) -j$$(nproc) CC=clang WERROR=1 all units
+asan: ; $(MAKE) -j$$(nproc) SAN=address,undefined CFLAGS='-O1 -g' san-units
+tsan: ; $(MAKE) -j$$(nproc) SAN=thread CFLAGS='-O1 -g' san-units
+san-units: $(SAN_UNIT) $(FUZZ)
+	KILN_TESTS=' ' tests/run $(BUILD) $(SAN_UNIT)
 lint:
 	$(call say,clang-format,$(words $(SRC)) files) clang-format --dry-run -Werror $(SRC)
 	tools/check-layers
 	@tools/check-examples $(CC) $(filter-out -MMD -MP,$(CFLAGS)) -- $(filter %.h,$(SRC))
 	$(call say,cppcheck,$(words $(SRC)) files) cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
-	  --suppressions-list=tools/cppcheck.suppress -I. -D_GNU_SOURCE -DKILN_VERSION='""' $(filter %.c,$(SRC))
+	  --suppressions-list=tools/cppcheck.suppress -I. -D_GNU_SOURCE -DKILN_VERSION='""' -DKILN_COMMIT='""' $(filter %.c,$(SRC))
 	shellcheck $(shell git ls-files -- tools .ci examples | xargs grep -lE '^#!.*(ba)?sh$$' 2>/dev/null)
 install: all
 	install -D -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
-	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	for m in $(if $(SCDOC),$(MAN)); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/kiln
+	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 compile_commands.json: ; bear -- $(MAKE) -B all
 clean: ; rm -rf build compile_commands.json
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
-.PHONY: all test check units setup demo bench lint install clean
+.PHONY: all man test check units setup demo bench gates $(GATES) san-units install uninstall clean

@@ -9,8 +9,10 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/printable.h"
+#include "cli/version.h"
 #include "vm/accel.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -36,8 +38,29 @@ const struct option_spec common_options[] = {
     {0},
 };
 
+static const struct option_spec *find_in(const struct option_spec *o, const char *name, size_t n,
+                                         char letter)
+{
+    for (; o && o->name; o++) {
+        if (letter && o->letter == letter)
+            return o;
+        if (!letter && ((strlen(o->name) == n && !strncmp(o->name, name, n)) ||
+                        (o->alias && strlen(o->alias) == n && !strncmp(o->alias, name, n))))
+            return o;
+    }
+    return NULL;
+}
+
+static const struct option_spec *find_option(const struct command *c, const char *name, size_t n,
+                                             char letter)
+{
+    const struct option_spec *o = find_in(c->options, name, n, letter);
+    return o ? o : find_in(common_options, name, n, letter);
+}
+
 const char *args_nth(const struct args *a, const char *name, size_t i)
 {
+    assert(find_option(a->command, name, strlen(name), 0));
     for (size_t g = 0; g < a->n_given; g++)
         if (!strcmp(a->given[g].option->name, name) && i-- == 0)
             return a->given[g].value ? a->given[g].value : "";
@@ -203,7 +226,8 @@ static void print_command_help(const struct command *c)
     if (c->options)
         print_options(c->options);
     print_options(common_options);
-    AUTO_FREE char *page = xstrdup(c->name);
+    // one page tells of all `kiln system` commands
+    AUTO_FREE char *page = xstrndup(c->name, !strncmp(c->name, "system ", 7) ? 6 : strlen(c->name));
     for (char *p = page; *p; p++)
         if (*p == ' ')
             *p = '-';
@@ -253,26 +277,6 @@ static int matches(const struct command *c, char **argv, int argc)
         name += n + 1;
     }
     return 0;
-}
-
-static const struct option_spec *find_in(const struct option_spec *o, const char *name, size_t n,
-                                         char letter)
-{
-    for (; o && o->name; o++) {
-        if (letter && o->letter == letter)
-            return o;
-        if (!letter && ((strlen(o->name) == n && !strncmp(o->name, name, n)) ||
-                        (o->alias && strlen(o->alias) == n && !strncmp(o->alias, name, n))))
-            return o;
-    }
-    return NULL;
-}
-
-static const struct option_spec *find_option(const struct command *c, const char *name, size_t n,
-                                             char letter)
-{
-    const struct option_spec *o = find_in(c->options, name, n, letter);
-    return o ? o : find_in(common_options, name, n, letter);
 }
 
 static struct given *add_given(struct args *a, const struct option_spec *o, const char *value)
@@ -475,6 +479,14 @@ static int hint_at_place(const struct session *s, struct error **err)
 }
 
 /* `before`: the options that stood before the command. */
+static int verbosity(const struct args *a)
+{
+    int n = 0;
+    while (args_nth(a, "verbose", (size_t)n))
+        n++;
+    return n;
+}
+
 static int run_command(const struct command *c, struct args *before, int argc, char **argv,
                        struct error **err)
 {
@@ -494,8 +506,7 @@ static int run_command(const struct command *c, struct args *before, int argc, c
         return -1;
     if (session_catch_signals(&s, err) < 0)
         return -1;
-    for (size_t i = 0; args_nth(&a, "verbose", i); i++)
-        s.verbosity++;
+    s.verbosity = verbosity(&a);
     set_path(&s.backend, args_get(&a, "image-backend"));
     set_path(&s.vmstore, args_get(&a, "vmstore"));
     int rc = c->run(&s, &a, err);
@@ -531,7 +542,9 @@ static int dispatch(int argc, char **argv, struct error **err)
     if (i == 0)
         return -1;
     if (i < argc && !strcmp(argv[i], "--version")) {
-        puts("kiln " KILN_VERSION);
+        if (take_before(&before, argc - i - 1, argv + i + 1, err) < 0)
+            return -1;
+        version_print(verbosity(&before));
         return flush_stdout(0, err);
     }
     if (i == argc) {

@@ -56,7 +56,8 @@ struct command {
     int (*run)(struct session *s, const struct args *a, struct error **err);
 };
 
-/* The option's last value (borrowed); NULL when it was not given. */
+/* The option's last value (borrowed); NULL when it was not given. A name that the command does not
+ * have is a bug (assert), here and below. */
 const char *args_get(const struct args *a, const char *name);
 bool args_has(const struct args *a, const char *name);
 /* The i-th value (from 0) of an option that may stand several times; NULL after the last. */

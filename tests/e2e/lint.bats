@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# The checks of `make lint` that are our own: what they refuse.
+# The checks of `make lint` that are our own, and what make says when something is missing.
 
 setup() {
-  tools=$PWD/tools
+  top=$PWD tools=$PWD/tools
   cd "$BATS_TEST_TMPDIR" || return
 }
 
@@ -51,4 +51,34 @@ setup() {
     [ "$status" = 1 ]
     [[ $output == *"$name.h:3:"*' 1 do not compile' ]]
   done
+}
+
+@test "make names a library that is missing, and builds without scdoc" {
+  run env PKG_CONFIG_LIBDIR=/nowhere PKG_CONFIG_PATH= make -C "$top" BUILD="$PWD/build" all
+  [ "$status" = 2 ]
+  [[ $output == *"pkg-config does not find: jansson "*"'tools/setup' installs"* ]]
+
+  run make -C "$top" -n BUILD="$PWD/build" SCDOC= man
+  [ "$status" = 0 ]
+  [[ $output == *"no man pages: scdoc is missing"* ]]
+}
+
+@test "--version tells version and commit, with -v the libraries; --help names man pages that exist" {
+  run "$KILN" --version
+  [[ $output =~ ^kiln\ [0-9.]+(\ \([0-9a-f]+(-dirty)?\))?$ ]]
+  for order in '--version -v' '-v --version'; do
+    # shellcheck disable=SC2086
+    run "$KILN" $order
+    [ "$status" = 0 ]
+    for word in 'kiln ' 'QEMU ' 'libarchive ' 'libbz2 ' 'libssh ' 'features '; do
+      [[ $output == *"$word"* ]]
+    done
+  done
+  "$KILN" --help | sed -n 's/^  \([a-z][a-z-]*\( [a-z]*\)\?\)  .*/\1/p' >commands
+  [ "$(wc -l <commands)" -gt 20 ]
+  while read -r -a command; do
+    page=$("$KILN" "${command[@]}" --help | sed -n 's/^See also: man //p')
+    echo "${command[*]}: $page"
+    [ -e "$top/docs/man/$page.1.scd" ]
+  done <commands
 }
