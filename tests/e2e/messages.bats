@@ -71,7 +71,7 @@ work() { # LINE…: a build directory
   echo "$output"
   [ "$status" = 0 ]
   [ "${#lines[@]}" = 3 ]
-  [[ $output == *'RUN <<A ?red A' ]]
+  [[ $output == *'RUN <<A \x08red A' ]]
 }
 
 @test "without HOME: what needs no folder works, the rest says what to set" {

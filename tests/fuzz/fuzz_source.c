@@ -101,8 +101,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     const char *text = (const char *)data + 1;
     size_t n = size - 1;
-    AUTO_CLOSE int fd = memfd_create("fuzz", MFD_CLOEXEC);
-    if (fd < 0 || write_all(fd, text, n) < 0)
+    bool file = strchr("qmd", data[0]) && data[0];
+    AUTO_CLOSE int fd = file ? memfd_create("fuzz", MFD_CLOEXEC) : -1;
+    if (file && (fd < 0 || write_all(fd, text, n) < 0))
         return 0;
     switch (data[0]) {
     case 'b':
