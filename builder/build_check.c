@@ -55,7 +55,11 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
         return 0;
     unsigned line, column;
     size_t at = (size_t)(step - b->file->steps);
-    AUTO_FREE char *help = imagefile_stage_advice(b->file, str_of(name), at);
+    AUTO_FREE char *advice = imagefile_stage_advice(b->file, str_of(name), at);
+    bool stage = step->op != OP_FROM || !strncmp(advice, "did you mean", 12);
+    const char *help = stage ? advice
+                             : "'kiln image ls' lists what there is, 'kiln image pull "
+                               "NAME,http=URL' gets another";
     source_place(&b->file->source, w->span.start, &line, &column);
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, b->s->backend);
     error_hint(err, "%s", help);

@@ -135,8 +135,7 @@ static int expand_copy(struct build *b, struct stage_run *st, const struct image
         optional(b, st, &a->from, &c->from, err) < 0 ||
         optional(b, st, &a->checksum, &c->checksum, err) < 0)
         return -1;
-    unsigned mode;
-    if (c->chmod && imagefile_mode(b->file, &a->chmod, c->chmod, &mode, err) < 0)
+    if (c->chmod && imagefile_mode(b->file, &a->chmod, c->chmod, err) < 0)
         return -1;
     c->dest = config_path(&st->config, dest);
     for (size_t i = 0; i < a->excludes.len; i++) {

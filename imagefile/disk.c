@@ -5,6 +5,8 @@
 // the error).
 #include "imagefile/parser.h"
 
+#include "base/mode.h"
+
 #include <stdint.h>
 #include <strings.h>
 
@@ -513,21 +515,15 @@ void disk_check_stage(struct imagefile *f, size_t stage)
         partition_spec_clear(&parts[i]);
 }
 
-int imagefile_mode(const struct imagefile *f, const struct word *w, const char *text, unsigned *ret,
+int imagefile_mode(const struct imagefile *f, const struct word *w, const char *text,
                    struct error **err)
 {
-    size_t n = strlen(text);
-    unsigned mode = 0;
-    bool good = n && n <= 5 && strspn(text, "01234567") == n;
-    for (size_t i = 0; i < n && good; i++)
-        mode = mode * 8 + (unsigned)(text[i] - '0');
-    if (good && mode <= 07777) {
-        *ret = mode;
+    mode_t ignored;
+    if (mode_apply(text, 0, false, &ignored))
         return 0;
-    }
     unsigned line, column;
     source_place(&f->source, w->span.start, &line, &column);
     error_set(err, ERR_USER, "'%.60s' is not a mode", text);
-    error_hint(err, "a mode is octal, such as 0644 or 4755");
+    error_hint(err, "a mode is octal, such as 0644, or symbolic, such as u=rwX,go=rX");
     return error_at(err, f->source.path, line, column);
 }

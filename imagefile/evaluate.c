@@ -251,11 +251,14 @@ static void take_needs(struct evaluation *e, struct run_mount *m)
 {
     struct imagefile_vars vars = {get, e, NULL};
     struct mount_spec spec = {0};
-    for (size_t i = 0; i < MOUNT_FIELDS; i++)
-        if (word_given(&m->fields[i]) && !known(e, &m->fields[i]))
+    for (size_t i = 0; i < MOUNT_FIELDS && e->scope->open; i++)
+        if (word_given(&m->fields[i]) && memchr(m->fields[i].raw.ptr, '$', m->fields[i].raw.len))
             return;
-    if (imagefile_mount(e->f, m, &vars, &spec, NULL) < 0)
+    e->unknown = false;
+    if (imagefile_mount(e->f, m, &vars, &spec, NULL) < 0 || e->unknown) {
+        mount_spec_clear(&spec);
         return;
+    }
     if (spec.type == MOUNT_BIND && !spec.from && spec.source)
         m->bind_source = arena_str(e->f->arena, str_of(spec.source)).ptr;
     if (spec.type == MOUNT_SECRET && spec.required)

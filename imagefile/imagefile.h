@@ -134,7 +134,7 @@ struct copy_args {
     struct word from;      /* COPY --from=<stage or image> */
     const char *from_name; /* what that is, if imagefile_evaluate could tell; NULL = not yet */
     struct word chown;     /* "user[:group]" */
-    struct word chmod;     /* octal, checked once it is expanded: imagefile_mode */
+    struct word chmod;     /* checked once it is expanded: imagefile_mode */
     struct word checksum;  /* ADD --checksum=sha256:… */
     const char *checksum_known;
     struct words excludes;
@@ -300,8 +300,8 @@ int imagefile_check_from(const struct imagefile *f, size_t stage, const char *im
  * without SIZE, all fit on the disk, one mounts /, no mount twice). `parts` are in step order. */
 int imagefile_check_disk(const struct imagefile *f, size_t stage, const struct disk_spec *disk,
                          const struct partition_spec *parts, size_t n, struct error **err);
-/* An expanded --chmod: 0 and *ret (0..07777), or -1 with ERR_USER at w. */
-int imagefile_mode(const struct imagefile *f, const struct word *w, const char *text, unsigned *ret,
+/* An expanded --chmod, octal or symbolic (base/mode.h): 0, or -1 with ERR_USER at w. */
+int imagefile_mode(const struct imagefile *f, const struct word *w, const char *text,
                    struct error **err);
 
 /* Adds the warnings that need nothing but the text. */

@@ -12,10 +12,16 @@ static const struct flag copy_flags[] = {
     {"from", "--from=<stage or image>",
      "Copy from an earlier stage or another image, not from the build directory.", 0},
     {"chown", "--chown=<user>[:<group>]",
-     "Owner of what is copied, looked up in the image's own passwd and group; else root, or with "
-     "--from the owner there.",
+     "Owner of what is copied and of the folders made for it, looked up in the image's own passwd "
+     "and group; else root, or with --from the owner there. Of a folder that is copied, the "
+     "content "
+     "keeps its owners, and what is made of the folder itself belongs to root.",
      0},
-    {"chmod", "--chmod=<octal mode>", "Mode of what is copied, such as 0644.", 0},
+    {"chmod", "--chmod=<mode>",
+     "Mode of what is copied and of the folders made for it: octal, such as 0755, or symbolic, "
+     "such as "
+     "u=rwX,go=rX.",
+     0},
     {"exclude", "--exclude=<pattern>",
      "Leave out what matches, by the rules of .imageignore; may be given several times.",
      FLAG_REPEATS},
@@ -26,8 +32,14 @@ static const struct flag add_flags[] = {
     {"checksum", "--checksum=sha256:<64 hex digits>",
      "What the content of the one URL must be; a match needs no download later.", 0},
     {"chown", "--chown=<user>[:<group>]",
-     "Owner of what is added, looked up in the image's own passwd and group.", 0},
-    {"chmod", "--chmod=<octal mode>", "Mode of what is added, such as 0644.", 0},
+     "Owner of what is added and of the folders made for it, looked up in the image's own passwd "
+     "and group.",
+     0},
+    {"chmod", "--chmod=<mode>",
+     "Mode of what is added and of the folders made for it: octal, such as 0755, or symbolic, such "
+     "as "
+     "u=rwX,go=rX.",
+     0},
     {"exclude", "--exclude=<pattern>",
      "Leave out what matches, by the rules of .imageignore; may be given several times.",
      FLAG_REPEATS},
@@ -59,8 +71,11 @@ const struct instruction instructions[] = {
      "ext2 ext3 ext4 xfs btrfs vfat swap. Flags: boot efi bios_grub."},
     {"COPY", OP_COPY, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, copy_flags,
      "[<flags>] <src>… <dest>",
-     "Copies files and folders of the build directory. A <src> may hold * ? and […]; a <dest> that "
-     "ends in / is a folder. Of a folder the content is copied. A <src> may be a here-document."},
+     "Copies files and folders of the build directory, with their modes, times, POSIX ACLs, user "
+     "attributes and file capabilities. A <src> may hold * ? and […], and such a pattern may match "
+     "nothing. A <dest> that ends in / is a folder, and so it is for several sources or matches. "
+     "Of a "
+     "folder the content is copied. A <src> may be a here-document."},
     {"ADD", OP_ADD, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, add_flags, "[<flags>] <src>… <dest>",
      "As COPY, and unpacks tar archives, plain or compressed with gz, bz2, xz or zst, told by "
      "their "

@@ -229,9 +229,8 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
         c->chmod = w;
         CLEANUP(error_freep) struct error *err = NULL;
         AUTO_FREE char *text = str_dup(value);
-        unsigned mode;
         if (!memchr(value.ptr, '$', value.len) && !strpbrk(text, "'\"\\") &&
-            imagefile_mode(p->f, &w, text, &mode, &err) < 0)
+            imagefile_mode(p->f, &w, text, &err) < 0)
             diag_help(parse_error(p, w.span, "%s", err->message), "%s", err->hint);
     } else if (!strcmp(flag->name, "checksum")) {
         c->checksum = w;

@@ -68,6 +68,8 @@ int agent_slot(struct agent *a, const struct request *rq, struct slot **ret, int
                struct error **err);
 /* The request's field as an owned C string, NULL when absent; -1 when it holds a NUL. */
 int agent_string(const struct request *rq, unsigned tag, char **ret, struct error **err);
+/* The field MODE as chmod(1) takes it (base/mode.h), owned; NULL when absent. */
+int agent_mode(const struct request *rq, char **ret, struct error **err);
 /* As agent_string, but it must be there and start with '/'. */
 int agent_path(const struct request *rq, unsigned tag, char **ret, struct error **err);
 

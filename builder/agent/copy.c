@@ -350,15 +350,11 @@ static int find_sources(struct copy *c, const struct request *rq, struct strv *r
 static int set_attrs(struct agent *a, const struct request *rq, struct place *p, struct error **err)
 {
     AUTO_FREE char *owner = NULL;
-    struct str mode;
-    if (agent_string(rq, AGENT_TAG_OWNER, &owner, err) < 0)
+    if (agent_string(rq, AGENT_TAG_OWNER, &owner, err) < 0 || agent_mode(rq, &p->chmod, err) < 0)
         return -1;
     p->has_owner = owner;
     if (owner && tree_owner(a, AGENT_DISK_TARGET, owner, &p->uid, &p->gid, err) < 0)
         return -1;
-    p->has_mode = message_get(&rq->fields, AGENT_TAG_MODE, &mode);
-    if (p->has_mode && sys_parse_mode(mode, &p->mode) < 0)
-        return error_set(err, ERR_USER, "'" STR_FMT "' is no mode", STR_ARG(mode));
     return 0;
 }
 

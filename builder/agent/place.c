@@ -4,6 +4,7 @@
 // 0); what a chown takes away again (set-user-ID) is set after it.
 #include "builder/agent/place.h"
 
+#include "base/mode.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -39,10 +40,19 @@ void place_clear(struct place *p)
     buf_clear(&p->within);
     made_links_clear(&p->made);
     free(p->dest);
+    free(p->chmod);
     if (p->parent >= 0)
         close(p->parent);
     p->parent = -1;
     p->dest = NULL;
+}
+
+static mode_t mode_of(const struct place *p, mode_t old, bool folder)
+{
+    mode_t mode = old;
+    if (p->chmod)
+        (void)mode_apply(p->chmod, old, folder, &mode);
+    return mode;
 }
 
 int place_error(const struct place *p, const char *what, struct error **err)
@@ -184,7 +194,7 @@ static const char *enter(struct place *p, const struct entry *e, struct error **
     if (real_folder(p, e, p->parent_path.data, &folder, err) < 0)
         return NULL;
     struct place_as as = {p->has_owner ? p->uid : 0, p->has_owner ? p->gid : 0,
-                          p->has_mode ? p->mode : 0755};
+                          mode_of(p, 0755, true)};
     p->parent = place_folder(p->root, folder.data, &as, err);
     return p->parent < 0 ? NULL : slash + 1;
 }
@@ -201,7 +211,7 @@ static gid_t group(const struct place *p, const struct entry *e)
 
 static mode_t mode(const struct place *p, const struct entry *e)
 {
-    return p->has_mode ? p->mode : e->head.mode;
+    return mode_of(p, e->head.mode, e->head.type == STREAM_DIR);
 }
 
 void place_attrs(const struct place *p, const struct entry *e, uid_t *ret_uid, gid_t *ret_gid,
@@ -289,7 +299,7 @@ int place_file_done(struct place *p, const struct entry *e, int fd, struct error
     if (e->xattrs.len && set_xattrs(p, e, file, NULL, err) < 0)
         return -1;
     // an ACL has set the mode, too
-    if (e->xattrs.len && p->has_mode && fchmod(file, p->mode) < 0 && !owner_refused(p))
+    if (e->xattrs.len && p->chmod && fchmod(file, mode(p, e)) < 0 && !owner_refused(p))
         return place_error(p, "set the mode of", err);
     if (futimens(file, times) < 0 && errno != EPERM)
         return place_error(p, "set the time of", err);
@@ -322,7 +332,7 @@ static int set_folder_attrs(struct place *p, const struct entry *e, int fd, stru
         if (setxattr(path, text, value.ptr, value.len, 0) < 0 && errno != EOPNOTSUPP)
             return place_error(p, "set an attribute of", err);
     }
-    if (at && p->has_mode && chmod(path, p->mode) < 0 && !owner_refused(p))
+    if (at && p->chmod && chmod(path, mode(p, e)) < 0 && !owner_refused(p))
         return place_error(p, "set the mode of", err);
     remember_time(p, e);
     return 0;

@@ -34,10 +34,10 @@ struct place {
     int root;      /* borrowed */
     char *dest;    /* in the tree, without '/' at its end; "" = the root */
     bool dest_dir; /* entries go below dest, whatever it is */
-    bool has_owner, has_mode;
+    bool has_owner;
     uid_t uid;
     gid_t gid;
-    mode_t mode;
+    char *chmod;   /* a mode, base/mode.h, applied to the entry's; owned, NULL = it stays */
     bool no_owner; /* met a file system that has none (vfat): the caller tells the user */
 
     int parent; /* the folder the last entry went to, or -1 */

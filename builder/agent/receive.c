@@ -195,10 +195,9 @@ int receive(struct agent *a, struct receive *r, struct error **err)
     CLEANUP(place_clear) struct place p;
     place_init(&p, r->root, r->path, r->dest_dir);
     p.has_owner = r->has_owner;
-    p.has_mode = r->has_mode;
     p.uid = r->uid;
     p.gid = r->gid;
-    p.mode = r->mode;
+    p.chmod = r->chmod ? xstrdup(r->chmod) : NULL;
     CLEANUP(feed_freep) struct feed *f = feed_new(device, r->offset, err);
     if (!f || take_entries(a, f, &p, r, err) < 0 || place_finish(&p, err) < 0)
         return -1;
@@ -212,25 +211,20 @@ int receive(struct agent *a, struct receive *r, struct error **err)
 int agent_receive(struct agent *a, const struct request *rq, struct message *reply,
                   struct error **err)
 {
-    AUTO_FREE char *path = NULL, *owner = NULL;
-    struct str mode;
+    AUTO_FREE char *path = NULL, *owner = NULL, *chmod = NULL;
     AUTO_CLOSE int root = tree_open(a, AGENT_DISK_TARGET, err);
     if (root < 0 || agent_path(rq, AGENT_TAG_PATH, &path, err) < 0 ||
-        agent_string(rq, AGENT_TAG_OWNER, &owner, err) < 0)
+        agent_string(rq, AGENT_TAG_OWNER, &owner, err) < 0 || agent_mode(rq, &chmod, err) < 0)
         return -1;
     uint64_t flags = message_num(&rq->fields, AGENT_TAG_FLAGS, 0);
     struct receive r = {.root = root,
                         .path = path,
                         .offset = message_num(&rq->fields, AGENT_TAG_OFFSET, 0),
                         .dest_dir = flags & AGENT_DEST_DIR,
-                        .has_owner = owner};
+                        .has_owner = owner,
+                        .chmod = chmod};
     if (owner && tree_owner(a, AGENT_DISK_TARGET, owner, &r.uid, &r.gid, err) < 0)
         return -1;
-    if (message_get(&rq->fields, AGENT_TAG_MODE, &mode)) {
-        r.has_mode = true;
-        if (sys_parse_mode(mode, &r.mode) < 0)
-            return error_set(err, ERR_USER, "'" STR_FMT "' is no mode", STR_ARG(mode));
-    }
     if (receive(a, &r, err) < 0)
         return -1;
     message_put_num(reply, AGENT_TAG_COUNT, r.count);

@@ -12,10 +12,10 @@ struct receive {
     uint64_t offset;  /* of the stream */
     const char *path; /* the destination, absolute */
     bool dest_dir;
-    bool has_owner, has_mode;
+    bool has_owner;
     uid_t uid;
     gid_t gid;
-    mode_t mode;
+    const char *chmod;    /* as in struct place; borrowed */
     uint64_t count, size; /* out: entries, bytes of content */
 };
 

@@ -2,6 +2,8 @@
 // Frames in, handlers called, answers out. A handler's error becomes FAIL; nothing that the host
 // sends ends the agent.
 #include "builder/agent/agent.h"
+
+#include "base/mode.h"
 #include "builder/agent/rehearse.h"
 #include "builder/agent/sys.h"
 
@@ -64,6 +66,18 @@ int agent_string(const struct request *rq, unsigned tag, char **ret, struct erro
         return error_set(err, ERR_GUEST, "a NUL byte in field %u", tag);
     *ret = str_dup(s);
     return 0;
+}
+
+int agent_mode(const struct request *rq, char **ret, struct error **err)
+{
+    mode_t ignored;
+    if (agent_string(rq, AGENT_TAG_MODE, ret, err) < 0)
+        return -1;
+    if (!*ret || mode_apply(*ret, 0, false, &ignored))
+        return 0;
+    error_set(err, ERR_USER, "'%s' is not a mode", *ret);
+    free(STEAL(*ret));
+    return -1;
 }
 
 int agent_path(const struct request *rq, unsigned tag, char **ret, struct error **err)

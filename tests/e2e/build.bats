@@ -504,9 +504,14 @@ END
 
 @test "COPY: --chown by the image's names, --chmod, --exclude, globs, here-document" {
   mkdir "$DIR/d"; touch "$DIR/d/a.c" "$DIR/d/b.c" "$DIR/d/c.h" "$DIR/d/no.bak"
+  chmod 775 "$DIR/d"; chmod 664 "$DIR/d/b.c"
   build <<'END'
 ENV WHO=world
 COPY --chown=user:staff --chmod=640 d/a.c /own/
+COPY --chmod=u=rwX,g-w,o=u,o-wx d /sym/
+COPY --from=base --chmod=a+X,u+s /bin/busybox /etc/passwd /sym/from/
+COPY --chmod=+x <<E /sym/script
+E
 COPY d/*.c /c/
 COPY --exclude=*.bak d /e/
 COPY <<EOF <<'RAW' /h/
@@ -515,6 +520,7 @@ EOF
 raw $WHO
 RAW
 END
+  [ "$(inside 'stat -c %a /sym /sym/b.c /sym/from /sym/from/busybox /sym/from/passwd /sym/script' | xargs)" = '754 644 4755 4755 4644 755' ]
   run inside 'stat -c "%a %u %g" /own/a.c; ls /c; ls /e; cat /h/EOF /h/RAW'
   [ "${lines[0]}" = '640 1000 50' ]
   [ "$(echo ${lines[@]:1})" = 'a.c b.c a.c b.c c.h hello world raw $WHO' ]

@@ -329,8 +329,8 @@ static void a_link_that_leads_nowhere_gets_its_target(void **state)
     assert_int_equal(symlinkat("loop", root, "loop"), 0);
     CLEANUP(place_clear) struct place p;
     place_init(&p, root, "/chain/sub", true);
-    p.has_owner = p.has_mode = true;
-    p.uid = geteuid(), p.gid = getegid(), p.mode = 02750;
+    p.has_owner = true;
+    p.uid = geteuid(), p.gid = getegid(), p.chmod = xstrdup("02750");
     assert_int_equal(place_text(&p, "f", "1", NULL), 0);
     assert_int_equal(fstatat(root, "tmp/target/sub", &st, 0), 0);
     assert_int_equal(st.st_mode & 07777, 02750); // --chmod reaches the folders that are made,

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/lock.h"
+#include "base/mode.h"
 #include "base/printable.h"
 #include "base/process.h"
 
@@ -112,6 +113,48 @@ static void strangers_text_cannot_reach_the_terminal(void **state)
     }
 }
 
+static void modes_are_octal_or_symbolic(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned old, file, folder; /* BAD: it is not a mode */
+    } rows[] = {
+#define BAD 077777
+        {"644", 0777, 0644, 0644},
+        {"04755", 0, 04755, 04755},
+        {"0", 0777, 0, 0},
+        {"u=rw,go=r", 0777, 0644, 0644},
+        {"a+X", 0640, 0640, 0751},
+        {"a+X", 0740, 0751, 0751},
+        {"+x", 0644, 0755, 0755},
+        {"go=", 0755, 0700, 0700},
+        {"u+s,g+s,+t", 0755, 07755, 07755},
+        {"u-s", 06755, 02755, 02755},
+        {"g=u,o=g-w", 0640, 0664, 0664},
+        {"u=rwx+t", 0, 0700, 0700},
+        {"ug+w-x", 0755, 0665, 0665},
+        {"o=u,o-wx", 0744, 0744, 0744},
+        {"", 0, BAD, BAD},
+        {"8", 0, BAD, BAD},
+        {"77777", 0, BAD, BAD},
+        {"u", 0, BAD, BAD},
+        {"u=q", 0, BAD, BAD},
+        {"u=r,", 0, BAD, BAD},
+        {"rwx", 0, BAD, BAD},
+        {"u=r g=r", 0, BAD, BAD},
+        {"0x1", 0, BAD, BAD},
+        {"12345", 0, BAD, BAD},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        mode_t file = BAD, folder = BAD;
+        (void)mode_apply(rows[i].text, rows[i].old, false, &file);
+        (void)mode_apply(rows[i].text, rows[i].old, true, &folder);
+        if (file != rows[i].file || folder != rows[i].folder)
+            fail_msg("'%s' of %o: %o, %o", rows[i].text, rows[i].old, file, folder);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +163,7 @@ int main(void)
         cmocka_unit_test(strangers_text_cannot_reach_the_terminal),
         cmocka_unit_test(sha256_is_the_standard_one),
         cmocka_unit_test(an_abandoned_file_never_was),
+        cmocka_unit_test(modes_are_octal_or_symbolic),
         cmocka_unit_test(a_lock_excludes_and_ends),
         cmocka_unit_test(programs_run_and_fail_with_words),
     };
