@@ -137,7 +137,7 @@ int chain_walk(const char *dir, const char *file, struct strv *ret, uint64_t *re
         if (down.len == CHAIN_MAX)
             return error_set(err, ERR_USER, "the chain of '%s/%s' has more than %d files", dir,
                              file, CHAIN_MAX);
-        char *below;
+        char *below = NULL;
         if (step_down(dir, at, &below, &bytes, err) < 0)
             return -1;
         strv_addf(&down, "%s/%s", dir, at);

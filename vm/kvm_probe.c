@@ -73,11 +73,11 @@ static unsigned char *make_memory(void)
 /* The processor's own CPUID: without it long mode is not to be had. */
 static int set_cpuid(int kvm, int vcpu, struct finding *f)
 {
-    struct {
-        struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 entries[256];
-    } cpuid = {.head.nent = 256};
-    if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid) < 0 || ioctl(vcpu, KVM_SET_CPUID2, &cpuid) < 0)
+    enum { ENTRIES = 256 };
+    AUTO_FREE struct kvm_cpuid2 *cpuid =
+        xcalloc(1, sizeof *cpuid + ENTRIES * sizeof *cpuid->entries);
+    cpuid->nent = ENTRIES;
+    if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0 || ioctl(vcpu, KVM_SET_CPUID2, cpuid) < 0)
         return failed(f, "CPUID");
     return 0;
 }
