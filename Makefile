@@ -93,7 +93,7 @@ clang: ; $(MAKE) -j$$(nproc) CC=clang WERROR=1 all units
 asan: ; $(MAKE) -j$$(nproc) SAN=address,undefined CFLAGS='-O1 -g' san-units
 tsan: ; $(MAKE) -j$$(nproc) SAN=thread CFLAGS='-O1 -g' san-units
 san-units: $(SAN_UNIT) $(FUZZ)
-	KILN_TESTS=' ' tests/run $(BUILD) $(SAN_UNIT)
+	KILN_TESTS=' ' KILN_JOBS=$$(nproc) tests/run $(BUILD) $(SAN_UNIT)
 lint:
 	$(call say,clang-format,$(words $(SRC)) files) clang-format --dry-run -Werror $(SRC)
 	tools/check-layers
