@@ -321,8 +321,18 @@ static int put(struct build *b, struct mounts *m, struct mount *p, struct messag
     return 0;
 }
 
+/* What an attempt in a VM that is gone has left. */
+static void forget(struct mounts *m)
+{
+    for (size_t i = 0; i < m->n_caches; i++)
+        cache_disk_free(STEAL(m->caches[i].disk));
+    m->n_caches = 0;
+    m->slots = 0;
+}
+
 int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err)
 {
+    forget(m);
     if (attach_caches(b, m, err) < 0)
         return -1;
     for (size_t i = 0; i < m->len; i++)

@@ -309,21 +309,53 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
     build_notice(b, line);
 }
 
-/* The step is carried out and its overlay becomes the draft's layer. */
-static int make_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                      struct draft *draft, json_t *inputs, struct str manifest, step_fn *work,
-                      void *arg, struct layer **ret, struct error **err)
+/* In a VM on the right disk; *ret_start: when the step began, which the VM's start is not part of.
+ */
+static int try_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                    struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                    struct error **err)
 {
     if (vm_ready(b, &st->disk, err) < 0)
         return -1;
-    long long start = now_us(); // the VM is not the step's doing
-    b->log = open(draft_log(draft), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    *ret_start = now_us();
+    b->log = open(draft_log(draft), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     b->dirty = true;
     int rc = work(b, st, step, arg, err);
     if (b->log >= 0)
         close(b->log);
     b->log = -1;
-    if (rc < 0) {
+    return rc;
+}
+
+/* Once more in another VM if this one's template was damaged: what it did then says nothing of the
+ * step. */
+static int do_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                   struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                   struct error **err)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (try_work(b, st, step, draft, work, arg, ret_start, &why) == 0)
+        return 0;
+    if (why->kind != ERR_GUEST || !b->vm || !builder_vm_template_failed(b->vm))
+        return error_propagate(err, STEAL(why));
+    AUTO_FREE char *line = xasprintf(
+        "the builder VM failed, and its template is damaged: trying the step once more "
+        "(%.*s)",
+        (int)strcspn(why->message, "\n"), why->message);
+    build_notice(b, line);
+    vm_drop(b);
+    return try_work(b, st, step, draft, work, arg, ret_start, err);
+}
+
+/* The step is carried out and its overlay becomes the draft's layer. */
+static int make_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                      struct draft *draft, json_t *inputs, struct str manifest, step_fn *work,
+                      void *arg, struct layer **ret, struct error **err)
+{
+    long long start = 0;
+    if (do_work(b, st, step, draft, work, arg, &start, err) < 0) {
+        if (!start) // no VM, or not on the right disk: there is no state to keep
+            return -1;
         on_failure(b, draft, step);
         vm_drop(b);
         return -1;

@@ -54,6 +54,15 @@ int builder_vm_start(const struct session *s, const struct builder_vm_options *o
     return 0;
 }
 
+bool builder_vm_template_failed(struct builder_vm *vm)
+{
+    if (!vm->restored || !vm->lost)
+        return false;
+    builder_vm_kill(vm);
+    AUTO_FREE char *key = machine_key(&vm->machine);
+    return template_damaged(vm->session, key);
+}
+
 long long builder_vm_answered(const struct builder_vm *vm)
 {
     return vm->answered;

@@ -55,6 +55,10 @@ struct builder_vm_options {
  * up for TCG, which is said and remembered for an hour. */
 int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
                      struct builder_vm **ret, struct error **err);
+/* After a failed call: whether the VM itself failed (it died, went silent, broke the protocol) and
+ * the template that it was restored from turns out to be damaged; that is then made anew at the
+ * next start. Reads the whole template in this case only. */
+bool builder_vm_template_failed(struct builder_vm *vm);
 /* When its agent first answered, by now_ms(): then it can be used, the target was attached after.
  */
 long long builder_vm_answered(const struct builder_vm *vm);

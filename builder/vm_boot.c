@@ -169,6 +169,11 @@ static int stop_rehearsing(struct builder_vm *vm, int timeout_ms, struct error *
     }
 }
 
+static int check_appliance(struct builder_vm *vm, struct error **err)
+{
+    return appliance_check(vm->session, vm->notice, vm->notice_arg, &vm->machine.appliance, err);
+}
+
 /* Boots the machine without disks and keeps it as it is when the agent has answered. */
 static int make_template(struct builder_vm *vm, struct template *t, int timeout_ms,
                          struct error **err)
@@ -178,7 +183,8 @@ static int make_template(struct builder_vm *vm, struct template *t, int timeout_
     if (fd < 0)
         return error_errno(err, "cannot make '%s'", t->state);
     int rc = -1;
-    if (template_stand_in(vm->machine.appliance.kernel.path, t->kernel, err) == 0 &&
+    if (check_appliance(vm, err) == 0 &&
+        template_stand_in(vm->machine.appliance.kernel.path, t->kernel, err) == 0 &&
         launch(vm, MACHINE_TEMPLATE, t, NULL, err) == 0 &&
         stop_rehearsing(vm, timeout_ms, err) == 0 && save_state(vm, fd, err) == 0)
         rc = 0;
@@ -217,7 +223,7 @@ static int timeout_of(const struct builder_vm *vm)
 static int boot_cold(struct builder_vm *vm, json_t *target, struct error **err)
 {
     builder_vm_kill(vm);
-    if (launch(vm, MACHINE_COLD, NULL, target, err) < 0)
+    if (check_appliance(vm, err) < 0 || launch(vm, MACHINE_COLD, NULL, target, err) < 0)
         return -1;
     return builder_vm_hello(vm, 0, timeout_of(vm), err);
 }
@@ -271,6 +277,7 @@ static int boot(struct builder_vm *vm, json_t *target, struct error **err)
             return error_propagate(err, STEAL(why));
         tell(vm, "the builder VM's template cannot be made", why);
     } else if (restore(vm, &t, target, &why) == 0) {
+        vm->restored = true;
         return 0;
     } else {
         if (is_final(&why))

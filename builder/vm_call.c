@@ -88,6 +88,7 @@ int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long lo
     int rc = vm_wait(vm->vm, fds, n, deadline, err);
     if (rc >= 0 && vm->io_slot >= 0)
         return io_error(vm, err);
+    vm->lost |= rc < 0;
     return rc < 0 ? name_panic(vm, err) : rc;
 }
 
@@ -113,7 +114,7 @@ static int fail(const struct message *m, struct error **err)
 
 static int broken(struct call *c, struct error **err, const char *how)
 {
-    c->vm->out_of_step = true;
+    c->vm->out_of_step = c->vm->lost = true;
     error_set(err, ERR_GUEST, "the builder VM's agent does not keep to the protocol: %s", how);
     return vm_add_console(c->vm->vm, err);
 }
@@ -192,6 +193,7 @@ static int receive(struct call *c, struct error **err)
 
 static int too_late(struct call *c, struct error **err)
 {
+    c->vm->lost = true;
     error_set(err, ERR_GUEST, "the builder VM did not answer '%s' in time", c->what);
     return vm_add_console(c->vm->vm, err);
 }

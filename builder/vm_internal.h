@@ -36,6 +36,7 @@ struct builder_vm {
     struct vm *vm; /* NULL once it has ended */
     struct stream_server *stream;
     struct machine machine;
+    bool restored;      /* from its template */
     bool may_fall_back; /* KVM was our choice, not the user's */
     builder_notice_fn *notice;
     void *notice_arg;
@@ -46,6 +47,7 @@ struct builder_vm {
     uint32_t next_id;
     struct buf received; /* from the agent, not yet a whole frame */
     bool out_of_step;    /* a frame was left unfinished: no further call can work */
+    bool lost;           /* it died, went silent or broke the protocol */
     int io_slot;         /* an I/O error of the host stopped the VM; -1 = none */
     bool io_nospace;
     char *io_reason;

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 /* Raised when something changes that the key does not see otherwise. */
-#define TEMPLATE_FORMAT 2
+#define TEMPLATE_FORMAT 3
 
 /*
  * norandmaps: what TCG has translated is found again by virtual address too. With random addresses

@@ -349,6 +349,29 @@ int appliance_get(const struct session *s, kernel_notice_fn *notice, void *arg,
     return 0;
 }
 
+static bool is_whole(const struct appliance *a)
+{
+    char hex[DIGEST_HEX + 1];
+    struct digest initrd;
+    AUTO_CLOSE int fd = open(a->initrd, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && digest_of_fd(fd, &initrd, NULL) == 0 &&
+           both_digests(a->kernel.path, &initrd, hex, NULL) == 0 && !strcmp(hex, a->digest);
+}
+
+int appliance_check(const struct session *s, kernel_notice_fn *notice, void *arg,
+                    struct appliance *a, struct error **err)
+{
+    if (is_whole(a))
+        return 0;
+    AUTO_FREE char *index = xasprintf("%s/appliance/index.json", s->cache);
+    if (notice)
+        notice(arg, "the builder VM's initramfs is damaged: making it anew");
+    (void)unlink(a->initrd);
+    (void)unlink(index);
+    appliance_clear(a);
+    return appliance_get(s, notice, arg, a, err);
+}
+
 void appliance_clear(struct appliance *a)
 {
     kernel_clear(&a->kernel);

@@ -39,6 +39,10 @@ struct appliance {
  * (the kernel lacks a module), ERR_SYSTEM, ERR_CANCELLED. */
 int appliance_get(const struct session *s, kernel_notice_fn *notice, void *arg,
                   struct appliance *ret, struct error **err);
+/* For before it is booted: reads kernel and initramfs in full (0.1 s), and makes the initramfs anew
+ * if they are not what they were when it was made. */
+int appliance_check(const struct session *s, kernel_notice_fn *notice, void *arg,
+                    struct appliance *a, struct error **err);
 void appliance_clear(struct appliance *a);
 
 #endif

@@ -41,14 +41,17 @@ struct template
 /*
  * key_text: all that the template depends on, in lines; its digest names it. With a good template
  * t->ready is true and a shared lock on it is held until the clear; otherwise an exclusive one, and
- * the paths name files that do not exist yet. Checked at each opening: record, sizes, the time of
- * the memory file, the digest of the state, and 64 pages spread over the memory. Errors:
+ * the paths name files that do not exist yet. All data is compared with the record's digests unless
+ * that was done since the host booted and the files have not been written to since. Errors:
  * ERR_SYSTEM, ERR_CANCELLED while waiting.
  */
 int template_open(const struct session *s, const char *key_text, struct template *t,
                   struct error **err);
 /* Records what was written and puts it in place; prunes all but the few last used templates. */
 int template_commit(const struct session *s, struct template *t, struct error **err);
+/* Compares all data again: true if the template of that key is not what its record says; then the
+ * next opening makes it anew. For when a VM that was restored from it has died. */
+bool template_damaged(const struct session *s, const char *key_text);
 /* Marks a ready template as no good (it did not restore): the next opening makes it anew. */
 void template_reject(struct template *t);
 void template_clear(struct template *t);

@@ -26,6 +26,55 @@ rebuilt() { # NAME
   got=$(content work 2>/dev/null)
   if [ $status = 0 ] && [ "$got" = "$want" ]; then ok "$1"; else not_ok "$1" "$out $(differences "$want" "$got")"; fi
 }
+# rot FILE BYTES [unseen]: changes data as a bad disk does, the times being kept; unseen: kiln has checked the
+# file since, as far as it can tell.
+rot() {
+  python3 - "$@" <<'END'
+import os, random, sys
+path, count, unseen = sys.argv[1], int(sys.argv[2]), len(sys.argv) > 3
+st = os.stat(path)
+with open(path, 'r+b') as f:
+    for _ in range(count):
+        at = os.lseek(f.fileno(), random.randrange(st.st_size // 4), os.SEEK_DATA) + random.randrange(4096)
+        f.seek(at); b = f.read(1)
+        f.seek(at); f.write(bytes([b[0] ^ 1 << random.randrange(8)]))
+os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+if unseen:
+    checked = os.path.dirname(path) + '/checked'
+    lines = open(checked).read().splitlines()
+    now = os.stat(path)
+    stamp = lambda ns: '%d.%09d' % (ns // 10**9, ns % 10**9)
+    lines[1] = '%x:%x %d %s %s' % (now.st_dev, now.st_ino, now.st_size, stamp(now.st_mtime_ns), stamp(now.st_ctime_ns))
+    open(checked, 'w').write('\n'.join(lines) + '\n')
+END
+}
+notes() { # TEXT NAME: the last build said so
+  if grep -q "$1" <<<"$out"; then ok "$2"; else not_ok "$2" "$out"; fi
+}
+# The builder VM's own files; of the shared cache's, copies.
+cp -aL --sparse=always "$KILN_HOME/cache" "$top/cache" && rm -rf "$KILN_HOME/cache" && mv "$top/cache" "$KILN_HOME/cache"
+rebuild() { # NAME: without the cache of layers
+  out=$("$KILN" image build --no-cache --name work "$top/work" 2>&1)
+  local status=$?
+  if [ $status = 0 ] && [ "$(content work)" = "$want" ]; then ok "$1"; else not_ok "$1" "$out"; fi
+}
+newest() { # FILE: of the template that was used last
+  # shellcheck disable=SC2012
+  echo "$(dirname "$(ls -t "$KILN_HOME"/cache/template/*/template.json | head -1)")/$1"
+}
+for file in ram state kernel; do
+  rot "$(newest $file)" 2
+  rebuild "a template's $file that rotted"
+  notes 'template is damaged: making it anew' "a template's $file that rotted is noticed"
+done
+rot "$(newest ram)" 20000 unseen
+rebuild 'a template that rots while it is used'
+notes 'template is damaged: trying the step once more\|cannot be restored from its template' 'that is said'
+rot "$(echo "$KILN_HOME"/cache/appliance/*/initrd.img)" 5
+rm -rf "$KILN_HOME/cache/template"
+rebuild 'an initramfs that rotted'
+notes 'initramfs is damaged: making it anew' 'an initramfs that rotted is noticed'
+
 for round in $(seq "${KILN_FAULTS:-1}"); do
   for kind in truncate header record gone data; do
     rm -rf "$KILN_HOME/backend" && cp -a "$top/good" "$KILN_HOME/backend"
