@@ -58,6 +58,7 @@ struct build_options {
     size_t n_nameservers;
     const char *checksum;      /* of FROM's image (image/pull.h) */
     enum pull_policy pull;     /* when images are fetched again */
+    long long step_timeout_s;  /* a step that takes longer in the VM fails; 0 = none */
     uint64_t cache_mount_size; /* bytes a new cache disk may grow to; 0 = 10 GiB */
 };
 

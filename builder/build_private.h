@@ -78,7 +78,8 @@ struct build {
     struct slot slots[AGENT_DISKS];
     unsigned long tick;
 
-    int log; /* the running step's log file, -1 = none */
+    long long step_deadline; /* of the running step, by now_ms; 0 = none */
+    int log;                 /* the running step's log file, -1 = none */
     const struct imagefile_step *current;
 };
 
@@ -134,7 +135,8 @@ int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, str
  * mask of slots to leave alone. */
 int vm_free_slot(struct build *b, unsigned keep, struct error **err);
 int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
-            struct error **err); /* no deadline; output is shown and logged */
+            struct error **err);         /* until the step's deadline; output is shown and logged */
+int step_left_ms(const struct build *b); /* until the step's deadline; -1 = it has none */
 void vm_drop(struct build *b);
 /* Makes a complete empty overlay file in the scratch folder; owned path. */
 char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,

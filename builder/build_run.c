@@ -220,7 +220,8 @@ static int exec(struct build *b, struct run *r, const struct message *m, int *st
 {
     CLEANUP(message_clear) struct message reply = MESSAGE_INIT;
     struct masked out = {b, r->mask};
-    int rc = r->mask ? builder_vm_call(b->vm, AGENT_EXEC, m, -1, masked_output, &out, &reply, err)
+    int rc = r->mask ? builder_vm_call(b->vm, AGENT_EXEC, m, step_left_ms(b), masked_output, &out,
+                                       &reply, err)
                      : vm_call(b, AGENT_EXEC, m, &reply, err);
     if (r->mask)
         flush_mask(&out);

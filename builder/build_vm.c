@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,7 +41,13 @@ char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, 
 int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
             struct error **err)
 {
-    return builder_vm_call(b->vm, type, m, -1, build_output, b, reply, err);
+    return builder_vm_call(b->vm, type, m, step_left_ms(b), build_output, b, reply, err);
+}
+
+int step_left_ms(const struct build *b)
+{
+    long long left = b->step_deadline - now_ms();
+    return !b->step_deadline ? -1 : left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
 static int call_slot(struct build *b, int type, int slot, int flags, struct error **err)
@@ -318,13 +325,20 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
     if (vm_ready(b, &st->disk, err) < 0)
         return -1;
     *ret_start = now_us();
+    b->step_deadline = b->o->step_timeout_s ? now_ms() + b->o->step_timeout_s * 1000 : 0;
     b->log = open(draft_log(draft), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     b->dirty = true;
-    int rc = work(b, st, step, arg, err);
+    CLEANUP(error_freep) struct error *why = NULL;
+    int rc = work(b, st, step, arg, &why);
+    bool late = rc < 0 && why->kind == ERR_GUEST && step_left_ms(b) == 0;
+    b->step_deadline = 0;
     if (b->log >= 0)
         close(b->log);
     b->log = -1;
-    return rc;
+    if (late)
+        return error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") took longer than %lld s", b->step,
+                         STR_ARG(step->text), b->o->step_timeout_s);
+    return rc < 0 ? error_propagate(err, STEAL(why)) : 0;
 }
 
 /* Once more in another VM if this one's template was damaged: what it did then says nothing of the

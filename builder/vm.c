@@ -32,6 +32,7 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
     if (builder_vm_boot(vm, target, err) < 0)
         return error_wrap(err, "cannot start the builder VM");
     vm->answered = now_ms();
+    builder_vm_pulse_start(vm);
     return target ? builder_vm_seen(vm, AGENT_DISK_TARGET, err) : 0;
 }
 

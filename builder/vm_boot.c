@@ -47,6 +47,7 @@ void builder_vm_kill(struct builder_vm *vm)
     stream_server_free(vm->stream);
     vm->stream = NULL;
     buf_reset(&vm->received);
+    vm->pulse = (struct pulse){0};
     vm->out_of_step = false;
     vm->io_slot = -1;
 }
@@ -110,7 +111,7 @@ static int launch(struct builder_vm *vm, enum machine_start start, const struct 
     struct vm_spec spec = {.qemu = vm->machine.qemu.path,
                            .args = &args,
                            .cwd = vm->cwd,
-                           .ports = ARGV("agent"),
+                           .ports = ARGV("agent", "pulse"),
                            .keep = &stream_fd,
                            .n_keep = stream_fd >= 0};
     vm->vm = vm_start(vm->session, &spec, err);

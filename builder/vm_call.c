@@ -12,9 +12,11 @@
 #include "base/session.h"
 #include "base/terminal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@
 struct call {
     struct builder_vm *vm;
     uint32_t id;
+    int type; /* enum agent_type */
     const char *what;
     long long deadline;
     builder_output_fn *output;
@@ -85,9 +88,20 @@ static int name_panic(struct builder_vm *vm, struct error **err)
 int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long long deadline,
                     struct error **err)
 {
-    int rc = vm_wait(vm->vm, fds, n, deadline, err);
+    enum { FDS_MAX = 8 };
+    struct pollfd f[FDS_MAX + 1];
+    assert(n <= FDS_MAX);
+    memcpy(f, fds, n * sizeof *fds);
+    f[n] = builder_vm_pulse_fd(vm);
+    int rc = vm_wait(vm->vm, f, n + 1, builder_vm_pulse_deadline(vm, deadline), err);
+    for (size_t i = 0; i < n; i++)
+        fds[i].revents = f[i].revents;
     if (rc >= 0 && vm->io_slot >= 0)
         return io_error(vm, err);
+    if (rc >= 0 && builder_vm_pulse(vm, err) < 0)
+        return -1;
+    if (rc == 0)
+        return deadline < 0 || now_ms() < deadline;
     vm->lost |= rc < 0;
     return rc < 0 ? name_panic(vm, err) : rc;
 }
@@ -191,12 +205,7 @@ static int receive(struct call *c, struct error **err)
                : 0;
 }
 
-static int too_late(struct call *c, struct error **err)
-{
-    c->vm->lost = true;
-    error_set(err, ERR_GUEST, "the builder VM did not answer '%s' in time", c->what);
-    return vm_add_console(c->vm->vm, err);
-}
+static int too_late(struct call *c, struct error **err);
 
 /* Sends one frame, receiving meanwhile. */
 static int send_frame(struct call *c, int type, const struct message *m, struct error **err)
@@ -237,6 +246,34 @@ static int send_frame(struct call *c, int type, const struct message *m, struct 
     return 0;
 }
 
+/* Ends the command that is late, so that the VM can be used further. */
+static int stop_command(struct call *c)
+{
+    enum { END_MS = 15 * 1000 };
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    message_put_num(&m, AGENT_TAG_NUMBER, SIGKILL);
+    c->deadline = now_ms() + END_MS;
+    c->type = AGENT_SIGNAL; // this has one try
+    if (c->vm->out_of_step || send_frame(c, AGENT_SIGNAL, &m, NULL) < 0)
+        return -1;
+    while (!c->done) {
+        struct pollfd p = {.fd = vm_port(c->vm->vm, "agent"), .events = POLLIN};
+        if (builder_vm_wait(c->vm, &p, 1, c->deadline, NULL) <= 0 ||
+            (p.revents && receive(c, NULL) < 0 && !c->done))
+            return -1;
+    }
+    return 0;
+}
+
+static int too_late(struct call *c, struct error **err)
+{
+    if (c->type == AGENT_EXEC && stop_command(c) == 0)
+        return error_set(err, ERR_GUEST, "the command did not end in time");
+    c->vm->lost = true;
+    error_set(err, ERR_GUEST, "the builder VM did not answer '%s' in time", c->what);
+    return vm_add_console(c->vm->vm, err);
+}
+
 static int begin(struct call *c, int type, const struct message *request, struct error **err)
 {
     if (!c->vm->vm)
@@ -244,6 +281,7 @@ static int begin(struct call *c, int type, const struct message *request, struct
     if (c->vm->out_of_step)
         return error_set(err, ERR_GUEST, "the builder VM's agent is out of step");
     c->id = ++c->vm->next_id;
+    c->type = type;
     c->what = type_name(type);
     session_debug(c->vm->session, 2, "agent <- %u %s", c->id, c->what);
     return send_frame(c, type, request, err);

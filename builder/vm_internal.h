@@ -31,6 +31,13 @@ struct slot {
     uint64_t size;     /* bytes that the guest shall see */
 };
 
+/* See vm_pulse.c; times by now_ms. */
+struct pulse {
+    bool watched;
+    long long next;  /* when to send */
+    long long asked; /* when the first that has not come back was sent; 0 = all came back */
+};
+
 struct builder_vm {
     const struct session *session;
     struct vm *vm; /* NULL once it has ended */
@@ -48,7 +55,8 @@ struct builder_vm {
     struct buf received; /* from the agent, not yet a whole frame */
     bool out_of_step;    /* a frame was left unfinished: no further call can work */
     bool lost;           /* it died, went silent or broke the protocol */
-    int io_slot;         /* an I/O error of the host stopped the VM; -1 = none */
+    struct pulse pulse;
+    int io_slot; /* an I/O error of the host stopped the VM; -1 = none */
     bool io_nospace;
     char *io_reason;
     char release[128];  /* the agent's uname -r */
@@ -97,6 +105,14 @@ int builder_vm_announce(struct builder_vm *vm, int slot, struct error **err);
 /* Waits until the guest has seen what was announced. */
 int builder_vm_seen(struct builder_vm *vm, int slot, struct error **err);
 void slot_clear(struct slot *s);
+
+/* vm_pulse.c */
+/* From now on waits end with ERR_GUEST when the guest shows no sign of life. */
+void builder_vm_pulse_start(struct builder_vm *vm);
+struct pollfd builder_vm_pulse_fd(const struct builder_vm *vm); /* what a wait polls for it */
+/* A wait's deadline, or an earlier time when the next sign is due. */
+long long builder_vm_pulse_deadline(const struct builder_vm *vm, long long deadline);
+int builder_vm_pulse(struct builder_vm *vm, struct error **err);
 
 /* vm_call.c */
 /* The first request; flags: AGENT_REHEARSE or 0. */

@@ -134,6 +134,8 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
         "-device",
         ("virtserialport,chardev=agent,name=" AGENT_PORT),
         "-device",
+        "virtserialport,chardev=pulse,name=" AGENT_PULSE_PORT,
+        "-device",
         "virtio-rng-pci",
         "-netdev",
         "user,id=net,ipv6=off",

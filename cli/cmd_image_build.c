@@ -30,6 +30,8 @@ static const struct option_spec options[] = {
     {"checksum", 0, "SUM", "What FROM's image must have: sha256:…, or a checksum file or URL",
      NULL},
     PULL_OPTION,
+    {"step-timeout", 0, "TIME",
+     "End a step that takes longer, and fail: 90s, 30m, 2h [default: none]", NULL},
     {"dns", 0, "ADDRESS", "Name server for RUN", NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM [default: KILN_ACCEL or auto]",
      NULL},
@@ -165,6 +167,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||
         args_size(a, "cache-mount-size", &mount_size, err) < 0 ||
         args_size(a, "cache-max-size", &max_size, err) < 0 ||
+        args_seconds(a, "step-timeout", &o.step_timeout_s, err) < 0 ||
         parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 || check_dns(a, err) < 0 ||
         parse_secrets(a, &secrets, err) < 0)
         return -1;

@@ -7,7 +7,9 @@
 #include "builder/agent/agent.h"
 #include "builder/agent/disk.h"
 #include "builder/agent/network.h"
+#include "builder/agent/pulse.h"
 #include "builder/agent/resolver.h"
+#include "builder/agent/sandbox.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -76,6 +78,22 @@ static void load_modules(void)
         fclose(f);
 }
 
+// A command that starts processes without end is to fail, while there is room for ours. Half of what
+// the kernel's memory allows, and no more than a system's service gets where nobody asks (systemd's
+// TasksMax is 4915).
+static void limit_processes(void)
+{
+    enum { MOST = 4096 };
+    char text[32];
+    uint64_t half = sys_read_num("/proc/sys/kernel/threads-max", 2 * (uint64_t)MOST) / 2;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)(half < MOST ? half : MOST));
+    mkdir(SANDBOX_CGROUPS, 0755);
+    if (mount("cgroup2", SANDBOX_CGROUPS, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
+        sys_write(SANDBOX_CGROUPS "/cgroup.subtree_control", "+pids") < 0 ||
+        mkdir(SANDBOX_CGROUP, 0755) < 0 || sys_write(SANDBOX_CGROUP "/pids.max", text) < 0)
+        sys_log("no limit of processes: %s", strerror(errno));
+}
+
 // Done once, for the template: a command costs nothing then.
 static void direct_names(struct agent *a)
 {
@@ -99,6 +117,8 @@ void boot(struct agent *a)
     setenv("PATH", "/sbin:/bin:/usr/sbin:/usr/bin", 1);
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){4096, 524288});
     load_modules();
+    pulse_start();
+    limit_processes();
     network_set_up();
     direct_names(a);
     disk_find_slots(a);

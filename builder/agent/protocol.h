@@ -29,6 +29,7 @@
 
 #define AGENT_PROTOCOL_VERSION 1
 #define AGENT_PORT "kiln.agent"
+#define AGENT_PULSE_PORT "kiln.pulse" /* bytes come back as they are sent: pulse.h */
 #define AGENT_FRAME_MAX (256 * 1024)
 #define AGENT_REQUEST_MAX (80 << 20) /* a here-document may be as long as an Imagefile */
 #define AGENT_FRAME_HEADER 12

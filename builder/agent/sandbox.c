@@ -402,6 +402,7 @@ void sandbox_main(struct sandbox *s)
     int status = 0;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "kiln-init");
+    (void)sys_write(SANDBOX_CGROUP "/cgroup.procs", "0"); // told at boot where there is none
     int done = run(&st, &status, &err);
     services_end(&st.services);
     kill_the_rest();

@@ -51,6 +51,10 @@ struct sandbox {
     int control;                   /* our end of the socket to the agent */
 };
 
+/* Where the agent has its cgroups, and the one that limits how many processes commands have. */
+#define SANDBOX_CGROUPS "/cgroup"
+#define SANDBOX_CGROUP SANDBOX_CGROUPS "/run"
+
 /* What is sent over the control socket, a packet each. */
 enum sandbox_event {
     SANDBOX_STATUS = 1, /* value: wait status */

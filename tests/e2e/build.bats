@@ -10,6 +10,17 @@ setup_file() {
   . tests/e2e/common.bash
   share_appliance "$KILN_HOME"
   make_base "$TOP/base" base >&2
+  begin_stuck
+}
+
+# A build whose VM stops in mid-step, as seen from outside; the last test looks at what kiln made of it meanwhile.
+begin_stuck() {
+  mkdir "$TOP/stuck"
+  printf 'FROM base\nRUN echo started; sleep 1000\n' >"$TOP/stuck/Imagefile"
+  "$KILN" image build --name stuck "$TOP/stuck" >"$TOP/stuck/out" 2>&1 3>&- &
+  echo $! >"$TOP/stuck/pid"
+  timeout 60 sh -c "until grep -qx started '$TOP/stuck/out'; do sleep 0.1; done"
+  kill -STOP $(pgrep -P "$(cat "$TOP/stuck/pid")" -f qemu-system)
 }
 
 teardown_file() {
@@ -1053,6 +1064,26 @@ with open(sys.argv[1], "r+b") as f:
   [ "$output" = half ]
 }
 
+@test "--step-timeout ends a step; its state can be kept" {
+  run -1 build --step-timeout 2s --on-error=keep <<'END'
+RUN echo begun >/begun; sleep 1000
+END
+  [[ "$output" == *"step 2 (RUN echo begun >/begun; sleep 1000) took longer than 2 s"* ]]
+  run -0 "$KILN" shell "t$BATS_TEST_NUMBER@failed" -c 'cat /begun'
+  [ "$output" = begun ]
+  run -2 build --step-timeout soon </dev/null
+}
+
+@test "RUN: processes without end meet a limit" {
+  # in place of the thousands that the limit is, as they take a while
+  run -1 build <<'END'
+RUN mkdir /c && mount -t cgroup2 none /c && [ "$(cat /c/run/pids.max)" -le 4096 ] && echo 40 >/c/run/pids.max
+RUN mkdir /c; mount -t cgroup2 none /c; echo 40 >/c/run/pids.max; while :; do sleep 100 & done
+END
+  [[ "$output" == *"an't fork"* ]]
+  [[ "$output" == *"step 3 "*"failed with exit status"* ]]
+}
+
 @test "Ctrl-C in the middle of a RUN: QEMU and temporary files are gone" {
   { echo 'FROM base'; echo 'RUN echo started; sleep 600'; } >"$DIR/Imagefile"
   "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR" >"$DIR/out" 2>&1 &
@@ -1164,4 +1195,11 @@ start_build() {
   while sleep 1; do printf 'touch /b\nexit\n' || break; done | timeout 60 script -qec "$KILN image build --name t$BATS_TEST_NUMBER $DIR" /dev/null >"$DIR/out"
   run inside 'cat /c'
   [[ $output == *'No such file'* ]]
+}
+
+@test "a builder VM that is stuck ends the build" {
+  timeout 200 tail --pid="$(cat "$TOP/stuck/pid")" -f /dev/null
+  cat "$TOP/stuck/out"
+  grep -q 'error: the builder VM is stuck: it has shown no sign of life for 90 s' "$TOP/stuck/out"
+  run ! pgrep -P "$(cat "$TOP/stuck/pid")"
 }
