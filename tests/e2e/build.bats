@@ -1082,6 +1082,8 @@ RUN mkdir /c; mount -t cgroup2 none /c; echo 40 >/c/run/pids.max; while :; do sl
 END
   [[ "$output" == *"an't fork"* ]]
   [[ "$output" == *"step 3 "*"failed with exit status"* ]]
+  run -1 build <<<'RUN kill -9 $$'
+  [[ "$output" == *"was killed by signal 9"*"hint: "*"--memory"* ]]
 }
 
 @test "Ctrl-C in the middle of a RUN: QEMU and temporary files are gone" {
