@@ -85,12 +85,18 @@ static int find_wanted_secret(struct build *b, struct mount *p, struct error **e
     return p->secret || !p->spec.required ? 0 : secret_missing(p->spec.id, err);
 }
 
-/* Where the mount is seen: as Dockerfile has it, in the working directory if nothing says so. */
+/* Where the mount is seen: as Dockerfile has it, in the working directory if nothing says so. No '/'
+ * is at its end: it names a cache. */
 static char *target_of(const struct stage_run *st, const struct mount_spec *spec)
 {
     const char *slash = spec->type == MOUNT_SECRET ? strrchr(spec->id, '/') : NULL;
-    if (spec->target || spec->type != MOUNT_SECRET)
-        return config_path(&st->config, spec->target ? spec->target : ".");
+    if (spec->target || spec->type != MOUNT_SECRET) {
+        char *path = config_path(&st->config, spec->target ? spec->target : ".");
+        size_t n = strlen(path);
+        if (n > 1 && path[n - 1] == '/')
+            path[n - 1] = '\0';
+        return path;
+    }
     return spec->env ? NULL : xasprintf("/run/secrets/%s", slash ? slash + 1 : spec->id);
 }
 

@@ -859,6 +859,8 @@ WORKDIR /work
 RUN --mount=type=bind [ "$(cat file)" = here ] && [ "$(cat sub/file)" = there ]
 RUN --mount=type=bind,source=sub [ "$(cat file)" = there ]
 RUN --mount=type=tmpfs touch in-memory && [ -e /work/in-memory ]
+RUN --mount=type=cache echo in-cache >cached
+RUN --mount=type=cache,id=/work,target=/elsewhere/ [ "$(cat /elsewhere/cached)" = in-cache ]
 RUN [ -z "$(ls -A)" ]
 ARG TYPE=cache SIZE=1.5mb WHERE=/variable YES=1
 RUN --mount=type=$TYPE,target=$WHERE echo kept >/variable/file
@@ -885,7 +887,7 @@ EOF
   run "$KILN" image build --name "t$BATS_TEST_NUMBER" --require-cached --build-arg http_proxy=other --secret id=pass,src="$DIR/secret" "$DIR"
   [ "$status" -eq 0 ]
   run "$KILN" image build --name "t$BATS_TEST_NUMBER" --build-arg TYPE=cahe --secret id=pass,src="$DIR/secret" "$DIR"
-  [[ "$status" -eq 1 && "$output" == *'Imagefile:25:18: error: '*"unknown mount type 'cahe'"*'did you mean cache?'* ]]
+  [[ "$status" -eq 1 && "$output" == *'Imagefile:27:18: error: '*"unknown mount type 'cahe'"*'did you mean cache?'* ]]
 }
 
 @test "FROM a built image inherits ENV, WORKDIR and USER" {
