@@ -30,10 +30,11 @@ $(call keep,commit,$(VERSION) $(COMMIT))
 endif
 objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
-LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/message.o $(BUILD)/builder/appliance/agent_blob.o
+LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/manifest.o $(BUILD)/builder/agent/message.o \
+  $(BUILD)/builder/appliance/agent_blob.o
 # What of the agent is tested on the host.
 AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab hostname passwd place port probe resolve scaffold \
-  sys)
+  sha256 sys)
 UNIT  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
@@ -83,7 +84,7 @@ bench: all ; tools/bench $(BUILD)/kiln
 fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	@mkdir -p build/corpus-$*
 	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
-	  $(wildcard $(MODS:%=%/*.c)) builder/agent/message.c $(AGENT_T) $< $(LIBS)
+	  $(wildcard $(MODS:%=%/*.c)) builder/agent/manifest.c builder/agent/message.c $(AGENT_T) $< $(LIBS)
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
 # What CI runs after the tests; each may be run alone. Units that boot VMs are left to `make SAN=… check`.
 GATES := lint clang asan tsan

@@ -7,6 +7,7 @@
 #include "builder/build_private.h"
 #include "builder/cache_disk.h"
 #include "builder/send.h"
+#include "imagefile/glob.h"
 
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct mount {
     struct mount_spec spec;
     char *target;                /* absolute; NULL: a secret that only a variable holds */
     struct disk_state disk;      /* bind with from */
+    char content[ID_SIZE];       /* digest of what it reads there; "" = of the image's id */
     struct selection *selection; /* bind of the build directory */
     const struct build_secret *secret;
 };
@@ -79,6 +81,26 @@ static int select_bind(struct build *b, struct mount *p, struct error **err)
     return context_select(b->ctx, &r, &p->selection, err);
 }
 
+/* A source is a path here, never a pattern. */
+static int look_at_from(struct build *b, struct stage_run *st, struct mount *p, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
+    CLEANUP(strv_clear) struct strv sources = {0};
+    struct from_request r = {&p->disk, &sources, NULL, AGENT_KEEP_OWNER | AGENT_TOP_OWNER};
+    if (stage_source(b, p->spec.from, &p->disk, err) < 0)
+        return -1;
+    if (p->spec.source && !glob_magic(p->spec.source))
+        strv_add(&sources, p->spec.source);
+    if (!from_by_content(&sources))
+        return 0;
+    if (from_manifest(b, &st->disk, &r, &manifest, err) < 0)
+        return -1;
+    struct digest d = digest_of(manifest.data, manifest.len);
+    if (manifest.len)
+        digest_hex(&d, p->content);
+    return 0;
+}
+
 static int find_wanted_secret(struct build *b, struct mount *p, struct error **err)
 {
     p->secret = secret_find(b, p->spec.id);
@@ -122,7 +144,7 @@ static int expand(struct build *b, struct stage_run *st, const struct run_mount 
     case MOUNT_SECRET:
         return find_wanted_secret(b, p, err);
     case MOUNT_BIND:
-        return p->spec.from ? stage_source(b, p->spec.from, &p->disk, err) : select_bind(b, p, err);
+        return p->spec.from ? look_at_from(b, st, p, err) : select_bind(b, p, err);
     case MOUNT_CACHE:
     case MOUNT_TMPFS:
         break;
@@ -173,7 +195,8 @@ void mounts_put_key(const struct mounts *m, struct key *key)
         const char *writable = p->spec.type == MOUNT_BIND && !p->spec.read_only ? " rw" : "";
         AUTO_FREE char *value = p->spec.size
                                     ? xasprintf("size %llu", (unsigned long long)p->spec.size)
-                                    : xasprintf("%s%s %s%s", p->disk.id, hex, source, writable);
+                                    : xasprintf("%s%s %s%s", *p->content ? p->content : p->disk.id,
+                                                hex, source, writable);
         key_field(key, name, value, strlen(value));
     }
 }

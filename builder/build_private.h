@@ -2,7 +2,7 @@
  *
  * What the files of one build share: build.c walks the steps, build_stage.c resolves FROM,
  * build_vm.c keeps the builder VM on the right disk, build_step.c carries out all instructions but
- * RUN, which is build_run.c and build_mount.c.
+ * RUN, which is build_run.c and build_mount.c, build_from.c looks at what --from reads.
  */
 #ifndef BUILDER_BUILD_PRIVATE_H
 #define BUILDER_BUILD_PRIVATE_H
@@ -141,6 +141,26 @@ void vm_drop(struct build *b);
 /* Makes a complete empty overlay file in the scratch folder; owned path. */
 char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,
                   struct error **err);
+
+/* A VM for `disk` in which nothing has run and whose target is not mounted: what it says about other
+ * layers can be believed. */
+int vm_untouched(struct build *b, const struct disk_state *disk, struct error **err);
+
+/* build_from.c */
+/* What is read of another image. All borrowed. */
+struct from_request {
+    const struct disk_state *disk;
+    const struct strv *sources, *excludes; /* as COPY has them; excludes may be NULL */
+    int flags;                             /* AGENT_KEEP_OWNER, AGENT_TOP_OWNER */
+};
+/* Whether these sources are keyed by content: not those that are a whole image. */
+bool from_by_content(const struct strv *sources);
+/* The manifest of what is read into *ret (emptied first); for_disk is what the step stands on.
+ * It stays empty if that is too much to be looked at: then the layer's id stands for it.
+ * Errors: a source that is not there (ERR_USER); it would have to be looked at, and the build is
+ * --require-cached. */
+int from_manifest(struct build *b, const struct disk_state *for_disk, const struct from_request *r,
+                  struct buf *ret, struct error **err);
 
 /* One instruction's work in the VM. */
 typedef int step_fn(struct build *b, struct stage_run *st, const struct imagefile_step *step,

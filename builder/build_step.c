@@ -98,6 +98,7 @@ struct copy {
     char *chown, *chmod, *from, *checksum;
     struct strv sources, excludes, bodies;
     struct disk_state source; /* --from */
+    bool listed;              /* it is keyed by content */
     struct selection *selection;
     struct sender *sender; /* while it is sent */
     long long shown;       /* when the bar was drawn last, ms */
@@ -298,9 +299,34 @@ static struct key *copy_key(const struct stage_run *st, const struct imagefile_s
     key_optional(key, "--chmod", c->chmod);
     for (size_t i = 0; c->from && i < c->excludes.len; i++)
         key_optional(key, "--exclude", c->excludes.ptr[i]);
-    if (c->from)
+    if (c->from && !c->listed)
         key_optional(key, "the source of --from", c->source.id);
     return key;
+}
+
+static void key_manifest(struct key *key, struct str manifest)
+{
+    struct digest d = digest_of(manifest.ptr, manifest.len);
+    char hex[ID_SIZE];
+    digest_hex(&d, hex);
+    key_field(key, "files", hex, DIGEST_HEX);
+}
+
+static int step_copy_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                          struct copy *c, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
+    struct from_request r = {&c->source, &c->sources, &c->excludes,
+                             c->chown ? 0 : AGENT_KEEP_OWNER};
+    if (stage_source(b, c->from, &c->source, err) < 0)
+        return -1;
+    if (from_by_content(&c->sources) && from_manifest(b, &st->disk, &r, &manifest, err) < 0)
+        return -1;
+    c->listed = manifest.len;
+    struct key *key = copy_key(st, step, c);
+    if (c->listed)
+        key_manifest(key, buf_str(&manifest));
+    return step_layer(b, st, step, key, buf_str(&manifest), copy_work, c, err);
 }
 
 int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -309,19 +335,12 @@ int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step
     CLEANUP(copy_clear) struct copy c = {0};
     if (expand_copy(b, st, step, &c, err) < 0)
         return -1;
-    if (c.from) {
-        if (stage_source(b, c.from, &c.source, err) < 0)
-            return -1;
-        struct key *key = copy_key(st, step, &c);
-        return step_layer(b, st, step, key, (struct str){"", 0}, copy_work, &c, err);
-    }
+    if (c.from)
+        return step_copy_from(b, st, step, &c, err);
     if (select_sources(b, st, step, &c, err) < 0)
         return -1;
     struct key *key = copy_key(st, step, &c);
-    struct digest d = selection_digest(c.selection);
-    char hex[ID_SIZE];
-    digest_hex(&d, hex);
-    key_field(key, "files", hex, DIGEST_HEX);
+    key_manifest(key, selection_manifest(c.selection));
     return step_layer(b, st, step, key, selection_manifest(c.selection), send_work, &c, err);
 }
 

@@ -158,6 +158,14 @@ static int exchange(struct build *b, const struct disk_state *disk, struct error
     return 0;
 }
 
+int vm_untouched(struct build *b, const struct disk_state *disk, struct error **err)
+{
+    if (b->vm && !b->mounted && !b->dirty && !strcmp(b->top, disk->id))
+        return 0;
+    vm_drop(b);
+    return start(b, disk, err);
+}
+
 int vm_ready(struct build *b, const struct disk_state *disk, struct error **err)
 {
     bool there = b->vm && b->overlay && !b->dirty && !strcmp(b->top, disk->id);
@@ -237,6 +245,9 @@ static char *explain_files(struct build *b, const char *old_id, struct str manif
     manifest_diff(buf_str(&old), manifest, 5, &changes);
     for (size_t i = 0; i < changes.len; i++)
         buf_addf(&out, "%s%s", i ? ", " : "", changes.ptr[i]);
+    if ((b->current->op == OP_COPY || b->current->op == OP_ADD) &&
+        word_given(&b->current->copy.from))
+        buf_addf(&out, " in '" STR_FMT "'", STR_ARG(b->current->copy.from.raw));
     return changes.len ? buf_detach(&out, NULL) : NULL;
 }
 

@@ -23,6 +23,7 @@
  *                              is when the layer was last used
  *   .layers/<id>/manifest.zst  the step's manifest, if it has one: bytes of the caller's
  *   .layers/<id>/log           the step's output, if it has any
+ *   .layers/<id>/from-<hex>    the builder's, added later: what a --from of the layer read
  *   .layers/<id>/damaged       made by store_verify: why the layer must not be used
  *   .layers/.lock              the store lock
  *   .layers/.cwd/              empty: a working directory, "../<id>/disk.qcow2" in it is a layer

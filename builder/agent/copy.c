@@ -6,17 +6,15 @@
 #include "base/file.h"
 #include "builder/agent/agent.h"
 #include "builder/agent/place.h"
+#include "builder/agent/source.h"
 #include "builder/agent/sys.h"
 #include "builder/agent/tree.h"
-#include "imagefile/glob.h"
 #include "imagefile/ignore.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { PIECE = 1 << 20 };
@@ -31,8 +29,7 @@ DEFINE_VECTOR(hard_links, struct hard_link);
 struct copy {
     struct agent *agent;
     struct place place;
-    int root; /* of the source */
-    struct ignore *excludes;
+    struct source source;
     struct hard_links links;
     bool keep_owner;
     char *piece; /* PIECE bytes, aligned */
@@ -43,7 +40,7 @@ struct copy {
 static void copy_clear(struct copy *c)
 {
     place_clear(&c->place);
-    ignore_free(c->excludes);
+    source_clear(&c->source);
     vec_foreach (struct hard_link *, l, &c->links)
         free(l->path);
     hard_links_clear(&c->links);
@@ -59,48 +56,9 @@ struct item {
     bool named;       /* by the user, and without a pattern */
 };
 
-// The xattrs in the form of a stream.
-static void read_xattrs(int fd, struct buf *ret)
-{
-    char path[64], names[64 * 1024], value[64 * 1024];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    ssize_t n = listxattr(path, names, sizeof names);
-    for (char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
-        ssize_t size = getxattr(path, name, value, sizeof value);
-        uint16_t name_length = (uint16_t)strlen(name);
-        uint32_t length = (uint32_t)size;
-        if (size < 0)
-            continue;
-        buf_add(ret, &name_length, sizeof name_length);
-        buf_add(ret, &length, sizeof length);
-        buf_adds(ret, name);
-        buf_add(ret, value, (size_t)size);
-    }
-}
-
-static int entry_type(mode_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG:
-        return STREAM_FILE;
-    case S_IFDIR:
-        return STREAM_DIR;
-    case S_IFLNK:
-        return STREAM_SYMLINK;
-    case S_IFCHR:
-        return STREAM_CHAR;
-    case S_IFBLK:
-        return STREAM_BLOCK;
-    case S_IFIFO:
-        return STREAM_FIFO;
-    default:
-        return 0; // a socket: nothing without its process
-    }
-}
-
 static struct entry make_entry(const struct copy *c, const struct item *it, const struct stat *st)
 {
-    return (struct entry){.head = {.type = (uint8_t)entry_type(st->st_mode),
+    return (struct entry){.head = {.type = (uint8_t)source_type(st->st_mode),
                                    .mode = st->st_mode & 07777,
                                    .uid = c->keep_owner ? st->st_uid : 0,
                                    .gid = c->keep_owner ? st->st_gid : 0,
@@ -184,31 +142,10 @@ static int copy_file(struct copy *c, const struct item *it, struct entry *e, str
 
 static int copy_item(struct copy *c, const struct item *it, struct error **err);
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-// The names in a folder, sorted, so that equal trees give equal layers.
-static int list_folder(int fd, struct strv *ret, struct error **err)
-{
-    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = copy < 0 ? NULL : fdopendir(copy);
-    if (!d)
-        return error_errno(err, "cannot list a folder of the source");
-    for (struct dirent *e; (e = readdir(d));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            strv_add(ret, e->d_name);
-    closedir(d);
-    if (ret->len)
-        qsort(ret->ptr, ret->len, sizeof *ret->ptr, by_name);
-    return 0;
-}
-
 static int copy_children(struct copy *c, const struct item *it, struct error **err)
 {
     CLEANUP(strv_clear) struct strv names = {0};
-    if (list_folder(it->fd, &names, err) < 0)
+    if (source_list(it->fd, &names, err) < 0)
         return -1;
     for (size_t i = 0; i < names.len; i++) {
         const char *name = names.ptr[i];
@@ -228,8 +165,7 @@ static int copy_children(struct copy *c, const struct item *it, struct error **e
 static int socket_found(struct copy *c, const struct item *it, struct error **err)
 {
     if (it->named)
-        return error_set(err, ERR_USER, "the source '%s' is a socket, which can't be copied",
-                         it->seen);
+        return source_is_socket(it->seen, err);
     if (!c->sockets++)
         agent_warn(c->agent, "'%s' is left out: a socket can't be copied", it->seen);
     return 0;
@@ -240,8 +176,8 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
     struct stat st;
     char target[4096];
     CLEANUP(buf_clear) struct buf xattrs = BUF_INIT;
-    bool hidden = *it->seen && ignore_hides(c->excludes, it->seen);
-    if (hidden && ignore_prunes(c->excludes, it->seen))
+    bool hidden = *it->seen && ignore_hides(c->source.excludes, it->seen);
+    if (hidden && ignore_prunes(c->source.excludes, it->seen))
         return 0;
     if (fstat(it->fd, &st) < 0)
         return error_errno(err, "cannot read '%s' of the source", it->seen);
@@ -266,7 +202,7 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
             return error_errno(err, "cannot read the link '%s' of the source", it->seen);
         e.link = (struct str){target, (size_t)n};
     } else if (e.head.type) {
-        read_xattrs(it->fd, &xattrs);
+        source_xattrs(it->fd, &xattrs);
         e.xattrs = buf_str(&xattrs);
     }
     if (!e.head.type)
@@ -279,72 +215,21 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
 }
 
 // One thing the user named. What it leads to is copied when it is a link, as COPY does.
-static int copy_source(struct copy *c, const char *source, bool glob, struct error **err)
+static int copy_source(struct copy *c, const char *source, struct error **err)
 {
     struct stat st;
     const char *slash = strrchr(source, '/'), *name = slash ? slash + 1 : source;
-    AUTO_CLOSE int fd = sys_open_in(c->root, *source ? source : "/", O_PATH);
+    AUTO_CLOSE int fd = sys_open_in(c->source.root, *source ? source : "/", O_PATH);
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno(err, "cannot open the source '%s'", source);
     if (S_ISDIR(st.st_mode)) {
         struct item it = {fd, "", "", NULL, false};
         return copy_item(c, &it, err);
     }
-    struct item it = {fd, c->place.dest_dir ? name : "", name, name, !glob};
+    struct item it = {fd, c->place.dest_dir ? name : "", name, name, !c->source.globs};
     if (c->place.dest_dir)
         it.name = NULL;
     return copy_item(c, &it, err);
-}
-
-// Adds what matches `rest` below `base` (both without a '/' at the start).
-static int expand(struct copy *c, const char *base, const char *rest, struct strv *ret,
-                  struct error **err)
-{
-    rest += strspn(rest, "/");
-    if (!*rest) {
-        strv_add(ret, base);
-        return 0;
-    }
-    AUTO_FREE char *part = xstrndup(rest, strcspn(rest, "/"));
-    const char *more = rest + strlen(part);
-    if (!glob_magic(part)) {
-        AUTO_FREE char *path = xasprintf("%s/%s", base, part);
-        AUTO_CLOSE int there = sys_open_in(c->root, path, O_PATH | O_NOFOLLOW);
-        return there < 0 ? 0 : expand(c, path, more, ret, err);
-    }
-    CLEANUP(strv_clear) struct strv names = {0};
-    AUTO_CLOSE int fd = sys_open_in(c->root, *base ? base : "/", O_PATH | O_DIRECTORY);
-    if (fd < 0)
-        return 0;
-    if (list_folder(fd, &names, err) < 0)
-        return -1;
-    for (size_t i = 0; i < names.len; i++) {
-        AUTO_FREE char *path = xasprintf("%s/%s", base, names.ptr[i]);
-        if (glob_match(part, names.ptr[i]) && expand(c, path, more, ret, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int find_sources(struct copy *c, const struct request *rq, struct strv *ret, bool *globs,
-                        struct error **err)
-{
-    struct field f = {0};
-    while (message_next(&rq->fields, &f)) {
-        AUTO_FREE char *text = str_dup(f.value);
-        size_t before = ret->len;
-        if (f.tag == AGENT_TAG_EXCLUDE && ignore_add(c->excludes, text, err) < 0)
-            return -1;
-        if (f.tag != AGENT_TAG_SOURCE)
-            continue;
-        if (expand(c, "", text, ret, err) < 0)
-            return -1;
-        // a pattern without a match is nothing to copy, as in the build directory
-        if (ret->len == before && !glob_magic(text))
-            return error_set(err, ERR_USER, "'%s' was not found in the source image", text);
-        *globs |= glob_magic(text);
-    }
-    return 0;
 }
 
 static int set_attrs(struct agent *a, const struct request *rq, struct place *p, struct error **err)
@@ -361,27 +246,21 @@ static int set_attrs(struct agent *a, const struct request *rq, struct place *p,
 int agent_copy(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
 {
     CLEANUP(copy_clear)
-    struct copy c = {.agent = a, .place = {.parent = -1}, .excludes = ignore_new()};
-    CLEANUP(strv_clear) struct strv sources = {0};
+    struct copy c = {.agent = a, .place = {.parent = -1}, .source = SOURCE_INIT};
     AUTO_FREE char *path = NULL;
-    int slot = (int)message_num(&rq->fields, AGENT_TAG_SLOT, AGENT_DISK_EXTRA);
     uint64_t flags = message_num(&rq->fields, AGENT_TAG_FLAGS, 0);
     AUTO_CLOSE int target = tree_open(a, AGENT_DISK_TARGET, err);
-    AUTO_CLOSE int source = target < 0 ? -1 : tree_open(a, slot, err);
-    if (source < 0 || agent_path(rq, AGENT_TAG_PATH, &path, err) < 0)
+    if (target < 0 || agent_path(rq, AGENT_TAG_PATH, &path, err) < 0 ||
+        source_open(a, rq, &c.source, err) < 0)
         return -1;
-    c.root = source;
     c.keep_owner = flags & AGENT_KEEP_OWNER;
-    bool globs = false;
-    if (find_sources(&c, rq, &sources, &globs, err) < 0)
-        return -1;
-    place_init(&c.place, target, path, flags & AGENT_DEST_DIR || sources.len > 1);
+    place_init(&c.place, target, path, flags & AGENT_DEST_DIR || c.source.paths.len > 1);
     if (posix_memalign((void **)&c.piece, 4096, PIECE) != 0)
         alloc_failed();
     if (set_attrs(a, rq, &c.place, err) < 0)
         return -1;
-    for (size_t i = 0; i < sources.len; i++)
-        if (copy_source(&c, sources.ptr[i], globs, err) < 0)
+    for (size_t i = 0; i < c.source.paths.len; i++)
+        if (copy_source(&c, c.source.paths.ptr[i], err) < 0)
             return -1;
     if (place_finish(&c.place, err) < 0)
         return -1;

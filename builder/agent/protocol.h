@@ -92,6 +92,10 @@ enum agent_type {
                    * and mounts it at AGENT_TREE of that slot → FLAGS (1: it was made new) */
     AGENT_UNPACK, /* OFFSET of a stream: its files go to the guest's memory, where a bind of the
                    * next EXEC, after which they are gone, finds them → NUMBER */
+    AGENT_SURVEY, /* SLOT, SOURCE, EXCLUDE as COPY, FLAGS (AGENT_KEEP_OWNER: owners count;
+                     * AGENT_TOP_OWNER: of a folder that SOURCE names, too): what COPY would copy,
+                     * as a manifest (manifest.h) in OUTPUT frames → FLAGS (1), or nothing if it
+                     * is more than SURVEY_COST_MAX */
     AGENT_SHUTDOWN, /* unmounts everything, syncs, powers off. → (then the VM ends) */
 };
 
@@ -171,7 +175,12 @@ enum {
     AGENT_WARM_SHELL = 128, /* HELLO: see warm.h */
     AGENT_SHELL = 256,      /* EXEC: the first ARG is a POSIX shell */
     AGENT_DISCARD = 4096,   /* a bind that can be written to; what is written is gone afterwards */
+    AGENT_TOP_OWNER = 512,  /* SURVEY */
 };
+
+/* How much SURVEY reads: bytes of content, and 4 KiB for each entry. Under TCG the digest of more
+ * would cost more than it could save. */
+#define SURVEY_COST_MAX (64u << 20)
 
 /* Where a slot's tree is mounted in the builder VM: "/tree/<slot>". */
 #define AGENT_TREE "/tree/"

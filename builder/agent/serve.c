@@ -187,8 +187,9 @@ static const struct {
     {AGENT_EXEC, true, agent_exec},      {AGENT_RECEIVE, true, agent_receive},
     {AGENT_COPY, true, agent_copy},      {AGENT_MKDIR, true, agent_mkdir},
     {AGENT_FREEZE, false, agent_freeze}, {AGENT_OS, true, agent_os},
-    {AGENT_READ, false, agent_read},     {AGENT_FORMAT, true, agent_format},
-    {AGENT_UNPACK, true, agent_unpack},  {AGENT_SHUTDOWN, false, shut_down},
+    {AGENT_SURVEY, false, agent_survey}, {AGENT_READ, false, agent_read},
+    {AGENT_FORMAT, true, agent_format},  {AGENT_UNPACK, true, agent_unpack},
+    {AGENT_SHUTDOWN, false, shut_down},
 };
 
 static int carry_out(struct agent *a, const struct request *rq, struct message *reply,

@@ -890,6 +890,40 @@ EOF
   [[ "$status" -eq 1 && "$output" == *'Imagefile:27:18: error: '*"unknown mount type 'cahe'"*'did you mean cache?'* ]]
 }
 
+@test "COPY --from and binds of a stage are keyed by the content that they read" {
+  cd "$DIR"
+  cat >Imagefile <<'END'
+FROM base AS made
+ARG BUST=1
+ARG MODE=644
+ARG OWNER=5
+RUN mkdir -p out/sub && echo foo >out/app && ln out/app out/sub/hard && ln -s app out/ln && truncate -s 1M out/holes && chmod $MODE out/app && chown $OWNER out/sub && echo $BUST >/bust
+FROM base
+COPY --from=made --exclude=ln /out /o
+COPY --chown=7 --from=made /out/s* /s/
+RUN --mount=type=bind,from=made,source=/out,target=/m cp /m/app /got
+RUN --mount=type=bind,from=base,target=/m true
+END
+  rebuild() { "$KILN" image build --progress=plain --name "t$BATS_TEST_NUMBER" "$@" . 2>&1; }
+  rebuild
+  "$KILN" image build --require-cached --name "t$BATS_TEST_NUMBER" .
+  run rebuild --build-arg BUST=2
+  [[ $output == *"(4 of 5 layers from the cache)"* ]]
+  # what would not have been copied does not count either, the rest does
+  run rebuild --build-arg OWNER=6
+  [[ $output == *"step 7 missed: owner of /out/sub changed (5:0 to 6:0) in 'made'"* ]]
+  [[ $output == *"step 8 missed: parent changed (step 7)"* && $output == *"step 9 missed: --mount bind /m changed"* ]]
+  run rebuild --build-arg MODE=755
+  [[ $output == *"step 7 missed: "*"mode of /out/app changed (0644 to 0755)"*" in 'made'"* ]]
+  run inside 'ls /o; stat -c %a /o/app; [ /o/app -ef /o/sub/hard ]; cat /got'
+  [ "$output" = $'app\nholes\nsub\n755\nfoo' ]
+  "$KILN" system verify
+  # more than is looked at: the stage's layer counts
+  sed -i 's/&& truncate -s 1M/\&\& dd if=\/dev\/zero of=out\/large bs=1M count=30 \&\& for i in 1 2 3; do ln out\/large out\/l$i; done \&\& truncate -s 1M/' Imagefile
+  run rebuild
+  [[ $output == *"step 7 missed: "*"the source of --from added"* ]]
+}
+
 @test "FROM a built image inherits ENV, WORKDIR and USER" {
   build <<<$'ENV X=inherited\nWORKDIR /w'
   printf 'FROM t%s\nRUN echo "$X $PWD" >/seen\n' "$BATS_TEST_NUMBER" >"$DIR/Imagefile"

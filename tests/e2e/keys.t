@@ -197,7 +197,11 @@ case_ 'layer gone' 10 'its layer is gone' 'hurt 10; rm -r "$layer"'
 case_ 'no cache from step 12' 12 'the cache is not used' 'flags=(--no-cache-from 12)'
 case_ 'no cache' 6 'the cache is not used' 'flags=(--no-cache)'
 case_ 'other base' 6 'parent changed (step 1)' 'make_base_variant "$top/base" kbase3 >&2; edit "s/^FROM kbase/FROM kbase3/"'
-case_ 'other image of --from' 18 'the source of --from changed' '"$KILN" image tag kbase3 kfrom >&2'
+# by content: the image is another one, the file is the same; --require-cached may not look, a build may
+case_ 'other image of --from, not looked at yet' 18 'what --from copies is not known yet' '"$KILN" image tag kbase3 kfrom >&2'
+case_ 'other image of --from, same file' hit '' '"$KILN" image build --name keys . >&2'
+mkdir "$top/from" && printf 'FROM kbase\nRUN echo NAME=Other >/etc/os-release\n' >"$top/from/Imagefile"
+case_ 'the file of --from changed' 18 'what --from copies is not known yet' '"$KILN" image build --name kfrom "$top/from" >&2'
 case_ 'base built again without the cache' 6 'parent changed (step 1)' '"$KILN" image build --no-cache --name kbase "$top/base" >&2'
 echo "1..$n"
 exit $failed

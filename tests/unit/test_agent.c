@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 // clang-format on
+#include "base/digest.h"
 #include "base/file.h"
 #include "builder/agent/elf.h"
 #include "builder/agent/entry.h"
@@ -19,6 +20,7 @@
 #include "builder/agent/probe.h"
 #include "builder/agent/protocol.h"
 #include "builder/agent/scaffold.h"
+#include "builder/agent/sha256.h"
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
@@ -413,6 +415,25 @@ static void a_root_file_system_is_unpacked_through_its_links(void **state)
     assert_true(there(root, "usr/bin/sh") && there(root, "usr/lib/libc.so"));
 }
 
+static void digests_are_those_of_libcrypto(void **state)
+{
+    (void)state;
+    unsigned char bytes[300], got[32];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 7 + 3);
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        struct digest want = digest_of(bytes, n);
+        for (size_t step = 1; step <= 130; step += 43) { // also across blocks
+            struct agent_sha256 h;
+            agent_sha256_init(&h);
+            for (size_t at = 0; at < n; at += step)
+                agent_sha256_add(&h, bytes + at, n - at < step ? n - at : step);
+            agent_sha256_end(&h, got);
+            assert_memory_equal(got, want.byte, sizeof got);
+        }
+    }
+}
+
 static void only_archives_replace_empty_folders(void **state)
 {
     AUTO_CLOSE int root = open(*state, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -658,6 +679,7 @@ int main(void)
         IN_FOLDER(an_archive_does_not_leave_its_destination_by_its_own_links),
         IN_FOLDER(a_root_file_system_is_unpacked_through_its_links),
         IN_FOLDER(only_archives_replace_empty_folders),
+        cmocka_unit_test(digests_are_those_of_libcrypto),
         IN_FOLDER(files_replace_files_and_keep_attributes),
         IN_FOLDER(a_single_file_goes_into_an_existing_folder),
         IN_FOLDER(scaffolds_leave_nothing),
