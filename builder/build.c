@@ -81,11 +81,9 @@ void build_notice(void *build, const char *line)
 void build_output(void *build, int stream, const char *bytes, size_t n)
 {
     struct build *b = build;
-    if (b->log >= 0 && write_all(b->log, bytes, n) < 0) {
-        session_debug(b->s, 1, "the step's log can't be written: %s", strerror(errno));
-        close(b->log);
-        b->log = -1;
-    }
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (step_log_add(&b->log, bytes, n, &err) < 0)
+        session_debug(b->s, 1, "%s", err->message);
     if (b->ui->output)
         b->ui->output(b->ui->arg, stream, bytes, n);
 }
@@ -381,19 +379,31 @@ static int finish(struct build *b, struct build_result *ret, struct error **err)
     return 0;
 }
 
+static void show_diagnostic(const struct build *b, const struct diag *d)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    diag_format(&b->file->source, d, &text);
+    struct build_diagnostic shown = {.is_error = d->severity == DIAG_ERROR,
+                                     .path = b->file_path,
+                                     .line = d->line,
+                                     .column = d->column,
+                                     .message = d->message,
+                                     .help = d->help,
+                                     .text = text.data};
+    if (b->ui->diagnostic)
+        b->ui->diagnostic(b->ui->arg, &shown);
+}
+
 /* Shows the diagnostics from that severity on; -1 when there are errors. */
 static int report_diags(struct build *b, enum diag_severity least, struct error **err)
 {
-    CLEANUP(buf_clear) struct buf out = BUF_INIT;
     for (size_t i = 0; i < b->file->diags.len; i++)
         if (least == DIAG_WARNING || b->file->diags.ptr[i].severity == DIAG_ERROR)
-            diag_format(&b->file->source, &b->file->diags.ptr[i], &out);
-    if (out.len && b->ui->warning)
-        b->ui->warning(b->ui->arg, out.data);
+            show_diagnostic(b, &b->file->diags.ptr[i]);
     if (!b->file->diags.errors)
         return 0;
-    return error_set(err, ERR_REPORTED, "%zu mistakes in '%s'", b->file->diags.errors,
-                     b->file_path);
+    return error_set(err, ERR_REPORTED, "%zu mistake%s in '%s'", b->file->diags.errors,
+                     b->file->diags.errors == 1 ? "" : "s", b->file_path);
 }
 
 static int read_imagefile(struct build *b, struct error **err)
@@ -512,8 +522,7 @@ static int prepare(struct build *b, struct error **err)
 static void build_clear(struct build *b)
 {
     vm_drop(b);
-    if (b->log >= 0)
-        close(b->log);
+    (void)step_log_close(&b->log, NULL);
     context_free(b->ctx);
     for (size_t i = 0; b->stages && i < b->file->n_stages; i++) {
         struct stage_run *st = &b->stages[i];
@@ -561,7 +570,7 @@ int build_image(const struct session *s, const struct build_options *o, const st
                       .o = o,
                       .ui = ui,
                       .name_lock = -1,
-                      .log = -1,
+                      .log = STEP_LOG_INIT,
                       .steps = json_array(),
                       .shown = json_array()};
     long long start = now_us();
@@ -572,6 +581,8 @@ int build_image(const struct session *s, const struct build_options *o, const st
     }
     if (rc == 0)
         rc = finish(&b, ret, err);
+    if (rc == 0)
+        history_drop_failed(b.store, b.name);
     ret->seconds = (double)(now_us() - start) / 1e6;
     build_clear(&b);
     return rc;

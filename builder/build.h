@@ -68,6 +68,15 @@ enum step_state {
     STEP_RUNS,   /* is carried out now; step_done follows */
 };
 
+/* A mistake in the Imagefile, or a warning. Borrowed. */
+struct build_diagnostic {
+    bool is_error;
+    const char *path;
+    unsigned line, column;      /* 1-based; line 0 = about the whole file */
+    const char *message, *help; /* help NULL = none */
+    const char *text;           /* all of it with the line and a caret, as for a terminal */
+};
+
 /* What the user is shown. All members may be NULL. Called on the caller's thread, but for progress,
  * which may come from another while the caller's thread waits in build_image. */
 struct build_ui {
@@ -78,7 +87,8 @@ struct build_ui {
     void (*step_done)(void *arg, size_t n, double seconds, uint64_t layer_bytes);
     void (*output)(void *arg, int stream, const char *bytes, size_t n); /* 1 stdout, 2 stderr */
     void (*notice)(void *arg, const char *line);
-    void (*warning)(void *arg, const char *line); /* formatted diagnostics, may be several lines */
+    void (*warning)(void *arg, const char *line);
+    void (*diagnostic)(void *arg, const struct build_diagnostic *d);
     /* bytes; total 0 = not known; `end`: the last call for this bar. */
     void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total, bool end);
     /* Where time goes: "vm-start", "mount", "hash", "commit"…; milliseconds. */
@@ -96,7 +106,7 @@ struct build_result {
 void build_result_clear(struct build_result *r);
 
 /* A failed RUN is ERR_GUEST with the step's place; mistakes in the Imagefile were given to
- * ui.warning in full and are ERR_REPORTED. */
+ * ui.diagnostic and are ERR_REPORTED. */
 int build_image(const struct session *s, const struct build_options *o, const struct build_ui *ui,
                 struct build_result *ret, struct error **err);
 

@@ -11,6 +11,7 @@
 #include "builder/build.h"
 #include "builder/config.h"
 #include "builder/context.h"
+#include "builder/step_log.h"
 #include "builder/vm.h"
 #include "cache/key.h"
 #include "cache/store.h"
@@ -79,7 +80,7 @@ struct build {
     unsigned long tick;
 
     long long step_deadline; /* of the running step, by now_ms; 0 = none */
-    int log;                 /* the running step's log file, -1 = none */
+    struct step_log log;     /* of the running step */
     const struct imagefile_step *current;
 };
 
@@ -168,6 +169,11 @@ typedef int step_fn(struct build *b, struct stage_run *st, const struct imagefil
 /* A step that changes the disk: finds its layer or makes it. Takes key. manifest may be empty. */
 int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err);
+
+/* build_failure.c: what is left of a step that failed, whose output is in `log`: it is kept for
+ * `kiln image log NAME failed`, shown again if nobody saw it, and *err says what to do next. */
+void build_failed(struct build *b, const struct stage_run *st, const struct imagefile_step *step,
+                  const char *log, struct error **err);
 
 /* build_step.c, build_run.c: one function an instruction; ARG, ENV… are in build.c */
 int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step *step,

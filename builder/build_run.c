@@ -285,7 +285,7 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
         return 0;
     AUTO_FREE char *how = process_failed_text(status);
     error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") %s", b->step, STR_ARG(step->text), how);
-    const char *hint = hint_for_output(b->log);
+    const char *hint = hint_for_output(b->log.fd);
     if (!hint && (WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128) == SIGKILL)
         hint = "the kernel does that when memory runs out: --memory gives the builder VM more";
     return hint ? error_hint(err, "%s", hint) : -1;

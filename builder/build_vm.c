@@ -337,15 +337,15 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
         return -1;
     *ret_start = now_us();
     b->step_deadline = b->o->step_timeout_s ? now_ms() + b->o->step_timeout_s * 1000 : 0;
-    b->log = open(draft_log(draft), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    CLEANUP(error_freep) struct error *no_log = NULL;
+    if (step_log_open(&b->log, draft_log(draft), &no_log) < 0)
+        session_debug(b->s, 1, "%s", no_log->message);
     b->dirty = true;
     CLEANUP(error_freep) struct error *why = NULL;
     int rc = work(b, st, step, arg, &why);
     bool late = rc < 0 && why->kind == ERR_GUEST && step_left_ms(b) == 0;
     b->step_deadline = 0;
-    if (b->log >= 0)
-        close(b->log);
-    b->log = -1;
+    (void)step_log_close(&b->log, NULL);
     if (late)
         return error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") took longer than %lld s", b->step,
                          STR_ARG(step->text), b->o->step_timeout_s);
@@ -381,6 +381,7 @@ static int make_layer(struct build *b, struct stage_run *st, const struct imagef
     if (do_work(b, st, step, draft, work, arg, &start, err) < 0) {
         if (!start) // no VM, or not on the right disk: there is no state to keep
             return -1;
+        build_failed(b, st, step, draft_log(draft), err);
         on_failure(b, draft, step);
         vm_drop(b);
         return -1;
@@ -421,8 +422,8 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
     int found = forced(b) ? 0 : store_find(b->store, key, ret, err);
     if (found)
         return found;
-    AUTO_FREE char *why =
-        forced(b) ? xstrdup("the cache is not used") : explain(b, st, step, inputs, manifest);
+    AUTO_FREE char *why = forced(b) ? xstrdup(b->o->no_cache ? "--no-cache" : "--no-cache-from")
+                                    : explain(b, st, step, inputs, manifest);
     if (b->o->require_cached) {
         error_set(err, ERR_USER, "step %zu is not cached: %s", b->step, why);
         return error_hint(err, "--require-cached asks for a build that does nothing");

@@ -115,7 +115,7 @@ static void explain_fields(struct reasons *r, const json_t *old, const json_t *n
 char *key_explain(const json_t *old, const json_t *new, const char *files, size_t parent_step)
 {
     if (!old)
-        return xstrdup("never built");
+        return xstrdup("first build");
     struct reasons r = {.text = BUF_INIT};
     explain_fields(&r, old, new, files);
     if (r.n > SHOWN)

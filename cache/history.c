@@ -10,6 +10,9 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+enum { FAILED_MAX = 64 << 20 }; /* bytes; a step's log is shorter */
 
 static char *history_path(const struct store *st, const char *name)
 {
@@ -38,6 +41,49 @@ int history_write(struct store *st, const char *name, const json_t *steps, struc
     json_object_set_new(all, "name", json_string(name));
     json_object_set(all, "steps", (json_t *)steps);
     return json_write_file(path, 0644, all, err);
+}
+
+/* ".builds/<name>.failed": a line with the step's number, then its output. */
+static char *failed_path(const struct store *st, const char *name)
+{
+    AUTO_FREE char *file = store_encode(name, ".failed");
+    return path_join(st->builds, file);
+}
+
+int history_keep_failed(struct store *st, const char *name, size_t step, const char *log,
+                        struct error **err)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    AUTO_FREE char *path = failed_path(st, name);
+    buf_addf(&text, "%zu\n", step);
+    size_t head = text.len;
+    CLEANUP(buf_clear) struct buf output = BUF_INIT;
+    history_drop_failed(st, name);
+    if (access(log, F_OK) < 0)
+        return 0;
+    if (file_read(log, FAILED_MAX, &output, err) < 0)
+        return -1;
+    buf_add_str(&text, buf_str(&output));
+    return text.len == head ? 0 : file_write_whole(path, 0644, text.data, text.len, err);
+}
+
+void history_drop_failed(struct store *st, const char *name)
+{
+    AUTO_FREE char *path = failed_path(st, name);
+    (void)unlink(path);
+}
+
+int history_failed(struct store *st, const char *name, size_t *ret_step, struct error **err)
+{
+    char head[24] = "";
+    AUTO_FREE char *path = failed_path(st, name);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    const char *end =
+        fd >= 0 && pread_all(fd, head, sizeof head - 1, 0) > 0 ? strchr(head, '\n') : NULL;
+    if (!end || lseek(fd, end + 1 - head, SEEK_SET) < 0)
+        return error_set(err, ERR_NOT_FOUND, "no output of a failed step of '%s' is kept", name);
+    *ret_step = strtoul(head, NULL, 10);
+    return STEAL_FD(fd);
 }
 
 void history_list(struct store *st, history_list_fn *fn, void *arg)

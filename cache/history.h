@@ -21,6 +21,15 @@ int history_write(struct store *st, const char *name, const json_t *steps, struc
 /* A new reference to the array of the last build; NULL when there is none or it can't be read. */
 json_t *history_read(struct store *st, const char *name);
 /*
+ * The output of the step that the last build of the name failed at: the content of the file `log`,
+ * until the next build. A file that is not there or empty drops what was kept.
+ */
+int history_keep_failed(struct store *st, const char *name, size_t step, const char *log,
+                        struct error **err);
+void history_drop_failed(struct store *st, const char *name);
+/* A descriptor of it, at its start, and the step's number; -1 with ERR_NOT_FOUND: there is none. */
+int history_failed(struct store *st, const char *name, size_t *ret_step, struct error **err);
+/*
  * The entry of `last` (may be NULL) that is the earlier self of the step at `index` (from 0) with
  * this text: the same text nearest to that index, else the same index if its text starts with the
  * same word; borrowed, or NULL: never built.

@@ -6,7 +6,9 @@
 #include "cli/build_ui.h"
 
 #include "base/printable.h"
+#include "base/session.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,13 @@
 
 /* What is done in the blink of an eye needs no bar. Bytes. */
 enum { BAR_FROM = 4 << 20 };
+
+/* Whoever read our output has gone: nobody waits for the rest of the build either. */
+static void flush(void)
+{
+    if (fflush(stdout) != 0 && errno == EPIPE)
+        session_reader_gone();
+}
 
 static void end_line(struct build_shown *s)
 {
@@ -37,7 +46,7 @@ static void text_step(void *arg, size_t n, size_t total, const char *text, enum 
         printable_print(stdout, why);
         putchar('\n');
     }
-    fflush(stdout);
+    flush();
 }
 
 static void text_output(void *arg, int stream, const char *bytes, size_t n)
@@ -48,7 +57,7 @@ static void text_output(void *arg, int stream, const char *bytes, size_t n)
         return;
     fwrite(bytes, 1, n, stdout);
     s->line_open = bytes[n - 1] != '\n';
-    fflush(stdout);
+    flush();
 }
 
 static void text_notice(void *arg, const char *line)
@@ -76,6 +85,12 @@ static void any_warning(void *arg, const char *text)
     printable_print(stderr, text);
 }
 
+static void any_diagnostic(void *arg, const struct build_diagnostic *d)
+{
+    (void)arg;
+    printable_print(stderr, d->text);
+}
+
 static void emit(json_t *event)
 {
     struct timespec t;
@@ -84,7 +99,7 @@ static void emit(json_t *event)
     char *line = json_dumps(event, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15));
     if (line)
         puts(line);
-    fflush(stdout);
+    flush();
     free(line);
     json_decref(event);
 }
@@ -162,6 +177,34 @@ static void json_warning(void *arg, const char *text)
     json_line("warning", text);
 }
 
+/* Adds a text or a number that there is. */
+static void add_text(json_t *e, const char *name, const char *text)
+{
+    if (text)
+        (void)json_object_set_new(e, name, text_of(text, strlen(text), NULL));
+}
+
+static void add_place(json_t *e, const char *path, unsigned line, unsigned column)
+{
+    add_text(e, "file", path);
+    if (line)
+        (void)json_object_set_new(e, "line", json_integer(line));
+    if (line && column)
+        (void)json_object_set_new(e, "column", json_integer(column));
+}
+
+static void json_diagnostic(void *arg, const struct build_diagnostic *d)
+{
+    (void)arg;
+    json_t *e = json_pack("{s:s, s:s}", "event", "diagnostic", "severity",
+                          d->is_error ? "error" : "warning");
+    add_place(e, d->path, d->line, d->column);
+    add_text(e, "message", d->message);
+    add_text(e, "help", d->help);
+    add_text(e, "text", d->text);
+    emit(e);
+}
+
 static void json_progress(void *arg, const char *what, uint64_t done, uint64_t total, bool end)
 {
     (void)arg;
@@ -198,7 +241,7 @@ int build_shown_init(struct build_shown *s, const char *mode, struct error **err
     if (!known)
         return error_set(err, ERR_USAGE,
                          "argument --progress: '%s' is not auto, tty, plain, json or quiet", mode);
-    s->ui = (struct build_ui){.arg = s, .warning = any_warning};
+    s->ui = (struct build_ui){.arg = s, .warning = any_warning, .diagnostic = any_diagnostic};
     if (s->mode == SHOWN_JSON)
         s->ui = (struct build_ui){.arg = s,
                                   .step = json_step,
@@ -206,6 +249,7 @@ int build_shown_init(struct build_shown *s, const char *mode, struct error **err
                                   .output = json_output,
                                   .notice = json_notice,
                                   .warning = json_warning,
+                                  .diagnostic = json_diagnostic,
                                   .progress = json_progress,
                                   .timing = json_timing};
     if (s->mode == SHOWN_TTY || s->mode == SHOWN_PLAIN) {
@@ -236,6 +280,17 @@ void build_shown_result(struct build_shown *s, const struct build_result *r)
     end_line(s);
     printf("Built %s '%s' in %.2f s (%zu of %zu layers from the cache)\n",
            r->file ? "file" : "image", name, r->seconds, r->cached, r->steps);
+}
+
+void build_shown_error(struct build_shown *s, const struct error *err)
+{
+    if (s->mode != SHOWN_JSON || !err)
+        return;
+    json_t *e = json_pack("{s:s}", "event", "error");
+    add_text(e, "message", err->kind == ERR_CANCELLED ? "interrupted" : err->message);
+    add_text(e, "hint", err->hint);
+    add_place(e, err->loc.path, err->loc.line, err->loc.column);
+    emit(e);
 }
 
 void build_shown_clear(struct build_shown *s)

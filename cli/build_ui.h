@@ -9,8 +9,11 @@
  *   step_done  n, seconds, bytes
  *   progress   what, done, total, end
  *   notice, warning   text
+ *   diagnostic severity ("error", "warning"), file, line, column, message, help, text: of the
+ *              Imagefile
  *   timing     what, ms
- *   result     name, file, layer, steps, cached, seconds
+ *   result     name, file, layer, steps, cached, seconds: the last event of a build
+ *   error      message, hint, file, line, column: the last event of a build that failed
  */
 #ifndef CLI_BUILD_UI_H
 #define CLI_BUILD_UI_H
@@ -42,6 +45,8 @@ int args_pull(const struct args *a, enum pull_policy *ret, struct error **err);
 /* "auto" (or NULL) is tty when stdout is a terminal, else plain. ERR_USAGE. */
 int build_shown_init(struct build_shown *s, const char *mode, struct error **err);
 void build_shown_result(struct build_shown *s, const struct build_result *r);
+/* In JSON mode the error as the last event; elsewhere nothing, as it is printed anyway. */
+void build_shown_error(struct build_shown *s, const struct error *err);
 void build_shown_clear(struct build_shown *s);
 
 #endif

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SECRET_MAX = 100 * 1024 };
 
@@ -22,8 +23,8 @@ static const struct option_spec options[] = {
     {"build-arg", 0, "NAME[=VALUE]", "Set an ARG; without a value: from the environment", NULL},
     {"secret", 0, "id=ID,src=FILE", "A secret for RUN --mount=type=secret; or id=ID,env=VARIABLE",
      NULL},
-    {"no-cache", 0, NULL, "Carry out every step", NULL},
-    {"no-cache-from", 0, "STEP", "Carry out the steps from this number on", NULL},
+    {"no-cache", 0, NULL, "Run every step; ignore the cache", NULL},
+    {"no-cache-from", 0, "STEP", "Run the steps from this number on; ignore the cache", NULL},
     {"require-cached", 0, NULL, "Fail if anything would have to be built", NULL},
     {"explain", 0, NULL, "Say for each step why it was built (always said in plain output)", NULL},
     {"on-error", 0, "fail|keep|shell", "What to do with a failed step [default: fail]", NULL},
@@ -133,6 +134,14 @@ static int check_dns(const struct args *a, struct error **err)
     return 0;
 }
 
+static int check_terminal(enum build_on_error on_error, struct error **err)
+{
+    if (on_error != ON_ERROR_SHELL || (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
+        return 0;
+    error_set(err, ERR_USER, "--on-error=shell needs a terminal, and there is none");
+    return error_hint(err, "--on-error=keep keeps the failed state for 'kiln shell NAME@failed'");
+}
+
 static int parse_on_error(const char *text, enum build_on_error *ret, struct error **err)
 {
     if (!text || !strcmp(text, "fail"))
@@ -151,7 +160,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear) struct strv build_args = {0}, dns = {0};
     CLEANUP(secret_list_clear) struct secret_list secrets = {0};
-    struct build_options o = {.dir = a->pos[0],
+    struct build_options o = {.dir = a->n_pos ? a->pos[0] : ".",
                               .file = args_get(a, "file"),
                               .name = args_get(a, "name"),
                               .target = args_get(a, "target"),
@@ -168,7 +177,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
         args_size(a, "cache-mount-size", &mount_size, err) < 0 ||
         args_size(a, "cache-max-size", &max_size, err) < 0 ||
         args_seconds(a, "step-timeout", &o.step_timeout_s, err) < 0 ||
-        parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 || check_dns(a, err) < 0 ||
+        parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
+        check_terminal(o.on_error, err) < 0 || check_dns(a, err) < 0 ||
         parse_secrets(a, &secrets, err) < 0)
         return -1;
     o.cpus = (unsigned)cpus;
@@ -183,10 +193,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (build_shown_init(&shown, mode, err) < 0)
         return -1;
     CLEANUP(build_result_clear) struct build_result r = {0};
-    if (cli_prune_to_limit(s, max_size, err) < 0)
+    if (cli_prune_to_limit(s, max_size, err) < 0 || build_image(s, &o, &shown.ui, &r, err) < 0) {
+        build_shown_error(&shown, err ? *err : NULL);
         return -1;
-    if (build_image(s, &o, &shown.ui, &r, err) < 0)
-        return -1;
+    }
     build_shown_result(&shown, &r);
     return 0;
 }
@@ -194,12 +204,12 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_build = {
     .name = "image build",
     .summary = "Build an image from an Imagefile",
-    .usage = "[options] BUILD-DIR",
+    .usage = "[options] [BUILD-DIR]",
     .detail =
-        "Relative paths in the Imagefile start at BUILD-DIR. Each step that changes the disk\n"
+        "Relative paths in the Imagefile start at BUILD-DIR [default: the current folder]. Each "
+        "step that changes the disk\n"
         "becomes a layer; a step whose inputs have not changed is taken from the cache.\n",
     .options = options,
-    .min_args = 1,
     .max_args = 1,
     .run = run,
 };

@@ -232,29 +232,59 @@ static int find_step_layer(struct store *st, const char *name, const char *text,
     return error_hint(err, "'kiln image history %s' lists the steps", name);
 }
 
+/* What `kiln image log NAME failed` or the number of the failed step is about: its descriptor, -1
+ * if it is another step, or with *err. */
+static int open_failed_log(struct store *st, const char *name, const char *text, struct error **err)
+{
+    size_t n = 0;
+    bool by_word = !strcmp(text, "failed");
+    AUTO_CLOSE int fd = history_failed(st, name, &n, by_word ? err : NULL);
+    AUTO_FREE char *number = xasprintf("%zu", n);
+    if (fd < 0 && by_word)
+        return error_hint(err, "a step that succeeded has a number: 'kiln image history %s'", name);
+    return fd >= 0 && (by_word || !strcmp(text, number)) ? STEAL_FD(fd) : -1;
+}
+
+/* The log of a step of the last build; -1: it printed nothing, or with *err. */
+static int open_log(struct store *st, const char *name, const char *text, struct error **err)
+{
+    CLEANUP(layer_freep) struct layer *l = NULL;
+    struct error *why = NULL;
+    int fd = open_failed_log(st, name, text, &why);
+    if (fd >= 0 || why)
+        return why ? error_propagate(err, why) : fd;
+    if (find_step_layer(st, name, text, &l, err) < 0)
+        return -1;
+    AUTO_FREE char *path = layer_log_path(l);
+    return path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+}
+
 enum { LOG_CHUNK = 64 * 1024 };
 
 static int run_log(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(store_freep) struct store *st = NULL;
-    CLEANUP(layer_freep) struct layer *l = NULL;
-    if (store_open(s, s->backend, &st, err) < 0 ||
-        find_step_layer(st, a->pos[0], a->pos[1], &l, err) < 0)
+    if (store_open(s, s->backend, &st, err) < 0)
         return -1;
-    AUTO_FREE char *path = layer_log_path(l);
-    AUTO_CLOSE int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    struct error *why = NULL;
+    AUTO_CLOSE int fd = open_log(st, a->pos[0], a->pos[1], &why);
+    if (why)
+        return error_propagate(err, why);
     AUTO_FREE char *chunk = xmalloc(LOG_CHUNK);
     ssize_t n = 0;
     while (fd >= 0 && (n = read(fd, chunk, LOG_CHUNK)) > 0)
         if (fwrite(chunk, 1, (size_t)n, stdout) != (size_t)n)
             return error_errno(err, "cannot write to standard output");
-    return n < 0 ? error_errno(err, "cannot read '%s'", path) : 0;
+    return n < 0 ? error_errno(err, "cannot read the log") : 0;
 }
 
 const struct command cmd_image_log = {
     .name = "image log",
     .summary = "Print a step's whole output",
-    .usage = "NAME STEP",
+    .usage = "NAME STEP|failed",
+    .detail =
+        "STEP is a number as the build shows it. 'failed', or its number, is the step that the\n"
+        "last build failed at.\n",
     .min_args = 2,
     .max_args = 2,
     .run = run_log,

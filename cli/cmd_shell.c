@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "base/alloc.h"
+#include "base/session.h"
 #include "builder/shell.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -25,7 +27,8 @@ static void raw_output(void *arg, int stream, const char *bytes, size_t n)
     FILE *out = stream == 2 ? stderr : stdout;
     (void)arg;
     fwrite(bytes, 1, n, out);
-    fflush(out);
+    if (fflush(out) != 0 && errno == EPIPE && stream != 2)
+        session_reader_gone();
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)

@@ -460,6 +460,9 @@ static int hint_at_place(const struct session *s, struct error **err)
 {
     if (!err || !*err)
         return -1;
+    if ((*err)->errnum == EFBIG)
+        return error_hint(
+            err, "files may not become larger here: 'ulimit -f unlimited' lifts the limit");
     const char *m = (*err)->message;
     bool ours = (s->backend && strstr(m, s->backend)) || (s->cache && strstr(m, s->cache)) ||
                 (s->data && strstr(m, s->data));

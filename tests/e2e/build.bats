@@ -117,6 +117,45 @@ END
   done
 }
 
+@test "a failed RUN's output is kept, shown again where it was not shown, and the next steps are told" {
+  t=t$BATS_TEST_NUMBER
+  run build <<<$'RUN echo fine\nRUN echo said; exit 3'
+  [ "$status" -eq 1 ]
+  [[ $output == *"hint: 'kiln image log $t failed'"*"'kiln shell $t@2'"*--on-error=shell* ]]
+  for step in failed 3; do [ "$("$KILN" image log $t $step)" = said ]; done
+  [ "$("$KILN" image log $t 2)" = fine ]
+  run "$KILN" image build --quiet --name $t "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output == *$'exit status 3\nlast lines of its output:\n  said\nhint: '* ]]
+  # as JSON: the last event says it, with its place
+  run --separate-stderr "$KILN" image build --progress=json --name $t "$DIR"
+  [ "$status" -eq 1 ]
+  tail -n 1 <<<"$output" | DIR=$DIR python3 -c 'import json, os, sys
+e = json.load(sys.stdin)
+assert e["event"] == "error" and e["line"] == 3 and e["file"] == os.environ["DIR"] + "/Imagefile", e
+assert e["message"].endswith("failed with exit status 3") and "image log" in e["hint"], e'
+  build -q <<<$'RUN echo fine\nRUN echo said'
+  run "$KILN" image log $t failed
+  [ "$status" -eq 1 ]
+  [[ $output == "error: no output of a failed step of '$t' is kept"* ]]
+}
+
+@test "a build without standard descriptors, one whose reader goes, one at a limit of file size" {
+  build -q <<<'RUN echo a'
+  sed -i 's/echo a/echo b/' "$DIR/Imagefile"
+  run bash -c '"$KILN" image build --name t "$1" <&- >&- 2>&-' - "$DIR"
+  [ "$status" -eq 0 ]
+  "$KILN" image build --require-cached -q --name t "$DIR"
+  printf 'FROM base\nRUN yes\n' >"$DIR/Imagefile"
+  run bash -c '"$KILN" image build --name t "$1" | head -n 3; exit "${PIPESTATUS[0]}"' - "$DIR"
+  [ "$status" -eq 141 ]
+  run bash -c '"$KILN" shell base -c yes | head -n 3 >/dev/null; exit "${PIPESTATUS[0]}"'
+  [ "$status" -eq 141 ]
+  run bash -c 'ulimit -f 0; "$KILN" image build --name t "$1"' - "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output == *"File too large"*"hint: "*"ulimit -f"* ]]
+}
+
 @test "RUN: JSON form, SHELL, USER, WORKDIR, ENV, ARG" {
   build --build-arg V=given <<'END'
 ARG V=default
@@ -993,6 +1032,9 @@ END
 }
 
 @test "INSPECT without a terminal is an error" {
+  run build --on-error=shell <<<'RUN false'
+  [ "$status" -eq 1 ]
+  [[ $output == *'--on-error=shell needs a terminal, and there is none'*--on-error=keep* ]]
   run build <<<INSPECT
   [ "$status" -eq 1 ]
   [[ $output == *terminal* ]]
@@ -1084,7 +1126,7 @@ with open(sys.argv[1], "r+b") as f:
   [ "$status" -eq 1 ]
   [[ $output == *'step 2 is not cached: the instruction changed'* ]]
   run build <<<$'RUN echo 2 >/x\nRUN true\nRUN true #2'
-  [[ $output == *'step 2 missed: the instruction changed'*'step 4 missed: never built'* ]]
+  [[ $output == *'step 2 missed: the instruction changed'*'step 4 missed: first build'* ]]
   run inside 'cat /x'
   [ "$output" = 2 ]
   run build <<<$'RUN echo 3 >/x\nRUN true\nRUN true #2'

@@ -119,7 +119,7 @@ static void a_miss_is_explained_down_to_the_input(void **state)
 {
     (void)state;
     AUTO_FREE char *never = key_explain(NULL, NULL, NULL, 0);
-    assert_string_equal(never, "never built");
+    assert_string_equal(never, "first build");
     explain(F("step", "RUN a"), F("step", "RUN a"), NULL, NULL, NULL);
     explain(F("step", "RUN a"), F("step", "RUN a"), PARENT, NULL, "parent changed");
     explain(F("step", "RUN a"), F("step", "RUN b"), NULL, NULL, "the instruction changed");
