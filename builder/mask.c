@@ -7,6 +7,7 @@
 #include "base/vector.h"
 
 #include <assert.h>
+#include <openssl/evp.h>
 
 struct secret {
     char *bytes;
@@ -45,12 +46,27 @@ static void add(struct mask *m, const char *bytes, size_t n)
         *secrets_push(&m->secrets) = (struct secret){xmemdup(bytes, n), n};
 }
 
+static void add_base64(struct mask *m, const char *bytes, size_t n)
+{
+    enum { WRAP = 76, LINE_MIN = 16 };
+    if (n < MASK_MIN)
+        return;
+    AUTO_FREE char *text = xmalloc(n / 3 * 4 + 5);
+    int len = EVP_EncodeBlock((unsigned char *)text, (const unsigned char *)bytes, (int)n);
+    add(m, text, (size_t)len);
+    for (int at = 0; len > WRAP && at < len; at += WRAP)
+        if (len - at >= LINE_MIN)
+            add(m, text + at, (size_t)(len - at < WRAP ? len - at : WRAP));
+}
+
 void mask_secret(struct mask *m, const char *bytes, size_t n)
 {
+    add_base64(m, bytes, n);
     // a file's last newline is rarely printed with it
     while (n && (bytes[n - 1] == '\n' || bytes[n - 1] == '\r'))
         n--;
     add(m, bytes, n);
+    add_base64(m, bytes, n);
     for (const char *p = bytes, *end = bytes + n; p < end;) {
         const char *eol = memchr(p, '\n', (size_t)(end - p));
         size_t line = (size_t)((eol ? eol : end) - p);

@@ -4,7 +4,8 @@
  * also when it comes in pieces. Bytes that may be the start of a secret are held back until the
  * next ones tell, and no longer; all else passes at once. The two streams are apart.
  *
- * A secret's lines count as secrets too (a key file shown line by line). Lines and secrets shorter
+ * A secret's lines count as secrets too (a key file shown line by line), and its base64 in one line
+ * or wrapped as base64(1) does. Lines and secrets shorter
  * than MASK_MIN bytes are not looked for: they would strike out ordinary text.
  */
 #ifndef BUILDER_MASK_H

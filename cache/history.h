@@ -32,7 +32,7 @@ int history_failed(struct store *st, const char *name, size_t *ret_step, struct 
 /*
  * The entry of `last` (may be NULL) that is the earlier self of the step at `index` (from 0) with
  * this text: the same text nearest to that index, else the same index if its text starts with the
- * same word; borrowed, or NULL: never built.
+ * same word; borrowed, or NULL: this is its first build.
  */
 const json_t *history_match(const json_t *last, size_t index, const char *step);
 /* Calls fn for every history there is: the path of the image the name has, if there is one, and of

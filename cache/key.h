@@ -43,7 +43,7 @@ DEFINE_CLEANUP(struct key, key_free);
 
 /*
  * Why a step with inputs `new` was not found although it was built with inputs `old` (arrays as of
- * key_finish; old NULL: "never built"). One line without newline, owned, at most about 400 bytes:
+ * key_finish; old NULL: "first build"). One line without newline, owned, at most about 400 bytes:
  * "conf/app.ini changed", "ARG VERSION 1.2 → 1.3", "parent changed (step 3)", "ENV LANG added",
  * joined with ", "; NULL when nothing differs. A field's name is the word shown. The field "files"
  * is explained by `files`, the caller's phrase for what differs (NULL: "files changed"), "step" by

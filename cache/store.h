@@ -22,7 +22,7 @@
  *   .layers/<id>/layer.json    the record (cache/record.h): no good record, no layer. Its mtime
  *                              is when the layer was last used
  *   .layers/<id>/manifest.zst  the step's manifest, if it has one: bytes of the caller's
- *   .layers/<id>/log           the step's output, if it has any
+ *   .layers/<id>/log           the step's output, if it has any; 16 MiB and a line at most
  *   .layers/<id>/from-<hex>    the builder's, added later: what a --from of the layer read
  *   .layers/<id>/damaged       made by store_verify: why the layer must not be used
  *   .layers/.lock              the store lock
@@ -33,6 +33,7 @@
  *   .working/<key>.build       the lock of a key that is being built, and by whom
  *   .failed/<name>/            overlay and record of a failed step that was kept
  *   .builds/<name>.json        what the last build of a name did (cache/history.h)
+ *   .builds/<name>.failed      what the step said that it failed at
  *
  * Ids and keys: a key says what a layer is made from, an id names the bytes that were made. They
  * are equal unless the key was built again while a layer of that id was there (--no-cache, a

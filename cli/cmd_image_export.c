@@ -7,6 +7,7 @@
 #include "image/convert.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const struct option_spec options[] = {
     {"format", 0, "FORMAT", "qcow2, raw, vmdk, vhdx or vdi [default: qcow2]", NULL},
@@ -40,16 +41,22 @@ static int run(struct session *s, const struct args *a, struct error **err)
     struct image_progress p = progress_for_images(&bar);
     if (parse_format(args_get(a, "format"), &o.format, err) < 0)
         return -1;
+    if (!strcmp(a->pos[1], "-") && isatty(STDOUT_FILENO))
+        return error_set(err, ERR_USAGE, "a disk image is not written to a terminal");
     if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
+    if (!strcmp(a->pos[1], "-"))
+        return image_export_to(s, a->pos[0], STDOUT_FILENO, &o, &p, err);
     return image_export(s, a->pos[0], a->pos[1], &o, &p, err);
 }
 
 const struct command cmd_image_export = {
     .name = "image export",
     .summary = "Write an image with all its layers to one file",
-    .usage = "[--format FORMAT] [--compress METHOD] NAME FILE",
-    .detail = "What is zero takes no space in the file. A qcow2 keeps the image's metadata.\n",
+    .usage = "[--format FORMAT] [--compress METHOD] NAME FILE|-",
+    .detail =
+        "- is standard output. What is zero takes no space in the file. A qcow2 keeps the image's "
+        "metadata.\n",
     .options = options,
     .min_args = 2,
     .max_args = 2,

@@ -2,12 +2,19 @@
 //
 // `image pull` and `image import`: the same work, from a spec or from a file.
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/session.h"
+#include "base/working.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "image/checksum.h"
 #include "image/name.h"
 #include "image/pull.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
 extern const struct command cmd_image_import;
 
@@ -75,13 +82,48 @@ static int run_pull(struct session *s, const struct args *a, struct error **err)
     return 0;
 }
 
+/* Standard input as a file in w, so that it can be read at any place. */
+static int take_stdin(const struct session *s, struct working *w, char **ret, struct error **err)
+{
+    enum { CHUNK = 1 << 20 };
+    AUTO_FREE char *parent = path_join(s->cache, "work"), *chunk = xmalloc(CHUNK);
+    if (isatty(STDIN_FILENO))
+        return error_set(err, ERR_USAGE, "a disk image is not read from a terminal");
+    if (working_open(w, parent, err) < 0)
+        return -1;
+    AUTO_FREE char *path = path_join(w->dir, "stdin");
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_errno(err, "cannot create '%s'", path);
+    for (ssize_t n; (n = read(STDIN_FILENO, chunk, CHUNK)) != 0;) {
+        if (session_cancelled(s))
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(err, "cannot read standard input");
+        if (write_all(fd, chunk, (size_t)n) < 0)
+            return error_errno(err, "cannot write '%s'", path);
+    }
+    *ret = STEAL(path);
+    return 0;
+}
+
 static int run_import(struct session *s, const struct args *a, struct error **err)
 {
+    CLEANUP(working_clear) struct working w = WORKING_INIT;
     CLEANUP(image_spec_clear)
     struct image_spec spec = {
         .kind = SPEC_FILE, .name = xstrdup(a->pos[1]), .source = xstrdup(a->pos[0])};
     bool pulled;
-    if (image_name_check(spec.name, err) < 0 || pull(s, a, &spec, &pulled, err) < 0)
+    if (image_name_check(spec.name, err) < 0)
+        return -1;
+    if (!strcmp(spec.source, "-")) {
+        free(STEAL(spec.source));
+        if (take_stdin(s, &w, &spec.source, err) < 0)
+            return -1;
+    }
+    if (pull(s, a, &spec, &pulled, err) < 0)
         return -1;
     if (!pulled) {
         error_set(err, ERR_EXISTS, "image '%s' exists", spec.name);
@@ -96,8 +138,8 @@ const struct command cmd_image_pull = {
     .usage = "[options] SPEC",
     .detail =
         "SPEC is name,http=URL or name,file=PATH or name,vagrant=box:version or box:version.\n"
-        "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are told\n"
-        "by content.\n",
+        "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are\n"
+        "recognised by content.\n",
     .options = pull_options,
     .min_args = 1,
     .max_args = 1,
@@ -107,10 +149,11 @@ const struct command cmd_image_pull = {
 const struct command cmd_image_import = {
     .name = "image import",
     .summary = "Copy a disk image file into the backend",
-    .usage = "[options] FILE NAME",
+    .usage = "[options] FILE|- NAME",
     .detail =
-        "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are told\n"
-        "by content.\n",
+        "- is standard input. Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, "
+        "vhdx, vdi) are\n"
+        "recognised by content.\n",
     .options = import_options,
     .min_args = 2,
     .max_args = 2,

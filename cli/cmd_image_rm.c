@@ -14,7 +14,7 @@ static const struct option_spec options[] = {
 static int remove_one(struct session *s, const char *name, bool force, struct error **err)
 {
     if (!force && image_unused(s, name, err) < 0)
-        return error_hint(err, "--force removes it all the same");
+        return error_hint(err, "use --force to remove it anyway");
     return backend_remove(s->backend, name, err);
 }
 

@@ -353,6 +353,40 @@ int image_export(const struct session *s, const char *name, const char *file,
     return rc < 0 ? error_wrap(err, "cannot export image '%s'", name) : fsync_dir(dir, err);
 }
 
+static int copy_out(const struct session *s, const char *made, int to, struct error **err)
+{
+    enum { CHUNK = 1 << 20 };
+    AUTO_FREE char *chunk = xmalloc(CHUNK);
+    AUTO_CLOSE int from = open(made, O_RDONLY | O_CLOEXEC);
+    if (from < 0)
+        return error_errno(err, "cannot read '%s'", made);
+    for (ssize_t n; (n = read_all(from, chunk, CHUNK)) != 0;) {
+        if (n < 0)
+            return error_errno(err, "cannot read '%s'", made);
+        bool written = write_all(to, chunk, (size_t)n) == 0;
+        if (!written && errno == EPIPE)
+            session_reader_gone();
+        else if (!written)
+            return error_errno(err, "cannot write to standard output");
+        if (session_cancelled(s))
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    return 0;
+}
+
+int image_export_to(const struct session *s, const char *name, int fd, const struct image_export *o,
+                    const struct image_progress *p, struct error **err)
+{
+    CLEANUP(working_clear) struct working w = WORKING_INIT;
+    AUTO_FREE char *parent = path_join(s->cache, "work");
+    if (working_open(&w, parent, err) < 0)
+        return -1;
+    AUTO_FREE char *made = path_join(w.dir, "disk");
+    if (write_out(s, name, made, o, p, err) < 0 || copy_out(s, made, fd, err) < 0)
+        return error_wrap(err, "cannot export image '%s'", name);
+    return 0;
+}
+
 int image_flatten(const struct session *s, const char *name, const struct image_progress *p,
                   struct error **err)
 {

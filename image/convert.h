@@ -30,6 +30,9 @@ struct image_export {
  * of `file` must exist. A qcow2 keeps the image's metadata (env, labels, history). */
 int image_export(const struct session *s, const char *name, const char *file,
                  const struct image_export *o, const struct image_progress *p, struct error **err);
+/* The same to a descriptor, such as a pipe, by way of a file in the cache folder. */
+int image_export_to(const struct session *s, const char *name, int fd, const struct image_export *o,
+                    const struct image_progress *p, struct error **err);
 /* Makes a thin image standalone (its metadata is kept); nothing to do for others. */
 int image_flatten(const struct session *s, const char *name, const struct image_progress *p,
                   struct error **err);

@@ -266,7 +266,7 @@ static void add_wrapped(struct buf *out, const char *text, size_t indent)
 }
 
 static const char intro[] =
-    "An Imagefile is read line by line: an instruction a line, in capitals or not.\n"
+    "An Imagefile is read line by line: an instruction a line; its name is case-insensitive.\n"
     "A line that starts with # is a comment; in all but RUN, # after a blank starts one\n"
     "too. A backslash at the end of a line continues the instruction. RUN, COPY and ADD\n"
     "take here-documents (<<EOF … EOF). $name, ${name}, ${name:-default} and\n"
@@ -290,7 +290,7 @@ void imagefile_help(struct buf *out)
     }
     buf_adds(out,
              "The whole language: man 5 imagefile. An example:\n\n"
-             "    FROM debian-12\n"
+             "    FROM debian\n"
              "    COPY motd /etc/motd\n"
              "    RUN apt-get update && apt-get install -y nginx\n");
 }

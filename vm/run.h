@@ -63,7 +63,7 @@ struct vm_run_options {
 
 /*
  * Returns when the user has left and QEMU has ended. *ret_status: the SSH command's or shell's exit
- * status; 0 for the serial console. A guest that switched itself off ends console sessions with 0.
+ * status; 0 for the serial console. A guest that powered off ends console sessions with 0.
  * An interruption (ERR_CANCELLED) or any other error stops the VM at once; with `keep` by its power
  * button first.
  */

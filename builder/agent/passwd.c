@@ -99,7 +99,7 @@ static int resolve_group(struct str name, struct str group, gid_t *ret, struct e
         return 0;
     }
     error_set(err, ERR_USER, "the image has no group '" STR_FMT "'", STR_ARG(name));
-    return error_hint(err, "make it before with RUN groupadd, or give a number");
+    return error_hint(err, "create it first with RUN groupadd, or give a number");
 }
 
 // What both forms share; ret_known tells whether passwd has the user.
@@ -119,7 +119,7 @@ static int resolve(struct str user, struct str passwd, struct str *ret_name, str
     }
     if (!parse_id(user, &uid)) {
         error_set(err, ERR_USER, "the image has no user '" STR_FMT "'", STR_ARG(user));
-        return error_hint(err, "make it before with RUN useradd, or give a number");
+        return error_hint(err, "create it first with RUN useradd, or give a number");
     }
     ret->uid = uid;
     ret->gid = 0;

@@ -194,8 +194,8 @@ case_ 'header of a layer altered' 10 'its layer is damaged: the header of disk.q
 case_ 'record of a layer altered' 10 'its layer is damaged: its record was altered' 'hurt 10; sed -i "s/RUN echo/RUN Echo/" "$layer/layer.json"'
 case_ 'disk of a layer gone' 10 'its layer is damaged: disk.qcow2 is missing' 'hurt 10; rm "$layer/disk.qcow2"'
 case_ 'layer gone' 10 'its layer is gone' 'hurt 10; rm -r "$layer"'
-case_ 'no cache from step 12' 12 'the cache is not used' 'flags=(--no-cache-from 12)'
-case_ 'no cache' 6 'the cache is not used' 'flags=(--no-cache)'
+case_ 'no cache from step 12' 12 '--no-cache-from' 'flags=(--no-cache-from 12)'
+case_ 'no cache' 6 '--no-cache' 'flags=(--no-cache)'
 case_ 'other base' 6 'parent changed (step 1)' 'make_base_variant "$top/base" kbase3 >&2; edit "s/^FROM kbase/FROM kbase3/"'
 # by content: the image is another one, the file is the same; --require-cached may not look, a build may
 case_ 'other image of --from, not looked at yet' 18 'what --from copies is not known yet' '"$KILN" image tag kbase3 kfrom >&2'

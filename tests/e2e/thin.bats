@@ -19,6 +19,21 @@ setup_file() {
 
 content() { qemu-img convert -O raw "$1" "$BATS_TEST_TMPDIR/raw" && sha256sum <"$BATS_TEST_TMPDIR/raw"; }
 
+@test "an image goes through a pipe, out and in" {
+  "$KILN" image export thin - >"$BATS_TEST_TMPDIR/piped.qcow2"
+  [ ! -e ./- ]
+  "$KILN" image export thin "$BATS_TEST_TMPDIR/file.qcow2"
+  qemu-img compare "$BATS_TEST_TMPDIR/piped.qcow2" "$BATS_TEST_TMPDIR/file.qcow2"
+  # shellcheck disable=SC2002  # a pipe, not a file
+  cat "$BATS_TEST_TMPDIR/piped.qcow2" | "$KILN" image import - piped
+  "$KILN" image export piped "$BATS_TEST_TMPDIR/again.qcow2"
+  qemu-img compare "$BATS_TEST_TMPDIR/again.qcow2" "$BATS_TEST_TMPDIR/file.qcow2"
+  run "$KILN" image import - piped </dev/null
+  [ "$status" = 1 ]
+  [[ "$output" == *"image 'piped' exists"* ]]
+  [ -z "$(ls -A "$KILN_HOME/cache/work")" ]
+}
+
 @test "the same disk by its name, exported, imported, flattened; metadata goes along" {
   disk=$(content "$KILN_HOME/backend/thin")
   "$KILN" image inspect --json thin >"$BATS_TEST_TMPDIR/before"

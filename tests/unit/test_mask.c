@@ -37,6 +37,19 @@ static void each_line_of_a_key_file_is_a_secret(void **state)
     check("first-line\nsecond-line\n", PIECES("first-line\nsecond-line"), "****");
 }
 
+static void base64_of_a_secret_is_one_too(void **state)
+{
+    (void)state;
+    check("hunter2\n", PIECES("aHVudGVyMgo= aHVudGVyMg=="), "**** ****");
+    check("hunter2", PIECES("aHVudGVyMg==\n"), "****\n");
+    char key[100], text[200] = "", *line = text;
+    memset(key, 'k', sizeof key - 1);
+    key[sizeof key - 1] = '\0';
+    for (int i = 0; i < 33; i++)
+        line = stpcpy(line, i == 18 ? "a2tr\n" : "a2tr"); // as base64(1) wraps
+    check(key, PIECES(text), "****\n****");
+}
+
 static void short_secrets_strike_out_nothing(void **state)
 {
     (void)state;
@@ -58,6 +71,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(secrets_are_struck_out_whole_or_in_pieces),
         cmocka_unit_test(each_line_of_a_key_file_is_a_secret),
+        cmocka_unit_test(base64_of_a_secret_is_one_too),
         cmocka_unit_test(short_secrets_strike_out_nothing),
         cmocka_unit_test(ordinary_text_is_not_held_back),
     };
