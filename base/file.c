@@ -181,6 +181,23 @@ int make_dirs(const char *path, mode_t mode, struct error **err)
     return 0;
 }
 
+int make_dirs_inside(const char *path, struct error **err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return 0;
+    AUTO_FREE char *above = path_parent(path);
+    if (make_dirs(above, 0700, err) < 0)
+        return -1;
+    if (mkdir(path, 0700) < 0)
+        return errno == EEXIST ? make_dirs(path, 0700, err)
+                               : error_errno(err, "cannot make folder '%s'", path);
+    // the umask is for files of the user's own; setgid keeps a group's folder the group's
+    if (stat(above, &st) == 0)
+        (void)chmod(path, st.st_mode & 03777);
+    return 0;
+}
+
 int remove_tree(const char *path, struct error **err)
 {
     char *const roots[] = {(char *)path, NULL};

@@ -44,6 +44,9 @@ int pwrite_all(int fd, const void *bytes, size_t n, off_t at); /* 0, or -1 with 
 ssize_t pread_all(int fd, void *bytes, size_t n, off_t at);
 
 int make_dirs(const char *path, mode_t mode, struct error **err); /* as mkdir -p */
+/* The same for a folder of kiln's in one that somebody may have made to share it: it gets the
+ * permissions of the folder it lies in. Folders above that are missing are for us alone (0700). */
+int make_dirs_inside(const char *path, struct error **err);
 int remove_tree(const char *path, struct error **err); /* never follows links; absent is fine */
 int fsync_dir(const char *path, struct error **err);
 /* fsync of the folder that holds path. */

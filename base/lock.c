@@ -5,6 +5,9 @@
 // that came just before it.
 #include "base/lock.h"
 
+#include "base/alloc.h"
+#include "base/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -26,15 +29,26 @@ int lock_change(int fd, enum lock_mode mode, struct error **err)
     return error_errno(err, "cannot lock");
 }
 
+/* What was made by an older kiln is mended, too; where the file is another's, it stays. */
+static void restrict_file(const char *path, int fd)
+{
+    struct stat st, folder;
+    AUTO_FREE char *above = path_parent(path);
+    mode_t want = stat(above, &folder) == 0 && folder.st_mode & S_IWGRP ? 0660 : 0600;
+    if (fstat(fd, &st) == 0 && (st.st_mode & 0777) != want)
+        (void)fchmod(fd, want);
+}
+
 /* Descriptor, -1 with *err, or -2: somebody else holds it. */
 static int try_once(const char *path, enum lock_mode mode, struct error **err)
 {
     for (;;) {
-        AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0 && (errno == EROFS || errno == EACCES) && mode == LOCK_SHARED)
             fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
             return error_errno(err, "cannot open lock '%s'", path);
+        restrict_file(path, fd);
         if (set_lock(fd, mode) < 0) {
             if (errno == EAGAIN || errno == EACCES)
                 return -2;

@@ -12,10 +12,12 @@
 enum lock_mode { LOCK_SHARED, LOCK_EXCLUSIVE };
 
 /*
- * Opens (making it if need be, mode 0644) and locks path; returns a close-on-exec descriptor whose
- * closing ends the lock. lock_try gives ERR_BUSY at once when somebody else holds it; lock_wait
- * waits, and ends with ERR_CANCELLED when cancel_fd (-1: none) becomes readable. Both see to it
- * that path still names the locked file, so a sweep may unlink a file it holds the lock of.
+ * Opens and locks path, making it if need be, and returns a close-on-exec descriptor whose closing
+ * ends the lock. Its mode is 0600, or 0660 in a folder that a group may write to: whoever can open a
+ * lock file can hold it and make others wait. lock_try gives ERR_BUSY at once when somebody else
+ * holds it; lock_wait waits, and ends with ERR_CANCELLED when cancel_fd (-1: none) becomes readable.
+ * Both see to it that path still names the locked file, so a sweep may unlink a file it holds the
+ * lock of.
  */
 int lock_try(const char *path, enum lock_mode mode, struct error **err);
 int lock_wait(const char *path, enum lock_mode mode, int cancel_fd, struct error **err);

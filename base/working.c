@@ -26,7 +26,7 @@ int working_open(struct working *w, const char *parent, struct error **err)
     uint64_t salt;
     if (getrandom(&salt, sizeof salt, 0) != (ssize_t)sizeof salt)
         return error_errno(err, "cannot get random bytes");
-    if (make_dirs(parent, 0755, err) < 0)
+    if (make_dirs_inside(parent, err) < 0)
         return -1;
     AUTO_FREE char *dir = xasprintf("%s/%016llx", parent, (unsigned long long)salt);
     fresh.lock = xasprintf("%s.lock", dir);

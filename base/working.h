@@ -24,7 +24,7 @@ struct working {
         NULL, NULL, -1 \
     }
 
-/* Makes parent (mode 0755) and a new empty folder (mode 0700) in it. */
+/* Makes parent (make_dirs_inside) and a new empty folder (mode 0700) in it. */
 int working_open(struct working *w, const char *parent, struct error **err);
 /* Removes folder and lock file, ends the lock. What can't be removed is left to the next sweep. */
 void working_clear(struct working *w);

@@ -379,7 +379,7 @@ static int finish(struct build *b, struct build_result *ret, struct error **err)
     return 0;
 }
 
-static void show_diagnostic(const struct build *b, const struct diag *d)
+void build_show_diagnostic(const struct build *b, const struct diag *d)
 {
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     diag_format(&b->file->source, d, &text);
@@ -399,7 +399,7 @@ static int report_diags(struct build *b, enum diag_severity least, struct error 
 {
     for (size_t i = 0; i < b->file->diags.len; i++)
         if (least == DIAG_WARNING || b->file->diags.ptr[i].severity == DIAG_ERROR)
-            show_diagnostic(b, &b->file->diags.ptr[i]);
+            build_show_diagnostic(b, &b->file->diags.ptr[i]);
     if (!b->file->diags.errors)
         return 0;
     return error_set(err, ERR_REPORTED, "%zu mistake%s in '%s'", b->file->diags.errors,
@@ -486,7 +486,7 @@ static int lock_name(struct build *b, struct error **err)
     AUTO_FREE char *file = image_name_encode(b->name);
     AUTO_FREE char *base = xasprintf("%s.name", file);
     AUTO_FREE char *path = path_join(dir, base);
-    if (make_dirs(dir, 0755, err) < 0)
+    if (make_dirs_inside(dir, err) < 0)
         return -1;
     CLEANUP(error_freep) struct error *why = NULL;
     b->name_lock = lock_try(path, LOCK_EXCLUSIVE, &why);

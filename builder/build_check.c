@@ -79,10 +79,7 @@ void variable_missing(void *stage, struct str name, struct span at)
     AUTO_FREE char *help =
         xasprintf("set it above with ARG or ENV, or write ${%.60s:-} if it may be empty", text);
     imagefile_warn(f, at, help, "undefined variable '%.60s'", text);
-    CLEANUP(buf_clear) struct buf out = BUF_INIT;
     for (size_t i = 0; i < f->diags.len; i++)
         if (f->diags.ptr[i].span.start == at.start && f->diags.ptr[i].span.end == at.end)
-            diag_format(&f->source, &f->diags.ptr[i], &out);
-    if (out.len && st->build->ui->warning)
-        st->build->ui->warning(st->build->ui->arg, out.data);
+            build_show_diagnostic(st->build, &f->diags.ptr[i]);
 }

@@ -90,6 +90,8 @@ struct imagefile_vars stage_vars(struct stage_run *st);
 char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err);
 
 void build_notice(void *build, const char *line);
+struct diag;
+void build_show_diagnostic(const struct build *b, const struct diag *d);
 void build_output(void *build, int stream, const char *bytes, size_t n); /* a builder_output_fn */
 void build_timing(struct build *b, const char *what, long long since_us);
 /* The same, for a span that is known: us microseconds. */

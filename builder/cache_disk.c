@@ -100,7 +100,7 @@ int cache_disk_open(const struct session *s, const struct cache_disk_request *r,
 {
     AUTO_FREE char *dir = path_join(s->cache, "mounts");
     AUTO_FREE char *base = base_of(dir, r->id);
-    if (make_dirs(dir, 0755, err) < 0)
+    if (make_dirs(dir, 0700, err) < 0)
         return -1;
     AUTO_CLOSE int lock = take_lock(s, r, &base, err);
     if (lock < 0)

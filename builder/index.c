@@ -249,7 +249,7 @@ int index_save(struct index *ix, struct error **err)
     memcpy(out.data, &h, sizeof h);
 
     AUTO_FREE char *dir = path_parent(ix->path);
-    if (make_dirs(dir, 0755, err) < 0 ||
+    if (make_dirs(dir, 0700, err) < 0 ||
         file_write_whole(ix->path, 0644, out.data, out.len, err) < 0)
         return -1;
     ix->n_saved = ix->added.len;

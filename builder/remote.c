@@ -319,7 +319,7 @@ int remote_fetch(const struct session *s, const char *url, const char *checksum,
     struct digest expected;
     if (parse_url(url, &file.name, err) < 0 ||
         (checksum && remote_checksum(checksum, &expected, err) < 0) ||
-        make_dirs(j.dir, 0755, err) < 0)
+        make_dirs(j.dir, 0700, err) < 0)
         return -1;
     struct digest of_url = digest_of(url, strlen(url));
     AUTO_FREE char *content = content_path(&j, &of_url);

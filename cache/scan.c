@@ -207,7 +207,8 @@ static int need_leases(struct store *st, struct scan *s, struct error **err)
         CLEANUP(buf_clear) struct buf text = BUF_INIT;
         struct error *why = NULL;
         AUTO_FREE char *path = path_join(st->working, e->d_name);
-        if (file_read(path, 64 << 20, &text, &why) < 0 && why->kind != ERR_NOT_FOUND) {
+        if (file_read(path, 64 << 20, &text, &why) < 0 && why->kind != ERR_NOT_FOUND &&
+            !st->read_only) {
             rc = error_propagate(err, STEAL(why)); // never prune past a lease we can't read
             break;
         }

@@ -25,7 +25,7 @@ static int make_folders(const struct store *st, struct error **err)
 {
     const char *const all[] = {st->layers, st->cwd, st->keys, st->working, st->failed, st->builds};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (mkdir(all[i], 0755) < 0 && errno != EEXIST && make_dirs(all[i], 0755, err) < 0)
+        if (make_dirs_inside(all[i], err) < 0)
             return -1;
     return 0;
 }
@@ -186,19 +186,10 @@ char *store_encode(const char *name, const char *suffix)
 
 int store_lock(struct store *st, enum lock_mode mode, struct error **err)
 {
-    struct error *why = NULL;
+    // Who only reads could make those wait who may write, so the lock is not for him
     if (st->read_only)
-        mode = LOCK_SHARED;
-    int fd = lock_wait(st->lock, mode, st->session ? st->session->cancel_fd : -1, &why);
-    if (fd >= 0)
-        return fd;
-    // Without a lock file there is no prune to be afraid of either
-    if (st->read_only && why->kind != ERR_CANCELLED &&
-        (fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) {
-        error_free(why);
-        return fd;
-    }
-    return error_propagate(err, why);
+        return open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return lock_wait(st->lock, mode, st->session ? st->session->cancel_fd : -1, err);
 }
 
 int store_writable(const struct store *st, struct error **err)

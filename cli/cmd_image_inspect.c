@@ -109,7 +109,7 @@ static int add_system(const struct session *s, const struct backend_image *i, co
         if (!seen)
             return -1;
         AUTO_FREE char *dir = note ? path_parent(note) : NULL;
-        if (note && make_dirs(dir, 0755, NULL) == 0)
+        if (note && make_dirs(dir, 0700, NULL) == 0)
             (void)json_write_file(note, 0644, seen, NULL);
     }
     if (seen)

@@ -53,7 +53,7 @@ static void remember(const char *note, const char *looks, const struct digest *d
     digest_hex(d, hex);
     AUTO_FREE char *text = xasprintf("%s%s\n", looks, hex), *dir = path_parent(note);
     // only a cache: without it the file is read again
-    if (make_dirs(dir, 0755, NULL) == 0)
+    if (make_dirs(dir, 0700, NULL) == 0)
         (void)file_write_whole(note, 0644, text, strlen(text), NULL);
 }
 

@@ -278,7 +278,7 @@ int image_pull(const struct session *s, const struct image_spec *given,
     if (!backend_has(s->backend, spec->name))
         pull_notice(o, "Unable to find image '%s' in backend", spec->name);
     AUTO_FREE char *parent = path_join(s->backend, WORKING);
-    if (make_dirs(parent, 0755, err) < 0)
+    if (make_dirs_inside(parent, err) < 0)
         return -1;
     (void)image_pulls_prune(s->backend, INTERRUPTED_PULL_SECONDS, false);
     return pull_locked(s, spec, o, parent, ret_pulled, err);

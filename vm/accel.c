@@ -130,7 +130,7 @@ int accel_verdict_store(const struct session *s, const char *qemu_version, enum 
         return error_set(err, ERR_SYSTEM, "cannot tell one boot of this host from another");
     json_auto_t *v = json_pack("{s:s, s:s, s:s*, s:I}", "of", key, "found", found_names[found],
                                "why", why, "time", (json_int_t)time(NULL));
-    if (make_dirs(s->cache, 0755, err) < 0)
+    if (make_dirs(s->cache, 0700, err) < 0)
         return -1;
     return json_write_file(path, 0644, v, err);
 }
@@ -152,7 +152,7 @@ bool accel_tell_once(const struct session *s, const char *why)
     if (key && of && told && !strcmp(of, key) && !strcmp(told, why))
         return false;
     json_auto_t *now = key ? json_pack("{s:s, s:s}", "of", key, "why", why) : NULL;
-    if (now && make_dirs(s->cache, 0755, NULL) == 0)
+    if (now && make_dirs(s->cache, 0700, NULL) == 0)
         (void)json_write_file(path, 0644, now, NULL);
     return true;
 }

@@ -81,7 +81,7 @@ static int ask_version(const struct session *s, struct qemu *q, struct error **e
         return 0;
     json_object_set_new(known, q->path, json_pack("{s:s, s:s}", "version", q->build, "file", id));
     // a cache that cannot be written only costs time
-    if (make_dirs(s->cache, 0755, NULL) < 0 || json_write_file(cache, 0644, known, NULL) < 0)
+    if (make_dirs(s->cache, 0700, NULL) < 0 || json_write_file(cache, 0644, known, NULL) < 0)
         session_debug(s, 1, "cannot remember QEMU's version in '%s'", cache);
     return 0;
 }

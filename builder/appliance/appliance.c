@@ -295,7 +295,7 @@ static int make(const struct session *s, const char *store, struct appliance *a,
         return -1;
     AUTO_FREE char *dir = path_join(w.dir, "new");
     AUTO_FREE char *temp = path_join(dir, "initrd.img");
-    if (make_dirs(dir, 0755, err) < 0)
+    if (make_dirs(dir, 0700, err) < 0)
         return -1;
     AUTO_CLOSE int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
@@ -335,7 +335,7 @@ int appliance_get(const struct session *s, kernel_notice_fn *notice, void *arg,
     if (kernel_find(s, notice, arg, &a.kernel, err) < 0)
         return -1;
     if (!load_index(store, &a)) {
-        if (make_dirs(store, 0755, err) < 0)
+        if (make_dirs(store, 0700, err) < 0)
             return -1;
         AUTO_CLOSE int lock = lock_wait(lock_path, LOCK_EXCLUSIVE, s->cancel_fd, err);
         if (lock < 0)

@@ -199,7 +199,7 @@ static int get_package(const struct session *s, const char *dir, const char *pac
                        struct error **err)
 {
     AUTO_FREE char *debs = path_join(dir, "debs");
-    if (make_dirs(debs, 0755, err) < 0 || download(s, debs, package, err) < 0)
+    if (make_dirs(debs, 0700, err) < 0 || download(s, debs, package, err) < 0)
         return -1;
     struct dirent **list = NULL;
     int n = scandir(debs, &list, not_hidden, NULL), rc = n > 0 ? 0 : -1;

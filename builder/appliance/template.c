@@ -182,7 +182,7 @@ int template_open(const struct session *s, const char *key_text, struct template
     t.dir = path_join(t.store, key);
     AUTO_FREE char *lock = xasprintf("%s.lock", t.dir);
     AUTO_FREE char *parent = path_join(t.store, ".working");
-    if (make_dirs(t.store, 0755, err) < 0)
+    if (make_dirs(t.store, 0700, err) < 0)
         return -1;
     t.lock = lock_wait(lock, LOCK_SHARED, s->cancel_fd, err);
     if (t.lock < 0)

@@ -15,6 +15,9 @@
 #include "base/printable.h"
 #include "base/process.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 static void errors_wrap_and_keep_the_first_hint(void **state)
 {
     (void)state;
@@ -79,6 +82,39 @@ static void a_lock_excludes_and_ends(void **state)
     assert_true(b >= 0);
     close(b);
     unlink(path);
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* For ourselves alone, but what lies in a folder that was made to be shared is shared. */
+static void locks_and_folders_are_for_whom_their_folder_is(void **state)
+{
+    (void)state;
+    char top[] = "/tmp/kiln-base-XXXXXX";
+    mode_t mask = umask(022);
+    assert_non_null(mkdtemp(top));
+    AUTO_FREE char *own = xasprintf("%s/home/backend/.working", top);
+    assert_int_equal(make_dirs_inside(own, NULL), 0);
+    assert_int_equal(mode_of(own), 0700);
+    AUTO_FREE char *shared = xasprintf("%s/shared", top), *inside = path_join(shared, ".working");
+    assert_int_equal(mkdir(shared, 0700), 0);
+    assert_int_equal(chmod(shared, 02775), 0);
+    assert_int_equal(make_dirs_inside(inside, NULL), 0);
+    assert_int_equal(mode_of(inside), 02775);
+    AUTO_FREE char *ours = path_join(own, "lock"), *theirs = path_join(inside, "lock");
+    AUTO_CLOSE int old = open(ours, O_WRONLY | O_CREAT | O_CLOEXEC, 0644); // of an older kiln
+    AUTO_CLOSE int a = lock_try(ours, LOCK_EXCLUSIVE, NULL);
+    AUTO_CLOSE int b = lock_try(theirs, LOCK_EXCLUSIVE, NULL);
+    assert_true(old >= 0 && a >= 0 && b >= 0);
+    assert_int_equal(mode_of(ours), 0600);
+    assert_int_equal(mode_of(theirs), 0660);
+    umask(mask);
+    assert_int_equal(remove_tree(top, NULL), 0);
 }
 
 static void programs_run_and_fail_with_words(void **state)
@@ -165,6 +201,7 @@ int main(void)
         cmocka_unit_test(an_abandoned_file_never_was),
         cmocka_unit_test(modes_are_octal_or_symbolic),
         cmocka_unit_test(a_lock_excludes_and_ends),
+        cmocka_unit_test(locks_and_folders_are_for_whom_their_folder_is),
         cmocka_unit_test(programs_run_and_fail_with_words),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
