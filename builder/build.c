@@ -477,15 +477,18 @@ static int choose_name(struct build *b, struct error **err)
     return 0;
 }
 
+static char *name_lock_path(const struct build *b)
+{
+    AUTO_FREE char *file = image_name_encode(b->name);
+    return xasprintf("%s/.working/%s.name", b->s->backend, file);
+}
+
 /* One build of a name at a time: both would register it. */
 static int lock_name(struct build *b, struct error **err)
 {
     if (b->o->local)
         return 0;
-    AUTO_FREE char *dir = path_join(b->s->backend, ".working");
-    AUTO_FREE char *file = image_name_encode(b->name);
-    AUTO_FREE char *base = xasprintf("%s.name", file);
-    AUTO_FREE char *path = path_join(dir, base);
+    AUTO_FREE char *dir = path_join(b->s->backend, ".working"), *path = name_lock_path(b);
     if (make_dirs_inside(dir, err) < 0)
         return -1;
     CLEANUP(error_freep) struct error *why = NULL;
@@ -505,12 +508,12 @@ static int prepare(struct build *b, struct error **err)
     b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
     for (size_t i = 0; i < b->file->n_stages; i++)
         b->stages[i].build = b;
-    if (stages_choose(b, err) < 0 || check_first(b, err) < 0)
+    if (stages_choose(b, err) < 0)
         return -1;
     if (b->o->no_cache_from > b->total)
         return error_set(err, ERR_USER, "--no-cache-from %zu: the last step is %zu",
                          b->o->no_cache_from, b->total);
-    if (lock_name(b, err) < 0)
+    if (check_first(b, err) < 0 || lock_name(b, err) < 0)
         return -1;
     if (store_open(b->s, b->s->backend, &b->store, err) < 0)
         return -1;
@@ -542,8 +545,11 @@ static void build_clear(struct build *b)
     json_decref(b->last);
     imagefile_free(b->file);
     store_free(b->store);
-    if (b->name_lock >= 0)
+    if (b->name_lock >= 0) {
+        AUTO_FREE char *path = name_lock_path(b);
+        (void)unlink(path); // held, so nobody else's
         close(b->name_lock);
+    }
     free(b->name);
     free(b->file_path);
 }

@@ -5,10 +5,10 @@
  * that prints without end thus takes no more than that of the host's disk, and none of its memory.
  *
  *     struct step_log log = STEP_LOG_INIT;
- *     step_log_open(&log, draft_log(draft));
- *     step_log_add(&log, bytes, n);                  // as often as need be
- *     step_log_close(&log);                          // only now the file is what it says
- *     step_log_tail(path, 20, &text);
+ *     step_log_open(&log, path, &err);
+ *     step_log_add(&log, bytes, n, &err);            // as often as need be
+ *     step_log_close(&log, &err);                    // only now the file is in order
+ *     char *tail = step_log_tail(path, 20);
  */
 #ifndef BUILDER_STEP_LOG_H
 #define BUILDER_STEP_LOG_H

@@ -70,6 +70,10 @@ static int io_error(struct builder_vm *vm, struct error **err)
     error_set(err, ERR_SYSTEM, "no space left for '%s' (%s free)", path, room.data);
     if (err && *err)
         (*err)->errnum = ENOSPC;
+    const char *cache = vm->session->cache;
+    if (cache && !strncmp(path, cache, strlen(cache)))
+        return error_hint(err,
+                          "make room there, or choose another cache folder with XDG_CACHE_HOME");
     return error_hint(err,
                       "make room there, 'kiln prune' removes layers that are not used, or "
                       "choose another place with --image-backend");
@@ -320,6 +324,10 @@ int builder_vm_hello(struct builder_vm *vm, int flags, int timeout_ms, struct er
         return error_errno(err, "cannot get random bytes");
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
+    if (now.tv_sec < 0) { // no kernel takes that, the guest's neither
+        error_set(err, ERR_USER, "the clock of this machine is before 1970");
+        return error_hint(err, "set it: date -s, or timedatectl set-ntp true");
+    }
     message_put_num(&m, AGENT_TAG_VERSION, AGENT_PROTOCOL_VERSION);
     message_put_num(&m, AGENT_TAG_TIME, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
     message_put(&m, AGENT_TAG_ENTROPY, entropy, sizeof entropy);

@@ -189,13 +189,13 @@ static void drop_pointers(struct prune *p)
         closedir(d);
 }
 
-/* Lock files of keys whose builder died. */
+/* Lock files of keys and names whose builder died. */
 static void drop_key_locks(struct store *st)
 {
     DIR *d = opendir(st->working);
     for (struct dirent *e; d && (e = readdir(d));) {
         const char *dot = strrchr(e->d_name, '.');
-        if (!dot || strcmp(dot, ".build") != 0)
+        if (!dot || (strcmp(dot, ".build") != 0 && strcmp(dot, ".name") != 0))
             continue;
         AUTO_FREE char *path = path_join(st->working, e->d_name);
         AUTO_CLOSE int fd = lock_try(path, LOCK_EXCLUSIVE, NULL);

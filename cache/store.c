@@ -372,7 +372,9 @@ int store_get(struct store *st, const char *id, struct layer **ret, struct error
         error_wrap(&why, "layer %.12s is damaged", id);
         error_propagate(err, why);
     }
-    return error_hint(err, "building the image again makes the layers that are missing");
+    return error_hint(err,
+                      "building the image again makes the layers that are missing; 'kiln system "
+                      "verify' names what mends a damaged one");
 }
 
 /* From the top of a chain that store_get has just checked downward. */

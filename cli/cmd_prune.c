@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/json.h"
+#include "base/working.h"
 #include "builder/cache_disk.h"
 #include "builder/cache_files.h"
 #include "cache/prune.h"
@@ -104,6 +106,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
                                                        : o.max_age >= 0 ? o.max_age
                                                                         : INTERRUPTED_PULL_SECONDS,
                                                        o.dry_run);
+    AUTO_FREE char *work = path_join(s->cache, "work");
+    if (!o.dry_run)
+        working_sweep(work); // what a killed kiln left; otherwise the next VM sweeps it
     if (args_has(a, "json"))
         print_json(&o, &r, mounts, &pulls);
     else

@@ -6,6 +6,9 @@
 #include "cli/command.h"
 #include "cli/store.h"
 #include "image/backend.h"
+#include "image/source.h"
+
+#include <string.h>
 
 static const struct option_spec options[] = {
     {"repair", 0, NULL, "Remove damaged layers that no image needs; builds make them again", NULL},
@@ -20,6 +23,20 @@ struct report {
     struct backend_images images;
 };
 
+/* A base is the file of an image, or was. */
+static void tell_base(const struct report *r, const char *name)
+{
+    CLEANUP(image_source_clear) struct image_source from = {0};
+    fputs("              it is the image '", stdout);
+    cli_print_text(name, 0);
+    if (image_source_read(r->session->backend, name, &from))
+        fputs("': 'kiln image pull --force ", stdout);
+    else
+        fputs("': 'kiln image import --force FILE ", stdout);
+    cli_print_text(name, 0);
+    puts("' and the next build mend it");
+}
+
 static void tell(void *arg, const char *id, const char *step, const char *why)
 {
     struct report *r = arg;
@@ -32,12 +49,17 @@ static void tell(void *arg, const char *id, const char *step, const char *why)
     }
     if (!why)
         return;
+    if (r->text && !strncmp(step, "FROM ", 5))
+        tell_base(r, step + 5);
     json_t *names = json_array();
     vec_foreach (const struct backend_image *, image, &r->images)
         if (image->layer && !strcmp(image->layer, id)) {
             json_array_append_new(names, json_string(image->name));
             if (r->text)
-                printf("              the image '%s' needs it: build it again\n", image->name);
+                printf(
+                    "              the image '%s' needs it: 'kiln image build --name %s DIR' mends "
+                    "it\n",
+                    image->name, image->name);
         }
     json_t *o = json_object();
     json_object_set_new(o, "id", json_string(id));

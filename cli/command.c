@@ -208,6 +208,8 @@ static void print_options(const struct option_spec *o)
         if (o->letter)
             buf_addf(&left, "-%c, ", o->letter);
         buf_addf(&left, "--%s", o->name);
+        if (o->alias)
+            buf_addf(&left, ", --%s", o->alias);
         if (o->value)
             buf_addf(&left, *o->value == '[' ? "%s" : " %s", o->value);
         if (left.len > 28)
@@ -466,6 +468,10 @@ static int hint_at_place(const struct session *s, struct error **err)
     const char *m = (*err)->message;
     bool ours = (s->backend && strstr(m, s->backend)) || (s->cache && strstr(m, s->cache)) ||
                 (s->data && strstr(m, s->data));
+    bool full = (*err)->errnum == ENOSPC || (*err)->errnum == EDQUOT;
+    if (full && s->cache && strstr(m, s->cache))
+        return error_hint(
+            err, "make room there; XDG_CACHE_HOME or KILN_HOME chooses another cache folder");
     switch (ours ? (*err)->errnum : 0) {
     case ENOSPC:
     case EDQUOT:

@@ -2,6 +2,7 @@
 #include "cli/command.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 // One line a command, so that additions don't clash
@@ -80,5 +81,8 @@ static void open_standard_streams(void)
 int main(int argc, char **argv)
 {
     open_standard_streams();
+    // an error of the output is then met where everything is flushed, with its reason
+    if (!isatty(STDOUT_FILENO))
+        setvbuf(stdout, NULL, _IOFBF, 64 * 1024);
     return command_main(argc, argv);
 }

@@ -34,6 +34,8 @@ static const char *fault(const char *name)
         return "is empty";
     if (name[0] == '.')
         return "begins with '.'";
+    if (name[0] == '-')
+        return "begins with '-', as options do";
     if (len > 4 && !strcmp(name + len - 4, ".tmp"))
         return "ends with '.tmp'";
     if (!strcmp(name, "scratch"))

@@ -37,6 +37,24 @@ work() { # LINE…: a build directory
   says 2 "hint: 'kiln image --help'" image nonsense
 }
 
+@test "the man pages and --help have the same options and commands" {
+  run python3 "$BATS_TEST_DIRNAME/options.py" "$KILN" "$BATS_TEST_DIRNAME/../../docs/man"
+  echo "$output"
+  [ "$status" = 0 ]
+}
+
+@test "the common options stand before or after the command" {
+  mkdir other
+  says 0 "" --image-backend "$PWD/other" -v image ls
+  says 0 "" image ls --image-backend "$PWD/other" -v
+  "$BATS_TEST_DIRNAME/store_layers.py" "$PWD/other" there 'DISK 64 MB' >/dev/null
+  says 0 there --image-backend="$PWD/other" image ls
+  says 0 "Usage: kiln image ls" --help image ls
+  says 0 "Usage: kiln image COMMAND" --help image
+  says 2 "argument --vmstore: expected one argument" --vmstore
+  says 2 "unrecognized arguments: --json" --json image ls
+}
+
 @test "values of options are checked before anything is done" {
   dir=$(work 'FROM none')
   for memory in 1 500K 5000T foo; do says 2 "argument --memory: '$memory'" image build --memory $memory "$dir"; done
@@ -49,6 +67,7 @@ work() { # LINE…: a build directory
   says 1 "--no-cache-from 9: the last step is 1" image build --no-cache-from 9 "$dir"
   says 1 "cannot read the SSH key '/nope'" run none --ssh-key /nope
   says 1 "the build directory '$dir/Imagefile' is a file" image build "$dir/Imagefile"
+  says 1 "'-x' can't be the name of an image: it begins with '-'" image build --name -x "$dir"
   # a bare number means megabytes
   says 1 "unable to find image 'none'" run none --memory 512
 }

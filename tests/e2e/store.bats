@@ -115,7 +115,7 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d ! -name .cwd 
   run "$KILN" system verify
   [ "$status" -eq 1 ]
   [[ "$output" == *"RUN b: the content of disk.qcow2 was altered"* ]]
-  [[ "$output" == *"the image 'one' needs it: build it again"* ]]
+  [[ "$output" == *"the image 'one' needs it: 'kiln image build --name one DIR' mends it"* ]]
   [[ "$output" == *"3 damaged, 0 removed"* ]]
   run "$KILN" system verify --repair --json
   [ "$status" -eq 1 ]
