@@ -23,9 +23,12 @@ struct report {
     struct backend_images images;
 };
 
-/* A base is the file of an image, or was. */
-static void tell_base(const struct report *r, const char *name)
+/* A base was the file of an image, and may be one still. */
+static void tell_base(const struct report *r, const char *spec)
 {
+    AUTO_FREE char *name = xstrndup(spec, strcspn(spec, ","));
+    if (!backend_has(r->session->backend, name))
+        return;
     CLEANUP(image_source_clear) struct image_source from = {0};
     fputs("              it is the image '", stdout);
     cli_print_text(name, 0);

@@ -82,7 +82,8 @@ int main(int argc, char **argv)
 {
     open_standard_streams();
     // an error of the output is then met where everything is flushed, with its reason
+    static char buffer[64 * 1024];
     if (!isatty(STDOUT_FILENO))
-        setvbuf(stdout, NULL, _IOFBF, 64 * 1024);
+        setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     return command_main(argc, argv);
 }

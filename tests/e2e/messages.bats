@@ -64,7 +64,8 @@ work() { # LINE…: a build directory
   says 2 "argument --memory: '1'" shell none --memory 1
   says 2 "argument --accel: 'foo'" shell none --accel foo
   says 2 "argument --accel: 'foo'" image inspect none --accel foo
-  says 1 "--no-cache-from 9: the last step is 1" image build --no-cache-from 9 "$dir"
+  dir=$(work 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /')
+  says 1 "--no-cache-from 9: the last step is 3" image build --no-cache-from 9 "$dir"
   says 1 "cannot read the SSH key '/nope'" run none --ssh-key /nope
   says 1 "the build directory '$dir/Imagefile' is a file" image build "$dir/Imagefile"
   says 1 "'-x' can't be the name of an image: it begins with '-'" image build --name -x "$dir"

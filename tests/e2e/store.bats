@@ -48,6 +48,44 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d ! -name .cwd 
   [[ "$output" == *"removed 5 layers: "* ]]
 }
 
+@test "prune sweeps what killed kilns left" {
+  work="$KILN_HOME/cache/work"
+  mkdir -p "$backend/.working/0123456789abcdef" "$work/fedcba9876543210"
+  touch "$backend/.working/"{web.name,"${a[0]}.build",0123456789abcdef.lock} "$work/fedcba9876543210.lock"
+  "$KILN" prune
+  [ -z "$(ls -A "$backend/.working")" ]
+  [ -z "$(ls -A "$work")" ]
+}
+
+@test "system verify says what mends a damaged base" {
+  for source in file none; do
+    qemu-img create -q -f qcow2 "$BATS_TEST_TMPDIR/disk.qcow2" 64M
+    qemu-io -c 'write -q -P 7 1M 4M' "$BATS_TEST_TMPDIR/disk.qcow2" >/dev/null
+    "$KILN" image pull --force "plain,file=$BATS_TEST_TMPDIR/disk.qcow2"
+    [ $source = file ] || rm -r "$backend/.sources"
+    mkdir -p "$BATS_TEST_TMPDIR/work"
+    echo 'FROM plain' >"$BATS_TEST_TMPDIR/work/Imagefile"
+    "$KILN" image build "$BATS_TEST_TMPDIR/work"
+    base=$(dirname "$(grep -l '"FROM plain"' "$backend"/.layers/*/layer.json)")
+    chmod 644 "$base/disk.qcow2"
+    time=$(stat -c %y "$base/disk.qcow2") # bit rot does not change it
+    printf x | dd of="$base/disk.qcow2" bs=1 seek=2000000 conv=notrunc status=none
+    touch -d "$time" "$base/disk.qcow2"
+    run "$KILN" system verify
+    echo "$output"
+    [ "$status" -eq 1 ]
+    how='import --force FILE'
+    [ $source = none ] || how='pull --force'
+    [[ "$output" == *"it is the image 'plain': 'kiln image $how plain' and the next build mend it"* ]]
+    [ $source = none ] || "$KILN" image pull --force plain
+    [ $source = file ] || "$KILN" image import --force "$BATS_TEST_TMPDIR/disk.qcow2" plain
+    "$KILN" image build "$BATS_TEST_TMPDIR/work"
+    "$KILN" system verify
+    "$KILN" image rm work
+    "$KILN" prune --all
+  done
+}
+
 @test "prune --all keeps what an image needs, and --dry-run keeps all" {
   run "$KILN" prune --all --dry-run
   [ "$status" -eq 0 ]
