@@ -8,6 +8,7 @@
 #include "cli/image_use.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
@@ -72,15 +73,20 @@ static int no_vm(const struct session *s, const char *name, const char *path, st
 {
     struct stat image;
     DIR *d = stat(path, &image) == 0 ? opendir(s->vmstore) : NULL;
-    int rc = 0;
-    for (struct dirent *e; d && !rc && (e = readdir(d));) {
+    CLEANUP(buf_clear) struct buf names = BUF_INIT;
+    size_t n = 0;
+    for (struct dirent *e; d && (e = readdir(d));) {
         AUTO_FREE char *folder = path_join(s->vmstore, e->d_name);
         if (*e->d_name != '.' && (vm_stands_on(folder, &image) || made_from(s, e->d_name, name)))
-            rc = error_set(err, ERR_BUSY, "image '%s' is in use by VM '%s'", name, e->d_name);
+            buf_addf(&names, "%s'%s'", n++ ? ", " : "", e->d_name);
     }
     if (d)
         closedir(d);
-    return rc;
+    if (!n)
+        return 0;
+    error_set(err, ERR_BUSY, "image '%s' is in use by VM%s %s", name, n > 1 ? "s" : "", names.data);
+    return error_hint(err,
+                      "'kiln rm' removes a VM; use --force to remove the image and keep the VM");
 }
 
 int image_unused(const struct session *s, const char *name, struct error **err)

@@ -130,8 +130,11 @@ END
   [[ "$output" == *"VM 'tiny' exists"*"--name"* ]]
   run "$KILN" image rm tiny
   [ "$status" = 1 ]
-  [[ "$output" == *"image 'tiny' is in use by VM 'tiny'"* ]]
-  "$KILN" delete tiny
+  [[ "$output" == *"image 'tiny' is in use by VM 'tiny'"*"'kiln rm' removes a VM"* ]]
+  "$KILN" create --name second tiny
+  run "$KILN" image rm tiny
+  [[ "$output" == *"in use by VMs 'tiny', 'second'"* || "$output" == *"in use by VMs 'second', 'tiny'"* ]]
+  "$KILN" delete tiny second
   "$KILN" image tag tiny other
   "$KILN" image rm other
   run "$KILN" create --name ../x tiny
