@@ -111,8 +111,9 @@ static void check_kvm(struct doctor *d)
             (void)accel_verdict_store(d->session, version, ACCEL_FOUND_FAILED, err->message, NULL);
             (void)kvm_module_check(&known); // says more, where it is the reason
         }
-        error_hint(&err, "%s%s%s", slow, known ? "; " : "", known ? known->message : "");
-        add_error(d, "kvm", WARN, err);
+        const char *more = known ? known->message : err->hint;
+        add(d, "kvm", WARN, "%s", err->message)->hint =
+            xasprintf("%s%s%s", slow, more ? "; " : "", more ? more : "");
         return;
     }
     accel_verdict_load(d->session, version, &v);

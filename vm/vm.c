@@ -274,6 +274,30 @@ static int wait_for_qmp(void *arg, int fd, short events, long long deadline, str
     return vm_wait(vm, f.events ? &f : NULL, f.events ? 1 : 0, deadline, err);
 }
 
+/* As one would type it into a shell: an option with its value on each line. */
+static void show_command(const struct session *s, const struct strv *argv)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    vec_foreach (char **, a, argv) {
+        static const char plain[] =
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+            "-_=+.,:/@%";
+        buf_adds(&b, **a == '-' ? " \\\n  " : " ");
+        if (**a && !(*a)[strspn(*a, plain)]) {
+            buf_adds(&b, *a);
+            continue;
+        }
+        buf_addc(&b, '\'');
+        for (const char *p = *a; *p; p++)
+            if (*p == '\'')
+                buf_adds(&b, "'\\''");
+            else
+                buf_addc(&b, *p);
+        buf_addc(&b, '\'');
+    }
+    session_debug(s, 1, "start:%s", b.data);
+}
+
 struct vm *vm_start(const struct session *session, const struct vm_spec *spec, struct error **err)
 {
     CLEANUP(vm_freep) struct vm *vm = xcalloc(1, sizeof *vm);
@@ -285,12 +309,8 @@ struct vm *vm_start(const struct session *session, const struct vm_spec *spec, s
     vm->console_fd = -1;
     if (prepare(vm, spec, &l, &qmp, err) < 0)
         return NULL;
-    if (session && session->verbosity >= 1) {
-        CLEANUP(buf_clear) struct buf line = BUF_INIT;
-        vec_foreach (char **, a, &l.argv)
-            buf_addf(&line, " %s", *a);
-        session_debug(session, 1, "start:%s", line.data);
-    }
+    if (session && session->verbosity >= 1)
+        show_command(session, &l.argv);
     add_environment(&l.env);
     struct process_spec ps = {.argv = l.argv.ptr,
                               .env = l.env.ptr,
