@@ -115,14 +115,9 @@ static int lock_key(struct draft *d, struct error **err)
     return 0;
 }
 
-/* The key itself, unless a layer or a pointer of that key is there already. */
+/* Builds of one key differ in their bytes, here and on other hosts: no two of them share an id. */
 static int choose_id(struct draft *d, struct error **err)
 {
-    AUTO_FREE char *layer = path_join(d->store->layers, d->key);
-    AUTO_FREE char *pointer = path_join(d->store->keys, d->key);
-    memcpy(d->id, d->key, sizeof d->id);
-    if (access(layer, F_OK) < 0 && access(pointer, F_OK) < 0)
-        return 0;
     unsigned char nonce[32];
     if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
         return error_errno(err, "cannot get random bytes");
@@ -309,14 +304,33 @@ static void leave_link(struct draft *d)
         free(STEAL(d->folder)); // or draft_free would remove the link
 }
 
-/* The rename that makes the layer, and the pointer to it. replace: a folder in the way is swapped
- * into the working folder. */
+static int point_key(struct draft *d, struct error **err)
+{
+    AUTO_FREE char *pointer = path_join(d->store->keys, d->key);
+    AUTO_FREE char *text = xasprintf("%s\n", d->id);
+    return file_write_whole(pointer, 0644, text, strlen(text), err);
+}
+
+/* Whether the key leads to a layer already, which must stay its layer until ours is there. */
+static bool key_is_taken(const struct draft *d)
+{
+    char id[DIGEST_HEX + 1];
+    bool pointer = store_pointer(d->store, d->key, id);
+    AUTO_FREE char *folder = path_join(d->store->layers, pointer ? id : d->key);
+    return access(folder, F_OK) == 0;
+}
+
+/* The rename that makes the layer, and the pointer to it: before, so that no crash leaves a layer
+ * that nothing leads to, unless it leads to another one yet. replace: a folder in the way is
+ * swapped into the working folder. */
 static int publish(struct draft *d, bool replace, struct layer **ret, struct error **err)
 {
     struct store *st = d->store;
     AUTO_FREE char *final = path_join(st->layers, d->id);
+    bool pointed = strcmp(d->id, d->key) != 0, last = pointed && key_is_taken(d);
     AUTO_CLOSE int lock = store_lock(st, LOCK_SHARED, err);
-    if (lock < 0 || store_lease(st, d->id, err) < 0)
+    if (lock < 0 || store_lease(st, d->id, err) < 0 ||
+        (pointed && !last && point_key(d, err) < 0))
         return -1;
     int rc = rename(d->folder, final);
     if (rc < 0 && replace && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR))
@@ -326,12 +340,8 @@ static int publish(struct draft *d, bool replace, struct layer **ret, struct err
     leave_link(d);
     if (fsync_dir(st->layers, err) < 0)
         return -1;
-    if (strcmp(d->id, d->key) != 0) {
-        AUTO_FREE char *pointer = path_join(st->keys, d->key);
-        AUTO_FREE char *text = xasprintf("%s\n", d->id);
-        if (file_write_whole(pointer, 0644, text, strlen(text), err) < 0)
-            return -1;
-    }
+    if (last && point_key(d, err) < 0)
+        return -1;
     *ret = store_use(st, d->id, err);
     return *ret ? 0 : -1;
 }

@@ -169,22 +169,34 @@ static int take_all(struct prune *p, struct error **err)
     return take_extras(p, INT64_MAX, err);
 }
 
-static bool key_has_layer(const struct prune *p, const char *key)
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The keys of the layers that are left, sorted. */
+static void left_keys(const struct prune *p, struct strv *ret)
 {
     vec_foreach (const struct node *, n, &p->scan.layers)
-        if (!n->gone && n->layer && !strcmp(n->layer->key, key))
-            return true;
-    return false;
+        if (!n->gone && n->layer)
+            strv_add(ret, n->layer->key);
+    if (ret->len)
+        qsort(ret->ptr, ret->len, sizeof *ret->ptr, by_text);
 }
 
 /* A pointer stays while any layer of its key does, even one it does not name: without it an older
  * layer would be found again. */
 static void drop_pointers(struct prune *p)
 {
+    CLEANUP(strv_clear) struct strv keys = {0};
+    left_keys(p, &keys);
     DIR *d = opendir(p->st->keys);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (is_id(e->d_name) && !key_has_layer(p, e->d_name))
-            (void)unlinkat(dirfd(d), e->d_name, 0);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        const char *key = e->d_name;
+        if (is_id(key) &&
+            (!keys.len || !bsearch(&key, keys.ptr, keys.len, sizeof *keys.ptr, by_text)))
+            (void)unlinkat(dirfd(d), key, 0);
+    }
     if (d)
         closedir(d);
 }

@@ -147,15 +147,15 @@ static void judge_chain(struct node *n, struct error **err)
         record_check_parent(n->layer, n->parent->layer, err);
 }
 
-/* Whether a later build of the key made another layer the one that is found. */
-static void judge_replaced(struct store *st, struct node *n)
+/* Whether the layer is the one that its key leads to. */
+static void judge_key(struct store *st, struct node *n)
 {
     char id[DIGEST_HEX + 1];
-    if (!store_pointer(st, n->layer->key, id))
-        memcpy(id, n->layer->key, sizeof id);
-    if (n->dead || !strcmp(id, n->id))
+    bool pointer = store_pointer(st, n->layer->key, id);
+    if (n->dead || !strcmp(pointer ? id : n->layer->key, n->id))
         return;
-    n->dead = xstrdup("a later build of this step replaced it");
+    n->dead = xstrdup(pointer ? "a later build of this step replaced it"
+                              : "nothing leads to it");
 }
 
 static void judge(struct store *st, struct node *n)
@@ -174,7 +174,7 @@ static void judge(struct store *st, struct node *n)
                       why);
     }
     if (!n->file)
-        judge_replaced(st, n);
+        judge_key(st, n);
 }
 
 static void need(struct node *n)

@@ -35,12 +35,13 @@
  *   .builds/<name>.json        what the last build of a name did (cache/history.h)
  *   .builds/<name>.failed      what the step said that it failed at
  *
- * Ids and keys: a key says what a layer is made from, an id names the bytes that were made. They
- * are equal unless the key was built again while a layer of that id was there (--no-cache, a
- * damaged layer): then the id is SHA-256 of key and a nonce, and .keys/<key> names it. Children
- * name their parent by id *and* by the digest of its bytes, and a layer whose parent has other
- * bytes is treated as damaged: an overlay is never used on bytes other than those it was made on,
- * whatever was removed, rebuilt or copied in between.
+ * Ids and keys: a key says what a layer is made from, an id names the bytes that were made, on
+ * whatever host. The id of a built layer is SHA-256 of its key and a nonce, and .keys/<key> names
+ * it; that of a base follows from its content, and is its key too (as it was of every layer that a
+ * store of kiln 0.1 has). So a child's key, which holds the parent's id, names exactly one parent.
+ * Children name their parent by id *and* by the digest of its bytes, and a layer whose parent has
+ * other bytes is treated as damaged: an overlay is never used on bytes other than those it was made
+ * on, whatever was removed, rebuilt or copied in between.
  *
  * Locks and pruning. A layer that store_find, store_get, store_commit or store_import_base has
  * given out is leased: its id was written into the lease while the store lock was held shared and

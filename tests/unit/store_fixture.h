@@ -159,6 +159,24 @@ __attribute__((unused)) static int find(struct store *st, const char *parent, co
     return rc;
 }
 
+/* The layer as kiln 0.1 would have made it: its id is its key, and no pointer names it. */
+__attribute__((unused)) static void make_old(struct fixture *f, char id[DIGEST_HEX + 1])
+{
+    AUTO_FREE char *folder = xasprintf("%s/.layers/%s", f->dir, id);
+    AUTO_FREE char *path = path_join(folder, "layer.json");
+    json_auto_t *record = json_read_file(path, NULL);
+    AUTO_FREE char *key = xstrdup(json_str(record, "key"));
+    AUTO_FREE char *pointer = xasprintf("%s/.keys/%s", f->dir, key);
+    AUTO_FREE char *old = xasprintf("%s/.layers/%s", f->dir, key);
+    (void)json_object_del(record, "check");
+    (void)json_object_set_new(record, "id", json_string(key));
+    assert_int_equal(record_write(path, record, NULL), 0);
+    assert_int_equal(unlink(pointer), 0);
+    assert_int_equal(rename(folder, old), 0);
+    memcpy(id, key, DIGEST_HEX + 1);
+    reopen(f);
+}
+
 __attribute__((unused)) static char *layer_file(const struct fixture *f, const char *id,
                                                 const char *name)
 {

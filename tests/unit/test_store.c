@@ -129,22 +129,75 @@ static void the_newest_layer_of_a_key_lost_is_a_miss_not_an_older_one(void **sta
     assert_int_equal(find(f->st, NULL, "RUN a", NULL), 0);
 }
 
+static void no_two_builds_of_a_key_share_an_id(void **state)
+{
+    struct fixture *f = *state, *other;
+    char a[DIGEST_HEX + 1], b[DIGEST_HEX + 1], key[DIGEST_HEX + 1], got[DIGEST_HEX + 1];
+    assert_int_equal(setup((void **)&other), 0); // another host
+    build(f->st, NULL, "RUN a", false, a);
+    build(other->st, NULL, "RUN a", false, b);
+    key_of(NULL, "RUN a", key);
+    assert_string_not_equal(a, key);
+    assert_string_not_equal(a, b);
+    teardown((void **)&other);
+    // gone and built again: its child is a miss, not a layer on other bytes
+    build(f->st, a, "RUN b", false, b);
+    AUTO_FREE char *folder = layer_file(f, a, "");
+    assert_int_equal(remove_tree(folder, NULL), 0);
+    reopen(f);
+    build(f->st, NULL, "RUN a", false, got);
+    assert_int_equal(find(f->st, got, "RUN b", NULL), 0);
+    assert_string_equal(f->said.data, "");
+    assert_int_equal(store_resolve(f->st, key, b, NULL), 0); // by key, too
+    assert_string_equal(b, got);
+}
+
+static void a_store_of_kiln_0_1_is_read(void **state)
+{
+    struct fixture *f = *state;
+    char a[DIGEST_HEX + 1], b[DIGEST_HEX + 1], c[DIGEST_HEX + 1], got[DIGEST_HEX + 1];
+    build(f->st, NULL, "RUN a", false, a);
+    make_old(f, a);
+    build(f->st, a, "RUN b", false, b);
+    make_old(f, b);
+    build(f->st, b, "RUN c", false, c);
+    reopen(f);
+    assert_int_equal(find(f->st, NULL, "RUN a", got), 1);
+    assert_string_equal(got, a);
+    assert_int_equal(find(f->st, a, "RUN b", NULL), 1);
+    assert_int_equal(find(f->st, b, "RUN c", got), 1);
+    assert_string_equal(got, c);
+    struct prune_options o = PRUNE_OPTIONS_INIT;
+    struct prune_result r;
+    assert_int_equal(store_prune(f->st, &o, &r, NULL), 0);
+    assert_int_equal(r.layers, 0); // none of it is useless
+    prune_result_clear(&r);
+    build(f->st, NULL, "RUN a", true, got); // a new one is found in place of the old one
+    assert_string_not_equal(got, a);
+    assert_int_equal(find(f->st, NULL, "RUN a", b), 1);
+    assert_string_equal(b, got);
+    assert_string_equal(f->said.data, "");
+}
+
 static void a_child_of_other_bytes_is_damaged(void **state)
 {
     struct fixture *f = *state;
-    char a[DIGEST_HEX + 1], b[DIGEST_HEX + 1];
+    char a[DIGEST_HEX + 1], b[DIGEST_HEX + 1], again[DIGEST_HEX + 1];
     build(f->st, NULL, "RUN a", false, a);
+    make_old(f, a);
     build(f->st, a, "RUN b", false, b);
     AUTO_FREE char *folder = layer_file(f, a, "");
     assert_int_equal(remove_tree(folder, NULL), 0); // somebody's rm -r
     reopen(f);
-    struct draft *d = draft(f->st, NULL, "RUN a", false); // the same id again, other bytes
-    assert_string_equal(draft_id(d), a);
+    struct draft *d = draft(f->st, NULL, "RUN a", false);
     write_disk(draft_disk(d), NULL, "other bytes");
     struct layer *l = NULL;
     assert_int_equal(store_commit(d, NULL, &l, NULL), 0);
+    memcpy(again, l->id, sizeof again);
     layer_free(l);
     draft_free(d);
+    make_old(f, again); // the same id again, other bytes
+    assert_string_equal(again, a);
     assert_int_equal(find(f->st, a, "RUN b", NULL), 0);
     assert_non_null(strstr(f->said.data, "was made on other bytes"));
 }
@@ -451,6 +504,8 @@ int main(void)
         T(an_overlay_on_something_else_is_refused),
         T(a_rebuild_gets_an_id_of_its_own_and_is_found_from_then_on),
         T(the_newest_layer_of_a_key_lost_is_a_miss_not_an_older_one),
+        T(no_two_builds_of_a_key_share_an_id),
+        T(a_store_of_kiln_0_1_is_read),
         T(a_child_of_other_bytes_is_damaged),
         T(every_damage_to_a_disk_is_noticed),
         T(every_damage_to_a_record_is_noticed),
