@@ -367,7 +367,7 @@ int mounts_attach(struct build *b, struct mounts *m, struct message *request, st
     for (size_t i = 0; i < m->len; i++)
         if (put(b, m, &m->ptr[i], request, err) < 0)
             return -1;
-    return 0;
+    return vm_detach_others(b, m->slots, err);
 }
 
 int mounts_detach(struct build *b, struct mounts *m, struct error **err)

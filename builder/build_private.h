@@ -123,8 +123,8 @@ int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct
                struct error **err);
 
 /* build_vm.c */
-/* The VM runs, a clean overlay on `disk` is its target, its tree is mounted (but for an empty
- * disk). */
+/* A VM runs in which only steps below `disk` have run, a clean overlay on `disk` is its target, its
+ * tree is mounted (but for an empty disk). */
 int vm_ready(struct build *b, const struct disk_state *disk, struct error **err);
 int vm_mount_target(struct build *b, const json_t *mounts, struct error **err);
 /* Fields of a MOUNT request; mounts may be NULL: the agent finds the root file system. */
@@ -137,6 +137,8 @@ int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, str
 /* An extra slot that is free now, by ending the least recently used attachment; -1. `keep`: bit
  * mask of slots to leave alone. */
 int vm_free_slot(struct build *b, unsigned keep, struct error **err);
+/* Ends the attachments that are not in `keep`: a command sees no disk that it did not ask for. */
+int vm_detach_others(struct build *b, unsigned keep, struct error **err);
 int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
             struct error **err);         /* until the step's deadline; output is shown and logged */
 int step_left_ms(const struct build *b); /* until the step's deadline; -1 = it has none */

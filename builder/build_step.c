@@ -387,7 +387,7 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
         error_set(err, ERR_USER, "INSPECT needs a terminal, and there is none");
         return error_hint(err, "take the INSPECT line out for builds without one");
     }
-    if (vm_ready(b, &st->disk, err) < 0)
+    if (vm_ready(b, &st->disk, err) < 0 || vm_detach_others(b, 0, err) < 0)
         return -1;
     b->dirty = true;
     build_notice(b,

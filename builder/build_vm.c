@@ -2,9 +2,10 @@
 //
 // Keeps the builder VM where the next step needs it. The target is always a chain of finished
 // layers and one overlay of ours in the store's scratch folder. While steps follow each other the
-// VM just goes on: sealing an overlay puts the next one on top. Only when the next step stands on
-// other layers (another stage; a layer that another kiln built meanwhile; an overlay that was
-// written to by something that is no layer) is the tree unmounted and the disk exchanged.
+// VM just goes on: sealing an overlay puts the next one on top. What has run in a VM, or was mounted
+// in it as a target, may have taken it over, so it is used only for steps that descend from all of
+// that. When the next step stands on other layers (another stage; a layer that another kiln built
+// meanwhile; an overlay written to by something that is not a layer), a new VM is restored.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -106,13 +107,11 @@ static int target_files(struct build *b, const struct disk_state *disk, struct s
 {
     if (*disk->id && store_chain(b->store, disk->id, files, err) < 0)
         return -1;
-    free(b->overlay);
     b->overlay = overlay_new(store_scratch(b->store), b->overlays++, disk->id, disk->size, err);
     if (!b->overlay)
         return -1;
     strv_add(files, b->overlay);
     memcpy(b->top, disk->id, sizeof b->top);
-    b->dirty = false;
     return 0;
 }
 
@@ -138,26 +137,6 @@ static int start(struct build *b, const struct disk_state *disk, struct error **
     return 0;
 }
 
-/* Another disk under the running VM. */
-static int exchange(struct build *b, const struct disk_state *disk, struct error **err)
-{
-    CLEANUP(strv_clear) struct strv files = {0};
-    long long start = now_us();
-    if (b->mounted && call_slot(b, AGENT_UMOUNT, AGENT_DISK_TARGET, 0, err) < 0)
-        return -1;
-    b->mounted = false;
-    AUTO_FREE char *old = STEAL(b->overlay);
-    if (target_files(b, disk, &files, err) < 0)
-        return -1;
-    struct builder_disk d = {(const char *const *)files.ptr, files.len, true, disk->size};
-    if (builder_vm_set_disk(b->vm, AGENT_DISK_TARGET, &d, err) < 0)
-        return -1;
-    if (old)
-        unlink(old);
-    build_timing(b, "exchange-disk", start);
-    return 0;
-}
-
 int vm_untouched(struct build *b, const struct disk_state *disk, struct error **err)
 {
     if (b->vm && !b->mounted && !b->dirty && !strcmp(b->top, disk->id))
@@ -169,8 +148,11 @@ int vm_untouched(struct build *b, const struct disk_state *disk, struct error **
 int vm_ready(struct build *b, const struct disk_state *disk, struct error **err)
 {
     bool there = b->vm && b->overlay && !b->dirty && !strcmp(b->top, disk->id);
-    if (!there && (b->vm ? exchange(b, disk, err) : start(b, disk, err)) < 0)
-        return -1;
+    if (!there) {
+        vm_drop(b);
+        if (start(b, disk, err) < 0)
+            return -1;
+    }
     if (!*disk->id || b->mounted)
         return 0;
     return vm_mount_target(b, disk->mounts, err);
@@ -194,6 +176,23 @@ char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct err
     return sealed;
 }
 
+static int empty_slot(struct build *b, int slot, struct error **err)
+{
+    if (*b->slots[slot].id && (call_slot(b, AGENT_UMOUNT, slot, 0, err) < 0 ||
+                               builder_vm_set_disk(b->vm, slot, NULL, err) < 0))
+        return -1;
+    b->slots[slot] = (struct slot){0};
+    return 0;
+}
+
+int vm_detach_others(struct build *b, unsigned keep, struct error **err)
+{
+    for (int i = AGENT_DISK_EXTRA; i < AGENT_DISKS; i++)
+        if (!(keep >> i & 1) && empty_slot(b, i, err) < 0)
+            return -1;
+    return 0;
+}
+
 int vm_free_slot(struct build *b, unsigned keep, struct error **err)
 {
     int best = -1;
@@ -203,13 +202,7 @@ int vm_free_slot(struct build *b, unsigned keep, struct error **err)
     if (best < 0)
         return error_set(err, ERR_USER, "a step can use at most %d other disks",
                          AGENT_DISKS - AGENT_DISK_EXTRA);
-    if (*b->slots[best].id) {
-        if (call_slot(b, AGENT_UMOUNT, best, 0, err) < 0 ||
-            builder_vm_set_disk(b->vm, best, NULL, err) < 0)
-            return -1;
-    }
-    b->slots[best] = (struct slot){0};
-    return best;
+    return empty_slot(b, best, err) < 0 ? -1 : best;
 }
 
 int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, struct error **err)

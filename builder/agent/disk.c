@@ -53,6 +53,19 @@ int disk_reread(const char *disk, struct error **err)
     return 0;
 }
 
+// Whether the kernel knows partitions of the disk.
+static bool has_partitions(const char *disk)
+{
+    AUTO_FREE char *folder = xasprintf("/sys/block/%s", disk);
+    bool found = false;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && !found && (e = readdir(d));)
+        found = strncmp(e->d_name, disk, strlen(disk)) == 0;
+    if (d)
+        closedir(d);
+    return found;
+}
+
 int agent_disk(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
 {
     (void)reply;
@@ -70,8 +83,10 @@ int agent_disk(struct agent *a, const struct request *rq, struct message *reply,
                              (unsigned long long)size, (unsigned long long)want);
         sys_sleep_ms(1);
     }
-    // the stream disk and empty slots have no table: nothing to look for, and every read costs
-    if (want == AGENT_EMPTY_SIZE || s == &a->slots[AGENT_DISK_STREAM])
+    // the stream disk and empty slots have no table: nothing to look for, and every read costs,
+    // unless a disk that was there before had one
+    if ((want == AGENT_EMPTY_SIZE && !has_partitions(s->disk)) ||
+        s == &a->slots[AGENT_DISK_STREAM])
         return 0;
     return disk_reread(s->disk, err);
 }

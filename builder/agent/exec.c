@@ -35,6 +35,7 @@ enum {
     /* Output that comes right after a frame is gathered for so long: a program that writes line by
      * line fast does not cost a frame a line. The first line after a pause goes out at once. */
     GATHER_NS = 2000000,
+    KILL_WAIT_MS = 3000,
 };
 
 struct run {
@@ -529,11 +530,23 @@ static pid_t warm(struct agent *a, const struct request *rq)
     return warm_start(&a->slots[AGENT_DISK_TARGET], path);
 }
 
+// Whatever the command got to run outside of its namespaces (a helper that the kernel starts for it,
+// say) ends as well. The call reaches every process but us, whether it forks meanwhile or not;
+// helpers of the kernel's are nobody's children, so only ours can be waited for.
+static void kill_others(void)
+{
+    int64_t end = sys_now_ms() + KILL_WAIT_MS;
+    kill(-1, SIGKILL);
+    while (waitpid(-1, NULL, WNOHANG) >= 0 && sys_now_ms() < end)
+        sys_sleep_ms(1);
+}
+
 int agent_exec(struct agent *a, const struct request *rq, struct message *reply, struct error **err)
 {
     pid_t shell = warm(a, rq);
     int done = carry_out(a, rq, reply, err);
     warm_end(shell);
+    kill_others();
     drop_unpacked(a);
     return done;
 }
