@@ -8,8 +8,8 @@
  *     build_result_clear(&r);
  *
  * Steps are walked in order. Each that changes the disk has a key; a layer of that key is used, or
- * else the step is carried out in the builder VM (started when the first step is missing, one for
- * the whole build) and becomes the layer. What was done stays done when a later step fails.
+ * else the step is carried out in a builder VM (restored when a step is missing, and anew for each
+ * chain of steps) and becomes the layer. What was done stays done when a later step fails.
  */
 #ifndef BUILDER_BUILD_H
 #define BUILDER_BUILD_H

@@ -75,6 +75,7 @@ struct build {
     char *overlay;          /* the target's writable top, in the store's scratch folder */
     bool dirty;             /* the overlay holds something no layer should */
     bool mounted;           /* the target's tree */
+    bool spent;             /* a command changed the VM itself: no further step may run in it */
     unsigned long overlays; /* for their names */
     struct slot slots[AGENT_DISKS];
     unsigned long tick;

@@ -187,6 +187,8 @@ static struct key *run_key(const struct stage_run *st, const struct imagefile_st
     }
     if (step->run.network == NETWORK_NONE)
         key_field(key, "--network", "none", 4);
+    if (step->run.security == SECURITY_INSECURE)
+        key_field(key, "--security", "insecure", 8);
     mounts_put_key(r->mounts, key);
     return key;
 }
@@ -227,6 +229,12 @@ static int exec(struct build *b, struct run *r, const struct message *m, int *st
     if (r->mask)
         flush_mask(&out);
     *status = (int)message_num(&reply, AGENT_TAG_STATUS, 0);
+    struct str changed;
+    if (message_get(&reply, AGENT_TAG_CHANGED, &changed)) {
+        session_debug(b->s, 1, "the builder VM is not used again, the step changed " STR_FMT,
+                      STR_ARG(changed));
+        b->spent = true;
+    }
     return rc;
 }
 
@@ -269,15 +277,17 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
     if (r->script.len)
         message_put(&m, AGENT_TAG_SCRIPT, r->script.ptr, r->script.len);
     bool no_network = step->run.network == NETWORK_NONE;
+    bool insecure = step->run.security == SECURITY_INSECURE;
     message_put_num(&m, AGENT_TAG_FLAGS,
-                    no_network               ? AGENT_NO_NETWORK
-                    : is_shell_form(step, r) ? AGENT_SHELL
-                                             : 0);
+                    (insecure ? AGENT_INSECURE : 0) | (no_network               ? AGENT_NO_NETWORK
+                                                       : is_shell_form(step, r) ? AGENT_SHELL
+                                                                                : 0));
     int status = 0;
     if (mounts_attach(b, r->mounts, &m, err) < 0)
         return -1;
     long long start = now_us();
     int rc = exec(b, r, &m, &status, err);
+    b->spent |= insecure;
     build_timing(b, "exec", start);
     if (rc < 0 || mounts_detach(b, r->mounts, err) < 0)
         return -1;

@@ -2,10 +2,11 @@
 //
 // Keeps the builder VM where the next step needs it. The target is always a chain of finished
 // layers and one overlay of ours in the store's scratch folder. While steps follow each other the
-// VM just goes on: sealing an overlay puts the next one on top. What has run in a VM, or was mounted
-// in it as a target, may have taken it over, so it is used only for steps that descend from all of
-// that. When the next step stands on other layers (another stage; a layer that another kiln built
-// meanwhile; an overlay written to by something that is not a layer), a new VM is restored.
+// VM just goes on: sealing an overlay puts the next one on top. What has run in a VM, or was
+// mounted in it as a target, may have taken it over, so it is used only for steps that descend from
+// all of that. When the next step stands on other layers (another stage; a layer that another kiln
+// built meanwhile; an overlay written to by something that is not a layer), a new VM is restored,
+// and so it is after a command that changed the VM itself.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -65,7 +66,7 @@ void vm_drop(struct build *b)
     if (b->overlay)
         unlink(b->overlay);
     free(STEAL(b->overlay));
-    b->mounted = b->dirty = false;
+    b->mounted = b->dirty = b->spent = false;
     memset(b->slots, 0, sizeof b->slots);
 }
 
@@ -147,7 +148,7 @@ int vm_untouched(struct build *b, const struct disk_state *disk, struct error **
 
 int vm_ready(struct build *b, const struct disk_state *disk, struct error **err)
 {
-    bool there = b->vm && b->overlay && !b->dirty && !strcmp(b->top, disk->id);
+    bool there = b->vm && b->overlay && !b->dirty && !b->spent && !strcmp(b->top, disk->id);
     if (!there) {
         vm_drop(b);
         if (start(b, disk, err) < 0)

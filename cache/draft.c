@@ -329,8 +329,7 @@ static int publish(struct draft *d, bool replace, struct layer **ret, struct err
     AUTO_FREE char *final = path_join(st->layers, d->id);
     bool pointed = strcmp(d->id, d->key) != 0, last = pointed && key_is_taken(d);
     AUTO_CLOSE int lock = store_lock(st, LOCK_SHARED, err);
-    if (lock < 0 || store_lease(st, d->id, err) < 0 ||
-        (pointed && !last && point_key(d, err) < 0))
+    if (lock < 0 || store_lease(st, d->id, err) < 0 || (pointed && !last && point_key(d, err) < 0))
         return -1;
     int rc = rename(d->folder, final);
     if (rc < 0 && replace && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR))

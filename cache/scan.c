@@ -154,8 +154,7 @@ static void judge_key(struct store *st, struct node *n)
     bool pointer = store_pointer(st, n->layer->key, id);
     if (n->dead || !strcmp(pointer ? id : n->layer->key, n->id))
         return;
-    n->dead = xstrdup(pointer ? "a later build of this step replaced it"
-                              : "nothing leads to it");
+    n->dead = xstrdup(pointer ? "a later build of this step replaced it" : "nothing leads to it");
 }
 
 static void judge(struct store *st, struct node *n)

@@ -142,6 +142,7 @@ struct copy_args {
 };
 
 enum run_network { NETWORK_DEFAULT, NETWORK_NONE };
+enum run_security { SECURITY_SANDBOX, SECURITY_INSECURE };
 
 struct run_args {
     /* Shell form: the whole text for `SHELL… <script>`, here-documents and their delimiters
@@ -153,6 +154,7 @@ struct run_args {
     struct run_mount *mounts;
     size_t n_mounts;
     enum run_network network;
+    enum run_security security;
 };
 
 /* ARG, ENV, LABEL */

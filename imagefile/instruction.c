@@ -52,6 +52,8 @@ static const struct flag run_flags[] = {
     {"mount", "--mount=type=<cache|secret|bind|tmpfs>,…",
      "Something to see during this RUN only; may be given several times.", FLAG_REPEATS},
     {"network", "--network=<default|none>", "none: without network.", 0},
+    {"security", "--security=<sandbox|insecure>",
+     "insecure: the builder VM's kernel may be changed as well, for this RUN.", 0},
     {0},
 };
 
@@ -130,7 +132,6 @@ static const struct {
     {OP_ADD, "link", "leave it out: it would change nothing in a disk image"},
     {OP_COPY, "parents", "name the folders in the destination instead"},
     {OP_ADD, "keep-git-dir", "ADD does not clone: use git in a RUN"},
-    {OP_RUN, "security", "leave it out: a RUN has a virtual machine to itself"},
 };
 
 const char *instruction_flag_advice(const struct instruction *in, struct str name)

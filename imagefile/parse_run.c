@@ -10,12 +10,16 @@ static void take_run_flag(struct parser *p, const struct logical *l, struct imag
         parse_mount(p, l, &s->run, value);
         return;
     }
-    if (str_is(value, "none"))
+    bool network = !strcmp(flag->name, "network");
+    const char *usual = network ? "default" : "sandbox", *other = network ? "none" : "insecure";
+    if (network && str_is(value, other))
         s->run.network = NETWORK_NONE;
-    else if (!str_is(value, "default"))
+    else if (str_is(value, other))
+        s->run.security = SECURITY_INSECURE;
+    else if (!str_is(value, usual))
         diag_help(parse_error(p, lex_span(l, value.len ? value : l->text),
-                              "unknown network '" STR_FMT "'", STR_ARG(str_clip(value))),
-                  "it is default or none");
+                              "unknown %s '" STR_FMT "'", flag->name, STR_ARG(str_clip(value))),
+                  "it is %s or %s", usual, other);
 }
 
 /* The command and, for the shell to read, its here-documents. */

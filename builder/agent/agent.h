@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/vector.h"
+#include "builder/agent/changes.h"
 #include "builder/agent/message.h"
 #include "builder/agent/port.h"
 #include "builder/agent/protocol.h"
@@ -42,7 +43,8 @@ struct agent {
     bool stop;            /* SHUTDOWN was answered */
     unsigned unpacked;    /* folders that UNPACK has made for the next EXEC */
     char name_server[16]; /* of commands (resolver.h); "" = none yet */
-    bool cold_shell;      /* the first shell is worth being run ahead of its RUN (warm.h) */
+    struct changes changes;
+    bool cold_shell; /* the first shell is worth being run ahead of its RUN (warm.h) */
 };
 
 struct request {

@@ -121,5 +121,6 @@ void boot(struct agent *a)
     limit_processes();
     network_set_up();
     direct_names(a);
+    changes_open(&a->changes);
     disk_find_slots(a);
 }

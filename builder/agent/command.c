@@ -6,6 +6,7 @@
 // is thrown away, and package managers that sync after every file would take minutes.
 #include "base/file.h"
 #include "builder/agent/elf.h"
+#include "builder/agent/privileges.h"
 #include "builder/agent/sandbox.h"
 #include "builder/agent/sys.h"
 
@@ -143,7 +144,8 @@ static struct failure become(const struct sandbox *s, int tty)
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, RLIM_INFINITY});
     sys_write("/proc/self/oom_score_adj", "0");
     if (setsid() < 0 || enter_tree(s) < 0 ||
-        (tty >= 0 ? take_terminal(s, tty) : take_pipes(s)) < 0 || ignore_syncs() < 0)
+        (tty >= 0 ? take_terminal(s, tty) : take_pipes(s)) < 0 || ignore_syncs() < 0 ||
+        (!s->insecure && privileges_drop() < 0))
         return (struct failure){STAGE_SETUP, errno};
     if (chdir(s->cwd) < 0)
         return (struct failure){STAGE_CWD, errno};

@@ -85,8 +85,7 @@ int agent_disk(struct agent *a, const struct request *rq, struct message *reply,
     }
     // the stream disk and empty slots have no table: nothing to look for, and every read costs,
     // unless a disk that was there before had one
-    if ((want == AGENT_EMPTY_SIZE && !has_partitions(s->disk)) ||
-        s == &a->slots[AGENT_DISK_STREAM])
+    if ((want == AGENT_EMPTY_SIZE && !has_partitions(s->disk)) || s == &a->slots[AGENT_DISK_STREAM])
         return 0;
     return disk_reread(s->disk, err);
 }

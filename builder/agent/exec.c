@@ -40,6 +40,7 @@ enum {
 
 struct run {
     struct agent *agent;
+    struct sandbox *box;
     pid_t pid;    /* the first process of the namespaces */
     int out, err; /* read ends; with a terminal, out is its master */
     int in;       /* write end of stdin; -1 = none or closed */
@@ -259,6 +260,7 @@ static int read_request(struct agent *a, const struct request *rq, int root, str
     uint64_t flags = message_num(&rq->fields, AGENT_TAG_FLAGS, 0);
     s->tty = flags & AGENT_TTY;
     s->no_network = flags & AGENT_NO_NETWORK;
+    s->insecure = flags & AGENT_INSECURE;
     s->rows = (unsigned)message_num(&rq->fields, AGENT_TAG_ROWS, 0);
     s->columns = (unsigned)message_num(&rq->fields, AGENT_TAG_COLUMNS, 0);
     message_get(&rq->fields, AGENT_TAG_SCRIPT, &s->script);
@@ -362,6 +364,8 @@ static void take_report(struct run *r)
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     if (in.event == SANDBOX_TERMINAL && c && c->cmsg_type == SCM_RIGHTS)
         memcpy(&r->out, CMSG_DATA(c), sizeof r->out);
+    if (in.event == SANDBOX_CHANGED && !r->box->changed)
+        r->box->changed = xstrdup(in.message);
     if (in.event == SANDBOX_STATUS)
         r->status = in.value;
     if (in.event == SANDBOX_FAILED) {
@@ -471,6 +475,7 @@ int exec_sandbox(struct agent *a, struct sandbox *s, bool with_stdin, int *ret_s
 {
     CLEANUP(run_clear)
     struct run r = {.agent = a,
+                    .box = s,
                     .out = -1,
                     .err = -1,
                     .in = -1,
@@ -504,17 +509,21 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
         (!s.no_network && use_name_server(a, rq, err) < 0))
         return -1;
     s.volumes = a->slots[AGENT_DISK_TARGET].volumes;
+    s.file_systems = &a->slots[AGENT_DISK_TARGET].mounts;
     bool with_stdin = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_STDIN;
     bool host = !s.no_network && network_proxy_on_host(&s.env);
     if (host)
         network_reach_host(true);
+    changes_forget(&a->changes);
     int done = exec_sandbox(a, &s, with_stdin, &status, err);
     leftovers_remove(a);
+    s.changed = s.changed ? s.changed : changes_seen(&a->changes);
     if (host)
         network_reach_host(false);
     if (done < 0)
         return -1;
     message_put_num(reply, AGENT_TAG_STATUS, (uint64_t)(unsigned)status);
+    message_puts(reply, AGENT_TAG_CHANGED, s.changed);
     return 0;
 }
 
@@ -530,8 +539,8 @@ static pid_t warm(struct agent *a, const struct request *rq)
     return warm_start(&a->slots[AGENT_DISK_TARGET], path);
 }
 
-// Whatever the command got to run outside of its namespaces (a helper that the kernel starts for it,
-// say) ends as well. The call reaches every process but us, whether it forks meanwhile or not;
+// Whatever the command got to run outside of its namespaces (a helper that the kernel starts for
+// it, say) ends as well. The call reaches every process but us, whether it forks meanwhile or not;
 // helpers of the kernel's are nobody's children, so only ours can be waited for.
 static void kill_others(void)
 {

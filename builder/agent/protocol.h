@@ -70,20 +70,22 @@ enum agent_type {
                       * is then at AGENT_TREE of that slot. FAIL lists what was seen.
                       * → DEVICE (of root), FS */
     AGENT_UMOUNT,    /* SLOT: ends what still runs in it, unmounts its tree → */
-    AGENT_EXEC,      /* a command in the image, see AGENT_TAG_* below → STATUS (wait status) */
-    AGENT_INPUT,     /* to a running EXEC: DATA; no DATA = end of input. Not answered */
-    AGENT_RESIZE,    /* to a running EXEC with a terminal: ROWS, COLUMNS. Not answered */
-    AGENT_SIGNAL,    /* to a running EXEC: NUMBER, sent to its process group. Not answered */
-    AGENT_RECEIVE,   /* OFFSET of a stream on the stream disk (stream.h), PATH (the destination in
+    AGENT_EXEC,   /* a command in the image, see AGENT_TAG_* below → STATUS (wait status), CHANGED
+                      * (what the command changed of the VM, so that the next one would see it;
+                      * absent = nothing) */
+    AGENT_INPUT,  /* to a running EXEC: DATA; no DATA = end of input. Not answered */
+    AGENT_RESIZE, /* to a running EXEC with a terminal: ROWS, COLUMNS. Not answered */
+    AGENT_SIGNAL, /* to a running EXEC: NUMBER, sent to its process group. Not answered */
+    AGENT_RECEIVE, /* OFFSET of a stream on the stream disk (stream.h), PATH (the destination in
                       * the target's tree, absolute), FLAGS (AGENT_DEST_DIR: <dest> is a folder:
                       * it ended in '/'), OWNER (--chown, resolved in the
                       * image's passwd/group; absent   = as in   the entries), MODE (--chmod, octal
                       * text; absent = as in the entries)   → COUNT (entries), SIZE (bytes of content)
                       */
-    AGENT_COPY,      /* COPY --from: SLOT (source tree), SOURCE (patterns, repeated), PATH, FLAGS,
+    AGENT_COPY,    /* COPY --from: SLOT (source tree), SOURCE (patterns, repeated), PATH, FLAGS,
                       * OWNER, MODE, EXCLUDE (repeated) → COUNT, SIZE */
-    AGENT_MKDIR,     /* PATH, OWNER: WORKDIR: made with its parents if missing, 0755 → */
-    AGENT_FREEZE, /* kills leftovers, syncs and freezes the target's file systems (FIFREEZE); after
+    AGENT_MKDIR,   /* PATH, OWNER: WORKDIR: made with its parents if missing, 0755 → */
+    AGENT_FREEZE,  /* kills leftovers, syncs and freezes the target's file systems (FIFREEZE); after
                    * DONE nothing is dirty. The next request that may write thaws them → */
     AGENT_OS,     /* SLOT: what is on the disk, for `image inspect` → TEXT (JSON: partitions, file
                    * systems, os-release) */
@@ -133,6 +135,7 @@ enum agent_tag {
     AGENT_TAG_SOURCE,
     AGENT_TAG_EXCLUDE,
     AGENT_TAG_TEXT,
+    AGENT_TAG_CHANGED,
 
     /* EXEC. The command runs in the target's tree in PID, mount, IPC and UTS namespaces of its own;
      * stdin is empty unless AGENT_STDIN or AGENT_TTY. What it leaves running is killed. */
@@ -174,6 +177,7 @@ enum {
     AGENT_REHEARSE = 64,    /* HELLO: see rehearse.h */
     AGENT_WARM_SHELL = 128, /* HELLO: see warm.h */
     AGENT_SHELL = 256,      /* EXEC: the first ARG is a POSIX shell */
+    AGENT_INSECURE = 512,   /* EXEC: with all capabilities, /proc/sys and /sys writable */
     AGENT_DISCARD = 4096,   /* a bind that can be written to; what is written is gone afterwards */
     AGENT_TOP_OWNER = 512,  /* SURVEY */
 };

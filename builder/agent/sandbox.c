@@ -6,11 +6,14 @@
 #include "builder/agent/sandbox.h"
 
 #include "base/file.h"
+#include "builder/agent/mounting.h"
 #include "builder/agent/protocol.h"
 #include "builder/agent/scaffold.h"
 #include "builder/agent/sys.h"
+#include "builder/agent/written.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -23,6 +26,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -36,6 +40,9 @@ struct stage {
     struct scaffolds scaffolds;
     struct strv mounted; /* targets, in order */
     struct services services;
+    struct written written;
+    int mounting;  /* of mounting.h; -1 = none */
+    char *changed; /* what mounting_answer has told; NULL = nothing */
 };
 
 int sandbox_clone_flags(const struct sandbox *s)
@@ -49,6 +56,7 @@ void sandbox_clear(struct sandbox *s)
     strv_clear(&s->argv);
     strv_clear(&s->env);
     who_clear(&s->who);
+    free(s->changed);
     vec_foreach (struct sandbox_mount *, m, &s->mounts) {
         free(m->target);
         free(m->source);
@@ -106,6 +114,18 @@ static int mount_at(struct stage *st, int fd, const char *source, const char *ty
     return 0;
 }
 
+// The kernel's parameters are the builder VM's: the image has its own in /etc/sysctl.d.
+static int keep_parameters(struct stage *st, struct error **err)
+{
+    AUTO_FREE char *path = xasprintf("%s/sys", st->mounted.ptr[0]);
+    if (sys_mount(path, path, NULL, MS_BIND, NULL, err) < 0)
+        return -1;
+    if (mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              NULL) < 0)
+        return error_errno(err, "cannot make '%s' read-only", path);
+    return 0;
+}
+
 static int mount_system(struct stage *st, struct error **err)
 {
     static const struct {
@@ -117,10 +137,15 @@ static int mount_system(struct stage *st, struct error **err)
         {"/dev", "tmpfs", "mode=0755", MS_NOSUID},
         {"/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV},
     };
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        bool kernels = strcmp(list[i].type, "sysfs") == 0 && !st->box->insecure;
         if (mount_at(st, scaffold_folder(&st->scaffolds, st->root, list[i].path, err), list[i].type,
-                     list[i].type, list[i].flags, list[i].data, err) < 0)
+                     list[i].type, list[i].flags | (kernels ? MS_RDONLY : 0), list[i].data,
+                     err) < 0)
             return -1;
+    }
+    if (!st->box->insecure && keep_parameters(st, err) < 0)
+        return -1;
     const char *dev = st->mounted.ptr[2], *run = st->mounted.ptr[3];
     if (dev_fill(dev, st->box->volumes, err) < 0)
         return -1;
@@ -290,7 +315,13 @@ static int set_up(struct stage *st, struct error **err)
         mount_system(st, err) < 0 || mount_wanted(st, err) < 0)
         return -1;
     services_forbid(&st->services, st->root, &st->scaffolds);
-    return put_script(st, err);
+    if (put_script(st, err) < 0)
+        return -1;
+    if (s->insecure)
+        return 0;
+    written_watch(&st->written, s->tree, s->volumes);
+    st->mounting = mounting_watch();
+    return st->mounting < 0 ? error_errno(err, "cannot watch the command's mounts") : 0;
 }
 
 // The command's terminal; *ret_slave is -1 when it has none.
@@ -332,13 +363,24 @@ static bool reap(pid_t command, int *ret_status)
     return ended;
 }
 
+static void let_mount(struct stage *st)
+{
+    char *what = mounting_answer(st->mounting);
+    if (st->changed)
+        free(what);
+    else
+        st->changed = what;
+}
+
 static int wait_for(struct stage *st, pid_t command, int children)
 {
     int status = 0;
     for (;;) {
-        struct pollfd f[] = {
-            {children, POLLIN, 0}, {st->box->control, POLLIN, 0}, {st->services.watch, POLLIN, 0}};
-        if (poll(f, 3, -1) < 0)
+        struct pollfd f[] = {{children, POLLIN, 0},
+                             {st->box->control, POLLIN, 0},
+                             {st->services.watch, POLLIN, 0},
+                             {st->mounting, POLLIN, 0}};
+        if (poll(f, 4, -1) < 0)
             continue;
         struct signalfd_siginfo info;
         if (f[0].revents && read(children, &info, sizeof info) > 0 && reap(command, &status))
@@ -347,12 +389,46 @@ static int wait_for(struct stage *st, pid_t command, int children)
             take_order(st->box, command);
         if (f[2].revents)
             services_answer(&st->services);
+        if (f[3].revents & POLLIN)
+            let_mount(st);
     }
 }
 
-static void kill_the_rest(void)
+// Undoes "blockdev --setro" of a disk (its name is the partition's without the number) or partition.
+static void allow_writes(const char *device)
+{
+    size_t n = strcspn(device, "0123456789");
+    AUTO_FREE char *disk = device[n] ? xasprintf("%.*s", (int)n, device) : NULL;
+    if (disk)
+        allow_writes(disk);
+    AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
+    int read_only = 0;
+    if (fd >= 0 && ioctl(fd, BLKROGET, &read_only) == 0 && read_only)
+        (void)ioctl(fd, BLKROSET, &(int){0});
+}
+
+// Undoes "fsfreeze -f" and "mount -o remount,ro" of a file system of the image: what is below still
+// writes to it.
+static void free_file_systems(const struct sandbox *s)
+{
+    for (size_t i = 0; s->file_systems && i < s->file_systems->len; i++) {
+        const struct mounted *m = &s->file_systems->ptr[i];
+        struct statvfs info;
+        AUTO_CLOSE int fd = open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || m->read_only)
+            continue;
+        (void)ioctl(fd, FITHAW, 0); // EINVAL: it is not frozen
+        allow_writes(m->device);
+        if (fstatvfs(fd, &info) == 0 && info.f_flag & (ST_RDONLY | ST_SYNCHRONOUS | ST_MANDLOCK) &&
+            mount(NULL, m->path, NULL, MS_REMOUNT | MS_NOATIME, NULL) < 0)
+            sys_log("cannot make '%s' writable again: %s", m->path, strerror(errno));
+    }
+}
+
+static void kill_the_rest(const struct sandbox *s)
 {
     kill(-1, SIGKILL);
+    free_file_systems(s); // or what waits for a frozen one never ends
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         ;
 }
@@ -395,17 +471,27 @@ static int run(struct stage *st, int *ret_status, struct error **err)
     return 0;
 }
 
+static void tell_changes(struct stage *st)
+{
+    AUTO_FREE char *written = written_seen(&st->written, st->box->tree);
+    const char *what = st->changed ? st->changed : written;
+    if (what)
+        report(st->box, SANDBOX_CHANGED, 0, what, NULL);
+}
+
 void sandbox_main(struct sandbox *s)
 {
     CLEANUP(error_freep) struct error *err = NULL;
-    struct stage st = {.box = s, .root = -1, .services.watch = -1};
+    struct stage st = {
+        .box = s, .root = -1, .services.watch = -1, .written = WRITTEN_INIT, .mounting = -1};
     int status = 0;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "kiln-init");
     (void)sys_write(SANDBOX_CGROUP "/cgroup.procs", "0"); // told at boot where there is none
     int done = run(&st, &status, &err);
     services_end(&st.services);
-    kill_the_rest();
+    kill_the_rest(s);
+    tell_changes(&st);
     take_down(&st);
     if (done < 0)
         report(s, SANDBOX_FAILED, err->errnum, err->message, err->hint);

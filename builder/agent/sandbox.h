@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/vector.h"
+#include "builder/agent/agent.h"
 #include "builder/agent/disk.h"
 #include "builder/agent/passwd.h"
 #include "builder/agent/services.h"
@@ -44,11 +45,14 @@ struct sandbox {
     struct who who;
     struct str script; /* len 0 = none */
     bool tty, no_network;
+    bool insecure; /* nothing of the VM is kept from it */
     unsigned rows, columns;
     struct sandbox_mounts mounts;
-    const struct volumes *volumes; /* nodes and names for /dev; may be NULL */
-    int in, out, errors;           /* the command's; -1 with tty */
-    int control;                   /* our end of the socket to the agent */
+    const struct volumes *volumes;           /* nodes and names for /dev; may be NULL */
+    const struct mounted_list *file_systems; /* of the tree; may be NULL */
+    char *changed; /* afterwards: what the command changed of the VM (changes.h); NULL = nothing */
+    int in, out, errors; /* the command's; -1 with tty */
+    int control;         /* our end of the socket to the agent */
 };
 
 /* Where the agent has its cgroups, and the one that limits how many processes commands have. */
@@ -61,6 +65,7 @@ enum sandbox_event {
     SANDBOX_FAILED,     /* value: errno or 0; message and hint */
     SANDBOX_TERMINAL,   /* comes with the descriptor of the pseudo-terminal's master */
     SANDBOX_WARNING,    /* message */
+    SANDBOX_CHANGED,    /* message: see sandbox.changed */
 };
 struct sandbox_report {
     int event, value;

@@ -99,6 +99,8 @@ static void add_run(struct buf *out, const struct run_args *r)
         add_mount(out, &r->mounts[i]);
     if (r->network == NETWORK_NONE)
         buf_adds(out, "  network none\n");
+    if (r->security == SECURITY_INSECURE)
+        buf_adds(out, "  security insecure\n");
     if (r->argv.len) {
         buf_addc(out, ' ');
         add_words(out, "arg", &r->argv);
