@@ -108,12 +108,12 @@ static int launch(struct builder_vm *vm, enum machine_start start, const struct 
         nodes[AGENT_DISK_TARGET] = target;
     }
     machine_args(&args, &vm->machine, start, t, nodes);
-    struct vm_spec spec = {.qemu = vm->machine.qemu.path,
-                           .args = &args,
-                           .cwd = vm->cwd,
-                           .ports = ARGV("agent", "pulse"),
-                           .keep = &stream_fd,
-                           .n_keep = stream_fd >= 0};
+    struct vm_start_options spec = {.qemu = vm->machine.qemu.path,
+                                    .args = &args,
+                                    .cwd = vm->cwd,
+                                    .ports = ARGV("agent", "pulse"),
+                                    .keep = &stream_fd,
+                                    .n_keep = stream_fd >= 0};
     vm->vm = vm_start(vm->session, &spec, err);
     if (!vm->vm)
         return -1;

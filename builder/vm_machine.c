@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "vm/kvm_probe.h"
+#include "vm/machine.h"
 
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -63,99 +64,63 @@ char *machine_placeholder_node(int slot)
     return xasprintf("empty%d", slot);
 }
 
-static void add_disk(struct strv *args, int slot, json_t *nodes)
+/* The block nodes of a slot; the placeholder is there in any case, to be put back when a disk is
+ * taken out. New reference. */
+static json_t *slot_nodes(int slot, json_t *nodes)
 {
     AUTO_FREE char *empty = machine_placeholder_node(slot);
-    json_auto_t *placeholder =
-        json_pack("{s:s, s:s, s:I, s:b, s:b}", "driver", "null-co", "node-name", empty, "size",
-                  (json_int_t)machine_placeholder_size(slot), "read-zeroes", 1, "read-only",
-                  slot == AGENT_DISK_STREAM);
-    // the placeholder is there in any case, to be put back when a disk is taken out
-    AUTO_FREE char *text = json_text(placeholder);
-    strv_add(args, "-blockdev");
-    strv_add(args, text);
-    const char *drive = empty;
-    size_t i;
-    json_t *node;
-    json_array_foreach(nodes, i, node)
-    {
-        AUTO_FREE char *given = json_text(node);
-        strv_add(args, "-blockdev");
-        strv_add(args, given);
-        drive = json_str(node, "node-name");
-    }
-    // werror=stop: a host disk that is full or broken stops the VM and is told, where the guest
-    // would only see an I/O error
-    strv_add(args, "-device");
-    strv_addf(args, "virtio-blk-pci,id=kiln%d,serial=kiln%d,drive=%s,num-queues=1,%s", slot, slot,
-              drive, slot == AGENT_DISK_STREAM ? "rerror=report" : "werror=stop,rerror=stop");
-}
-
-static void add_memory(struct strv *args, const struct machine *m, enum machine_start start,
-                       const struct template *t)
-{
-    static const char machine[] = "q35,sata=off,smbus=off,usb=off,vmport=off,smm=off,hpet=off";
-    strv_add(args, "-m");
-    strv_addf(args, "%u", m->memory_mb);
-    strv_add(args, "-M");
-    strv_addf(args, "%s%s", machine, start == MACHINE_COLD ? "" : ",memory-backend=ram");
-    if (start == MACHINE_COLD)
-        return;
-    AUTO_FREE char *path = qemu_escape(t->ram);
-    strv_add(args, "-object");
-    strv_addf(args, "memory-backend-file,id=ram,size=%uM,mem-path=%s,share=%s", m->memory_mb, path,
-              start == MACHINE_TEMPLATE ? "on" : "off");
-}
-
-static void add_kernel(struct strv *args, const struct machine *m, enum machine_start start,
-                       const struct template *t)
-{
-    strv_add(args, "-kernel");
-    strv_add(args, start == MACHINE_RESTORE ? t->kernel : m->appliance.kernel.path);
-    if (start == MACHINE_RESTORE) {
-        strv_add(args, "-incoming");
-        strv_add(args, "defer");
-        return;
-    }
-    strv_add(args, "-initrd");
-    strv_add(args, m->appliance.initrd);
-    strv_add(args, "-append");
-    strv_add(args, KERNEL_ARGS);
+    json_t *all = json_pack("[{s:s, s:s, s:I, s:b, s:b}]", "driver", "null-co", "node-name", empty,
+                            "size", (json_int_t)machine_placeholder_size(slot), "read-zeroes", 1,
+                            "read-only", slot == AGENT_DISK_STREAM);
+    if (nodes)
+        (void)json_array_extend(all, nodes);
+    return all;
 }
 
 void machine_args(struct strv *args, const struct machine *m, enum machine_start start,
                   const struct template *t, json_t *const nodes[AGENT_DISKS])
 {
-    static const char *const devices[] = {
-        "-serial",
-        "chardev:console",
-        "-device",
-        "virtio-serial-pci,id=serial",
-        "-device",
-        ("virtserialport,chardev=agent,name=" AGENT_PORT),
-        "-device",
-        "virtserialport,chardev=pulse,name=" AGENT_PULSE_PORT,
-        "-device",
-        "virtio-rng-pci",
-        "-netdev",
-        "user,id=net,ipv6=off",
-        // no announcement: after a restore the guest would tell the network of itself, which is
-        // a quarter of all it does before the agent answers
-        "-device",
-        "virtio-net-pci,netdev=net,romfile=,guest_announce=off",
+    static const struct vm_machine_port ports[] = {{"agent", AGENT_PORT},
+                                                   {"pulse", AGENT_PULSE_PORT}};
+    // no announcement: after a restore the guest would tell the network of itself, which is a
+    // quarter of all it does before the agent answers
+    static const struct vm_machine_nic nic = {
+        .id = "net", .device = "virtio-net-pci,romfile=,guest_announce=off", .user = "ipv6=off"};
+    bool restore = start == MACHINE_RESTORE;
+    struct vm_machine_disk disks[AGENT_DISKS];
+    char *devices[AGENT_DISKS];
+    for (int i = 0; i < AGENT_DISKS; i++) {
+        // werror=stop: a host disk that is full or broken stops the VM and is told, where the guest
+        // would only see an I/O error
+        devices[i] =
+            xasprintf("virtio-blk-pci,id=kiln%d,serial=kiln%d,num-queues=1,%s", i, i,
+                      i == AGENT_DISK_STREAM ? "rerror=report" : "werror=stop,rerror=stop");
+        disks[i] = (struct vm_machine_disk){slot_nodes(i, nodes[i]), devices[i]};
+    }
+    struct vm_machine machine = {
+        .accel = m->accel,
+        .type = "q35,sata=off,smbus=off,usb=off,vmport=off,smm=off,hpet=off",
+        .bare = true,
+        .memory_mb = m->memory_mb,
+        .cpus = m->cpus,
+        .ram = start == MACHINE_COLD ? NULL : t->ram,
+        .ram_shared = start == MACHINE_TEMPLATE,
+        .kernel = restore ? t->kernel : m->appliance.kernel.path,
+        .initrd = restore ? NULL : m->appliance.initrd,
+        .append = restore ? NULL : KERNEL_ARGS,
+        .incoming = restore,
+        .ports = ports,
+        .n_ports = 2,
+        .nics = &nic,
+        .n_nics = 1,
+        .disks = disks,
+        .n_disks = AGENT_DISKS,
     };
-    accel_args(args, m->accel);
-    add_memory(args, m, start, t);
-    strv_add(args, "-smp");
-    strv_addf(args, "%u", m->cpus);
-    strv_add(args, "-nodefaults");
-    strv_add(args, "-no-user-config");
-    strv_add(args, "-no-reboot");
-    add_kernel(args, m, start, t);
-    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++)
-        strv_add(args, devices[i]);
-    for (int i = 0; i < AGENT_DISKS; i++)
-        add_disk(args, i, nodes[i]);
+    vm_machine_args(args, &machine);
+    for (int i = 0; i < AGENT_DISKS; i++) {
+        json_decref((json_t *)disks[i].nodes);
+        free(devices[i]);
+    }
 }
 
 /* Under KVM the guest has seen the host's processor: its name and flags, and what KVM's module with

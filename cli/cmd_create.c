@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// kiln create: an empty overlay on a layer, and the options for `start` as words of its command
-// line. The disk stands on the layer and not on the image's name, which may be replaced.
+// kiln create: an empty overlay on a layer, and beside it the VM's definition (vm/spec.h). The disk
+// stands on the layer and not on the image's name, which may be replaced.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "builder/build.h"
@@ -10,7 +10,6 @@
 #include "image/qcow2.h"
 #include "vm/named.h"
 
-#include <string.h>
 #include <time.h>
 
 static const struct option_spec options[] = {
@@ -20,26 +19,16 @@ static const struct option_spec options[] = {
     {0},
 };
 
-static json_t *texts(char *const *words, size_t n)
+static json_t *make_config(const struct vm_spec *spec, const char *image, const char *layer)
 {
-    json_t *list = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_string(words[i]));
-    return list;
+    json_t *definition = vm_spec_to_json(spec);
+    return definition ? json_pack("{s:s, s:s, s:I, s:o}", "image", image, "layer", layer, "created",
+                                  (json_int_t)time(NULL), "spec", definition)
+                      : NULL;
 }
 
-static json_t *make_config(const struct args *a, const char *image, const char *layer)
-{
-    static const char *const of_create[] = {"name", "pull", NULL};
-    CLEANUP(strv_clear) struct strv words = {0};
-    args_words(a, of_create, &words);
-    return json_pack("{s:s, s:s, s:I, s:o, s:o}", "image", image, "layer", layer, "created",
-                     (json_int_t)time(NULL), "options", texts(words.ptr, words.len), "qemu_args",
-                     texts(a->rest, a->n_rest));
-}
-
-static int create(struct session *s, const struct args *a, const char *image, const char *name,
-                  struct error **err)
+static int create(struct session *s, const struct args *a, const struct vm_spec *spec,
+                  const char *image, const char *name, struct error **err)
 {
     CLEANUP(working_clear) struct working w = WORKING_INIT;
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
@@ -59,7 +48,7 @@ static int create(struct session *s, const struct args *a, const char *image, co
     struct qcow2_overlay overlay = {.size = chain.size, .backing = below, .sync = true};
     if (qcow2_create_overlay(disk, &overlay, err) < 0)
         return -1;
-    json_auto_t *config = make_config(a, image, layer);
+    json_auto_t *config = make_config(spec, image, layer);
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     return named_vm_commit(s->vmstore, name, &w, config, err);
@@ -67,12 +56,12 @@ static int create(struct session *s, const struct args *a, const char *image, co
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    CLEANUP(vm_options_clear) struct vm_options o;
+    CLEANUP(vm_spec_clear) struct vm_spec spec;
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     AUTO_FREE char *name =
         args_has(a, "name") ? xstrdup(args_get(a, "name")) : named_vm_name(image);
-    vm_options_init(&o);
-    if (vm_options_take(a, &o, err) < 0 || create(s, a, image, name, err) < 0)
+    vm_spec_init(&spec);
+    if (vm_options_take(a, &spec, err) < 0 || create(s, a, &spec, image, name, err) < 0)
         return -1;
     printf("Created VM '%s'\n", name);
     return 0;

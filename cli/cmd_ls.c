@@ -30,7 +30,7 @@ static json_t *describe(const struct session *s, const char *name)
                      json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
                      "virtual_size", (json_int_t)size, "real_size", (json_int_t)st.st_blocks * 512,
                      "created", (json_int_t)json_int(vm.config, "created", 0), "disk", vm.disk,
-                     "options", json_object_get(vm.config, "options"));
+                     "spec", json_object_get(vm.config, "spec"));
 }
 
 static int width(const json_t *list, const char *field, int at_least)

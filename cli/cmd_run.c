@@ -9,21 +9,22 @@ static const struct option_spec options[] = {PULL_OPTION, VM_OPTIONS, {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    CLEANUP(vm_options_clear) struct vm_options o;
+    CLEANUP(vm_spec_clear) struct vm_spec spec;
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
     enum pull_policy pull;
-    vm_options_init(&o);
-    if (args_pull(a, &pull, err) < 0 || vm_options_take(a, &o, err) < 0 ||
+    vm_spec_init(&spec);
+    if (args_pull(a, &pull, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
         build_shown_init(&shown, NULL, err) < 0)
         return -1;
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
     if (image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
         return -1;
-    o.run.files = (const char *const *)chain.files.ptr;
-    o.run.n_files = chain.files.len;
-    o.run.size = chain.size;
-    return vm_options_boot(s, &o, err);
+    struct vm_run_options o = {.files = (const char *const *)chain.files.ptr,
+                               .n_files = chain.files.len,
+                               .size = chain.size,
+                               .hold = -1};
+    return vm_options_boot(s, &spec, &o, err);
 }
 
 const struct command cmd_run = {

@@ -20,18 +20,25 @@ static void add_texts(struct strv *to, const json_t *list)
         strv_add(to, json_string_value(text));
 }
 
-/* The words of create as a command line of start. */
-static int take_kept(const struct named_vm *vm, struct strv *words, struct args *kept,
-                     struct vm_options *o, struct error **err)
+/* A vm.json of kiln 0.1 holds the words of create's command line. */
+static int take_words(const struct named_vm *vm, struct vm_spec *spec, struct error **err)
 {
-    strv_add(words, vm->name);
-    add_texts(words, json_object_get(vm->config, "options"));
-    strv_add(words, "--");
-    add_texts(words, json_object_get(vm->config, "qemu_args"));
-    if (args_parse(&cmd_start, (int)words->len, words->ptr, kept, err) < 0 ||
-        vm_options_take(kept, o, err) < 0)
-        return error_wrap(err, "what VM '%s' was created with", vm->name);
-    return 0;
+    CLEANUP(strv_clear) struct strv words = {0};
+    CLEANUP(args_clear) struct args kept = {0};
+    strv_add(&words, vm->name);
+    add_texts(&words, json_object_get(vm->config, "options"));
+    strv_add(&words, "--");
+    add_texts(&words, json_object_get(vm->config, "qemu_args"));
+    return args_parse(&cmd_start, (int)words.len, words.ptr, &kept, err) < 0
+               ? -1
+               : vm_options_take(&kept, spec, err);
+}
+
+static int take_kept(const struct named_vm *vm, struct vm_spec *spec, struct error **err)
+{
+    const json_t *kept = json_object_get(vm->config, "spec");
+    int rc = kept ? vm_spec_from_json(kept, spec, err) : take_words(vm, spec, err);
+    return rc < 0 ? error_wrap(err, "definition of VM '%s'", vm->name) : 0;
 }
 
 /* The layers below and the VM's disk. */
@@ -52,18 +59,17 @@ static int open_chain(const struct session *s, const struct named_vm *vm, struct
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    CLEANUP(vm_options_clear) struct vm_options o;
-    CLEANUP(strv_clear) struct strv words = {0}, files = {0};
-    CLEANUP(args_clear) struct args kept = {0};
+    CLEANUP(vm_spec_clear) struct vm_spec spec;
+    CLEANUP(strv_clear) struct strv files = {0};
+    struct vm_run_options o = {.keep = true};
     CLEANUP(store_freep) struct store *st = NULL;
-    vm_options_init(&o);
-    if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0 ||
-        take_kept(&vm, &words, &kept, &o, err) < 0 || vm_options_take(a, &o, err) < 0 ||
-        named_vm_lock(&vm, err) < 0 || open_chain(s, &vm, &st, &files, &o.run, err) < 0)
+    vm_spec_init(&spec);
+    if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0 || take_kept(&vm, &spec, err) < 0 ||
+        vm_options_take(a, &spec, err) < 0 || named_vm_lock(&vm, err) < 0 ||
+        open_chain(s, &vm, &st, &files, &o, err) < 0)
         return -1;
-    o.run.keep = true;
-    o.run.hold = vm.lock;
-    return vm_options_boot(s, &o, err);
+    o.hold = vm.lock;
+    return vm_options_boot(s, &spec, &o, err);
 }
 
 const struct command cmd_start = {

@@ -384,22 +384,6 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
     return 0;
 }
 
-void args_words(const struct args *a, const char *const *except, struct strv *ret)
-{
-    for (size_t i = 0; i < a->n_given; i++) {
-        const struct option_spec *o = a->given[i].option;
-        bool skip = find_in(common_options, o->name, strlen(o->name), 0) != NULL;
-        for (const char *const *e = except; *e; e++)
-            skip |= !strcmp(o->name, *e);
-        if (skip)
-            continue;
-        if (a->given[i].value)
-            strv_addf(ret, "--%s=%s", o->name, a->given[i].value);
-        else
-            strv_addf(ret, "--%s", o->name);
-    }
-}
-
 int args_parse(const struct command *c, int argc, char **argv, struct args *ret, struct error **err)
 {
     *ret = (struct args){.command = c};

@@ -75,9 +75,6 @@ int args_accel(const struct args *a, const char **ret, struct error **err);
 /* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
 
-/* The options that were given, but for the common ones and `except` (NULL-terminated), as words that args_parse takes
- * again ("--memory=2G"). */
-void args_words(const struct args *a, const char *const *except, struct strv *ret);
 /* Takes the words that follow a command's name; they stay borrowed. ERR_USAGE. */
 int args_parse(const struct command *c, int argc, char **argv, struct args *ret,
                struct error **err);

@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "cli/vm_options.h"
 
+#include "base/alloc.h"
+
+#include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
-
-/* How much longer a guest may take to boot without KVM. */
-enum { TCG_SLOWER = 3 };
-
-void vm_options_init(struct vm_options *o)
-{
-    *o = (struct vm_options){.run = VM_RUN_OPTIONS_INIT};
-    o->run.cpus = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1;
-}
-
-void vm_options_clear(struct vm_options *o)
-{
-    strv_clear(&o->qemu_args);
-}
 
 static void say(void *arg, const char *line)
 {
@@ -29,20 +18,18 @@ static void say(void *arg, const char *line)
 static void started(void *arg)
 {
     const struct vm_run_options *o = arg;
-    FILE *to = o->mode == RUN_SSH_COMMAND ? stderr : stdout;
-    bool own = vm_run_args_choose_accel(o->qemu_args);
-    fprintf(to, "Booting%s%s\n",
-            own                     ? ""
-            : o->accel == ACCEL_KVM ? " (KVM)"
-                                    : " (TCG)",
-            o->mode == RUN_SERIAL ? "" : ", waiting for SSH");
+    FILE *to = o->spec->session == VM_SSH_COMMAND ? stderr : stdout;
+    const char *accel = o->accel == ACCEL_KVM ? " (KVM)" : o->accel == ACCEL_TCG ? " (TCG)" : "";
+    fprintf(to, "Booting%s%s\n", accel, o->spec->session == VM_SERIAL ? "" : ", waiting for SSH");
     fflush(to);
 }
 
-/* Seconds on the command line, milliseconds in the options. */
+/* Seconds on the command line, milliseconds in the spec. */
 static int take_seconds(const struct args *a, const char *name, int *ms, struct error **err)
 {
-    long long seconds = *ms / 1000;
+    long long seconds = 0;
+    if (!args_has(a, name))
+        return 0;
     if (args_seconds(a, name, &seconds, err) < 0)
         return -1;
     if (seconds > INT_MAX / 1000)
@@ -53,68 +40,118 @@ static int take_seconds(const struct args *a, const char *name, int *ms, struct 
 
 /* The three options that say how the VM is reached go together: one of them replaces all. A
  * command wins over a console, as in transient. */
-static void take_mode(const struct args *a, struct vm_run_options *o)
+static void take_session(const struct args *a, struct vm_spec *spec)
 {
     bool console = args_has(a, "ssh-console"), serial = args_has(a, "ssh-with-serial");
     const char *command = args_get(a, "ssh-command");
     if (!command && !console && !serial)
         return;
-    o->ssh_command = command;
-    o->serial_too = serial;
-    o->mode = command ? RUN_SSH_COMMAND : RUN_SSH_CONSOLE;
+    vm_spec_set(&spec->command, command);
+    spec->show_serial = serial;
+    spec->session = command ? VM_SSH_COMMAND : VM_SSH_CONSOLE;
 }
 
-static void take_text(const struct args *a, const char *name, const char **ret)
+static void take_text(const struct args *a, const char *name, char **member)
 {
     if (args_has(a, name))
-        *ret = args_get(a, name);
+        vm_spec_set(member, args_get(a, name));
 }
 
-int vm_options_take(const struct args *a, struct vm_options *options, struct error **err)
+/* A number from 1 to 65535 at *at, which is moved behind it. */
+static bool take_port(const char **at, unsigned *ret)
 {
-    struct vm_run_options *o = &options->run;
-    long long port = o->ssh_port, cpus = o->cpus;
-    enum accel wish;
-    options->ssh_timeout_given |= args_has(a, "ssh-timeout");
-    take_text(a, "accel", &options->accel);
-    take_text(a, "qemu-bin-name", &options->qemu);
-    take_text(a, "ssh-key", &o->ssh_key);
-    take_text(a, "ssh-user", &o->ssh_user);
-    take_text(a, "ssh-net-driver", &o->net_driver);
-    take_mode(a, o);
-    if (args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
-        args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &o->memory_mb, err) < 0 ||
-        take_seconds(a, "ssh-timeout", &o->ssh_timeout_ms, err) < 0 ||
-        take_seconds(a, "shutdown-timeout", &o->shutdown_timeout_ms, err) < 0 ||
-        take_seconds(a, "qmp-timeout", &o->qmp_timeout_ms, err) < 0 ||
-        accel_parse(options->accel, &wish, err) < 0)
-        return -1;
-    if (o->ssh_key && access(o->ssh_key, R_OK) < 0)
-        return error_errno(err, "cannot read the SSH key '%s'", o->ssh_key);
-    o->cpus = (unsigned)cpus;
-    o->ssh_port = (unsigned)port;
-    o->ide |= args_has(a, "no-virtio");
-    for (size_t i = 0; i < a->n_rest; i++)
-        strv_add(&options->qemu_args, a->rest[i]);
+    char *end;
+    unsigned long n = **at >= '0' && **at <= '9' ? strtoul(*at, &end, 10) : 0;
+    if (n < 1 || n > 65535)
+        return false;
+    *ret = (unsigned)n;
+    *at = end;
+    return true;
+}
+
+/* "8080:80", "8080:80/tcp" or "0.0.0.0:8080:80". */
+static int take_forward(struct vm_spec *spec, const char *text, struct error **err)
+{
+    const char *last = strrchr(text, ':'), *at = text;
+    const char *colon = last ? memrchr(text, ':', (size_t)(last - text)) : NULL;
+    AUTO_FREE char *address = colon ? xstrndup(text, (size_t)(colon - text)) : xstrdup("127.0.0.1");
+    struct in_addr ignored;
+    unsigned host, guest;
+    at = colon ? colon + 1 : text;
+    if (inet_pton(AF_INET, address, &ignored) != 1 || !take_port(&at, &host) || *at++ != ':' ||
+        !take_port(&at, &guest) || (*at && strcmp(at, "/tcp") != 0)) {
+        error_set(err, ERR_USAGE, "argument --publish: '%s' is not [ADDRESS:]PORT:GUEST-PORT",
+                  text);
+        return error_hint(err, "-p 8080:80 makes port 80 of the guest port 8080 of 127.0.0.1");
+    }
+    vm_spec_forward(spec, address, host, guest);
     return 0;
 }
 
-int vm_options_boot(const struct session *s, struct vm_options *options, struct error **err)
+static int take_forwards(const struct args *a, struct vm_spec *spec, struct error **err)
 {
-    struct vm_run_options *o = &options->run;
+    const char *text;
+    for (size_t i = 0; (text = args_nth(a, "publish", i)); i++)
+        if (take_forward(spec, text, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* As `start` may run in another directory, the path is kept whole. */
+static int take_key(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    const char *given = args_get(a, "ssh-key");
+    if (!given)
+        return 0;
+    AUTO_FREE char *path = access(given, R_OK) == 0 ? realpath(given, NULL) : NULL;
+    if (!path)
+        return error_errno(err, "cannot read the SSH key '%s'", given);
+    vm_spec_set(&spec->ssh.key, path);
+    return 0;
+}
+
+int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    long long port = spec->ssh.port, cpus = spec->cpus;
+    enum accel wish;
+    take_text(a, "accel", &spec->accel);
+    take_text(a, "qemu-bin-name", &spec->qemu);
+    take_text(a, "ssh-user", &spec->ssh.user);
+    take_text(a, "ssh-net-driver", &spec->nics.ptr[0].driver);
+    take_session(a, spec);
+    if (take_key(a, spec, err) < 0 || take_forwards(a, spec, err) < 0 ||
+        args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
+        args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &spec->memory_mb, err) < 0 ||
+        take_seconds(a, "ssh-timeout", &spec->ssh.timeout_ms, err) < 0 ||
+        take_seconds(a, "shutdown-timeout", &spec->shutdown_timeout_ms, err) < 0 ||
+        take_seconds(a, "qmp-timeout", &spec->qmp_timeout_ms, err) < 0 ||
+        accel_parse(spec->accel, &wish, err) < 0)
+        return -1;
+    spec->cpus = (unsigned)cpus;
+    spec->ssh.port = (unsigned)port;
+    if (args_has(a, "no-virtio"))
+        spec->disk_bus = VM_BUS_IDE;
+    for (size_t i = 0; i < a->n_rest; i++)
+        strv_add(&spec->qemu_args, a->rest[i]);
+    return 0;
+}
+
+int vm_options_boot(const struct session *s, const struct vm_spec *spec,
+                    const struct vm_run_options *disk, struct error **err)
+{
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
     int status = 0;
-    if (qemu_find(s, options->qemu, &qemu, err) < 0)
+    if (qemu_find(s, spec->qemu, &qemu, err) < 0)
         return -1;
-    o->qemu = &qemu;
-    o->qemu_args = options->qemu_args.ptr;
-    if (!vm_run_args_choose_accel(o->qemu_args) &&
-        accel_choose(s, options->accel, qemu.version, say, NULL, &o->accel, err) < 0)
+    struct vm_run_options o = *disk;
+    o.spec = spec;
+    o.qemu = &qemu;
+    o.accel = ACCEL_AUTO;
+    if (!vm_run_args_choose_accel(spec->qemu_args.ptr) &&
+        accel_choose(s, spec->accel, qemu.version, say, NULL, &o.accel, err) < 0)
         return -1;
-    if (!options->ssh_timeout_given && o->accel == ACCEL_TCG)
-        o->ssh_timeout_ms *= TCG_SLOWER;
-    o->notice = say;
-    o->started = started;
-    o->arg = o;
-    return vm_run(s, o, &status, err) < 0 ? -1 : status;
+    o.notice = say;
+    o.started = started;
+    o.arg = &o;
+    return vm_run(s, &o, &status, err) < 0 ? -1 : status;
 }

@@ -2,11 +2,12 @@
  *
  * How a VM is started and reached: what `run`, `create` and `start` have in common.
  *
- *     // given struct args *args; int status;
- *     CLEANUP(vm_options_clear) struct vm_options o;
- *     vm_options_init(&o);
- *     vm_options_take(args, &o, &err);          // may come again: later options win
- *     status = vm_options_boot(session, &o, &err);
+ *     // given struct args *args; const char *const *files; size_t n_files; uint64_t size;
+ *     CLEANUP(vm_spec_clear) struct vm_spec spec;
+ *     vm_spec_init(&spec);
+ *     vm_options_take(args, &spec, &err);          // may come again: later options win
+ *     struct vm_run_options o = {.files = files, .n_files = n_files, .size = size, .hold = -1};
+ *     int status = vm_options_boot(session, &spec, &o, &err);
  */
 #ifndef CLI_VM_OPTIONS_H
 #define CLI_VM_OPTIONS_H
@@ -14,19 +15,12 @@
 #include "cli/command.h"
 #include "vm/run.h"
 
-struct vm_options {
-    struct vm_run_options run; /* the caller sets files, n_files, size, keep and hold */
-    const char *accel, *qemu;  /* as given; NULL = the default */
-    bool ssh_timeout_given;
-    struct strv qemu_args; /* owned */
-};
-void vm_options_init(struct vm_options *o);
-void vm_options_clear(struct vm_options *o);
-
-/* Sets what the arguments say and leaves the rest; strings are borrowed from the arguments. */
-int vm_options_take(const struct args *a, struct vm_options *o, struct error **err);
-/* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. */
-int vm_options_boot(const struct session *s, struct vm_options *o, struct error **err);
+/* Sets what the arguments say and leaves the rest. A key file becomes an absolute path. */
+int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err);
+/* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. Of
+ * `disk` the members that are about the disk count. */
+int vm_options_boot(const struct session *s, const struct vm_spec *spec,
+                    const struct vm_run_options *disk, struct error **err);
 
 /* Rows of a command's table of options. */
 // clang-format off
@@ -38,6 +32,7 @@ int vm_options_boot(const struct session *s, struct vm_options *o, struct error 
     {"ssh-key", 0, "FILE", "Private key [default: kiln's own, ssh-agent's, ~/.ssh/id_*]", NULL}, \
     {"ssh-port", 0, "PORT", "Port on 127.0.0.1 for the guest's SSH [default: a free one]", NULL}, \
     {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL}, \
+    {"publish", 'p', "[ADDRESS:]PORT:GUEST-PORT", "Forward a TCP port of 127.0.0.1, or ADDRESS, to the guest", NULL}, \
     {"ssh-net-driver", 0, "DRIVER", "QEMU's network device [default: virtio-net-pci]", NULL}, \
     {"shutdown-timeout", 0, "SECONDS", "How long the guest may take to power off [default: 20]", NULL}, \
     {"qmp-timeout", 0, "SECONDS", "How long QEMU may take to answer [default: 10]", NULL}, \

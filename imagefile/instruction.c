@@ -113,7 +113,7 @@ static const struct {
 } foreign[] = {
     {"CMD", "a virtual machine boots its own init: enable a service in a RUN instead"},
     {"ENTRYPOINT", "a virtual machine boots its own init: enable a service in a RUN instead"},
-    {"EXPOSE", "a virtual machine has a network of its own: 'kiln run NAME -- -nic …' adds to it"},
+    {"EXPOSE", "a virtual machine has a network of its own: 'kiln run -p 8080:80' forwards a port"},
     {"VOLUME",
      "a virtual machine has disks of its own: use PARTITION, or 'kiln run NAME -- -drive …'"},
     {"HEALTHCHECK", "there is nothing that would run it: use a timer of the image's init"},

@@ -221,11 +221,3 @@ const char *accel_cpu(enum accel a)
     // SMAP ends a translated block and changes the TLB at every copy to or from user memory
     return a != ACCEL_KVM ? "max,-erms,-smap" : on_amd() ? "host,-arch-capabilities" : "host";
 }
-
-void accel_args(struct strv *args, enum accel a)
-{
-    strv_add(args, "-accel");
-    strv_add(args, a == ACCEL_KVM ? "kvm" : "tcg,thread=multi");
-    strv_add(args, "-cpu");
-    strv_add(args, accel_cpu(a));
-}

@@ -76,7 +76,5 @@ bool accel_tell_once(const struct session *s, const char *why);
 
 /* The value of -cpu: all that the accelerator offers, less what makes trouble or is slow here. */
 const char *accel_cpu(enum accel a);
-/* "-accel kvm" or "-accel tcg,thread=multi", and "-cpu" with accel_cpu's; not for ACCEL_AUTO. */
-void accel_args(struct strv *args, enum accel a);
 
 #endif

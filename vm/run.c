@@ -12,9 +12,11 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "base/terminal.h"
+#include "vm/machine.h"
 #include "vm/ssh.h"
 #include "vm/vm.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -23,7 +25,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { OVERLAY_SET = 1 };
+enum { OVERLAY_SET = 1, SSH_PORT = 22, SSH_TIMEOUT_MS = 90000 };
+/* How much longer a guest may take to boot without KVM. */
+enum { TCG_SLOWER = 3 };
 
 struct run {
     const struct session *session;
@@ -73,14 +77,6 @@ static bool args_choose_network(char *const *args)
 {
     for (; args && *args; args++)
         if (is_option(*args, "nic") || is_option(*args, "net") || is_option(*args, "netdev"))
-            return true;
-    return false;
-}
-
-static bool args_choose_cpu(char *const *args)
-{
-    for (; args && *args; args++)
-        if (is_option(*args, "cpu"))
             return true;
     return false;
 }
@@ -153,12 +149,13 @@ static int make_overlay(struct run *r, struct error **err)
     return 0;
 }
 
-static int add_disk(struct run *r, struct strv *args, struct error **err)
+/* The block nodes of the disk, new reference; what they need besides is added to args. */
+static json_t *disk_nodes(struct run *r, struct strv *args, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     if (!o->keep) {
         if (make_overlay(r, err) < 0)
-            return -1;
+            return NULL;
         strv_add(args, "-add-fd");
         strv_addf(args, "fd=%d,set=%d", r->overlay, OVERLAY_SET);
     }
@@ -168,70 +165,85 @@ static int add_disk(struct run *r, struct strv *args, struct error **err)
                         .writable = true,
                         .unsafe = !o->keep,
                         .top_fdset = o->keep ? 0 : OVERLAY_SET};
-    if (vm_disk_blockdev(args, &d, err) < 0)
-        return -1;
-    strv_add(args, "-device");
-    strv_addf(args, "%s,drive=disk,bootindex=1,werror=report,rerror=report",
-              o->ide ? "ide-hd" : "virtio-blk-pci");
-    return 0;
+    return vm_disk_nodes(&d, err);
 }
 
-static void add_network(const struct run *r, struct strv *args)
+/* The guest's NICs: those of the spec, with the way to its SSH server through the first; none where
+ * the user's own arguments have one and nobody needs ours. Returns how many; the forwards of the
+ * first go to *first, whose addresses stay borrowed. */
+static size_t make_nics(const struct vm_spec *spec, struct vm_machine_nic *nics,
+                        struct vm_forwards *first, struct strv *texts)
 {
-    const struct vm_run_options *o = r->o;
-    bool ssh = o->mode != RUN_SERIAL || o->ssh_port;
-    if (!ssh && args_choose_network(o->qemu_args))
-        return;
-    AUTO_FREE char *driver = qemu_escape(o->net_driver);
-    strv_add(args, "-netdev");
-    if (ssh)
-        strv_addf(args, "user,id=kiln0,hostfwd=tcp:127.0.0.1:%u-:22", o->ssh_port);
-    else
-        strv_add(args, "user,id=kiln0");
-    strv_add(args, "-device");
-    strv_addf(args, "%s,netdev=kiln0", driver);
+    bool ssh = spec->session != VM_SERIAL || spec->ssh.port;
+    if (!ssh && !spec->nics.ptr[0].forwards.len && args_choose_network(spec->qemu_args.ptr))
+        return 0;
+    for (size_t i = 0; i < spec->nics.len; i++) {
+        const struct vm_nic *nic = &spec->nics.ptr[i];
+        strv_addf(texts, "kiln%zu", i);
+        strv_add_take(texts, qemu_escape(nic->driver));
+        nics[i] =
+            (struct vm_machine_nic){.forwards = nic->forwards.ptr, .n_forwards = nic->forwards.len};
+    }
+    for (size_t i = 0; i < spec->nics.len; i++) {
+        nics[i].id = texts->ptr[2 * i];
+        nics[i].device = texts->ptr[2 * i + 1];
+    }
+    if (!ssh || !spec->nics.len)
+        return spec->nics.len;
+    vec_foreach (const struct vm_forward *, f, &spec->nics.ptr[0].forwards)
+        *vm_forwards_push(first) = *f;
+    *vm_forwards_push(first) = (struct vm_forward){(char *)"127.0.0.1", spec->ssh.port, SSH_PORT};
+    nics[0].forwards = first->ptr;
+    nics[0].n_forwards = first->len;
+    return spec->nics.len;
 }
 
 /* QEMU's own message would be about a "host forwarding rule". */
-static int check_port(unsigned port, struct error **err)
+static int check_port(const char *address, unsigned port, const char *option, struct error **err)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int yes = 1;
-    if (!port || fd < 0)
+    if (!port || fd < 0 || inet_pton(AF_INET, address, &at.sin_addr) != 1)
         return 0;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     if (bind(fd, (struct sockaddr *)&at, sizeof at) == 0)
         return 0;
-    error_errno(err, "cannot use port %u of 127.0.0.1 for SSH", port);
-    return error_hint(err, "choose another --ssh-port; without the option a free one is taken");
+    error_errno(err, "cannot use port %u of %s", port, address);
+    return error_hint(err, "choose another one with %s", option);
+}
+
+static int check_ports(const struct vm_spec *spec, struct error **err)
+{
+    vec_foreach (const struct vm_nic *, nic, &spec->nics)
+        vec_foreach (const struct vm_forward *, f, &nic->forwards)
+            if (check_port(f->address, f->host_port, "--publish", err) < 0)
+                return -1;
+    return check_port("127.0.0.1", spec->ssh.port,
+                      "--ssh-port; without the option a free one is taken", err);
 }
 
 static int make_args(struct run *r, struct strv *args, struct error **err)
 {
-    const struct vm_run_options *o = r->o;
-    strv_add(args, "-m");
-    strv_addf(args, "%u", o->memory_mb);
-    strv_add(args, "-smp");
-    strv_addf(args, "%u", o->cpus);
-    if (!vm_run_args_choose_accel(o->qemu_args)) {
-        strv_add(args, "-accel");
-        strv_add(args, o->accel == ACCEL_KVM ? "kvm" : "tcg,thread=multi");
-        if (!args_choose_cpu(o->qemu_args)) {
-            strv_add(args, "-cpu");
-            strv_add(args, accel_cpu(o->accel));
-        }
-    }
-    static const char *const fixed[] = {"-serial", "chardev:console", "-device", "virtio-rng-pci"};
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        strv_add(args, fixed[i]);
-    if (add_disk(r, args, err) < 0)
+    const struct vm_spec *spec = r->o->spec;
+    json_auto_t *nodes = disk_nodes(r, args, err);
+    if (!nodes)
         return -1;
-    add_network(r, args);
-    for (char *const *a = o->qemu_args; a && *a; a++)
-        strv_add(args, *a);
+    AUTO_FREE struct vm_machine_nic *nics = xcalloc(spec->nics.len, sizeof *nics);
+    CLEANUP(vm_forwards_clear) struct vm_forwards first = {0};
+    CLEANUP(strv_clear) struct strv texts = {0};
+    AUTO_FREE char *device = xasprintf("%s,bootindex=1,werror=report,rerror=report",
+                                       spec->disk_bus == VM_BUS_IDE ? "ide-hd" : "virtio-blk-pci");
+    struct vm_machine_disk disk = {nodes, device};
+    struct vm_machine machine = {.accel = r->o->accel,
+                                 .memory_mb = spec->memory_mb,
+                                 .cpus = spec->cpus,
+                                 .nics = nics,
+                                 .n_nics = make_nics(spec, nics, &first, &texts),
+                                 .disks = &disk,
+                                 .n_disks = 1,
+                                 .extra = spec->qemu_args.ptr};
+    vm_machine_args(args, &machine);
     return 0;
 }
 
@@ -239,19 +251,19 @@ static int start(struct run *r, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     CLEANUP(strv_clear) struct strv args = {0};
-    if (check_port(o->ssh_port, err) < 0 || make_args(r, &args, err) < 0)
+    if (check_ports(o->spec, err) < 0 || make_args(r, &args, err) < 0)
         return -1;
     if (o->started)
         o->started(o->arg);
     int keep = o->keep ? o->hold : r->overlay;
-    struct vm_spec spec = {.qemu = o->qemu->path,
-                           .args = &args,
-                           .keep = &keep,
-                           .n_keep = keep >= 0,
-                           .monitor_on_console = true,
-                           .show_stdout = o->mode == RUN_SERIAL,
-                           .qmp_timeout_ms = o->qmp_timeout_ms,
-                           .ret_answered = &r->answered};
+    struct vm_start_options spec = {.qemu = o->qemu->path,
+                                    .args = &args,
+                                    .keep = &keep,
+                                    .n_keep = keep >= 0,
+                                    .monitor_on_console = true,
+                                    .show_stdout = o->spec->session == VM_SERIAL,
+                                    .qmp_timeout_ms = o->spec->qmp_timeout_ms,
+                                    .ret_answered = &r->answered};
     r->vm = vm_start(r->session, &spec, err);
     if (!r->vm)
         return -1;
@@ -320,7 +332,7 @@ static int find_port(struct run *r, unsigned *ret, struct error **err)
     for (const char *p = text; p && (p = strstr(p, "TCP[HOST_FORWARD]")); p++) {
         unsigned port, guest;
         if (sscanf(p, "TCP[HOST_FORWARD] %*d 127.0.0.1 %u %*s %u", &port, &guest) == 2 &&
-            guest == 22) {
+            guest == SSH_PORT) {
             *ret = port;
             return 0;
         }
@@ -328,30 +340,37 @@ static int find_port(struct run *r, unsigned *ret, struct error **err)
     return error_set(err, ERR_GUEST, "QEMU does not tell the port it forwards to the guest's SSH");
 }
 
+static int ssh_timeout(const struct vm_run_options *o)
+{
+    if (o->spec->ssh.timeout_ms >= 0)
+        return o->spec->ssh.timeout_ms;
+    return o->accel == ACCEL_TCG ? SSH_TIMEOUT_MS * TCG_SLOWER : SSH_TIMEOUT_MS;
+}
+
 /* err is not NULL. */
 static int ssh(struct run *r, int *ret_status, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     struct vm_ssh_options so = {.session = r->session,
-                                .port = o->ssh_port,
-                                .user = o->ssh_user,
-                                .key_file = o->ssh_key,
-                                .deadline = now_ms() + o->ssh_timeout_ms,
+                                .port = o->spec->ssh.port,
+                                .user = o->spec->ssh.user,
+                                .key_file = o->spec->ssh.key,
+                                .deadline = now_ms() + ssh_timeout(o),
                                 .wait = vm_ssh_wait_vm,
                                 .wait_arg = r->vm};
     if (!so.port && find_port(r, &so.port, err) < 0)
         return -1;
     session_debug(r->session, 1, "ssh: 127.0.0.1:%u is the guest's port 22", so.port);
-    bool command = o->mode == RUN_SSH_COMMAND;
-    r->console_to = o->serial_too ? command ? STDERR_FILENO : STDOUT_FILENO : -1;
+    bool command = o->spec->session == VM_SSH_COMMAND;
+    r->console_to = o->spec->show_serial ? command ? STDERR_FILENO : STDOUT_FILENO : -1;
     vm_on_console(r->vm, show_console, r);
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&so, err);
     r->console_to = -1;
     if (!ssh)
         return (*err)->kind == ERR_GUEST && !vm_ended(r->vm) ? vm_add_console(r->vm, err) : -1;
-    if (o->accel == ACCEL_KVM && !vm_run_args_choose_accel(o->qemu_args))
+    if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
-    int rc = command ? vm_ssh_run(ssh, o->ssh_command, ret_status, err)
+    int rc = command ? vm_ssh_run(ssh, o->spec->command, ret_status, err)
                      : vm_ssh_console(ssh, ret_status, err);
     // "poweroff" typed into the shell ends the connection before the shell
     if (rc < 0 && !command && vm_wait_end(r->vm, 2000, NULL) == 0 && vm_status(r->vm) == 0) {
@@ -370,7 +389,7 @@ static void finish(struct run *r, bool failed)
         return;
     if (failed && !o->keep)
         (void)vm_quit(r->vm, 3000, NULL); // nothing of it stays: no reason to let the user wait
-    else if (vm_powerdown(r->vm, o->shutdown_timeout_ms, &e) < 0)
+    else if (vm_powerdown(r->vm, o->spec->shutdown_timeout_ms, &e) < 0)
         notice(r, e->message);
 }
 
@@ -382,7 +401,7 @@ int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_sta
     struct error *e = NULL;
     int rc = start(&r, &e);
     if (rc == 0)
-        rc = o->mode == RUN_SERIAL ? serial(&r, &e) : ssh(&r, &status, &e);
+        rc = o->spec->session == VM_SERIAL ? serial(&r, &e) : ssh(&r, &status, &e);
     finish(&r, rc < 0);
     if (rc < 0 && !r.answered)
         return error_propagate(err, e);

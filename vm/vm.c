@@ -72,8 +72,8 @@ static int add_channel(struct launch *l, const char *name, bool mux, struct erro
     return pair[0];
 }
 
-static int prepare(struct vm *vm, const struct vm_spec *spec, struct launch *l, int *ret_qmp,
-                   struct error **err)
+static int prepare(struct vm *vm, const struct vm_start_options *spec, struct launch *l,
+                   int *ret_qmp, struct error **err)
 {
     assert(spec->n_keep <= 16);
     strv_add(&l->argv, spec->qemu);
@@ -298,7 +298,8 @@ static void show_command(const struct session *s, const struct strv *argv)
     session_debug(s, 1, "start:%s", b.data);
 }
 
-struct vm *vm_start(const struct session *session, const struct vm_spec *spec, struct error **err)
+struct vm *vm_start(const struct session *session, const struct vm_start_options *spec,
+                    struct error **err)
 {
     CLEANUP(vm_freep) struct vm *vm = xcalloc(1, sizeof *vm);
     CLEANUP(launch_clear) struct launch l = {0};

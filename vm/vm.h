@@ -4,8 +4,8 @@
  * all of them.
  *
  *     // given struct strv args; long long deadline;
- *     struct vm_spec spec = {.qemu = path, .args = &args, .ports = ARGV("agent")};
- *     CLEANUP(vm_freep) struct vm *vm = vm_start(session, &spec, &err);
+ *     struct vm_start_options o = {.qemu = path, .args = &args, .ports = ARGV("agent")};
+ *     CLEANUP(vm_freep) struct vm *vm = vm_start(session, &o, &err);
  *     struct pollfd f = {.fd = vm_port(vm, "agent"), .events = POLLIN};
  *     for (;;) {
  *         int rc = vm_wait(vm, &f, 1, deadline, &err);   // -1: VM died, interrupted
@@ -35,7 +35,7 @@
 struct session;
 struct vm;
 
-struct vm_spec {
+struct vm_start_options {
     const char *qemu;        /* program, from qemu_find */
     const struct strv *args; /* its arguments without the program's name; see below */
     char *const *ports;      /* NULL-terminated names of further chardevs; NULL = none */
@@ -56,7 +56,8 @@ struct vm_spec {
  * until vm_free. NULL: ERR_NOT_FOUND, ERR_SYSTEM, ERR_KILLED, or ERR_GUEST with what QEMU wrote to
  * stderr.
  */
-struct vm *vm_start(const struct session *session, const struct vm_spec *spec, struct error **err);
+struct vm *vm_start(const struct session *session, const struct vm_start_options *spec,
+                    struct error **err);
 void vm_free(struct vm *vm); /* kills QEMU at once if it runs; NULL is fine; keeps errno */
 DEFINE_CLEANUP(struct vm, vm_free);
 

@@ -97,7 +97,7 @@ s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True
   run "$KILN" run tiny --ssh-port "$port" --ssh
   echo >&"${COPROC[1]}"
   [ "$status" = 1 ]
-  [[ "$output" == *"error: cannot use port $port of 127.0.0.1 for SSH: Address already in use"*"--ssh-port"* ]]
+  [[ "$output" == *"error: cannot use port $port of 127.0.0.1: Address already in use"*"--ssh-port"* ]]
   clean
 }
 

@@ -40,7 +40,7 @@ until_said() {
   "$KILN" ls --json | python3 -c 'import json, sys
 vm, = json.load(sys.stdin)
 assert vm["name"] == "web" and vm["image"] == "tiny" and vm["state"] == "stopped", vm
-assert vm["virtual_size"] == 96 << 20 and "--memory=256M" in vm["options"], vm'
+assert vm["virtual_size"] == 96 << 20 and vm["spec"]["memory_mb"] == 256, vm'
   "$KILN" system df --json | python3 -c 'import json, sys
 df = json.load(sys.stdin)
 assert df["vms"] == 1 and df["vm_bytes"] > 0 and df["needed_bytes"] > 10 << 20, df'
@@ -84,6 +84,41 @@ assert df["vms"] == 1 and df["vm_bytes"] > 0 and df["needed_bytes"] > 10 << 20, 
   [ "$status" = 1 ]
   [ "$output" = "error: VM 'web' is not running" ]
   rm keys console
+}
+
+@test "a published port leads to the guest, also for a VM that kiln 0.1 created" {
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  "$KILN" create --name web tiny
+  python3 - "$store/web/vm.json" "$PWD" <<'END'
+import json, sys
+path, here = sys.argv[1:]
+with open(path) as f:
+    vm = json.load(f)
+del vm["spec"]
+vm["options"] = ["--memory=256M", "--ssh-command=grep MemTotal /proc/meminfo; echo hello | nc -l -p 80"]
+vm["qemu_args"] = ["-kernel", here + "/vmlinuz", "-initrd", here + "/initrd.img", "-append",
+                   "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off"]
+with open(path, "w") as f:
+    json.dump(vm, f)
+END
+  timeout 120 "$KILN" start web --ssh-user root -p "$port:80" >console 3>&- &
+  pid=$!
+  until_said MemTotal
+  # QEMU accepts for the guest and closes again as long as nobody listens there
+  python3 - "$port" <<'END' >got
+import socket, sys, time
+for _ in range(100):
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as s:
+        said = s.recv(100)
+    if said:
+        break
+    time.sleep(0.1)
+print(said.decode(), end="")
+END
+  wait "$pid"
+  [ "$(cat got)" = hello ]
+  [ "$(sed 's/[^0-9]//g' console)" -lt 262144 ]
+  rm console
 }
 
 @test "stop kills what does not power off, and the VM can be started again at once" {
@@ -149,6 +184,9 @@ END
     [ "$status" = 1 ]
     [[ "$output" == *"there is no VM 'nosuch'"* ]]
   done
+  run "$KILN" create tiny --name p -p 80
+  [ "$status" = 2 ]
+  [[ "$output" == *"'80' is not [ADDRESS:]PORT:GUEST-PORT"* ]]
   # as any image source
   "$KILN" create --name web "fetched,file=disk.raw"
   qemu-img compare -q "$store/web/disk.qcow2" disk.raw

@@ -135,7 +135,7 @@ static void layers_committed_under_a_running_qemu_stay_as_they_are(void **state)
                                         "-nodefaults", "-S", "-m",     "64"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         strv_add(&args, words[i]);
-    struct vm_spec spec = {.qemu = qemu.path, .args = &args};
+    struct vm_start_options spec = {.qemu = qemu.path, .args = &args};
     struct vm *vm = vm_start(&s, &spec, &err);
     if (!vm)
         fail_msg("%s", err->message);

@@ -50,7 +50,8 @@ static struct vm *start(char *const *more, char *const *ports, struct error **er
         strv_add(&args, *a);
     for (; more && *more; more++)
         strv_add(&args, *more);
-    return vm_start(&session, &(struct vm_spec){.qemu = qemu.path, .args = &args, .ports = ports},
+    return vm_start(&session,
+                    &(struct vm_start_options){.qemu = qemu.path, .args = &args, .ports = ports},
                     err);
 }
 
@@ -194,7 +195,8 @@ static void ports_and_console_carry_bytes(void **state)
         strv_add(&args, *a);
     CLEANUP(vm_freep)
     struct vm *vm = vm_start(
-        &session, &(struct vm_spec){.qemu = qemu.path, .args = &args, .ports = ARGV("bios")}, &err);
+        &session,
+        &(struct vm_start_options){.qemu = qemu.path, .args = &args, .ports = ARGV("bios")}, &err);
     assert_non_null(vm);
     struct pollfd f = {.fd = vm_port(vm, "bios"), .events = POLLIN};
     long long deadline = now_ms() + 10000;

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A VM as a value: its hardware and how it is reached, apart from its disk and from any process.
+ * `kiln run` makes one from its options, `kiln create` keeps it in vm.json for `kiln start`.
+ *
+ *     CLEANUP(vm_spec_clear) struct vm_spec spec;
+ *     vm_spec_init(&spec);
+ *     spec.memory_mb = 2048;
+ *     vm_spec_set(&spec.ssh.user, "root");
+ *     json_auto_t *v = vm_spec_to_json(&spec);
+ *     vm_spec_from_json(v, &spec, &err);
+ *
+ * The JSON form, version 1; members that are absent have vm_spec_init's values, unknown ones are
+ * ignored:
+ *
+ *   {"version": 1, "memory_mb": 1024, "cpus": 2, "accel": "tcg", "qemu": "qemu-system-x86_64",
+ *    "disk_bus": "virtio" | "ide",
+ *    "nics": [{"driver": "virtio-net-pci",
+ *              "forwards": [{"address": "127.0.0.1", "host_port": 8080, "guest_port": 80}]}],
+ *    "session": "serial" | "ssh" | "command", "command": "uname -a", "show_serial": false,
+ *    "ssh": {"user": "vagrant", "key": "/path", "port": 2222, "timeout_ms": -1},
+ *    "shutdown_timeout_ms": 20000, "qmp_timeout_ms": 10000, "qemu_args": ["-snapshot"]}
+ */
+#ifndef VM_SPEC_H
+#define VM_SPEC_H
+
+#include "base/error.h"
+#include "base/vector.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+enum vm_bus {
+    VM_BUS_VIRTIO,
+    VM_BUS_IDE, /* for guests without virtio drivers */
+};
+
+/* How the user is connected. */
+enum vm_session {
+    VM_SERIAL,      /* the serial console on stdin and stdout; Ctrl-A x ends, Ctrl-A h helps */
+    VM_SSH_CONSOLE, /* a login shell over SSH */
+    VM_SSH_COMMAND, /* one command over SSH, whose status is passed on */
+};
+
+/* A TCP port of the host that leads to one of the guest. */
+struct vm_forward {
+    char *address;                  /* of the host; owned; never NULL */
+    unsigned host_port, guest_port; /* host_port 0 = the kernel chooses */
+};
+DEFINE_VECTOR(vm_forwards, struct vm_forward);
+
+/* A network device on QEMU's user network. */
+struct vm_nic {
+    char *driver; /* QEMU's device, "virtio-net-pci"; owned */
+    struct vm_forwards forwards;
+};
+DEFINE_VECTOR(vm_nics, struct vm_nic);
+
+/* All strings are owned; NULL = not given. */
+struct vm_spec {
+    unsigned memory_mb, cpus;
+    char *accel; /* as accel_parse takes it */
+    char *qemu;  /* program, as qemu_find takes it */
+    enum vm_bus disk_bus;
+    struct vm_nics nics; /* the first one gets the forward to the guest's SSH */
+    enum vm_session session;
+    char *command;    /* for VM_SSH_COMMAND */
+    bool show_serial; /* the serial console is shown until SSH answers */
+    struct {
+        char *user;
+        char *key;      /* private key file; NULL = as vm/ssh.h says */
+        unsigned port;  /* on 127.0.0.1, to the guest's port 22; 0 = the kernel chooses */
+        int timeout_ms; /* to the first login; -1 = 90 s, or 270 s without KVM */
+    } ssh;
+    int shutdown_timeout_ms, qmp_timeout_ms;
+    struct strv qemu_args; /* last on QEMU's command line */
+};
+
+/* 1 GB, 2 CPUs (1 on a host with one), a virtio disk, one virtio-net-pci, serial console, SSH as
+ * "vagrant", 20 s to power off, 10 s for QMP. */
+void vm_spec_init(struct vm_spec *spec);
+void vm_spec_clear(struct vm_spec *spec);
+
+/* Replaces an owned string; text may be NULL. */
+void vm_spec_set(char **member, const char *text);
+/* Adds a forward to the first NIC. address is copied. */
+void vm_spec_forward(struct vm_spec *spec, const char *address, unsigned host_port,
+                     unsigned guest_port);
+
+/* New reference; NULL if a string is not UTF-8. */
+json_t *vm_spec_to_json(const struct vm_spec *spec);
+/* Replaces what *ret held, which stays as it is on errors. ERR_USER: a newer version, or a member
+ * of the wrong type or out of range, which is named. */
+int vm_spec_from_json(const json_t *v, struct vm_spec *ret, struct error **err);
+
+#endif
