@@ -157,10 +157,10 @@ static void check(struct template *t)
     if (access(t->dir, F_OK) < 0)
         return;
     AUTO_FREE char *now = fingerprint(t);
-    t->ready = was_checked(t, now);
+    json_auto_t *should = json_read_file(record, NULL);
+    t->ready = should && was_checked(t, now);
     if (!t->ready) {
         json_auto_t *is = describe(t, NULL);
-        json_auto_t *should = json_read_file(record, NULL);
         t->ready = is && should && json_equal(is, should);
         if (t->ready)
             note_checked(t, now);
