@@ -97,6 +97,12 @@ static bool message_counts(const struct nlmsghdr *m)
     }
 }
 
+/* NLMSG_OK, which compares numbers of different signs. */
+static bool is_whole(const struct nlmsghdr *m, int left)
+{
+    return left >= (int)sizeof *m && m->nlmsg_len >= sizeof *m && m->nlmsg_len <= (unsigned)left;
+}
+
 static bool network_changed(int fd)
 {
     char bytes[16 * 1024] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -104,7 +110,7 @@ static bool network_changed(int fd)
     for (ssize_t n; !changed && ((n = recv(fd, bytes, sizeof bytes, 0)) > 0 || errno == ENOBUFS);) {
         int left = (int)n;
         changed = n < 0; // more than the socket holds
-        for (struct nlmsghdr *m = (struct nlmsghdr *)bytes; n > 0 && NLMSG_OK(m, left);
+        for (struct nlmsghdr *m = (struct nlmsghdr *)bytes; n > 0 && is_whole(m, left);
              m = NLMSG_NEXT(m, left))
             changed |= message_counts(m);
     }
