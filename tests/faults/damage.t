@@ -70,7 +70,7 @@ done
 rot "$(newest ram)" 20000 unseen
 rebuild 'a template that rots while it is used'
 notes 'template is damaged: trying the step once more\|cannot be restored from its template' 'that is said'
-rot "$(echo "$KILN_HOME"/cache/appliance/*/initrd.img)" 5
+for file in "$KILN_HOME"/cache/appliance/*/initrd.img; do rot "$file" 5; done # those of other agents too
 rm -rf "$KILN_HOME/cache/template"
 rebuild 'an initramfs that rotted'
 notes 'initramfs is damaged: making it anew' 'an initramfs that rotted is noticed'
