@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/session.h"
 #include "base/vector.h"
+#include "builder/agent/manifest.h"
 #include "builder/agent/stream.h"
 #include "builder/xattr.h"
 #include "imagefile/ignore.h"
@@ -164,24 +165,7 @@ bool tree_has_program(const struct tree *t, const char *name)
 
 static uint8_t type_of(mode_t mode)
 {
-    switch (mode & S_IFMT) {
-    case S_IFREG:
-        return MANIFEST_FILE;
-    case S_IFDIR:
-        return MANIFEST_DIR;
-    case S_IFLNK:
-        return MANIFEST_SYMLINK;
-    case S_IFCHR:
-        return MANIFEST_CHAR;
-    case S_IFBLK:
-        return MANIFEST_BLOCK;
-    case S_IFIFO:
-        return MANIFEST_FIFO;
-    case S_IFSOCK:
-        return NODE_SOCKET;
-    default:
-        return 0;
-    }
+    return S_ISSOCK(mode) ? NODE_SOCKET : (uint8_t)manifest_type_of(mode);
 }
 
 static void fill_node(struct node *n, const struct stat *st)

@@ -11,27 +11,17 @@ static const struct option_spec options[] = {
     {0},
 };
 
-static int remove_one(struct session *s, const char *name, bool force, struct error **err)
+static int remove_one(const struct session *s, const struct args *a, const char *name,
+                      struct error **err)
 {
-    if (!force && image_unused(s, name, err) < 0)
+    if (!args_has(a, "force") && image_unused(s, name, err) < 0)
         return error_hint(err, "use --force to remove it anyway");
     return backend_remove(s->backend, name, err);
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    // what can be removed is removed; the last problem is the result
-    CLEANUP(error_freep) struct error *why = NULL;
-    for (size_t i = 0; i < a->n_pos; i++) {
-        struct error *one = NULL;
-        if (remove_one(s, a->pos[i], args_has(a, "force"), &one) == 0)
-            continue;
-        if (why)
-            print_error(why);
-        error_free(why);
-        why = one;
-    }
-    return why ? error_propagate(err, STEAL(why)) : 0;
+    return args_each(s, a, remove_one, err);
 }
 
 const struct command cmd_image_rm = {

@@ -10,20 +10,19 @@ static const struct option_spec options[] = {
     {0},
 };
 
-static int remove_one(const struct session *s, const char *name, bool force, struct error **err)
+static int remove_one(const struct session *s, const struct args *a, const char *name,
+                      struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0 || (force && named_vm_kill(s, &vm, err) < 0))
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0 ||
+        (args_has(a, "force") && named_vm_kill(s, &vm, err) < 0))
         return -1;
     return named_vm_remove(s->vmstore, &vm, err);
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    for (size_t i = 0; i < a->n_pos; i++)
-        if (remove_one(s, a->pos[i], args_has(a, "force"), err) < 0)
-            return -1;
-    return 0;
+    return args_each(s, a, remove_one, err);
 }
 
 #define RM \

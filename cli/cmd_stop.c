@@ -16,10 +16,25 @@ static const struct option_spec options[] = {
     {0},
 };
 
-static int stop_one(const struct session *s, const char *name, bool kill, int timeout_ms,
+static int take_timeout(const struct args *a, int *ret_ms, struct error **err)
+{
+    long long seconds = 40;
+    if (args_seconds(a, "timeout", &seconds, err) < 0)
+        return -1;
+    if (seconds > 86400)
+        return error_set(err, ERR_USAGE, "argument --timeout: at most a day");
+    *ret_ms = (int)seconds * 1000;
+    return 0;
+}
+
+static int stop_one(const struct session *s, const struct args *a, const char *name,
                     struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    bool kill = args_has(a, "kill");
+    int timeout_ms = 0;
+    if (take_timeout(a, &timeout_ms, err) < 0)
+        return -1;
     if (named_vm_open(s->vmstore, name, &vm, err) < 0)
         return -1;
     int rc = kill ? 0 : named_vm_stop(s, &vm, SIGTERM, timeout_ms, err);
@@ -34,23 +49,8 @@ static int stop_one(const struct session *s, const char *name, bool kill, int ti
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    long long seconds = 40;
-    if (args_seconds(a, "timeout", &seconds, err) < 0)
-        return -1;
-    if (seconds > 86400)
-        return error_set(err, ERR_USAGE, "argument --timeout: at most a day");
-    // what runs is stopped; the last problem is the result
-    CLEANUP(error_freep) struct error *why = NULL;
-    for (size_t i = 0; i < a->n_pos && !session_cancelled(s); i++) {
-        struct error *one = NULL;
-        if (stop_one(s, a->pos[i], args_has(a, "kill"), (int)seconds * 1000, &one) == 0)
-            continue;
-        if (why)
-            print_error(why);
-        error_free(why);
-        why = one;
-    }
-    return why ? error_propagate(err, STEAL(why)) : 0;
+    int timeout_ms = 0; // a wrong one is told once
+    return take_timeout(a, &timeout_ms, err) < 0 ? -1 : args_each(s, a, stop_one, err);
 }
 
 const struct command cmd_stop = {

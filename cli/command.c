@@ -384,6 +384,21 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
     return 0;
 }
 
+int args_each(const struct session *s, const struct args *a, args_each_fn *fn, struct error **err)
+{
+    CLEANUP(error_freep) struct error *last = NULL;
+    for (size_t i = 0; i < a->n_pos && !session_cancelled(s); i++) {
+        struct error *one = NULL;
+        if (fn(s, a, a->pos[i], &one) == 0)
+            continue;
+        if (last)
+            print_error(last);
+        error_free(last);
+        last = one;
+    }
+    return last ? error_propagate(err, STEAL(last)) : 0;
+}
+
 int args_parse(const struct command *c, int argc, char **argv, struct args *ret, struct error **err)
 {
     *ret = (struct args){.command = c};

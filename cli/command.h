@@ -75,6 +75,12 @@ int args_accel(const struct args *a, const char **ret, struct error **err);
 /* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
 
+/* Calls fn for each positional argument, also after one that failed: what can be done is done. The
+ * last error is the result, the ones before are printed. Ends early when the user interrupts. */
+typedef int args_each_fn(const struct session *s, const struct args *a, const char *name,
+                         struct error **err);
+int args_each(const struct session *s, const struct args *a, args_each_fn *fn, struct error **err);
+
 /* Takes the words that follow a command's name; they stay borrowed. ERR_USAGE. */
 int args_parse(const struct command *c, int argc, char **argv, struct args *ret,
                struct error **err);

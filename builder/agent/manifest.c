@@ -3,6 +3,7 @@
 #include "builder/agent/manifest.h"
 
 #include <endian.h>
+#include <sys/stat.h>
 
 enum {
     HAS_CONTENT = 1,
@@ -24,6 +25,26 @@ static void put32(struct buf *b, uint32_t v)
 {
     v = htole32(v);
     buf_add(b, &v, sizeof v);
+}
+
+enum manifest_type manifest_type_of(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return MANIFEST_FILE;
+    case S_IFDIR:
+        return MANIFEST_DIR;
+    case S_IFLNK:
+        return MANIFEST_SYMLINK;
+    case S_IFCHR:
+        return MANIFEST_CHAR;
+    case S_IFBLK:
+        return MANIFEST_BLOCK;
+    case S_IFIFO:
+        return MANIFEST_FIFO;
+    default:
+        return MANIFEST_NONE;
+    }
 }
 
 void manifest_begin(struct buf *b)

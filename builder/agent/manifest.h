@@ -23,10 +23,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define MANIFEST_MAGIC "kiln manifest 1\n"
 
 enum manifest_type {
+    MANIFEST_NONE = 0,
     MANIFEST_FILE = 'f',
     MANIFEST_DIR = 'd',
     MANIFEST_SYMLINK = 'l',
@@ -48,6 +50,9 @@ struct manifest_entry {
     struct str link; /* len 0 = none */
     uint32_t major, minor, uid, gid;
 };
+
+/* Of a file's st_mode; MANIFEST_NONE: a socket, or something unknown, which no manifest holds. */
+enum manifest_type manifest_type_of(mode_t mode);
 
 void manifest_begin(struct buf *b);
 void manifest_add(struct buf *b, const struct manifest_entry *e);

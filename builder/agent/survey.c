@@ -136,29 +136,11 @@ static void take_xattrs(const struct thing *t, struct manifest_entry *e)
     agent_sha256_end(&h, e->xattrs.byte);
 }
 
-static enum manifest_type type_of(mode_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG:
-        return MANIFEST_FILE;
-    case S_IFDIR:
-        return MANIFEST_DIR;
-    case S_IFLNK:
-        return MANIFEST_SYMLINK;
-    case S_IFCHR:
-        return MANIFEST_CHAR;
-    case S_IFBLK:
-        return MANIFEST_BLOCK;
-    default:
-        return MANIFEST_FIFO;
-    }
-}
-
 static int add_thing(struct survey *s, const struct thing *t, const struct stat *st,
                      struct error **err)
 {
     char target[4096];
-    struct manifest_entry e = {.type = type_of(st->st_mode), .path = str_of(t->path)};
+    struct manifest_entry e = {.type = manifest_type_of(st->st_mode), .path = str_of(t->path)};
     const char *first = first_of(s, t, st);
     if (first) {
         e.type = MANIFEST_HARDLINK;

@@ -191,7 +191,10 @@ END
   "$KILN" create --name web "fetched,file=disk.raw"
   qemu-img compare -q "$store/web/disk.qcow2" disk.raw
   [ "$("$KILN" ls | wc -l)" = 2 ]
-  "$KILN" rm web
+  # what can be removed is removed
+  run "$KILN" rm nosuch web nosuch2
+  [ "$status" = 1 ]
+  [[ "$output" == *"no VM 'nosuch'"*"no VM 'nosuch2'"* ]]
   [ "$(find "$store" -mindepth 1 -maxdepth 1 | wc -l)" = 1 ] # .working
   [ -z "$(ls -A "$store/.working")" ]
 }
