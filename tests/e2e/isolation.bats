@@ -83,6 +83,18 @@ END
   "$KILN" shell other -c '[ ! -e /poison ]'
 }
 
+@test "a stage that does not descend from what a VM has run gets a VM of its own" {
+  build --progress=json <<'END' >"$DIR/events"
+FROM base AS one
+RUN echo 1 >/one
+RUN echo 2 >/two
+FROM base
+RUN --mount=from=one,target=/m test -e /m/two && echo 3 >/three
+END
+  [ "$(grep -c '"vm-start"' "$DIR/events")" = 2 ] # one a stage, not one a step
+  [ "$(grep -c '"exec"' "$DIR/events")" = 3 ]
+}
+
 @test "a RUN sees no disk that it did not ask for" {
   run build <<'END'
 FROM base AS one
