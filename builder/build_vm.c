@@ -346,33 +346,47 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
     return rc < 0 ? error_propagate(err, STEAL(why)) : 0;
 }
 
+/* The step is run, and its overlay sealed; returns the overlay's path, owned. */
+static char *run_sealed(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                        struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                        struct error **err)
+{
+    if (try_work(b, st, step, draft, work, arg, ret_start, err) < 0)
+        return NULL;
+    return vm_seal(b, draft_id(draft), st->disk.size, err);
+}
+
 /* Once more in another VM if this one's template was damaged: what it did then says nothing of the
  * step. */
-static int do_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                   struct draft *draft, step_fn *work, void *arg, long long *ret_start,
-                   struct error **err)
+static char *do_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                     struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                     struct error **err)
 {
     CLEANUP(error_freep) struct error *why = NULL;
-    if (try_work(b, st, step, draft, work, arg, ret_start, &why) == 0)
-        return 0;
-    if (why->kind != ERR_GUEST || !b->vm || !builder_vm_template_failed(b->vm))
-        return error_propagate(err, STEAL(why));
+    char *sealed = run_sealed(b, st, step, draft, work, arg, ret_start, &why);
+    if (sealed)
+        return sealed;
+    if (why->kind != ERR_GUEST || !b->vm || !builder_vm_template_failed(b->vm)) {
+        error_propagate(err, STEAL(why));
+        return NULL;
+    }
     AUTO_FREE char *line = xasprintf(
         "the builder VM failed, and its template is damaged: trying the step once more "
         "(%.*s)",
         (int)strcspn(why->message, "\n"), why->message);
     build_notice(b, line);
     vm_drop(b);
-    return try_work(b, st, step, draft, work, arg, ret_start, err);
+    return run_sealed(b, st, step, draft, work, arg, ret_start, err);
 }
 
-/* The step is carried out and its overlay becomes the draft's layer. */
+/* The step is run and its overlay becomes the draft's layer. */
 static int make_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                       struct draft *draft, json_t *inputs, struct str manifest, step_fn *work,
                       void *arg, struct layer **ret, struct error **err)
 {
     long long start = 0;
-    if (do_work(b, st, step, draft, work, arg, &start, err) < 0) {
+    AUTO_FREE char *sealed = do_work(b, st, step, draft, work, arg, &start, err);
+    if (!sealed) {
         if (!start) // no VM, or not on the right disk: there is no state to keep
             return -1;
         build_failed(b, st, step, draft_log(draft), err);
@@ -380,9 +394,6 @@ static int make_layer(struct build *b, struct stage_run *st, const struct imagef
         vm_drop(b);
         return -1;
     }
-    AUTO_FREE char *sealed = vm_seal(b, draft_id(draft), st->disk.size, err);
-    if (!sealed)
-        return -1;
     b->dirty = false;
     // a second name: QEMU opens the file by the first one again when it makes it read-only; that
     // one goes with the store's scratch folder

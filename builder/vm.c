@@ -8,6 +8,16 @@
 #include "base/json.h"
 #include "base/session.h"
 
+/* Until the target, if any, is seen: that is the first thing a VM does after a restore. */
+static int start_once(struct builder_vm *vm, json_t *target, struct error **err)
+{
+    if (builder_vm_boot(vm, target, err) < 0)
+        return error_wrap(err, "cannot start the builder VM");
+    vm->answered = now_ms();
+    builder_vm_pulse_start(vm);
+    return target ? builder_vm_seen(vm, AGENT_DISK_TARGET, err) : 0;
+}
+
 static int start(struct builder_vm *vm, const struct builder_vm_options *o, struct error **err)
 {
     struct machine *m = &vm->machine;
@@ -29,11 +39,16 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
         if (!target)
             return -1;
     }
-    if (builder_vm_boot(vm, target, err) < 0)
-        return error_wrap(err, "cannot start the builder VM");
-    vm->answered = now_ms();
-    builder_vm_pulse_start(vm);
-    return target ? builder_vm_seen(vm, AGENT_DISK_TARGET, err) : 0;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (start_once(vm, target, &why) == 0)
+        return 0;
+    if (why->kind != ERR_GUEST || !builder_vm_template_failed(vm))
+        return error_propagate(err, STEAL(why));
+    builder_notice(vm,
+                   "the builder VM failed, and its template is damaged: starting another (%.*s)",
+                   (int)strcspn(why->message, "\n"), why->message);
+    vm->restored = vm->lost = false;
+    return start_once(vm, target, err);
 }
 
 int builder_vm_start(const struct session *s, const struct builder_vm_options *o,

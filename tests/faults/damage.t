@@ -69,7 +69,7 @@ for file in ram state kernel; do
 done
 rot "$(newest ram)" 20000 unseen
 rebuild 'a template that rots while it is used'
-notes 'template is damaged: trying the step once more\|cannot be restored from its template' 'that is said'
+notes 'its template is damaged: \|cannot be restored from its template' 'that is said'
 for file in "$KILN_HOME"/cache/appliance/*/initrd.img; do rot "$file" 5; done # those of other agents too
 rm -rf "$KILN_HOME/cache/template"
 rebuild 'an initramfs that rotted'
