@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // fork and exec with a close-on-exec pipe that brings back why the exec failed. Between the two
-// only async-signal-safe calls are made.
+// only async-signal-safe calls are made. One thread forks for all others and lives as long as the
+// process: PR_SET_PDEATHSIG fires when the thread that forked ends, not when the process does.
 #include "base/process.h"
 
 #include "base/alloc.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -92,6 +94,87 @@ failed:;
     _exit(127);
 }
 
+/* One fork that a thread waits for. */
+struct order {
+    const struct process_spec *spec;
+    const char *file;
+    const int *std;
+    int report;
+    pid_t pid; /* -1: it failed with errnum */
+    int errnum;
+    bool done;
+    struct order *next;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t ordered, done;
+    struct order *orders;
+    pid_t owner; /* the process whose thread serves the orders; a fork of ours has none */
+} forker = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, 0};
+
+static void fork_child(struct order *o)
+{
+    pid_t self = getpid();
+    o->pid = fork();
+    if (o->pid == 0)
+        child_main(o->spec, o->file, o->std, self, o->report);
+    o->errnum = errno;
+}
+
+static void *serve_orders(void *unused)
+{
+    (void)unused;
+    pthread_mutex_lock(&forker.lock);
+    for (;;) {
+        while (!forker.orders)
+            pthread_cond_wait(&forker.ordered, &forker.lock);
+        struct order *o = forker.orders;
+        forker.orders = o->next;
+        fork_child(o);
+        o->done = true;
+        pthread_cond_broadcast(&forker.done);
+    }
+    return NULL;
+}
+
+/* With the lock held. Signals are for the other threads. */
+static bool have_forker(void)
+{
+    if (forker.owner == getpid())
+        return true;
+    sigset_t all, old;
+    pthread_t thread;
+    // after a fork of ours the conditions still count the parent's thread as waiting
+    forker.ordered = forker.done = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    forker.orders = NULL;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    bool made = pthread_create(&thread, NULL, serve_orders, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (made)
+        pthread_detach(thread);
+    forker.owner = made ? getpid() : 0;
+    return made;
+}
+
+/* Where no thread can be made, this one forks. */
+static void order_fork(struct order *o)
+{
+    pthread_mutex_lock(&forker.lock);
+    if (have_forker()) {
+        o->next = forker.orders;
+        forker.orders = o;
+        pthread_cond_signal(&forker.ordered);
+        while (!o->done)
+            pthread_cond_wait(&forker.done, &forker.lock);
+    } else {
+        fork_child(o);
+    }
+    pthread_mutex_unlock(&forker.lock);
+    errno = o->errnum;
+}
+
 int process_start(struct process *p, const struct process_spec *spec, struct error **err)
 {
     AUTO_FREE char *file = process_find(spec->argv[0]);
@@ -105,11 +188,10 @@ int process_start(struct process *p, const struct process_spec *spec, struct err
         failed = open_stream(modes[i], i, &child[i], &ours[i]) < 0;
     if (!failed)
         failed = pipe2(report, O_CLOEXEC) < 0;
-    pid_t self = getpid();
     if (!failed) {
-        pid = fork();
-        if (pid == 0)
-            child_main(spec, file, child, self, report[1]);
+        struct order o = {.spec = spec, .file = file, .std = child, .report = report[1]};
+        order_fork(&o);
+        pid = o.pid;
         failed = pid < 0;
     }
     int saved = errno;

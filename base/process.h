@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Child processes: an argv, never a shell. A child dies with us (PR_SET_PDEATHSIG), is killed and
- * reaped by the cleanup, and its end can be polled for (a pidfd). Start them from the main thread:
- * the death signal is tied to the thread that forked.
+ * reaped by the cleanup, and its end can be polled for (a pidfd). Any thread may start them, and may
+ * end before they do.
  *
  *     // given char **argv; struct buf output;
  *     CLEANUP(process_clear) struct process p = PROCESS_INIT;

@@ -16,7 +16,9 @@
 #include "base/process.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void errors_wrap_and_keep_the_first_hint(void **state)
 {
@@ -191,6 +193,28 @@ static void modes_are_octal_or_symbolic(void **state)
     }
 }
 
+static void *start_cat(void *process)
+{
+    struct process_spec spec = {
+        .argv = ARGV("cat"), .in = PROCESS_PIPE, .out = PROCESS_PIPE, .errors = PROCESS_NULL};
+    return process_start(process, &spec, NULL) == 0 ? process : NULL;
+}
+
+static void a_child_outlives_the_thread_that_started_it(void **state)
+{
+    (void)state;
+    CLEANUP(process_clear) struct process p = PROCESS_INIT;
+    pthread_t thread;
+    void *started = NULL;
+    char back[3] = "";
+    assert_int_equal(pthread_create(&thread, NULL, start_cat, &p), 0);
+    assert_int_equal(pthread_join(thread, &started), 0);
+    assert_non_null(started);
+    assert_int_equal(write(p.in, "hi", 2), 2);
+    assert_int_equal(read(p.out, back, 2), 2);
+    assert_string_equal(back, "hi");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +227,7 @@ int main(void)
         cmocka_unit_test(a_lock_excludes_and_ends),
         cmocka_unit_test(locks_and_folders_are_for_whom_their_folder_is),
         cmocka_unit_test(programs_run_and_fail_with_words),
+        cmocka_unit_test(a_child_outlives_the_thread_that_started_it),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
