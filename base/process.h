@@ -2,7 +2,8 @@
  *
  * Child processes: an argv, never a shell. A child dies with us (PR_SET_PDEATHSIG), is killed and
  * reaped by the cleanup, and its end can be polled for (a pidfd). Any thread may start them, and may
- * end before they do.
+ * end before they do; what a thread has for itself (a mount namespace, its scheduling) they do not
+ * get.
  *
  *     // given char **argv; struct buf output;
  *     CLEANUP(process_clear) struct process p = PROCESS_INIT;

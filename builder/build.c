@@ -524,7 +524,7 @@ static int prepare(struct build *b, struct error **err)
 
 static void build_clear(struct build *b)
 {
-    vm_drop(b);
+    vm_drop_all(b);
     (void)step_log_close(&b->log, NULL);
     context_free(b->ctx);
     for (size_t i = 0; b->stages && i < b->file->n_stages; i++) {

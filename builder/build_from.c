@@ -23,6 +23,16 @@ static bool is_part(const char *source)
     return source[strspn(source, "/.")] != '\0';
 }
 
+bool step_has_from(const struct imagefile_step *step)
+{
+    if (step->op == OP_COPY || step->op == OP_ADD)
+        return word_given(&step->copy.from);
+    for (size_t m = 0; step->op == OP_RUN && m < step->run.n_mounts; m++)
+        if (word_given(&step->run.mounts[m].fields[MOUNT_FROM]))
+            return true;
+    return false;
+}
+
 bool from_by_content(const struct strv *sources)
 {
     for (size_t i = 0; i < sources->len; i++)

@@ -11,6 +11,7 @@
 #include "builder/build.h"
 #include "builder/config.h"
 #include "builder/context.h"
+#include "builder/standby.h"
 #include "builder/step_log.h"
 #include "builder/vm.h"
 #include "cache/key.h"
@@ -71,6 +72,7 @@ struct build {
     size_t layers, cached;
 
     struct builder_vm *vm;
+    struct standby *next;   /* for the next stage; NULL = none */
     char top[ID_SIZE];      /* layer under the overlay; "" = none */
     char *overlay;          /* the target's writable top, in the store's scratch folder */
     bool dirty;             /* the overlay holds something no layer should */
@@ -144,6 +146,8 @@ int vm_call(struct build *b, int type, const struct message *m, struct message *
             struct error **err);         /* until the step's deadline; output is shown and logged */
 int step_left_ms(const struct build *b); /* until the step's deadline; -1 = it has none */
 void vm_drop(struct build *b);
+/* The same, and of the one that was started ahead. */
+void vm_drop_all(struct build *b);
 /* Makes a complete empty overlay file in the scratch folder; owned path. */
 char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,
                   struct error **err);
@@ -159,6 +163,8 @@ struct from_request {
     const struct strv *sources, *excludes; /* as COPY has them; excludes may be NULL */
     int flags;                             /* AGENT_KEEP_OWNER, AGENT_TOP_OWNER */
 };
+/* Whether a step reads of another stage or image. */
+bool step_has_from(const struct imagefile_step *step);
 /* Whether these sources are keyed by content: not those that are a whole image. */
 bool from_by_content(const struct strv *sources);
 /* The manifest of what is read into *ret (emptied first); for_disk is what the step stands on.

@@ -70,6 +70,12 @@ void vm_drop(struct build *b)
     memset(b->slots, 0, sizeof b->slots);
 }
 
+void vm_drop_all(struct build *b)
+{
+    vm_drop(b);
+    standby_free(STEAL(b->next));
+}
+
 void put_mount_fields(struct message *m, int slot, int flags, const json_t *mounts)
 {
     message_put_num(m, AGENT_TAG_SLOT, (uint64_t)slot);
@@ -102,6 +108,16 @@ int vm_mount_target(struct build *b, const json_t *mounts, struct error **err)
     return 0;
 }
 
+static struct builder_vm_options vm_options(struct build *b)
+{
+    return (struct builder_vm_options){.memory_mb = b->o->memory_mb,
+                                       .cpus = b->o->cpus,
+                                       .accel = b->o->accel,
+                                       .cwd = store_cwd(b->store),
+                                       .notice = build_notice,
+                                       .notice_arg = b};
+}
+
 /* The chain of files of a layer, and a new overlay on it. */
 static int target_files(struct build *b, const struct disk_state *disk, struct strv *files,
                         struct error **err)
@@ -116,26 +132,53 @@ static int target_files(struct build *b, const struct disk_state *disk, struct s
     return 0;
 }
 
+/* One that was started ahead, with its target, or NULL. */
+static struct builder_vm *take_standby(struct build *b, const struct builder_disk *target)
+{
+    return b->next ? standby_take(STEAL(b->next), target) : NULL;
+}
+
 static int start(struct build *b, const struct disk_state *disk, struct error **err)
 {
     CLEANUP(strv_clear) struct strv files = {0};
     long long start = now_us();
     if (target_files(b, disk, &files, err) < 0)
         return -1;
-    struct builder_vm_options o = {
-        .memory_mb = b->o->memory_mb,
-        .cpus = b->o->cpus,
-        .accel = b->o->accel,
-        .cwd = store_cwd(b->store),
-        .target = {(const char *const *)files.ptr, files.len, true, disk->size},
-        .notice = build_notice,
-        .notice_arg = b};
+    struct builder_vm_options o = vm_options(b);
+    o.target = (struct builder_disk){(const char *const *)files.ptr, files.len, true, disk->size};
+    b->vm = take_standby(b, &o.target);
+    if (b->vm) {
+        build_timing(b, "vm-start", start);
+        return 0;
+    }
     if (builder_vm_start(b->s, &o, &b->vm, err) < 0)
         return -1;
     long long attached = now_us(), answered = builder_vm_answered(b->vm) * 1000;
     build_took(b, "vm-start", answered - start);
     build_took(b, "attach", attached - answered);
     return 0;
+}
+
+/* Whether a step to come will want another VM than this one's: it is of another stage, or looks at
+ * what a --from reads. If it is cached it will not, but that shows only then. */
+static bool needs_another(const struct build *b)
+{
+    for (size_t i = (size_t)(b->current - b->file->steps) + 1; i < b->file->n_steps; i++) {
+        const struct imagefile_step *step = &b->file->steps[i];
+        if (step->stage != NO_STAGE && b->stages[step->stage].needed &&
+            (step->stage != b->current->stage || step_has_from(step)))
+            return true;
+    }
+    return false;
+}
+
+/* While this VM works, on another processor. */
+static void start_ahead(struct build *b)
+{
+    if (b->next || sysconf(_SC_NPROCESSORS_ONLN) < 2 || !needs_another(b))
+        return;
+    struct builder_vm_options o = vm_options(b);
+    b->next = standby_start(b->s, &o);
 }
 
 int vm_untouched(struct build *b, const struct disk_state *disk, struct error **err)
@@ -335,6 +378,7 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
     if (step_log_open(&b->log, draft_log(draft), &no_log) < 0)
         session_debug(b->s, 1, "%s", no_log->message);
     b->dirty = true;
+    start_ahead(b);
     CLEANUP(error_freep) struct error *why = NULL;
     int rc = work(b, st, step, arg, &why);
     bool late = rc < 0 && why->kind == ERR_GUEST && step_left_ms(b) == 0;

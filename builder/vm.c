@@ -109,6 +109,7 @@ void builder_vm_free(struct builder_vm *vm)
     buf_clear(&vm->received);
     free(vm->io_reason);
     free(vm->cwd);
+    free(vm->own_session);
     free(vm);
 }
 

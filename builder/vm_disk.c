@@ -112,9 +112,8 @@ static int delete_nodes(struct builder_vm *vm, const struct slot *s, struct erro
     return 0;
 }
 
-/* Puts another disk behind the device of the slot. */
-static int exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
-                    struct error **err)
+int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                        struct error **err)
 {
     CLEANUP(slot_clear) struct slot old = {.path = NULL};
     CLEANUP(slot_clear) struct slot new = {.path = NULL};
@@ -143,9 +142,9 @@ int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_di
         return error_set(err, ERR_USER, "the builder VM has no disk slot %d", slot);
     if (!vm->vm)
         return error_set(err, ERR_GUEST, "the builder VM has ended");
-    if (vm->slots[slot].nodes.len && exchange(vm, slot, &empty, err) < 0)
+    if (vm->slots[slot].nodes.len && builder_vm_exchange(vm, slot, &empty, err) < 0)
         return error_wrap(err, "cannot take disk %d out of the builder VM", slot);
-    if (disk && exchange(vm, slot, disk, err) < 0)
+    if (disk && builder_vm_exchange(vm, slot, disk, err) < 0)
         return error_wrap(err, "cannot give disk %d to the builder VM", slot);
     return 0;
 }

@@ -40,7 +40,8 @@ struct pulse {
 
 struct builder_vm {
     const struct session *session;
-    struct vm *vm; /* NULL once it has ended */
+    struct session *own_session; /* the same, where it was started ahead; NULL */
+    struct vm *vm;               /* NULL once it has ended */
     struct stream_server *stream;
     struct machine machine;
     bool restored;      /* from its template */
@@ -100,6 +101,10 @@ void builder_vm_kill(struct builder_vm *vm);
 /* The block nodes of a disk for this slot (vm_disk_nodes); their names go to *ret. */
 json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
                               struct slot *ret, struct error **err);
+/* Puts another disk behind the device of a slot whose disk was of another size, so that the guest
+ * sees the change. */
+int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+                        struct error **err);
 /* Tells the guest that something else is in the slot, and how large it is. */
 int builder_vm_announce(struct builder_vm *vm, int slot, struct error **err);
 /* Waits until the guest has seen what was announced. */

@@ -10,6 +10,7 @@
 #include "base/session.h"
 #include "builder/agent/protocol.h"
 #include "builder/agent/stream.h"
+#include "builder/standby.h"
 #include "builder/vm.h"
 #include "image/qcow2.h"
 #include "vm/accel.h"
@@ -493,17 +494,36 @@ static void interrupted(void **state)
     assert_int_not_equal(process_run(NULL, ARGV("pgrep", "-f", top), NULL, NULL), 0);
 }
 
-/* A full disk of the host ends the step with ENOSPC, path and room; it must not hang. */
-static void host_disk_full(void **state)
+/* One that came up while nobody waited works like any other; one that is not wanted goes at once. */
+static void started_ahead(void **state)
 {
     struct fixture *f = *state;
     struct error *err = NULL;
+    AUTO_FREE char *top = new_overlay(f, "ahead.qcow2");
+    struct builder_vm_options o = {
+        .notice = take_notice, .notice_arg = f, .cpus = 1, .memory_mb = 512};
+    struct standby *next = standby_start(&f->session, &o);
+    assert_non_null(next);
+    struct builder_disk target = {(const char *[]){f->base, top}, 2, true, DISK_SIZE};
+    CLEANUP(builder_vm_freep) struct builder_vm *vm = standby_take(next, &target);
+    assert_non_null(vm);
+    next = standby_start(&f->session, &o);
+    call_slot(f, vm, AGENT_MOUNT, AGENT_DISK_TARGET);
+    run(f, vm, "echo one > /one && busybox cat /one");
+    assert_string_equal(f->output.data, "one\n");
+    standby_free(next);
+    standby_free(standby_start(&f->session, &o)); // it may not even have a QEMU yet
+    ok(builder_vm_stop(vm, &err), err);
+    builder_vm_free(STEAL(vm));
+    assert_int_not_equal(process_run(NULL, ARGV("pgrep", "-f", f->dir), NULL, NULL), 0);
+}
+
+/* In a mount namespace of this process's own. */
+static void fill_a_small_disk(struct fixture *f)
+{
+    struct error *err = NULL;
     AUTO_FREE char *small = path_join(f->dir, "small");
     AUTO_FREE char *name = path_join(small, "top.qcow2");
-    if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0) {
-        print_message("# only root can mount a small file system\n");
-        skip();
-    }
     assert_int_equal(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
     assert_int_equal(mkdir(small, 0755), 0);
     assert_int_equal(mount("small", small, "tmpfs", 0, "size=8m"), 0);
@@ -521,6 +541,25 @@ static void host_disk_full(void **state)
     error_free(err);
     builder_vm_free(STEAL(vm));
     (void)umount2(small, MNT_DETACH);
+}
+
+/* A full disk of the host ends the step with ENOSPC, path and room; it must not hang. */
+static void host_disk_full(void **state)
+{
+    int status;
+    if (geteuid() != 0) {
+        print_message("# only root can mount a small file system\n");
+        skip();
+    }
+    pid_t pid = fork(); // its children have its namespace
+    if (pid == 0) {
+        if (unshare(CLONE_NEWNS) < 0)
+            _exit(1);
+        fill_a_small_disk(*state);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 /* A VM that dies is told at once, with the end of its console. */
@@ -547,17 +586,12 @@ static void guest_dies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(restored_twice),
-        cmocka_unit_test(overlay_a_step),
-        cmocka_unit_test(disks_at_run_time),
-        cmocka_unit_test(streams),
-        cmocka_unit_test(interrupted),
-        cmocka_unit_test(guest_dies),
-        cmocka_unit_test(killed_while_restoring),
-        cmocka_unit_test(restore_fails),
-        cmocka_unit_test(remade_once),
-        cmocka_unit_test(kvm_breaks),
-        cmocka_unit_test(host_disk_full), // changes this process's mounts: last
+        cmocka_unit_test(restored_twice),    cmocka_unit_test(overlay_a_step),
+        cmocka_unit_test(disks_at_run_time), cmocka_unit_test(streams),
+        cmocka_unit_test(started_ahead),     cmocka_unit_test(interrupted),
+        cmocka_unit_test(guest_dies),        cmocka_unit_test(killed_while_restoring),
+        cmocka_unit_test(restore_fails),     cmocka_unit_test(remade_once),
+        cmocka_unit_test(kvm_breaks),        cmocka_unit_test(host_disk_full),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
