@@ -75,6 +75,7 @@ struct build {
     struct standby *next;   /* for the next stage; NULL = none */
     char top[ID_SIZE];      /* layer under the overlay; "" = none */
     char *overlay;          /* the target's writable top, in the store's scratch folder */
+    uint64_t overlay_size;  /* of its disk, bytes */
     bool dirty;             /* the overlay holds something no layer should */
     bool mounted;           /* the target's tree */
     bool spent;             /* a command changed the VM itself: no further step may run in it */

@@ -12,12 +12,64 @@
 #include <string.h>
 #include <unistd.h>
 
+static const char *table_name(enum disk_table table)
+{
+    return table == TABLE_GPT ? "gpt" : table == TABLE_MBR ? "mbr" : NULL;
+}
+
+static int grow_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                     void *arg, struct error **err)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    const struct disk_spec *spec = arg;
+    (void)step;
+    message_put_num(&m, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
+    message_puts(&m, AGENT_TAG_TABLE, table_name(spec->table));
+    b->mounted = false; // the agent unmounts it
+    if (vm_call(b, AGENT_GROW, &m, NULL, err) < 0)
+        return -1;
+    return vm_mount_target(b, st->disk.mounts, err);
+}
+
+/* The size that a DISK asks for, from the image's own. */
+static int grown_size(const struct disk_spec *spec, uint64_t now, uint64_t *ret, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf has = BUF_INIT;
+    *ret = spec->more ? now + spec->size : spec->size;
+    if (*ret >= now)
+        return 0;
+    buf_add_size(&has, now);
+    error_set(err, ERR_USER, "DISK can't make a disk smaller: the image's has %s", has.data);
+    return error_hint(err, "leave DISK out to keep it, or build from an image with a smaller one");
+}
+
+static int step_grow(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                     struct disk_spec *spec, struct error **err)
+{
+    uint64_t size;
+    if (grown_size(spec, st->disk.size, &size, err) < 0)
+        return -1;
+    st->disk.size = size;
+    struct key *key = key_begin(st->disk.id);
+    const char *table = table_name(spec->table);
+    AUTO_FREE char *text =
+        xasprintf("DISK grows to %llu %s", (unsigned long long)size, table ? table : "");
+    key_field(key, "step", text, strlen(text));
+    return step_layer(b, st, step, key, (struct str){"", 0}, grow_work, spec, err);
+}
+
 int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step *step,
               struct error **err)
 {
     struct imagefile_vars vars = stage_vars(st);
+    struct disk_spec spec;
+    if (imagefile_disk(b->file, step, &vars, &spec, err) < 0)
+        return -1;
+    if (*st->disk.id)
+        return step_grow(b, st, step, &spec, err);
     step_shown(b, step, STEP_META, NULL);
-    return imagefile_disk(b->file, step, &vars, &st->spec, err);
+    st->spec = spec;
+    return imagefile_check_new_disk(b->file, step, &spec, err);
 }
 
 static int partition_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -27,7 +79,7 @@ static int partition_work(struct build *b, struct stage_run *st, const struct im
     (void)step;
     (void)arg;
     message_put_num(&m, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
-    message_puts(&m, AGENT_TAG_TABLE, st->spec.table == TABLE_GPT ? "gpt" : "mbr");
+    message_puts(&m, AGENT_TAG_TABLE, table_name(st->spec.table));
     for (size_t i = 0; i < st->n_parts; i++) {
         const struct partition_spec *p = &st->parts[i];
         AUTO_FREE char *flags = partition_flags_text(p->flags);

@@ -128,6 +128,7 @@ static int target_files(struct build *b, const struct disk_state *disk, struct s
     if (!b->overlay)
         return -1;
     strv_add(files, b->overlay);
+    b->overlay_size = disk->size;
     memcpy(b->top, disk->id, sizeof b->top);
     return 0;
 }
@@ -183,7 +184,8 @@ static void start_ahead(struct build *b)
 
 int vm_untouched(struct build *b, const struct disk_state *disk, struct error **err)
 {
-    if (b->vm && !b->mounted && !b->dirty && !strcmp(b->top, disk->id))
+    if (b->vm && !b->mounted && !b->dirty && !strcmp(b->top, disk->id) &&
+        b->overlay_size == disk->size)
         return 0;
     vm_drop(b);
     return start(b, disk, err);
@@ -191,7 +193,8 @@ int vm_untouched(struct build *b, const struct disk_state *disk, struct error **
 
 int vm_ready(struct build *b, const struct disk_state *disk, struct error **err)
 {
-    bool there = b->vm && b->overlay && !b->dirty && !b->spent && !strcmp(b->top, disk->id);
+    bool there = b->vm && b->overlay && !b->dirty && !b->spent && !strcmp(b->top, disk->id) &&
+                 b->overlay_size == disk->size;
     if (!there) {
         vm_drop(b);
         if (start(b, disk, err) < 0)
@@ -215,6 +218,7 @@ char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct err
     }
     char *sealed = b->overlay;
     b->overlay = STEAL(next);
+    b->overlay_size = size;
     memcpy(b->top, backing_id, sizeof b->top);
     build_timing(b, "seal", start);
     return sealed;

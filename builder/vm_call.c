@@ -48,10 +48,10 @@ void builder_notice(const struct builder_vm *vm, const char *fmt, ...)
 
 static const char *type_name(int type)
 {
-    static const char *const names[] = {"hello",   "ping",   "disk",   "partition", "mount",
-                                        "umount",  "exec",   "input",  "resize",    "signal",
-                                        "receive", "copy",   "mkdir",  "freeze",    "os",
-                                        "read",    "format", "unpack", "shutdown"};
+    static const char *const names[] = {
+        "hello", "ping",   "disk",   "partition", "mount",  "umount", "exec",
+        "input", "resize", "signal", "receive",   "copy",   "mkdir",  "freeze",
+        "os",    "read",   "format", "unpack",    "survey", "grow",   "shutdown"};
     int i = type - AGENT_HELLO;
     return i >= 0 && i < (int)(sizeof names / sizeof *names) ? names[i] : "request";
 }

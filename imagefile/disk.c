@@ -145,15 +145,28 @@ static void read_part_size(struct reader *r, uint64_t *ret)
         *ret = size < MIB ? MIB : (size + MIB / 2) / MIB * MIB;
 }
 
+/* "+3 GB": the '+' is taken off, and a value that was nothing else is passed over. */
+static bool read_plus(struct reader *r)
+{
+    const struct value *v = peek(r);
+    if (!v || !v->text.len || v->text.ptr[0] != '+')
+        return false;
+    struct value *first = &r->values.ptr[r->i];
+    first->text.ptr++;
+    first->text.len--;
+    first->at.start += first->at.end - first->at.start > first->text.len;
+    r->i += !first->text.len;
+    return true;
+}
+
 static void read_disk(struct reader *r, struct disk_spec *ret)
 {
+    ret->more = read_plus(r);
+    ret->table = TABLE_NOT_GIVEN;
     bool good = read_size(r, MIB, MIB << 10, &ret->size);
     const struct value *v = peek(r);
-    if (!v) {
-        if (good)
-            diag_help(mistake(r, end_of(r), "DISK needs a partition table"), "write GPT or MBR");
+    if (!v)
         return;
-    }
     struct str clip = str_clip(v->text);
     if (is_word(v->text, "MBR"))
         ret->table = TABLE_MBR;
@@ -392,6 +405,16 @@ static bool has_variables(const struct imagefile_step *s)
     return false;
 }
 
+static void check_new(struct reader *r, const struct disk_spec *disk)
+{
+    struct span at = r->step->words.ptr[0].span;
+    if (disk->more)
+        diag_help(mistake(r, at, "there is no disk yet that DISK could add to"),
+                  "write the size without '+'");
+    else if (disk->table == TABLE_NOT_GIVEN)
+        diag_help(mistake(r, end_of(r), "DISK needs a partition table"), "write GPT or MBR");
+}
+
 void disk_check(struct imagefile *f, const struct imagefile_step *s)
 {
     if (has_variables(s))
@@ -406,6 +429,9 @@ void disk_check(struct imagefile *f, const struct imagefile_step *s)
         read_disk(&r, &disk);
     else
         read_partition(&r, &part);
+    bool scratch = s->stage != NO_STAGE && f->stages[s->stage].scratch;
+    if (s->op == OP_DISK && f->diags.errors == errors && scratch)
+        check_new(&r, &disk);
     if (s->op == OP_DISK || f->diags.errors != errors)
         return;
     struct diag *warning = NULL;
@@ -482,6 +508,14 @@ static const struct imagefile_step **partitions_of(const struct imagefile *f, si
             *ret_disk = &f->steps[i];
     }
     return list;
+}
+
+int imagefile_check_new_disk(const struct imagefile *f, const struct imagefile_step *step,
+                             const struct disk_spec *disk, struct error **err)
+{
+    CLEANUP(diags_clear) struct diags d = {0};
+    check_new(&(struct reader){.f = f, .step = step, .d = &d}, disk);
+    return diags_to_error(&d, &f->source, err);
 }
 
 int imagefile_check_disk(const struct imagefile *f, size_t stage, const struct disk_spec *disk,

@@ -181,10 +181,11 @@ static void check_disk(struct evaluation *e, size_t stage)
     size_t n = 0;
     CLEANUP(error_freep) struct error *err = NULL;
     for (size_t i = st->first; i < st->end && !err; i++) {
-        if (e->f->steps[i].op == OP_DISK)
-            imagefile_disk(e->f, &e->f->steps[i], &vars, &disk, &err);
-        else if (e->f->steps[i].op == OP_PARTITION &&
-                 imagefile_partition(e->f, &e->f->steps[i], &vars, &parts[n], &err) == 0)
+        if (e->f->steps[i].op == OP_DISK) {
+            if (imagefile_disk(e->f, &e->f->steps[i], &vars, &disk, &err) == 0)
+                imagefile_check_new_disk(e->f, &e->f->steps[i], &disk, &err);
+        } else if (e->f->steps[i].op == OP_PARTITION &&
+                   imagefile_partition(e->f, &e->f->steps[i], &vars, &parts[n], &err) == 0)
             n++;
     }
     if (!err && disk.size)
@@ -193,6 +194,16 @@ static void check_disk(struct evaluation *e, size_t stage)
         report(e->f, err);
     for (size_t i = 0; i < n; i++)
         partition_spec_clear(&parts[i]);
+}
+
+/* A DISK that makes an image's disk larger. */
+static void check_growth(struct evaluation *e, const struct imagefile_step *step)
+{
+    struct imagefile_vars vars = {get, e, NULL};
+    struct disk_spec disk;
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (imagefile_disk(e->f, step, &vars, &disk, &err) < 0)
+        report(e->f, err);
 }
 
 /* A --from: a stage above, or an image. */
@@ -330,7 +341,7 @@ static void take_image_env(struct evaluation *e, const char *image)
 }
 
 /* Opens e->scope for a stage as its FROM says; false: there is something wrong with it. */
-static bool begin_stage(struct evaluation *e, size_t stage)
+static bool begin_stage(struct evaluation *e, size_t stage, bool *ret_scratch)
 {
     const struct imagefile_stage *st = &e->f->stages[stage];
     CLEANUP(error_freep) struct error *err = NULL;
@@ -351,7 +362,8 @@ static bool begin_stage(struct evaluation *e, size_t stage)
     }
     struct variable *path = scope_add(e->scope, e->f->arena, STR("PATH"));
     path->env = imagefile_default_path;
-    if (!imagefile_is_scratch(image))
+    *ret_scratch = imagefile_is_scratch(image);
+    if (!*ret_scratch)
         take_image_env(e, image);
     return true;
 }
@@ -359,10 +371,12 @@ static bool begin_stage(struct evaluation *e, size_t stage)
 static void evaluate_stage(struct evaluation *e, size_t stage)
 {
     const struct imagefile_stage *st = &e->f->stages[stage];
-    bool good = begin_stage(e, stage), disk = false;
+    bool scratch = false, good = begin_stage(e, stage, &scratch), disk = false;
     for (size_t i = st->first; i < st->end && !too_much(e); i++) {
         e->step = i;
-        if (e->f->steps[i].op == OP_DISK && good && !disk) {
+        if (e->f->steps[i].op == OP_DISK && good && !scratch)
+            check_growth(e, &e->f->steps[i]);
+        if (e->f->steps[i].op == OP_DISK && scratch && !disk) {
             disk = true;
             check_disk(e, stage); // only ARGs of this stage may stand before it
         }

@@ -266,9 +266,10 @@ int imagefile_mount(const struct imagefile *f, const struct run_mount *m,
                     const struct imagefile_vars *vars, struct mount_spec *ret, struct error **err);
 void mount_spec_clear(struct mount_spec *s);
 
-enum disk_table { TABLE_GPT, TABLE_MBR };
+enum disk_table { TABLE_GPT, TABLE_MBR, TABLE_NOT_GIVEN };
 struct disk_spec {
     uint64_t size; /* bytes */
+    bool more;     /* "+3 GB": so much is added to the image's disk */
     enum disk_table table;
 };
 enum partition_flag { PARTITION_BOOT = 1, PARTITION_EFI = 2, PARTITION_BIOS_GRUB = 4 };
@@ -294,10 +295,14 @@ void partition_spec_clear(struct partition_spec *p);
 char *partition_flags_text(unsigned flags);
 /* "scratch" in letters of either case: no base image. */
 bool imagefile_is_scratch(const char *image);
-/* What FROM and DISK must agree on once FROM's image is expanded: scratch has a DISK, others have
- * none, and the name is not empty. */
+/* What FROM, DISK and PARTITION must agree on once FROM's image is expanded: scratch has a DISK,
+ * others have no PARTITION, and the name is not empty. */
 int imagefile_check_from(const struct imagefile *f, size_t stage, const char *image,
                          struct error **err);
+/* What a DISK must have in a stage from scratch, and may lack where it grows an image's disk: a
+ * table, and a size that is not added to another. ERR_USER with its place. */
+int imagefile_check_new_disk(const struct imagefile *f, const struct imagefile_step *step,
+                             const struct disk_spec *disk, struct error **err);
 /* What concerns the DISK and PARTITION steps of a stage together (numbers in order, only the last
  * without SIZE, all fit on the disk, one mounts /, no mount twice). `parts` are in step order. */
 int imagefile_check_disk(const struct imagefile *f, size_t stage, const struct disk_spec *disk,

@@ -62,9 +62,12 @@ const struct instruction instructions[] = {
      "Starts a stage from an image of the backend, an image spec (name,http=URL, name,file=PATH, "
      "name,vagrant=box:version, box:version), an earlier stage, or from nothing (scratch). Only "
      "ARG may stand before the first FROM."},
-    {"DISK", OP_DISK, 0, 2, 3, NULL, "<size> <MB|GB> <GPT|MBR>",
-     "Size and partition table of the new disk. Follows FROM scratch at once. MB and GB are 2^20 "
-     "and 2^30 bytes here."},
+    {"DISK", OP_DISK, 0, 1, 4, NULL, "[+]<size> <MB|GB> [<GPT|MBR>]",
+     "After FROM scratch: size and partition table of the new disk. After any other FROM: makes "
+     "the "
+     "image's disk larger, to this size or, with '+', by it; the last partition and its file "
+     "system "
+     "take the room. MB and GB are 2^20 and 2^30 bytes here."},
     {"PARTITION", OP_PARTITION, TRAIT_QUOTES, 1, SIZE_MAX, NULL,
      "<n> [SIZE <size> <MB|GB>] [FORMAT <fs> [OPTIONS \"<mkfs options>\"]] [MOUNT <dir>] [FLAGS "
      "<flag>[,<flag>…]]",

@@ -8,14 +8,17 @@
 
 static const char needs_disk[] =
     "exactly one DISK instruction must appear in images built from scratch";
+static const char needs_partition[] =
+    "at least one PARTITION instruction must appear in images built from scratch";
 static const char needs_scratch[] =
-    "DISK and PARTITION instructions can only appear on images built from scratch";
+    "PARTITION instructions can only appear on images built from scratch";
+static const char use_disk[] = "DISK alone makes an image's disk larger: DISK +4 GB";
 
 /* What one stage holds. */
 struct stage_view {
     const struct seen *from;
-    const struct seen *disk, *second_disk, *late_disk;       /* first of each kind, or NULL */
-    const struct seen *partition, *late_partition, *foreign; /* foreign: DISK or PARTITION */
+    const struct seen *disk, *second_disk, *late_disk; /* first of each kind, or NULL */
+    const struct seen *partition, *late_partition;
     size_t partitions;
     bool doubt; /* something in it was not understood */
     bool scratch, maybe_scratch;
@@ -33,8 +36,6 @@ static enum section see(struct stage_view *v, const struct seen *s, enum section
 {
     if (s->step == NO_STEP)
         v->doubt = true;
-    if (s->op == OP_DISK || s->op == OP_PARTITION)
-        first(&v->foreign, s);
     if (s->op == OP_DISK) {
         if (v->disk)
             first(&v->second_disk, s);
@@ -69,9 +70,7 @@ static void check_scratch(struct parser *p, const struct stage_view *v)
                         "the DISK instruction must appear immediately after FROM instruction"),
             "only ARG may stand between them");
     if (v->disk && !v->partition && !v->doubt)
-        diag_help(parse_error(p, v->disk->at,
-                              "at least one PARTITION instruction must appear in images built from "
-                              "scratch"),
+        diag_help(parse_error(p, v->disk->at, "%s", needs_partition),
                   "write PARTITION 1 FORMAT ext4 MOUNT / on the next line");
     if (v->disk && v->late_partition)
         parse_error(p, v->late_partition->at,
@@ -82,11 +81,10 @@ static void check_scratch(struct parser *p, const struct stage_view *v)
 
 static void check_stage(struct parser *p, const struct stage_view *v)
 {
-    if (v->scratch || (v->maybe_scratch && v->foreign))
+    if (v->scratch || (v->maybe_scratch && v->partition))
         check_scratch(p, v);
-    else if (v->foreign && v->from->step != NO_STEP)
-        diag_help(parse_error(p, v->foreign->at, "%s", needs_scratch),
-                  "an image that FROM names has its disk already");
+    else if (v->partition && v->from->step != NO_STEP)
+        diag_help(parse_error(p, v->partition->at, "%s", needs_scratch), "%s", use_disk);
 }
 
 /* No FROM at all, or something before the first one. Returns the index of the first FROM. */
@@ -174,18 +172,24 @@ int imagefile_check_from(const struct imagefile *f, size_t stage, const char *im
                          struct error **err)
 {
     const struct imagefile_stage *st = &f->stages[stage];
-    const struct imagefile_step *from = &f->steps[st->first], *disk = NULL;
-    for (size_t i = st->first; i < st->end && !disk; i++)
-        if (f->steps[i].op == OP_DISK || f->steps[i].op == OP_PARTITION)
-            disk = &f->steps[i];
-    const struct imagefile_step *at = *image && disk ? disk : from;
-    if (!*image)
+    const struct imagefile_step *at = &f->steps[st->first], *disk = NULL, *partition = NULL;
+    for (size_t i = st->end; i-- > st->first;) {
+        disk = f->steps[i].op == OP_DISK ? &f->steps[i] : disk;
+        partition = f->steps[i].op == OP_PARTITION ? &f->steps[i] : partition;
+    }
+    bool scratch = imagefile_is_scratch(image);
+    if (!*image) {
         error_set(err, ERR_USER, "FROM names no image: its variables are empty");
-    else if (imagefile_is_scratch(image) && !disk)
+    } else if (scratch && !disk) {
         error_set(err, ERR_USER, "%s", needs_disk);
-    else if (!imagefile_is_scratch(image) && disk)
+    } else if (scratch && !partition) {
+        error_set(err, ERR_USER, "%s", needs_partition);
+    } else if (!scratch && partition) {
+        at = partition;
         error_set(err, ERR_USER, "%s", needs_scratch);
-    else
+        error_hint(err, "%s", use_disk);
+    } else {
         return 0;
+    }
     return error_at(err, f->source.path, at->line, at->column);
 }

@@ -81,6 +81,7 @@ static void read_instruction(struct parser *p, const struct logical *l, struct s
     seen->op = l->instruction->op;
     struct imagefile_step *s = steps_push(steps);
     s->op = seen->op;
+    s->stage = seen->stage;
     s->span = (struct span){l->keyword_at, l->end > seen->at.end ? l->end : seen->at.end};
     source_place(&f->source, l->keyword_at, &s->line, &s->column);
     size_t errors = f->diags.errors;

@@ -78,6 +78,7 @@ int agent_path(const struct request *rq, unsigned tag, char **ret, struct error 
 typedef int agent_handler(struct agent *a, const struct request *rq, struct message *reply,
                           struct error **err);
 agent_handler agent_disk, agent_partition, agent_format; /* disk.c, partition.c */
+agent_handler agent_grow;                                /* grow.c */
 agent_handler agent_mount, agent_umount, agent_freeze;   /* tree.c */
 agent_handler agent_exec, agent_unpack;                  /* exec.c */
 agent_handler agent_receive, agent_copy, agent_mkdir;    /* receive.c, copy.c */

@@ -85,6 +85,34 @@ int lvm_activate(struct agent *a, struct slot *s, struct volumes *list, struct e
     return result;
 }
 
+// "vg-root" of the device mapper as LVM's "vg/root": a '-' in either name is doubled there. Owned.
+static char *volume_path(const char *mapped)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    for (const char *p = mapped; *p; p++) {
+        buf_addc(&b, p[0] == '-' && p[1] != '-' ? '/' : p[0]);
+        p += p[0] == '-' && p[1] == '-';
+    }
+    return buf_detach(&b, NULL);
+}
+
+int lvm_grow(struct agent *a, const char *device, const char *lv, struct error **err)
+{
+    AUTO_FREE char *path = volume_path(lv);
+    struct str none = {"", 0};
+    if (program_run(a,
+                    (char **)ARGV("lvm", "pvresize", "--quiet", "--config", CONFIG, "--devices",
+                                  device, device),
+                    none, err) < 0)
+        return error_wrap(err, "cannot grow the physical volume '%s'", device);
+    if (program_run(a,
+                    (char **)ARGV("lvm", "lvextend", "--quiet", "--config", CONFIG, "--devices",
+                                  device, "-l", "+100%FREE", path),
+                    none, err) < 0)
+        return error_wrap(err, "cannot grow the logical volume '%s'", path);
+    return 0;
+}
+
 int lvm_deactivate(struct agent *a, struct slot *s, struct error **err)
 {
     CLEANUP(volumes_clear) struct volumes list = {0};

@@ -98,6 +98,9 @@ enum agent_type {
                      * AGENT_TOP_OWNER: of a folder that SOURCE names, too): what COPY would copy,
                      * as a manifest (manifest.h) in OUTPUT frames → FLAGS (1), or nothing if it
                      * is more than SURVEY_COST_MAX */
+    AGENT_GROW, /* SLOT, TABLE ("gpt"/"mbr" if it must be that): unmounts its tree; the last partition
+                 * takes what room there is behind it, and so does what is on it (ext2 to ext4, xfs,
+                 * btrfs, root's volume of LVM) → */
     AGENT_SHUTDOWN, /* unmounts everything, syncs, powers off. → (then the VM ends) */
 };
 

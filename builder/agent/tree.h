@@ -37,6 +37,9 @@ int root_mount(struct agent *a, struct slot *s, int number, const char *want, bo
 /* lvm.c: the volumes of the volume groups whose physical volumes are in `list`, activated and added
  * to `list`. Nothing to do without physical volumes. */
 int lvm_activate(struct agent *a, struct slot *s, struct volumes *list, struct error **err);
+/* The physical volume takes the size of its device, the logical one (by its device mapper name,
+ * "vg-root") all that is free then. */
+int lvm_grow(struct agent *a, const char *device, const char *lv, struct error **err);
 int lvm_deactivate(struct agent *a, struct slot *s, struct error **err);
 /* Whether the device ("dm-3") is a logical volume on the slot's disk; it is then one of its
  * volumes. */

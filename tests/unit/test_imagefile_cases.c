@@ -122,7 +122,10 @@ static void add_disk(struct buf *out, const struct imagefile *f, const struct im
     struct disk_spec d;
     CLEANUP(partition_spec_clear) struct partition_spec p = {0};
     if (s->op == OP_DISK && imagefile_disk(f, s, NULL, &d, NULL) == 0)
-        buf_addf(out, "  disk %ju %s\n", (uintmax_t)d.size, d.table == TABLE_GPT ? "gpt" : "mbr");
+        buf_addf(out, "  disk %s%ju %s\n", d.more ? "+" : "", (uintmax_t)d.size,
+                 d.table == TABLE_GPT   ? "gpt"
+                 : d.table == TABLE_MBR ? "mbr"
+                                        : "kept");
     if (s->op == OP_PARTITION && imagefile_partition(f, s, NULL, &p, NULL) == 0) {
         AUTO_FREE char *flags = partition_flags_text(p.flags);
         buf_addf(out, "  partition %u size=%ju fs=%s options=(%s) mount=%s flags=%s\n", p.number,
