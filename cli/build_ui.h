@@ -19,7 +19,7 @@
 #define CLI_BUILD_UI_H
 
 #include "base/buf.h"
-#include "builder/build.h"
+#include "builder/build/build.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "image/pull.h"

@@ -4,7 +4,7 @@
 // stands on the layer and not on the image's name, which may be replaced.
 #include "base/alloc.h"
 #include "base/file.h"
-#include "builder/build.h"
+#include "builder/build/build.h"
 #include "cli/build_ui.h"
 #include "cli/vm_options.h"
 #include "image/qcow2.h"

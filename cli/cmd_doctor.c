@@ -10,7 +10,7 @@
 #include "base/process.h"
 #include "base/vector.h"
 #include "builder/appliance/kernel.h"
-#include "builder/vm.h"
+#include "builder/worker/vm.h"
 #include "cli/command.h"
 #include "vm/accel.h"
 #include "vm/kvm_probe.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/alloc.h"
 #include "base/file.h"
-#include "builder/build.h"
+#include "builder/build/build.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
 #include "cli/store.h"

@@ -8,9 +8,9 @@
 #include "base/json.h"
 #include "base/printable.h"
 #include "base/session.h"
-#include "builder/base_env.h"
-#include "builder/context.h"
-#include "builder/precheck.h"
+#include "builder/build/base_env.h"
+#include "builder/build/precheck.h"
+#include "builder/context/context.h"
 #include "cli/command.h"
 #include "imagefile/imagefile.h"
 

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
-#include "builder/shell.h"
+#include "builder/build/shell.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
 #include "cli/store.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // kiln run: an image or NAME@STEP to a chain of files; the rest is cli/vm_options and vm/run.
-#include "builder/build.h"
+#include "builder/build/build.h"
 #include "cli/build_ui.h"
 #include "cli/vm_options.h"
 

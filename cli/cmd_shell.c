@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/alloc.h"
 #include "base/session.h"
-#include "builder/shell.h"
+#include "builder/build/shell.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
 

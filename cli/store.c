@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/printable.h"
 #include "base/session.h"
-#include "builder/cache_files.h"
+#include "builder/build/cache_files.h"
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"

@@ -3,7 +3,7 @@
  * The manifest of a COPY or ADD: everything of its sources that can show in the disk (path, type,
  * mode, link target, xattrs, device numbers, content digest; of --from the owner; no times) as
  * canonical bytes. Equal manifests are equal bytes; their SHA-256 goes into the step's key, and the bytes are
- * kept with the layer for manifest_diff (builder/manifest.h). The host makes those of the build
+ * kept with the layer for manifest_diff (builder/context/manifest.h). The host makes those of the build
  * directory, the agent those of --from.
  *
  * Bytes: MANIFEST_MAGIC, then one record an entry, in order of sources and, within one, of paths

@@ -7,10 +7,10 @@
 //     build/plain/tests/bench/context add DIR FILE    the same for an archive that is unpacked
 //
 // KILN_HOME says where the index of digests is kept; empty it first to measure cold.
-#include "builder/context.h"
+#include "builder/context/context.h"
 #include "base/alloc.h"
 #include "base/session.h"
-#include "builder/send.h"
+#include "builder/context/send.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  *
  * Archives from arbitrary bytes: whatever they hold, what comes out keeps the promises of stream.h.
  */
-#include "builder/archive.h"
+#include "builder/context/archive.h"
 
 #include <stdint.h>
 #include <sys/mman.h>

@@ -3,7 +3,7 @@
  * The index of digests from arbitrary bytes. Its checksum is put right first, or nothing behind it
  * would ever be reached.
  */
-#include "builder/index.h"
+#include "builder/context/index.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

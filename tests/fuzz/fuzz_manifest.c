@@ -2,7 +2,7 @@
  *
  * Two manifests from arbitrary bytes and their difference.
  */
-#include "builder/manifest.h"
+#include "builder/context/manifest.h"
 
 #include <stdint.h>
 

@@ -18,9 +18,9 @@
 #include "base/session.h"
 #include "base/vector.h"
 #include "builder/agent/stream.h"
-#include "builder/context.h"
-#include "builder/manifest.h"
-#include "builder/send.h"
+#include "builder/context/context.h"
+#include "builder/context/manifest.h"
+#include "builder/context/send.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

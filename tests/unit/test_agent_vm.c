@@ -8,7 +8,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "builder/agent/protocol.h"
-#include "builder/vm.h"
+#include "builder/worker/vm.h"
 #include "image/qcow2.h"
 
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What a COPY selects and what makes its key: sources, globs, ignore file, manifests, the index.
-#include "builder/index.h"
+#include "builder/context/index.h"
 #include "tests/unit/context_fixture.h"
 
 #include <linux/capability.h>

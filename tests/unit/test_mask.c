@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 // clang-format on
-#include "builder/mask.h"
+#include "builder/build/mask.h"
 
 static void check(const char *secret, const char *const *pieces, const char *want)
 {

@@ -3,7 +3,7 @@
 // ADD from http URLs, against a server in a thread of this test.
 #include "tests/unit/context_fixture.h"
 
-#include "builder/remote.h"
+#include "builder/context/remote.h"
 
 #include <netinet/in.h>
 #include <pthread.h>

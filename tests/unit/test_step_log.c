@@ -8,7 +8,7 @@
 // clang-format on
 #include "base/alloc.h"
 #include "base/file.h"
-#include "builder/step_log.h"
+#include "builder/build/step_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

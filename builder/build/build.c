@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: MIT
+//
+// Walks the steps of the stages that the target needs, in file order. Instructions that only change
+// what is known (ARG, ENV…) are done here; the others go to step.c and run.c, which end
+// in step_layer: find the layer of the step's key, or carry the step out and commit its overlay.
+// After every step, failed ones too, the build's history is complete in b->steps, so that the next
+// build can say what changed and `kiln shell NAME@STEP` finds every state.
+#include "builder/build/build.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/lock.h"
+#include "base/process.h"
+#include "base/session.h"
+#include "builder/build/precheck.h"
+#include "builder/build/private.h"
+#include "cache/history.h"
+#include "image/backend.h"
+#include "image/name.h"
+#include "image/qcow2.h"
+#include "imagefile/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+void build_result_clear(struct build_result *r)
+{
+    free(r->name);
+    free(r->file);
+    free(r->layer);
+    *r = (struct build_result){0};
+}
+
+void disk_state_copy(struct disk_state *to, const struct disk_state *from)
+{
+    json_t *mounts = from->mounts ? json_deep_copy(from->mounts) : NULL;
+    json_decref(to->mounts);
+    *to = *from;
+    to->mounts = mounts;
+}
+
+void disk_state_clear(struct disk_state *d)
+{
+    json_decref(d->mounts);
+    *d = (struct disk_state){0};
+}
+
+long long now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+void build_timing(struct build *b, const char *what, long long since_us)
+{
+    build_took(b, what, now_us() - since_us);
+}
+
+void build_took(struct build *b, const char *what, long long us)
+{
+    double ms = (double)us / 1000;
+    session_debug(b->s, 1, "time: %s %.1f ms", what, ms);
+    if (b->ui->timing)
+        b->ui->timing(b->ui->arg, what, ms);
+}
+
+void build_notice(void *build, const char *line)
+{
+    struct build *b = build;
+    if (b->ui->notice)
+        b->ui->notice(b->ui->arg, line);
+}
+
+void build_output(void *build, int stream, const char *bytes, size_t n)
+{
+    struct build *b = build;
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (step_log_add(&b->log, bytes, n, &err) < 0)
+        session_debug(b->s, 1, "%s", err->message);
+    if (b->ui->output)
+        b->ui->output(b->ui->arg, stream, bytes, n);
+}
+
+char *step_text(const struct imagefile_step *step)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    source_add_utf8(&out, step->text);
+    return buf_detach(&out, NULL);
+}
+
+void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,
+                const char *why)
+{
+    if (b->ui->step)
+        b->ui->step(b->ui->arg, b->step, b->total, step->text.ptr, state, why);
+}
+
+static void select_progress(void *build, const char *what, uint64_t done, uint64_t total)
+{
+    struct build *b = build;
+    if (b->ui->progress)
+        b->ui->progress(b->ui->arg, what, done, total, done == total);
+}
+
+int build_context(struct build *b, struct error **err)
+{
+    if (b->ctx)
+        return 0;
+    AUTO_FREE char *product = xasprintf("%s.qcow2", b->name);
+    struct context_options o = {.dir = b->o->dir,
+                                .imagefile = b->file_path,
+                                .hidden = b->o->local ? product : NULL,
+                                .progress = select_progress,
+                                .progress_arg = b,
+                                .notice = build_notice,
+                                .notice_arg = b};
+    return context_open(b->s, &o, &b->ctx, err);
+}
+
+/* ENV wins over ARG, as in Dockerfile. */
+static const char *get_var(void *stage, struct str name)
+{
+    struct stage_run *st = stage;
+    AUTO_FREE char *key = str_dup(name);
+    const char *v = settings_get(&st->config.env, key);
+    v = v ? v : settings_get(&st->args, key);
+    // "ENV PATH=/opt/bin:$PATH" must keep what a RUN would have without it
+    return !v && str_is(name, "PATH") ? imagefile_default_path : v;
+}
+
+struct imagefile_vars stage_vars(struct stage_run *st)
+{
+    return (struct imagefile_vars){get_var, st, st->build ? variable_missing : NULL};
+}
+
+char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err)
+{
+    if (!word_given(w))
+        return xstrdup("");
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    struct imagefile_vars vars = stage_vars(st);
+    if (imagefile_expand(b->file, w, &vars, &out, err) < 0)
+        return NULL;
+    if (memchr(out.data, '\0', out.len)) {
+        error_set(err, ERR_USER, "a value with a NUL byte can't be used");
+        return NULL;
+    }
+    return buf_detach(&out, NULL);
+}
+
+static int do_arg(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                  struct error **err)
+{
+    for (size_t i = 0; i < step->pairs.len; i++) {
+        AUTO_FREE char *name = expand_word(b, st, &step->pairs.ptr[i].name, err);
+        if (!name)
+            return -1;
+        const char *value = build_arg(b, name);
+        AUTO_FREE char *expanded = NULL;
+        if (!value && word_given(&step->pairs.ptr[i].value)) {
+            value = expanded = expand_word(b, st, &step->pairs.ptr[i].value, err);
+            if (!value)
+                return -1;
+        }
+        // "ARG name" in a stage takes up the one before the first FROM
+        if (!value)
+            value = settings_get(&b->global_args, name);
+        settings_set(value ? &st->args : &st->unset, name, value ? value : "");
+    }
+    return 0;
+}
+
+int check_utf8(const char *what, const char *value, struct error **err)
+{
+    json_auto_t *probe = json_string(value);
+    if (probe)
+        return 0;
+    return error_set(err, ERR_USER, "the value of %s is not UTF-8, so the image can't keep it",
+                     what);
+}
+
+static int do_pairs(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                    struct settings *into, struct error **err)
+{
+    // all values see the variables as they were before this instruction
+    struct settings fresh = {0};
+    int rc = 0;
+    for (size_t i = 0; i < step->pairs.len && rc == 0; i++) {
+        AUTO_FREE char *name = expand_word(b, st, &step->pairs.ptr[i].name, err);
+        AUTO_FREE char *value = name ? expand_word(b, st, &step->pairs.ptr[i].value, err) : NULL;
+        rc = value ? check_utf8(name, value, err) : -1;
+        if (rc == 0)
+            settings_set(&fresh, name, value);
+    }
+    for (size_t i = 0; i < fresh.len && rc == 0; i++)
+        settings_set(into, fresh.ptr[i].name, fresh.ptr[i].value);
+    settings_clear(&fresh);
+    return rc;
+}
+
+static int do_user(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                   struct error **err)
+{
+    AUTO_FREE char *user = expand_word(b, st, &step->word, err);
+    if (!user || check_utf8("USER", user, err) < 0)
+        return -1;
+    free(st->config.user);
+    st->config.user = STEAL(user);
+    return 0;
+}
+
+static int do_shell(struct stage_run *st, const struct imagefile_step *step, struct error **err)
+{
+    strv_clear(&st->config.shell);
+    for (size_t i = 0; i < step->words.len; i++) {
+        strv_add_take(&st->config.shell, str_dup(step->words.ptr[i].raw));
+        if (check_utf8("SHELL", st->config.shell.ptr[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static bool is_meta(enum imagefile_op op)
+{
+    return op == OP_ARG || op == OP_ENV || op == OP_USER || op == OP_SHELL || op == OP_LABEL;
+}
+
+static int do_step(struct build *b, struct stage_run *st, size_t i, struct error **err)
+{
+    const struct imagefile_step *step = &b->file->steps[i];
+    if (is_meta(step->op))
+        step_shown(b, step, STEP_META, NULL);
+    switch (step->op) {
+    case OP_FROM:
+        return stage_from(b, st, step, err);
+    case OP_DISK:
+        return step_disk(b, st, step, err);
+    case OP_PARTITION: {
+        bool last =
+            i + 1 == b->file->stages[step->stage].end || b->file->steps[i + 1].op != OP_PARTITION;
+        return step_partition(b, st, step, last, err);
+    }
+    case OP_COPY:
+    case OP_ADD:
+        return step_copy(b, st, step, err);
+    case OP_RUN:
+        return step_run(b, st, step, err);
+    case OP_ARG:
+        return do_arg(b, st, step, err);
+    case OP_ENV:
+        return do_pairs(b, st, step, &st->config.env, err);
+    case OP_LABEL:
+        return do_pairs(b, st, step, &st->config.labels, err);
+    case OP_WORKDIR:
+        return step_workdir(b, st, step, err);
+    case OP_USER:
+        return do_user(b, st, step, err);
+    case OP_SHELL:
+        return do_shell(st, step, err);
+    case OP_INSPECT:
+        return step_inspect(b, st, step, err);
+    case OP_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static void note_shown(struct build *b, const struct imagefile_step *step,
+                       const struct stage_run *st)
+{
+    AUTO_FREE char *text = step_text(step);
+    (void)json_array_append_new(b->shown, json_pack("{s:I, s:s, s:s}", "n", (json_int_t)b->step,
+                                                    "step", text, "layer", st->disk.id));
+}
+
+static int walk(struct build *b, struct error **err)
+{
+    for (size_t i = 0; i < b->file->n_steps; i++) {
+        const struct imagefile_step *step = &b->file->steps[i];
+        if (step->stage == NO_STAGE)
+            continue; // ARGs before the first FROM: stages_choose took them
+        struct stage_run *st = &b->stages[step->stage];
+        if (!st->needed)
+            continue;
+        if (session_cancelled(b->s))
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        b->step++;
+        b->current = step;
+        if (do_step(b, st, i, err) < 0) {
+            error_at(err, b->file_path, step->line, step->column);
+            return -1;
+        }
+        note_shown(b, step, st);
+        st->done = i + 1 == b->file->stages[step->stage].end;
+    }
+    return 0;
+}
+
+/* The state to hand out: the last needed stage is the target. */
+static struct stage_run *target_stage(struct build *b)
+{
+    for (size_t i = b->file->n_stages; i-- > 0;)
+        if (b->stages[i].needed)
+            return &b->stages[i];
+    return NULL;
+}
+
+static char *image_metadata(struct build *b, struct stage_run *st)
+{
+    json_auto_t *m = json_pack("{s:s, s:I, s:o, s:O, s:s}", "kiln", KILN_VERSION, "created",
+                               (json_int_t)time(NULL), "config", config_to_json(&st->config),
+                               "steps", b->shown, "name", b->name);
+    if (st->disk.mounts)
+        (void)json_object_set(m, "mounts", st->disk.mounts);
+    char *text = json_text(m);
+    if (strlen(text) <= 60000)
+        return text;
+    // a very long Imagefile: what FROM needs stays, `image history` then shows the layers only
+    free(text);
+    (void)json_object_del(m, "steps");
+    return json_text(m);
+}
+
+static int export_local(struct build *b, struct stage_run *st, const char *metadata,
+                        struct build_result *ret, struct error **err)
+{
+    AUTO_FREE char *base = xasprintf("%s.qcow2", b->name);
+    AUTO_FREE char *path = path_join(b->o->dir, base);
+    CLEANUP(strv_clear) struct strv chain = {0};
+    if (store_chain(b->store, st->disk.id, &chain, err) < 0)
+        return -1;
+    AUTO_FREE char *source = backend_chain_json(&chain);
+    AUTO_FREE char *temp = xasprintf("%s.%d.tmp", path, (int)getpid());
+    int rc = process_run(b->s, ARGV("qemu-img", "convert", "-O", "qcow2", source, temp), NULL, err);
+    if (rc == 0)
+        rc = qcow2_set_metadata(temp, metadata, strlen(metadata), err);
+    if (rc == 0) {
+        AUTO_CLOSE int fd = open(temp, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || fsync(fd) < 0 || rename(temp, path) < 0)
+            rc = error_errno(err, "cannot write '%s'", path);
+    }
+    if (rc == 0)
+        rc = fsync_parent(path, err);
+    if (rc < 0) {
+        unlink(temp);
+        return error_wrap(err, "cannot store '%s'", path);
+    }
+    ret->file = STEAL(path);
+    return 0;
+}
+
+static int finish(struct build *b, struct build_result *ret, struct error **err)
+{
+    struct stage_run *st = target_stage(b);
+    AUTO_FREE char *metadata = image_metadata(b, st);
+    long long start = now_us();
+    if (b->o->local) {
+        if (export_local(b, st, metadata, ret, err) < 0)
+            return -1;
+    } else {
+        struct backend_thin thin = {.layer = st->disk.id, .metadata = metadata};
+        if (backend_register_thin(b->s->backend, b->name, &thin, err) < 0)
+            return -1;
+        if (store_drop_failed(b->store, b->name, err) < 0)
+            return -1;
+    }
+    build_timing(b, "register", start);
+    ret->name = xstrdup(b->name);
+    ret->layer = xstrdup(st->disk.id);
+    ret->steps = b->layers;
+    ret->cached = b->cached;
+    return 0;
+}
+
+void build_show_diagnostic(const struct build *b, const struct diag *d)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    diag_format(&b->file->source, d, &text);
+    struct build_diagnostic shown = {.is_error = d->severity == DIAG_ERROR,
+                                     .path = b->file_path,
+                                     .line = d->line,
+                                     .column = d->column,
+                                     .message = d->message,
+                                     .help = d->help,
+                                     .text = text.data};
+    if (b->ui->diagnostic)
+        b->ui->diagnostic(b->ui->arg, &shown);
+}
+
+/* Shows the diagnostics from that severity on; -1 when there are errors. */
+static int report_diags(struct build *b, enum diag_severity least, struct error **err)
+{
+    for (size_t i = 0; i < b->file->diags.len; i++)
+        if (least == DIAG_WARNING || b->file->diags.ptr[i].severity == DIAG_ERROR)
+            build_show_diagnostic(b, &b->file->diags.ptr[i]);
+    if (!b->file->diags.errors)
+        return 0;
+    return error_set(err, ERR_REPORTED, "%zu mistake%s in '%s'", b->file->diags.errors,
+                     b->file->diags.errors == 1 ? "" : "s", b->file_path);
+}
+
+static int read_imagefile(struct build *b, struct error **err)
+{
+    b->file_path = b->o->file ? xstrdup(b->o->file) : path_join(b->o->dir, "Imagefile");
+    struct stat st;
+    if (stat(b->o->dir, &st) < 0 && errno == ENOENT)
+        return error_set(err, ERR_NOT_FOUND, "build directory '%s' does not exist", b->o->dir);
+    if (stat(b->o->dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        error_set(err, ERR_USER, "the build directory '%s' is a file", b->o->dir);
+        return error_hint(err, "give the directory that it is in, and the file with --file");
+    }
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    if (file_read(b->file_path, IMAGEFILE_MAX, &text, err) < 0)
+        return error_hint(err, "--file names another Imagefile");
+    b->file = imagefile_parse(b->file_path, text.data, text.len);
+    imagefile_lint(b->file);
+    check_variables(b);
+    for (size_t i = 0; i < b->o->n_build_args; i++) {
+        const char *arg = b->o->build_args[i];
+        struct str name = {arg, strcspn(arg, "=")};
+        if (!imagefile_declares(b->file, name)) {
+            AUTO_FREE char *line =
+                xasprintf("warning: no ARG declares '" STR_FMT "' of --build-arg\n", STR_ARG(name));
+            if (b->ui->warning)
+                b->ui->warning(b->ui->arg, line);
+        }
+    }
+    return report_diags(b, DIAG_WARNING, err);
+}
+
+static bool stage_needed(void *build, size_t stage)
+{
+    const struct build *b = build;
+    return b->stages[stage].needed;
+}
+
+static struct context *opened_context(void *build, struct error **err)
+{
+    struct build *b = build;
+    return build_context(b, err) < 0 ? NULL : b->ctx;
+}
+
+static bool given_secret(void *build, const char *id)
+{
+    return secret_find(build, id);
+}
+
+/* What no step need be run for to know that it will fail. */
+static int check_first(struct build *b, struct error **err)
+{
+    struct precheck p = {.file = b->file,
+                         .arg = b,
+                         .needs = stage_needed,
+                         .open = opened_context,
+                         .has_secret = given_secret};
+    return precheck(&p, err) < 0 ? -1 : report_diags(b, DIAG_ERROR, err);
+}
+
+static int choose_name(struct build *b, struct error **err)
+{
+    if (b->o->name) {
+        b->name = xstrdup(b->o->name);
+    } else {
+        AUTO_FREE char *real = realpath(b->o->dir, NULL);
+        const char *slash = real ? strrchr(real, '/') : NULL;
+        b->name = xstrdup(slash && slash[1] ? slash + 1 : "image");
+    }
+    if (image_name_check(b->name, err) < 0)
+        return error_hint(err, "--name gives the image another name");
+    return 0;
+}
+
+static char *name_lock_path(const struct build *b)
+{
+    AUTO_FREE char *file = image_name_encode(b->name);
+    return xasprintf("%s/.working/%s.name", b->s->backend, file);
+}
+
+/* One build of a name at a time: both would register it. */
+static int lock_name(struct build *b, struct error **err)
+{
+    if (b->o->local)
+        return 0;
+    AUTO_FREE char *dir = path_join(b->s->backend, ".working"), *path = name_lock_path(b);
+    if (make_dirs_inside(dir, err) < 0)
+        return -1;
+    CLEANUP(error_freep) struct error *why = NULL;
+    b->name_lock = lock_try(path, LOCK_EXCLUSIVE, &why);
+    if (b->name_lock >= 0)
+        return 0;
+    if (why->kind != ERR_BUSY)
+        return error_propagate(err, STEAL(why));
+    error_set(err, ERR_BUSY, "image '%s' is being built by another kiln", b->name);
+    return error_hint(err, "wait for it, or choose another name with --name");
+}
+
+static int prepare(struct build *b, struct error **err)
+{
+    if (choose_name(b, err) < 0 || read_imagefile(b, err) < 0)
+        return -1;
+    b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
+    for (size_t i = 0; i < b->file->n_stages; i++)
+        b->stages[i].build = b;
+    if (stages_choose(b, err) < 0)
+        return -1;
+    if (b->o->no_cache_from > b->total)
+        return error_set(err, ERR_USER, "--no-cache-from %zu: the last step is %zu",
+                         b->o->no_cache_from, b->total);
+    if (check_first(b, err) < 0 || lock_name(b, err) < 0)
+        return -1;
+    if (store_open(b->s, b->s->backend, &b->store, err) < 0)
+        return -1;
+    store_set_notice(b->store, build_notice, b);
+    b->last = history_read(b->store, b->name);
+    return 0;
+}
+
+static void build_clear(struct build *b)
+{
+    vm_drop_all(b);
+    (void)step_log_close(&b->log, NULL);
+    context_free(b->ctx);
+    for (size_t i = 0; b->stages && i < b->file->n_stages; i++) {
+        struct stage_run *st = &b->stages[i];
+        config_clear(&st->config);
+        settings_clear(&st->args);
+        settings_clear(&st->unset);
+        disk_state_clear(&st->disk);
+        for (size_t p = 0; p < st->n_parts; p++)
+            partition_spec_clear(&st->parts[p]);
+        free(st->parts);
+    }
+    free(b->stages);
+    settings_clear(&b->global_args);
+    strv_clear(&b->pulled);
+    json_decref(b->steps);
+    json_decref(b->shown);
+    json_decref(b->last);
+    imagefile_free(b->file);
+    store_free(b->store);
+    if (b->name_lock >= 0) {
+        AUTO_FREE char *path = name_lock_path(b);
+        (void)unlink(path); // held, so nobody else's
+        close(b->name_lock);
+    }
+    free(b->name);
+    free(b->file_path);
+}
+
+/* What was built stays known, also when the build failed; of the steps it did not come to, what the
+ * build before knew. */
+static void keep_history(struct build *b)
+{
+    if (!b->store || !json_array_size(b->steps) || b->o->require_cached)
+        return;
+    size_t i;
+    json_t *e;
+    json_array_foreach(b->last, i, e) if (json_int(e, "n", 0) > (int64_t)b->step)(void)
+        json_array_append(b->steps, e);
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (history_write(b->store, b->name, b->steps, &err) < 0)
+        session_debug(b->s, 1, "history of '%s' was not written: %s", b->name, err->message);
+}
+
+int build_image(const struct session *s, const struct build_options *o, const struct build_ui *ui,
+                struct build_result *ret, struct error **err)
+{
+    struct build b = {.s = s,
+                      .o = o,
+                      .ui = ui,
+                      .name_lock = -1,
+                      .log = STEP_LOG_INIT,
+                      .steps = json_array(),
+                      .shown = json_array()};
+    long long start = now_us();
+    int rc = prepare(&b, err);
+    if (rc == 0) {
+        rc = walk(&b, err);
+        keep_history(&b);
+    }
+    if (rc == 0)
+        rc = finish(&b, ret, err);
+    if (rc == 0)
+        history_drop_failed(b.store, b.name);
+    ret->seconds = (double)(now_us() - start) / 1e6;
+    build_clear(&b);
+    return rc;
+}

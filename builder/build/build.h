@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One build: an Imagefile and its build directory become layers and a named image.
+ *
+ *     // given struct build_options options; struct build_ui ui;
+ *     struct build_result r = {0};
+ *     if (build_image(session, &options, &ui, &r, &err) < 0) ...
+ *     build_result_clear(&r);
+ *
+ * Steps are walked in order. Each that changes the disk has a key; a layer of that key is used, or
+ * else the step is carried out in a builder VM (restored when a step is missing, and anew for each
+ * chain of steps) and becomes the layer. What was done stays done when a later step fails.
+ */
+#ifndef BUILDER_BUILD_BUILD_H
+#define BUILDER_BUILD_BUILD_H
+
+#include "base/error.h"
+#include "base/vector.h"
+#include "image/pull.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct session;
+struct imagefile;
+
+enum build_on_error {
+    ON_ERROR_FAIL,  /* the VM ends, the failed step's changes are gone */
+    ON_ERROR_KEEP,  /* they are kept for `kiln shell NAME@failed` */
+    ON_ERROR_SHELL, /* a shell in the live VM first */
+};
+
+struct build_secret {
+    char *id;
+    char *bytes; /* owned */
+    size_t len;
+};
+
+struct build_options {
+    const char *dir;      /* build directory */
+    const char *file;     /* path of the Imagefile; NULL = <dir>/Imagefile */
+    const char *name;     /* NULL = last part of the build directory's path */
+    const char *target;   /* stage to build; NULL = the last */
+    bool local;           /* <dir>/<name>.qcow2, standalone, and no name in the backend */
+    bool no_cache;        /* every step is carried out */
+    size_t no_cache_from; /* steps from this number (1-based, as shown) on; 0 = none */
+    bool require_cached;  /* a step that would have to be carried out is an error */
+    enum build_on_error on_error;
+    const char *const *build_args; /* "name=value" or "name" (from the environment) */
+    size_t n_build_args;
+    const struct build_secret *secrets;
+    size_t n_secrets;
+    unsigned memory_mb, cpus;       /* of the builder VM; 0 = chosen */
+    const char *accel;              /* NULL = KILN_ACCEL or auto */
+    const char *const *nameservers; /* for RUN; n_nameservers 0 = the user network's own */
+    size_t n_nameservers;
+    const char *checksum;      /* of FROM's image (image/pull.h) */
+    enum pull_policy pull;     /* when images are fetched again */
+    long long step_timeout_s;  /* a step that takes longer in the VM fails; 0 = none */
+    uint64_t cache_mount_size; /* bytes a new cache disk may grow to; 0 = 10 GiB */
+};
+
+enum step_state {
+    STEP_META,   /* changes no disk: done when shown */
+    STEP_CACHED, /* its layer was there */
+    STEP_RUNS,   /* is carried out now; step_done follows */
+};
+
+/* A mistake in the Imagefile, or a warning. Borrowed. */
+struct build_diagnostic {
+    bool is_error;
+    const char *path;
+    unsigned line, column;      /* 1-based; line 0 = about the whole file */
+    const char *message, *help; /* help NULL = none */
+    const char *text;           /* all of it with the line and a caret, as for a terminal */
+};
+
+/* What the user is shown. All members may be NULL. Called on the caller's thread, but for progress,
+ * which may come from another while the caller's thread waits in build_image. */
+struct build_ui {
+    void *arg;
+    /* `why` (only STEP_RUNS): why no layer was used, such as "conf/app.ini changed". */
+    void (*step)(void *arg, size_t n, size_t total, const char *text, enum step_state state,
+                 const char *why);
+    void (*step_done)(void *arg, size_t n, double seconds, uint64_t layer_bytes);
+    void (*output)(void *arg, int stream, const char *bytes, size_t n); /* 1 stdout, 2 stderr */
+    void (*notice)(void *arg, const char *line);
+    void (*warning)(void *arg, const char *line);
+    void (*diagnostic)(void *arg, const struct build_diagnostic *d);
+    /* bytes; total 0 = not known; `end`: the last call for this bar. */
+    void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total, bool end);
+    /* Where time goes: "vm-start", "mount", "hash", "commit"…; milliseconds. */
+    void (*timing)(void *arg, const char *what, double ms);
+};
+
+struct build_result {
+    char *name;    /* of the image; owned */
+    char *file;    /* with options.local: the path of the image; owned */
+    char *layer;   /* id of the top layer; owned */
+    size_t steps;  /* that change the disk */
+    size_t cached; /* of these */
+    double seconds;
+};
+void build_result_clear(struct build_result *r);
+
+/* A failed RUN is ERR_GUEST with the step's place; mistakes in the Imagefile were given to
+ * ui.diagnostic and are ERR_REPORTED. */
+int build_image(const struct session *s, const struct build_options *o, const struct build_ui *ui,
+                struct build_result *ret, struct error **err);
+
+/* The image's disk as a chain of files (base first) for `run` and `shell`: NAME, or NAME@STEP (the
+ * number shown in the build's output, or "failed"), pulling image specs. The layers are leased
+ * until *ret_store is freed (it may be NULL for a standalone image). */
+struct store;
+struct image_chain {
+    struct strv files;
+    uint64_t size;       /* of the disk, bytes */
+    json_t *metadata;    /* config and mounts; NULL = none; owned */
+    struct store *store; /* lease; owned */
+};
+int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
+                     const struct build_ui *ui, struct image_chain *ret, struct error **err);
+void image_chain_clear(struct image_chain *c);
+/* For a disk that will stand on the chain's top for long: makes that a layer if it is an image's
+ * own file, which may be replaced (hashed once, linked; then the last of c->files is the layer's).
+ * Its id, owned, or NULL. */
+char *image_chain_layer(const struct session *s, struct image_chain *c, struct error **err);
+
+#endif

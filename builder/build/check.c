@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+//
+// What can be said of an Imagefile before step 1, and of variables that only the build knows: those
+// of a base image that was not in the backend when the build began.
+#include "base/alloc.h"
+#include "base/session.h"
+#include "builder/build/base_env.h"
+#include "builder/build/private.h"
+#include "image/backend.h"
+#include "image/spec.h"
+
+#include <string.h>
+
+static const char *given_arg(void *build, struct str name)
+{
+    AUTO_FREE char *text = str_dup(name);
+    return build_arg(build, text);
+}
+
+void check_variables(struct build *b)
+{
+    CLEANUP(base_env_clear) struct base_env env = {.dir = b->s->backend};
+    struct imagefile_given given = {.build_args = {given_arg, b, NULL},
+                                    .target = b->o->target,
+                                    .image_env = base_env_get,
+                                    .ctx = &env};
+    imagefile_evaluate(b->file, &given);
+}
+
+/* Whether a step brings the image: "FROM name,file=…" and then "COPY --from=name". */
+static bool is_brought(const struct build *b, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < b->file->n_steps; i++) {
+        const struct imagefile_step *s = &b->file->steps[i];
+        struct str raw = s->op == OP_FROM   ? s->from.image.raw
+                         : s->op == OP_COPY ? s->copy.from.raw
+                                            : (struct str){"", 0};
+        if (raw.len > n && raw.ptr[n] == ',' && !memcmp(raw.ptr, name, n))
+            return true;
+    }
+    return false;
+}
+
+int check_image(struct build *b, const char *name, const struct imagefile_step *step,
+                const struct word *w, struct error **err)
+{
+    struct image_spec spec = {0};
+    if (image_spec_parse(str_of(name), &spec, NULL) < 0)
+        return 0; // the step says what is wrong with it
+    bool there =
+        spec.kind != SPEC_NAME || backend_has(b->s->backend, spec.name) || is_brought(b, spec.name);
+    image_spec_clear(&spec);
+    if (there)
+        return 0;
+    unsigned line, column;
+    size_t at = (size_t)(step - b->file->steps);
+    AUTO_FREE char *advice = imagefile_stage_advice(b->file, str_of(name), at);
+    bool stage = step->op != OP_FROM || !strncmp(advice, "did you mean", 12);
+    const char *help = stage ? advice
+                             : "'kiln image ls' lists what there is, 'kiln image pull "
+                               "NAME,http=URL' gets another";
+    source_place(&b->file->source, w->span.start, &line, &column);
+    error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, b->s->backend);
+    error_hint(err, "%s", help);
+    return error_at(err, b->file_path, line, column);
+}
+
+void variable_missing(void *stage, struct str name, struct span at)
+{
+    struct stage_run *st = stage;
+    AUTO_FREE char *text = str_dup(name);
+    struct imagefile *f = st->build->file;
+    if (settings_get(&st->unset, text) || f->diags.len >= DIAGS_MAX)
+        return;
+    for (size_t i = 0; i < f->diags.len; i++)
+        if (f->diags.ptr[i].span.start == at.start && f->diags.ptr[i].span.end == at.end)
+            return; // said before step 1
+    AUTO_FREE char *help =
+        xasprintf("set it above with ARG or ENV, or write ${%.60s:-} if it may be empty", text);
+    imagefile_warn(f, at, help, "undefined variable '%.60s'", text);
+    for (size_t i = 0; i < f->diags.len; i++)
+        if (f->diags.ptr[i].span.start == at.start && f->diags.ptr[i].span.end == at.end)
+            build_show_diagnostic(st->build, &f->diags.ptr[i]);
+}

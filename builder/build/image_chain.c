@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+//
+// What `run`, `shell` and `export` boot or read: an image, or the state after a step of its last
+// build, as a chain of files whose layers are leased.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "builder/build/build.h"
+#include "cache/history.h"
+#include "cache/store.h"
+#include "image/backend.h"
+#include "image/pull.h"
+#include "image/qcow2.h"
+#include "image/spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void image_chain_clear(struct image_chain *c)
+{
+    strv_clear(&c->files);
+    json_decref(c->metadata);
+    store_free(c->store);
+    *c = (struct image_chain){0};
+}
+
+static void notice(void *ui, const char *line)
+{
+    const struct build_ui *u = ui;
+    if (u && u->notice)
+        u->notice(u->arg, line);
+}
+
+static void update(void *ui, uint64_t done, uint64_t total, bool end)
+{
+    const struct build_ui *u = ui;
+    if (u && u->progress)
+        u->progress(u->arg, "", done, total, end);
+}
+
+static int top_size(struct image_chain *c, struct error **err)
+{
+    struct qcow2_info info = {0};
+    if (qcow2_read(c->files.ptr[c->files.len - 1], QCOW2_OWN, &info, err) < 0)
+        return -1;
+    c->size = info.size;
+    qcow2_info_clear(&info);
+    return 0;
+}
+
+static int open_image(const struct session *s, const char *ref, enum pull_policy pull,
+                      const struct build_ui *ui, struct image_chain *c, struct error **err)
+{
+    struct image_spec spec = {0};
+    struct backend_image image = {0};
+    if (image_spec_parse(str_of(ref), &spec, err) < 0)
+        return -1;
+    struct image_pull_options o = {
+        .progress = {.notice = notice, .update = update, .arg = (void *)ui},
+        .policy = pull,
+        .checksum_beside = true};
+    int rc = image_ensure(s, &spec, &o, &image, err);
+    image_spec_clear(&spec);
+    if (rc < 0)
+        return -1;
+    if (image.metadata)
+        c->metadata = json_loads(image.metadata, 0, NULL);
+    if (image.thin)
+        rc = store_chain(c->store, image.layer, &c->files, err);
+    else
+        strv_add(&c->files, image.path);
+    c->size = image.virtual_size;
+    if (rc < 0)
+        error_wrap(err, "image '%s'", image.name);
+    backend_image_clear(&image);
+    return rc;
+}
+
+/* The number of the last step in a list of {"n": number, …}. */
+static int64_t last_step(const json_t *steps)
+{
+    return json_int(json_array_get(steps, json_array_size(steps) - 1), "n", 0);
+}
+
+/* The layer after step n of the name's last build; borrowed from `steps`. */
+static const char *step_layer_id(const json_t *steps, long n)
+{
+    const char *id = NULL;
+    size_t i;
+    json_t *e;
+    // a step that changes no disk leaves the state of the one before it
+    json_array_foreach((json_t *)steps, i, e) if (json_int(e, "n", 0) <= n) id = json_str(e, "id");
+    return id;
+}
+
+/* A new reference to the metadata of the image of that name; NULL = none. */
+static json_t *metadata_of(const struct session *s, const char *name)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    if (backend_find(s->backend, name, &image, NULL) < 0 || !image.metadata)
+        return NULL;
+    return json_loads(image.metadata, 0, NULL);
+}
+
+static int open_step(const struct session *s, const char *name, const char *step,
+                     struct image_chain *c, struct error **err)
+{
+    if (!strcmp(step, "failed"))
+        return store_failed(c->store, name, &c->files, &c->metadata, err);
+    char *end;
+    long n = strtol(step, &end, 10);
+    json_auto_t *steps = history_read(c->store, name);
+    if (!steps) {
+        error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
+        return error_hint(err, "'kiln image ls' lists the images");
+    }
+    if (*end || end == step || n < 1)
+        return error_set(err, ERR_USER, "'%s' is no step: use a number, or 'failed'", step);
+    // the steps that change no disk are in the image's metadata only
+    c->metadata = metadata_of(s, name);
+    int64_t last = last_step(steps), shown = last_step(json_object_get(c->metadata, "steps"));
+    const char *id = n <= last || n <= shown ? step_layer_id(steps, n) : NULL;
+    if (!id) {
+        error_set(err, ERR_NOT_FOUND,
+                  n > last ? "'%s' has no step %ld" : "'%s' has no disk yet at step %ld", name, n);
+        return error_hint(err, "'kiln image history %s' lists the steps", name);
+    }
+    return store_chain(c->store, id, &c->files, err);
+}
+
+int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
+                     const struct build_ui *ui, struct image_chain *ret, struct error **err)
+{
+    CLEANUP(image_chain_clear) struct image_chain c = {0};
+    const char *at = strrchr(ref, '@');
+    bool step = at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',');
+    if (store_open(s, s->backend, &c.store, err) < 0)
+        return -1;
+    AUTO_FREE char *name = step ? xstrndup(ref, (size_t)(at - ref)) : xstrdup(ref);
+    if ((step ? open_step(s, name, at + 1, &c, err) : open_image(s, name, pull, ui, &c, err)) < 0)
+        return -1;
+    if (step && top_size(&c, err) < 0)
+        return -1;
+    // partitions of ours are mounted as the image's metadata says, whatever step is looked at
+    if (step && !c.metadata)
+        c.metadata = metadata_of(s, name);
+    *ret = c;
+    c = (struct image_chain){0};
+    return 0;
+}
+
+char *image_chain_layer(const struct session *s, struct image_chain *c, struct error **err)
+{
+    CLEANUP(layer_freep) struct layer *layer = NULL;
+    const char *top = c->files.ptr[c->files.len - 1];
+    AUTO_FREE char *folder = path_parent(top), *layers = path_join(s->backend, ".layers");
+    const char *id = strrchr(folder, '/');
+    size_t n = strlen(layers);
+    if (!strncmp(folder, layers, n) && folder + n == id)
+        return xstrdup(id + 1);
+    struct digest digest;
+    char hex[DIGEST_HEX + 1];
+    if (backend_digest(s->cache, top, &digest, err) < 0)
+        return NULL;
+    digest_hex(&digest, hex);
+    if (store_import_base(c->store, top, hex, "a VM's disk", &layer, err) < 0)
+        return NULL;
+    strv_clear(&c->files);
+    strv_add(&c->files, layer->disk);
+    return xstrdup(layer->id);
+}

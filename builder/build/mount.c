@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: MIT
+//
+// The mounts of a RUN: expanded before the key is made, attached only when the step is carried out.
+// Cache disks are opened first of all and in the order of their ids, so that two builds never wait
+// for each other. Two mounts of one id are two views of one disk.
+#include "base/alloc.h"
+#include "builder/build/private.h"
+#include "builder/context/send.h"
+#include "builder/worker/cache_disk.h"
+#include "imagefile/glob.h"
+
+#include <string.h>
+
+/* Deadline of what the agent does without running anything of the user's. */
+enum { CALL_MS = 120 * 1000 };
+
+struct mount {
+    struct mount_spec spec;
+    char *target;                /* absolute; NULL: a secret that only a variable holds */
+    struct disk_state disk;      /* bind with from */
+    char content[ID_SIZE];       /* digest of what it reads there; "" = of the image's id */
+    struct selection *selection; /* bind of the build directory */
+    const struct build_secret *secret;
+};
+
+struct cache {
+    const char *id;
+    bool own;
+    struct cache_disk *disk;
+    int slot;
+};
+
+struct mounts {
+    struct mount *ptr;
+    size_t len;
+    struct cache *caches; /* by id; room for len */
+    size_t n_caches;
+    unsigned slots; /* bit mask: extra slots in use */
+};
+
+void mounts_free(struct mounts *m)
+{
+    if (!m)
+        return;
+    for (size_t i = 0; i < m->len; i++) {
+        struct mount *p = &m->ptr[i];
+        selection_free(p->selection);
+        disk_state_clear(&p->disk);
+        mount_spec_clear(&p->spec);
+        free(p->target);
+    }
+    for (size_t i = 0; i < m->n_caches; i++)
+        cache_disk_free(m->caches[i].disk);
+    free(m->caches);
+    free(m->ptr);
+    free(m);
+}
+
+int secret_missing(const char *id, struct error **err)
+{
+    error_set(err, ERR_USER, "secret '%s' is required and was not given", id);
+    return error_hint(err, "--secret id=%s,src=FILE or id=%s,env=VARIABLE gives it", id, id);
+}
+
+const struct build_secret *secret_find(const struct build *b, const char *id)
+{
+    for (size_t i = 0; i < b->o->n_secrets; i++)
+        if (!strcmp(b->o->secrets[i].id, id))
+            return &b->o->secrets[i];
+    return NULL;
+}
+
+static int select_bind(struct build *b, struct mount *p, struct error **err)
+{
+    struct context_source source = {.kind = SOURCE_PATH,
+                                    .text = p->spec.source ? p->spec.source : "."};
+    struct context_request r = {
+        .instruction = "RUN --mount", .sources = &source, .n_sources = 1, .dest = p->target};
+    if (build_context(b, err) < 0)
+        return -1;
+    return context_select(b->ctx, &r, &p->selection, err);
+}
+
+/* A source is a path here, never a pattern. */
+static int look_at_from(struct build *b, struct stage_run *st, struct mount *p, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
+    CLEANUP(strv_clear) struct strv sources = {0};
+    struct from_request r = {&p->disk, &sources, NULL, AGENT_KEEP_OWNER | AGENT_TOP_OWNER};
+    if (stage_source(b, p->spec.from, &p->disk, err) < 0)
+        return -1;
+    if (p->spec.source && !glob_magic(p->spec.source))
+        strv_add(&sources, p->spec.source);
+    if (!from_by_content(&sources))
+        return 0;
+    if (from_manifest(b, &st->disk, &r, &manifest, err) < 0)
+        return -1;
+    struct digest d = digest_of(manifest.data, manifest.len);
+    if (manifest.len)
+        digest_hex(&d, p->content);
+    return 0;
+}
+
+static int find_wanted_secret(struct build *b, struct mount *p, struct error **err)
+{
+    p->secret = secret_find(b, p->spec.id);
+    return p->secret || !p->spec.required ? 0 : secret_missing(p->spec.id, err);
+}
+
+/* Where the mount is seen: as Dockerfile has it, in the working directory if nothing says so. No '/'
+ * is at its end: it names a cache. */
+static char *target_of(const struct stage_run *st, const struct mount_spec *spec)
+{
+    const char *slash = spec->type == MOUNT_SECRET ? strrchr(spec->id, '/') : NULL;
+    if (spec->target || spec->type != MOUNT_SECRET) {
+        char *path = config_path(&st->config, spec->target ? spec->target : ".");
+        size_t n = strlen(path);
+        if (n > 1 && path[n - 1] == '/')
+            path[n - 1] = '\0';
+        return path;
+    }
+    return spec->env ? NULL : xasprintf("/run/secrets/%s", slash ? slash + 1 : spec->id);
+}
+
+static int check_target(const struct mount *p, struct error **err)
+{
+    if (!p->target || strspn(p->target, "/") < strlen(p->target))
+        return 0;
+    error_set(err, ERR_USER, "a mount can't stand in the place of '/'");
+    return error_hint(err, p->spec.target ? "give it a folder as target"
+                                          : "without target it is the WORKDIR, and that is /");
+}
+
+static int expand(struct build *b, struct stage_run *st, const struct run_mount *as,
+                  struct mount *p, struct error **err)
+{
+    struct imagefile_vars vars = stage_vars(st);
+    if (imagefile_mount(b->file, as, &vars, &p->spec, err) < 0)
+        return -1;
+    p->target = target_of(st, &p->spec);
+    if (check_target(p, err) < 0)
+        return -1;
+    switch (p->spec.type) {
+    case MOUNT_SECRET:
+        return find_wanted_secret(b, p, err);
+    case MOUNT_BIND:
+        return p->spec.from ? look_at_from(b, st, p, err) : select_bind(b, p, err);
+    case MOUNT_CACHE:
+    case MOUNT_TMPFS:
+        break;
+    }
+    return 0;
+}
+
+struct mounts *mounts_new(struct build *b, struct stage_run *st, const struct run_args *run,
+                          struct error **err)
+{
+    CLEANUP(mounts_freep) struct mounts *m = xcalloc(1, sizeof *m);
+    m->ptr = xcalloc(run->n_mounts, sizeof *m->ptr);
+    m->caches = xcalloc(run->n_mounts, sizeof *m->caches);
+    for (size_t i = 0; i < run->n_mounts; i++) {
+        m->len++;
+        if (expand(b, st, &run->mounts[i], &m->ptr[i], err) < 0)
+            return NULL;
+    }
+    return STEAL(m);
+}
+
+const struct build_secret *mounts_secret(const struct mounts *m, size_t *i)
+{
+    while (*i < m->len) {
+        const struct mount *p = &m->ptr[(*i)++];
+        if (p->secret)
+            return p->secret;
+    }
+    return NULL;
+}
+
+void mounts_put_key(const struct mounts *m, struct key *key)
+{
+    for (size_t i = 0; i < m->len; i++) {
+        const struct mount *p = &m->ptr[i];
+        const char *type = p->spec.type == MOUNT_BIND    ? "bind"
+                           : p->spec.type == MOUNT_TMPFS ? "tmpfs"
+                                                         : NULL;
+        if (!type)
+            continue;
+        AUTO_FREE char *name = xasprintf("--mount %s %s", type, p->target);
+        char hex[ID_SIZE] = "";
+        if (p->selection) {
+            struct digest d = selection_digest(p->selection);
+            digest_hex(&d, hex);
+        }
+        const char *source = p->selection || !p->spec.source ? "" : p->spec.source;
+        const char *writable = p->spec.type == MOUNT_BIND && !p->spec.read_only ? " rw" : "";
+        AUTO_FREE char *value = p->spec.size
+                                    ? xasprintf("size %llu", (unsigned long long)p->spec.size)
+                                    : xasprintf("%s%s %s%s", *p->content ? p->content : p->disk.id,
+                                                hex, source, writable);
+        key_field(key, name, value, strlen(value));
+    }
+}
+
+static const char *cache_id(const struct mount *p)
+{
+    return p->spec.id ? p->spec.id : p->target;
+}
+
+static struct cache *find_cache(struct mounts *m, const char *id)
+{
+    for (size_t i = 0; i < m->n_caches; i++)
+        if (!strcmp(m->caches[i].id, id))
+            return &m->caches[i];
+    return NULL;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct cache *x = a, *y = b;
+    return strcmp(x->id, y->id);
+}
+
+static int attach_cache(struct build *b, struct mounts *m, struct cache *c, struct error **err)
+{
+    c->slot = vm_free_slot(b, m->slots, err);
+    if (c->slot < 0)
+        return -1;
+    m->slots |= 1u << c->slot;
+    const char *const files[] = {cache_disk_path(c->disk)};
+    struct builder_disk d = {files, 1, true, cache_disk_size(c->disk)};
+    if (builder_vm_set_disk(b->vm, c->slot, &d, err) < 0)
+        return -1;
+    CLEANUP(message_clear) struct message r = MESSAGE_INIT;
+    message_put_num(&r, AGENT_TAG_SLOT, (uint64_t)c->slot);
+    return builder_vm_call(b->vm, AGENT_FORMAT, &r, CALL_MS, NULL, NULL, NULL, err);
+}
+
+static int attach_caches(struct build *b, struct mounts *m, struct error **err)
+{
+    for (size_t i = 0; i < m->len; i++) {
+        const struct mount *p = &m->ptr[i];
+        if (p->spec.type == MOUNT_CACHE && !find_cache(m, cache_id(p)))
+            m->caches[m->n_caches++] =
+                (struct cache){.id = cache_id(p), .own = p->spec.sharing == SHARING_PRIVATE};
+    }
+    if (m->n_caches)
+        qsort(m->caches, m->n_caches, sizeof *m->caches, by_id);
+    for (size_t i = 0; i < m->n_caches; i++) {
+        struct cache *c = &m->caches[i];
+        struct cache_disk_request r = {.id = c->id,
+                                       .own = c->own,
+                                       .size = b->o->cache_mount_size,
+                                       .notice = build_notice,
+                                       .notice_arg = b};
+        if (cache_disk_open(b->s, &r, &c->disk, err) < 0 || attach_cache(b, m, c, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The files of the build directory go to the guest's memory; returns the number that EXEC knows
+ * them by, or -1. */
+static int unpack(struct build *b, struct mount *p, struct error **err)
+{
+    CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, p->selection);
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT, reply = MESSAGE_INIT;
+    CLEANUP(error_freep) struct error *why = NULL;
+    uint64_t offset;
+    if (builder_vm_stream_begin(b->vm, sender_read, sender, &offset, err) < 0)
+        return -1;
+    message_put_num(&m, AGENT_TAG_OFFSET, offset);
+    int rc = vm_call(b, AGENT_UNPACK, &m, &reply, &why);
+    builder_vm_stream_end(b->vm);
+    // what the sender has to say comes first: the agent's failure then only repeats it
+    if (sender_result(sender, err) < 0)
+        return -1;
+    return rc < 0 ? error_propagate(err, STEAL(why))
+                  : (int)message_num(&reply, AGENT_TAG_NUMBER, 0);
+}
+
+static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct message *request,
+                    struct error **err)
+{
+    int from = p->spec.from ? vm_attach(b, &p->disk, m->slots, err) : unpack(b, p, err);
+    if (from < 0)
+        return -1;
+    message_puts(request, AGENT_TAG_MOUNT_TYPE, "bind");
+    message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
+    message_put_num(request, AGENT_TAG_MOUNT_FLAGS,
+                    p->spec.read_only ? AGENT_READ_ONLY : AGENT_DISCARD);
+    if (!p->spec.from) {
+        message_put_num(request, AGENT_TAG_MOUNT_UNPACKED, (uint64_t)from);
+        return 0;
+    }
+    m->slots |= 1u << from;
+    message_put_num(request, AGENT_TAG_MOUNT_SLOT, (uint64_t)from);
+    message_puts(request, AGENT_TAG_MOUNT_SOURCE, p->spec.source ? p->spec.source : "/");
+    return 0;
+}
+
+static void put_start(const struct mount *p, const char *type, struct message *request)
+{
+    message_puts(request, AGENT_TAG_MOUNT_TYPE, type);
+    message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
+    const char *uid = p->spec.uid, *gid = p->spec.gid;
+    AUTO_FREE char *owner = xasprintf("%s:%s", uid ? uid : "0", gid ? gid : "0");
+    message_puts(request, AGENT_TAG_MOUNT_MODE, p->spec.mode);
+    if (uid || gid)
+        message_puts(request, AGENT_TAG_MOUNT_OWNER, owner);
+    if (p->spec.size)
+        message_put_num(request, AGENT_TAG_MOUNT_SIZE, p->spec.size);
+}
+
+static int put_secret(const struct mount *p, struct message *request, struct error **err)
+{
+    const struct build_secret *secret = p->secret;
+    if (secret && p->spec.env) {
+        if (memchr(secret->bytes, '\0', secret->len))
+            return error_set(err, ERR_USER, "secret '%s' has a NUL byte: no variable can hold it",
+                             p->spec.id);
+        AUTO_FREE char *text = xasprintf("%s=%.*s", p->spec.env, (int)secret->len, secret->bytes);
+        message_puts(request, AGENT_TAG_ENV, text);
+        explicit_bzero(text, strlen(text));
+    }
+    if (!secret || !p->target)
+        return 0;
+    put_start(p, "secret", request);
+    message_put(request, AGENT_TAG_MOUNT_DATA, secret->bytes, secret->len);
+    return 0;
+}
+
+static int put(struct build *b, struct mounts *m, struct mount *p, struct message *request,
+               struct error **err)
+{
+    switch (p->spec.type) {
+    case MOUNT_BIND:
+        return put_bind(b, m, p, request, err);
+    case MOUNT_SECRET:
+        return put_secret(p, request, err);
+    case MOUNT_CACHE:
+        put_start(p, "cache", request);
+        if (p->spec.read_only)
+            message_put_num(request, AGENT_TAG_MOUNT_FLAGS, AGENT_READ_ONLY);
+        message_put_num(request, AGENT_TAG_MOUNT_SLOT, (uint64_t)find_cache(m, cache_id(p))->slot);
+        return 0;
+    case MOUNT_TMPFS:
+        put_start(p, "tmpfs", request);
+        return 0;
+    }
+    return 0;
+}
+
+/* What an attempt in a VM that is gone has left. */
+static void forget(struct mounts *m)
+{
+    for (size_t i = 0; i < m->n_caches; i++)
+        cache_disk_free(STEAL(m->caches[i].disk));
+    m->n_caches = 0;
+    m->slots = 0;
+}
+
+int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err)
+{
+    forget(m);
+    if (attach_caches(b, m, err) < 0)
+        return -1;
+    for (size_t i = 0; i < m->len; i++)
+        if (put(b, m, &m->ptr[i], request, err) < 0)
+            return -1;
+    return vm_detach_others(b, m->slots, err);
+}
+
+int mounts_detach(struct build *b, struct mounts *m, struct error **err)
+{
+    for (size_t i = 0; i < m->n_caches; i++) {
+        struct cache *c = &m->caches[i];
+        CLEANUP(message_clear) struct message r = MESSAGE_INIT;
+        message_put_num(&r, AGENT_TAG_SLOT, (uint64_t)c->slot);
+        if (builder_vm_call(b->vm, AGENT_UMOUNT, &r, CALL_MS, NULL, NULL, NULL, err) < 0 ||
+            builder_vm_set_disk(b->vm, c->slot, NULL, err) < 0)
+            return -1;
+        cache_disk_clean(c->disk);
+        cache_disk_free(STEAL(c->disk));
+    }
+    return 0;
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "builder/build/precheck.h"
+
+#include "builder/build/private.h"
+#include "builder/context/remote.h"
+
+static void report(const struct precheck *p, struct span at, const struct error *e)
+{
+    struct imagefile *f = p->file;
+    struct diag *d = diag_add(&f->diags, &f->source, DIAG_ERROR, at, "%s", e->message);
+    if (e->hint)
+        diag_help(d, "%s", e->hint);
+}
+
+/* Mistakes are reported; -1 only for what is not one. */
+static int check_source(const struct precheck *p, const char *instruction, const char *text,
+                        struct span at, struct error **err)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    struct context *ctx = p->open(p->arg, &why);
+    if (why)
+        return error_propagate(err, STEAL(why));
+    if (!ctx || context_has(ctx, instruction, text, &why) == 0)
+        return 0;
+    if (why->kind != ERR_USER)
+        return error_propagate(err, STEAL(why));
+    report(p, at, why);
+    return 0;
+}
+
+static int check_copy(const struct precheck *p, const struct imagefile_step *step,
+                      struct error **err)
+{
+    const struct copy_args *a = &step->copy;
+    for (size_t i = 0; i < a->n_sources && !word_given(&a->from); i++) {
+        const struct copy_source *s = &a->sources[i];
+        if (s->heredoc || !s->known || (step->op == OP_ADD && remote_is_url(s->known)))
+            continue;
+        if (check_source(p, imagefile_op_name(step->op), s->known, s->path.span, err) < 0)
+            return -1;
+    }
+    CLEANUP(error_freep) struct error *why = NULL;
+    struct digest ignored;
+    if (a->checksum_known && remote_checksum(a->checksum_known, &ignored, &why) < 0)
+        report(p, a->checksum.span, why);
+    return 0;
+}
+
+static int check_mounts(const struct precheck *p, const struct run_args *run, struct error **err)
+{
+    for (size_t i = 0; i < run->n_mounts; i++) {
+        const struct run_mount *m = &run->mounts[i];
+        CLEANUP(error_freep) struct error *why = NULL;
+        if (m->bind_source &&
+            check_source(p, "RUN --mount", m->bind_source, m->fields[MOUNT_SOURCE].span, err) < 0)
+            return -1;
+        if (!m->needs_secret || !p->has_secret || p->has_secret(p->arg, m->needs_secret))
+            continue;
+        (void)secret_missing(m->needs_secret, &why);
+        report(p, m->span, why);
+    }
+    return 0;
+}
+
+int precheck(const struct precheck *p, struct error **err)
+{
+    struct imagefile *f = p->file;
+    int rc = 0;
+    for (size_t i = 0; i < f->n_steps && rc == 0; i++) {
+        const struct imagefile_step *step = &f->steps[i];
+        if (step->stage == NO_STAGE || (p->needs && !p->needs(p->arg, step->stage)))
+            continue;
+        if (step->op == OP_COPY || step->op == OP_ADD)
+            rc = check_copy(p, step, err);
+        else if (step->op == OP_RUN)
+            rc = check_mounts(p, &step->run, err);
+    }
+    diags_sort(&f->diags);
+    return rc;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of one build share: build.c walks the steps, stage.c resolves FROM, step.c runs
+ * all instructions but RUN, which is run.c and mount.c, from.c looks at what --from reads, target.c
+ * keeps the builder VM on the right disk.
+ */
+#ifndef BUILDER_BUILD_PRIVATE_H
+#define BUILDER_BUILD_PRIVATE_H
+
+#include "builder/agent/protocol.h"
+#include "builder/build/build.h"
+#include "builder/build/config.h"
+#include "builder/build/step_log.h"
+#include "builder/context/context.h"
+#include "builder/worker/standby.h"
+#include "builder/worker/vm.h"
+#include "cache/key.h"
+#include "cache/store.h"
+#include "imagefile/imagefile.h"
+
+#define ID_SIZE (DIGEST_HEX + 1)
+
+/* A disk to build on or copy from: the top layer and what mounting it needs to know. */
+struct disk_state {
+    char id[ID_SIZE]; /* "" = an empty disk */
+    uint64_t size;    /* of the disk, bytes */
+    json_t *mounts; /* [[partition number, "/path"], …] of a disk we partitioned; NULL = find out */
+};
+void disk_state_copy(struct disk_state *to, const struct disk_state *from);
+void disk_state_clear(struct disk_state *d);
+
+struct build;
+
+/* A stage while it is walked, and what is left of it afterwards. */
+struct stage_run {
+    struct build *build; /* NULL: nobody is told of undefined variables */
+    bool needed, done;
+    size_t from; /* number of its FROM */
+    struct config config;
+    struct settings
+        args; /* declared so far, with their values; an ARG without value is not in it */
+    struct settings unset; /* the ones without */
+    struct disk_state disk;
+    struct partition_spec *parts; /* gathered until the last PARTITION */
+    size_t n_parts;
+    struct disk_spec spec;
+};
+
+/* One of the slots AGENT_DISK_EXTRA… and what is in it. */
+struct slot {
+    char id[ID_SIZE];   /* layer; "" = free */
+    unsigned long used; /* for replacing the least recently used */
+};
+
+struct build {
+    const struct session *s;
+    const struct build_options *o;
+    const struct build_ui *ui;
+    struct imagefile *file;
+    char *file_path; /* of the Imagefile */
+    char *name;
+    int name_lock;
+    struct context *ctx; /* opened when first needed */
+    struct store *store;
+    struct stage_run *stages; /* file->n_stages */
+    struct settings global_args;
+    struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
+    size_t step, total; /* number shown, and of how many */
+    json_t *steps;      /* for cache/history.h */
+    json_t *last;       /* of the last build of the name; NULL = none */
+    json_t *shown;      /* for the image's metadata: every step with its layer */
+    size_t layers, cached;
+
+    struct builder_vm *vm;
+    struct standby *next;   /* for the next stage; NULL = none */
+    char top[ID_SIZE];      /* layer under the overlay; "" = none */
+    char *overlay;          /* the target's writable top, in the store's scratch folder */
+    uint64_t overlay_size;  /* of its disk, bytes */
+    bool dirty;             /* the overlay holds something no layer should */
+    bool mounted;           /* the target's tree */
+    bool spent;             /* a command changed the VM itself: no further step may run in it */
+    unsigned long overlays; /* for their names */
+    struct slot slots[AGENT_DISKS];
+    unsigned long tick;
+
+    long long step_deadline; /* of the running step, by now_ms; 0 = none */
+    struct step_log log;     /* of the running step */
+    const struct imagefile_step *current;
+};
+
+/* Variables of a stage for imagefile_expand. One that nothing sets is a warning. */
+struct imagefile_vars stage_vars(struct stage_run *st);
+/* Expansion of one word into an owned C string; NULL with *err. An absent word gives "". */
+char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err);
+
+void build_notice(void *build, const char *line);
+struct diag;
+void build_show_diagnostic(const struct build *b, const struct diag *d);
+void build_output(void *build, int stream, const char *bytes, size_t n); /* a builder_output_fn */
+void build_timing(struct build *b, const char *what, long long since_us);
+/* The same, for a span that is known: us microseconds. */
+void build_took(struct build *b, const char *what, long long us);
+long long now_us(void);
+
+/* check.c */
+/* Mistakes that show once variables have values; they are in b->file's diagnostics. */
+void check_variables(struct build *b);
+/* A FROM or --from, at w, that is not a stage: an image of the backend, or one that can be fetched.
+ */
+int check_image(struct build *b, const char *name, const struct imagefile_step *step,
+                const struct word *w, struct error **err);
+/* Warns of a variable that nothing sets (missing of struct imagefile_vars; ctx is the stage). */
+void variable_missing(void *stage, struct str name, struct span at);
+
+/* stage.c */
+/* The value that --build-arg gives a name (borrowed), or NULL. "--build-arg NAME" alone takes it
+ * from our own environment. */
+const char *build_arg(const struct build *b, const char *name);
+int stages_choose(struct build *b, struct error **err); /* marks the needed ones, counts steps */
+int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct error **err);
+/* The disk that --from= names: an earlier stage or an image. */
+int stage_source(struct build *b, const char *name, struct disk_state *ret, struct error **err);
+/* An image (by name or spec) as a disk; config is NULL for a --from: the option --checksum is about
+ * what FROM fetches. */
+int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct config *config,
+               struct error **err);
+
+/* target.c */
+/* A VM runs in which only steps below `disk` have run, a clean overlay on `disk` is its target, its
+ * tree is mounted (but for an empty disk). */
+int vm_ready(struct build *b, const struct disk_state *disk, struct error **err);
+int vm_mount_target(struct build *b, const json_t *mounts, struct error **err);
+/* Fields of a MOUNT request; mounts may be NULL: the agent finds the root file system. */
+void put_mount_fields(struct message *m, int slot, int flags, const json_t *mounts);
+/* The overlay is complete in b->overlay's old path, which the caller owns from now on. The next one
+ * names `backing_id`. */
+char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct error **err);
+/* A layer mounted read-only in an extra slot; returns the slot. `keep`: as for vm_free_slot. */
+int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, struct error **err);
+/* An extra slot that is free now, by ending the least recently used attachment; -1. `keep`: bit
+ * mask of slots to leave alone. */
+int vm_free_slot(struct build *b, unsigned keep, struct error **err);
+/* Ends the attachments that are not in `keep`: a command sees no disk that it did not ask for. */
+int vm_detach_others(struct build *b, unsigned keep, struct error **err);
+int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
+            struct error **err);         /* until the step's deadline; output is shown and logged */
+int step_left_ms(const struct build *b); /* until the step's deadline; -1 = it has none */
+void vm_drop(struct build *b);
+/* The same, and of the one that was started ahead. */
+void vm_drop_all(struct build *b);
+/* Makes a complete empty overlay file in the scratch folder; owned path. */
+char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,
+                  struct error **err);
+
+/* A VM for `disk` in which nothing has run and whose target is not mounted: what it says about other
+ * layers can be believed. */
+int vm_untouched(struct build *b, const struct disk_state *disk, struct error **err);
+
+/* from.c */
+/* What is read of another image. All borrowed. */
+struct from_request {
+    const struct disk_state *disk;
+    const struct strv *sources, *excludes; /* as COPY has them; excludes may be NULL */
+    int flags;                             /* AGENT_KEEP_OWNER, AGENT_TOP_OWNER */
+};
+/* Whether a step reads of another stage or image. */
+bool step_has_from(const struct imagefile_step *step);
+/* Whether these sources are keyed by content: not those that are a whole image. */
+bool from_by_content(const struct strv *sources);
+/* The manifest of what is read into *ret (emptied first); for_disk is what the step stands on.
+ * It stays empty if that is too much to be looked at: then the layer's id stands for it.
+ * Errors: a source that is not there (ERR_USER); it would have to be looked at, and the build is
+ * --require-cached. */
+int from_manifest(struct build *b, const struct disk_state *for_disk, const struct from_request *r,
+                  struct buf *ret, struct error **err);
+
+/* One instruction's work in the VM. */
+typedef int step_fn(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                    void *arg, struct error **err);
+/* A step that changes the disk: finds its layer or makes it. Takes key. manifest may be empty. */
+int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err);
+
+/* failure.c: what is left of a step that failed, whose output is in `log`: it is kept for
+ * `kiln image log NAME failed`, shown again if nobody saw it, and *err says what to do next. */
+void build_failed(struct build *b, const struct stage_run *st, const struct imagefile_step *step,
+                  const char *log, struct error **err);
+
+/* step.c, run.c: one function an instruction; ARG, ENV… are in build.c */
+int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+              struct error **err);
+int step_partition(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                   bool last, struct error **err);
+int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+              struct error **err);
+int step_workdir(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                 struct error **err);
+int step_run(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+             struct error **err);
+int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                 struct error **err);
+/* mount.c: the mounts of one RUN. `run` must outlive them. */
+struct mounts;
+struct mounts *mounts_new(struct build *b, struct stage_run *st, const struct run_args *run,
+                          struct error **err);
+void mounts_free(struct mounts *m); /* NULL is fine; a cache that was not detached is lost */
+DEFINE_CLEANUP(struct mounts, mounts_free);
+/* ERR_USER: --secret does not give what a mount requires. Returns -1. */
+int secret_missing(const char *id, struct error **err);
+/* The one of --secret with this id, or NULL. */
+const struct build_secret *secret_find(const struct build *b, const char *id);
+/* The secrets among them, one a call, NULL at the end; *i is 0 at first. */
+const struct build_secret *mounts_secret(const struct mounts *m, size_t *i);
+/* All that belongs to the key: neither caches nor secrets do. */
+void mounts_put_key(const struct mounts *m, struct key *key);
+/* Makes all of them ready in the VM, adds them to the EXEC request; waits for caches. */
+int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err);
+/* After the EXEC: the caches are whole again and free for others. */
+int mounts_detach(struct build *b, struct mounts *m, struct error **err);
+/* The environment, directory and user of a command, as fields of an EXEC request. b may be NULL: it
+ * gives the proxies that --build-arg names. */
+void run_put_environment(const struct build *b, const struct config *c, const struct settings *args,
+                         struct message *request);
+/* An interactive shell, as fields of an EXEC request for builder_vm_terminal. */
+void run_put_shell(struct message *request);
+/* What the image's metadata keeps is JSON, where other bytes would be lost without a word: ERR_USER
+ * names `what` if the value is not UTF-8. */
+int check_utf8(const char *what, const char *value, struct error **err);
+/* The step as the Imagefile has it, owned, for JSON: what is no UTF-8 is U+FFFD. */
+char *step_text(const struct imagefile_step *step);
+int build_context(struct build *b, struct error **err); /* opens it if need be */
+void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,
+                const char *why);
+
+#endif

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#include "builder/build/shell.h"
+
+#include "base/alloc.h"
+#include "base/session.h"
+#include "builder/build/private.h"
+
+#include <unistd.h>
+
+/* A VM with the image's disk under a throw-away overlay. */
+struct shell {
+    struct image_chain chain;
+    char *overlay;
+    struct builder_vm *vm;
+};
+
+static void shell_clear(struct shell *sh)
+{
+    builder_vm_free(sh->vm);
+    if (sh->overlay)
+        unlink(sh->overlay);
+    free(sh->overlay);
+    image_chain_clear(&sh->chain);
+}
+
+static void notice(void *ui, const char *line)
+{
+    const struct build_ui *u = ui;
+    if (u && u->notice)
+        u->notice(u->arg, line);
+}
+
+static int shell_start(const struct session *s, struct shell *sh, const struct shell_options *so,
+                       const struct build_ui *ui, struct error **err)
+{
+    if (image_chain_open(s, so->ref, so->pull, ui, &sh->chain, err) < 0)
+        return -1;
+    sh->overlay = overlay_new(store_scratch(sh->chain.store), 0, "", sh->chain.size, err);
+    if (!sh->overlay)
+        return -1;
+    strv_add(&sh->chain.files, sh->overlay);
+    struct builder_vm_options o = {.memory_mb = so->memory_mb,
+                                   .cpus = so->cpus,
+                                   .accel = so->accel,
+                                   .cwd = store_cwd(sh->chain.store),
+                                   .target = {(const char *const *)sh->chain.files.ptr,
+                                              sh->chain.files.len, true, sh->chain.size},
+                                   .notice = notice,
+                                   .notice_arg = (void *)ui};
+    return builder_vm_start(s, &o, &sh->vm, err);
+}
+
+static void show_output(void *ui, int stream, const char *bytes, size_t n)
+{
+    const struct build_ui *u = ui;
+    if (u && u->output)
+        u->output(u->arg, stream, bytes, n);
+}
+
+int shell_run(const struct session *s, const struct shell_options *o, const struct build_ui *ui,
+              int *ret_status, struct error **err)
+{
+    CLEANUP(shell_clear) struct shell sh = {0};
+    CLEANUP(message_clear)
+    struct message mount = MESSAGE_INIT, m = MESSAGE_INIT, reply = MESSAGE_INIT;
+    CLEANUP(config_clear) struct config config = {0};
+    if (shell_start(s, &sh, o, ui, err) < 0)
+        return -1;
+    put_mount_fields(&mount, AGENT_DISK_TARGET, 0, json_object_get(sh.chain.metadata, "mounts"));
+    if (builder_vm_call(sh.vm, AGENT_MOUNT, &mount, 120000, NULL, NULL, NULL, err) < 0)
+        return -1;
+    config_from_json(&config, json_object_get(sh.chain.metadata, "config"));
+    if (o->user) {
+        free(config.user);
+        config.user = xstrdup(o->user);
+    }
+    if (o->terminal)
+        run_put_shell(&m);
+    for (const char *const *a = o->argv; !o->terminal && a && *a; a++)
+        message_puts(&m, AGENT_TAG_ARG, *a);
+    run_put_environment(NULL, &config, NULL, &m);
+    if (o->terminal)
+        return builder_vm_terminal(sh.vm, &m, ret_status, err);
+    if (builder_vm_call(sh.vm, AGENT_EXEC, &m, -1, show_output, (void *)ui, &reply, err) < 0)
+        return -1;
+    *ret_status = (int)message_num(&reply, AGENT_TAG_STATUS, 0);
+    return 0;
+}
+
+json_t *shell_inspect(const struct session *s, const char *ref, const char *accel,
+                      const struct build_ui *ui, struct error **err)
+{
+    CLEANUP(shell_clear) struct shell sh = {0};
+    CLEANUP(message_clear)
+    struct message mount = MESSAGE_INIT, m = MESSAGE_INIT, reply = MESSAGE_INIT;
+    struct str text;
+    struct shell_options o = {.ref = ref, .accel = accel, .pull = PULL_NEVER};
+    if (shell_start(s, &sh, &o, ui, err) < 0)
+        return NULL;
+    // the operating system is only seen in a mounted tree; a disk without one is described all the
+    // same
+    put_mount_fields(&mount, AGENT_DISK_TARGET, 0, json_object_get(sh.chain.metadata, "mounts"));
+    CLEANUP(error_freep) struct error *no_root = NULL;
+    if (builder_vm_call(sh.vm, AGENT_MOUNT, &mount, 120000, NULL, NULL, NULL, &no_root) < 0)
+        session_debug(s, 1, "no root file system: %s", no_root->message);
+    message_put_num(&m, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
+    if (builder_vm_call(sh.vm, AGENT_OS, &m, 120000, NULL, NULL, &reply, err) < 0)
+        return NULL;
+    json_error_t why;
+    json_t *v =
+        message_get(&reply, AGENT_TAG_TEXT, &text) ? json_loadb(text.ptr, text.len, 0, &why) : NULL;
+    if (!v)
+        error_set(err, ERR_GUEST, "the builder VM did not say what is on the disk");
+    return v;
+}

@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: MIT
+//
+// A selection is made in four passes: sources become parts (source.c), parts become a flat list of
+// entries in the order they are sent, files that the index does not know are hashed, and the
+// manifest is written from what is then known.
+#include "builder/context/context.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/session.h"
+#include "builder/context/hash.h"
+#include "builder/context/selection.h"
+#include "imagefile/ignore.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+DEFINE_VECTOR(node_list, struct node *);
+DEFINE_VECTOR(numbers, uint32_t);
+
+static struct index *open_index(const struct session *s, const char *dir)
+{
+    if (!s->cache)
+        return index_of_bytes("", 0);
+    AUTO_FREE char *real = realpath(dir, NULL);
+    const char *name = real ? real : dir;
+    struct digest d = digest_of(name, strlen(name));
+    char hex[DIGEST_HEX + 1];
+    digest_hex(&d, hex);
+    AUTO_FREE char *path = xasprintf("%s/context/%s.idx", s->cache, hex);
+    return index_open(path);
+}
+
+int context_open(const struct session *s, const struct context_options *o, struct context **ret,
+                 struct error **err)
+{
+    AUTO_CLOSE int fd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return error_set(err, ERR_NOT_FOUND, "the build directory '%s' %s", o->dir,
+                         errno == ENOENT ? "does not exist" : "is not a directory");
+    if (fd < 0)
+        return error_errno(err, "cannot open the build directory '%s'", o->dir);
+    CLEANUP(context_freep) struct context *ctx = xcalloc(1, sizeof *ctx);
+    ctx->session = s;
+    ctx->options = *o;
+    ctx->dir = xstrdup(o->dir);
+    ctx->hidden = o->hidden ? xstrdup(o->hidden) : NULL;
+    if (ignore_file_read(o->dir, o->imagefile, &ctx->ignore, err) < 0)
+        return -1;
+    session_debug(s, 1, "ignore file: %s", ctx->ignore.path ? ctx->ignore.path : "none");
+    struct tree_options t = {.root_fd = STEAL_FD(fd),
+                             .dir = ctx->dir,
+                             .ignore = ctx->ignore.ignore,
+                             .hidden = o->hidden,
+                             .index = ctx->index = open_index(s, o->dir)};
+    if (tree_new(s, &t, &ctx->tree, err) < 0)
+        return -1;
+    *ret = STEAL(ctx);
+    return 0;
+}
+
+void context_save(struct context *ctx)
+{
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (index_save(ctx->index, &err) < 0)
+        session_debug(ctx->session, 1, "the index of digests was not saved: %s", err->message);
+}
+
+void context_free(struct context *ctx)
+{
+    if (!ctx)
+        return;
+    if (ctx->index)
+        context_save(ctx);
+    tree_free(ctx->tree);
+    index_free(ctx->index);
+    ignore_file_clear(&ctx->ignore);
+    free(ctx->hidden);
+    free(ctx->dir);
+    free(ctx);
+}
+
+struct context_stats context_stats(const struct context *ctx)
+{
+    return (struct context_stats){.entries = tree_count(ctx->tree),
+                                  .hashed_files = ctx->hashed_files,
+                                  .hashed_bytes = ctx->hashed_bytes};
+}
+
+bool context_dest_is_folder(const char *dest)
+{
+    const char *slash = strrchr(dest, '/'), *last = slash ? slash + 1 : dest;
+    return !*last || !strcmp(last, ".") || !strcmp(last, "..");
+}
+
+/* One context_select. */
+struct select {
+    struct context *ctx;
+    const struct context_request *request;
+    struct selection *sel;
+    struct ignore *excludes; /* NULL = none */
+    bool dest_is_folder;     /* as it is written, or because there are several sources */
+};
+
+static int parse_excludes(struct select *s, struct error **err)
+{
+    const struct context_request *r = s->request;
+    if (r->n_excludes)
+        s->excludes = ignore_new();
+    for (size_t i = 0; i < r->n_excludes; i++)
+        if (ignore_add(s->excludes, r->excludes[i], err) < 0)
+            return error_wrap(err, "%s --exclude", r->instruction);
+    return 0;
+}
+
+static int fetch_part(struct select *s, const char *url, struct error **err)
+{
+    const struct context_request *r = s->request;
+    struct part *p = parts_push(&s->sel->parts);
+    *p = (struct part){.kind = SOURCE_URL,
+                       .shown = xstrdup(url),
+                       .remote = REMOTE_FILE_INIT,
+                       .unpack = r->unpack_remote};
+    if (remote_fetch(s->ctx->session, url, r->checksum, s->ctx->options.progress,
+                     s->ctx->options.progress_arg, &p->remote, err) < 0)
+        return -1;
+    p->own_name = xstrdup(p->remote.name);
+    if (*p->own_name || p->unpack || !s->dest_is_folder)
+        return 0;
+    error_set(err, ERR_USER, "the URL '%s' does not end in a file name", url);
+    return error_hint(err, "write the file's whole path as the destination instead of '%s'",
+                      r->dest);
+}
+
+static int add_source(struct select *s, const struct context_source *src, struct error **err)
+{
+    const struct context_request *r = s->request;
+    struct parts *parts = &s->sel->parts;
+    if (src->kind == SOURCE_URL)
+        return fetch_part(s, src->text, err);
+    if (r->checksum)
+        return error_set(err, ERR_USER, "%s --checksum is for URLs only, but '%s' is none",
+                         r->instruction, src->text);
+    if (src->kind == SOURCE_INLINE) {
+        *parts_push(parts) = (struct part){.kind = SOURCE_INLINE,
+                                           .shown = xstrdup(src->text),
+                                           .own_name = xstrdup(src->text),
+                                           .bytes = src->bytes,
+                                           .remote = REMOTE_FILE_INIT};
+        return 0;
+    }
+    size_t before = parts->len;
+    if (source_expand(s->ctx, r->instruction, src->text, parts, err) < 0)
+        return -1;
+    for (size_t i = before; i < parts->len; i++)
+        parts->ptr[i].unpack = r->unpack_local && parts->ptr[i].node->type == MANIFEST_FILE;
+    return 0;
+}
+
+static bool is_folder(const struct part *p)
+{
+    return p->kind == SOURCE_PATH && p->node->type == MANIFEST_DIR;
+}
+
+/* Drops single files that --exclude names, and gives the rest their places below <dest>: several
+ * things need it to be a folder. */
+static void place_parts(struct select *s)
+{
+    struct parts *parts = &s->sel->parts;
+    size_t kept = 0;
+    vec_foreach (struct part *, p, parts) {
+        if (s->excludes && !is_folder(p) && ignore_hides(s->excludes, p->own_name)) {
+            part_clear(p);
+            continue;
+        }
+        parts->ptr[kept++] = *p;
+    }
+    parts->len = kept;
+    s->sel->needs_folder = s->dest_is_folder || kept > 1;
+    vec_foreach (struct part *, p, parts)
+        p->dest = xstrdup(is_folder(p) || !s->sel->needs_folder ? "" : p->own_name);
+}
+
+static void pick(struct select *s, size_t part, struct node *n)
+{
+    struct picked *p = picks_push(&s->sel->picks);
+    p->node = n;
+    p->part = (uint32_t)part;
+}
+
+/* A walk of one folder part. Folders that are hidden themselves wait in `pending` until something
+ * below them is picked. */
+struct walk {
+    struct select *select;
+    size_t part;
+    struct buf path; /* below the part's root */
+    struct node_list pending;
+};
+
+static void walk_folder(struct walk *w, struct node *folder);
+
+static void note_socket(struct selection *sel, const struct part *p, const struct node *n)
+{
+    CLEANUP(buf_clear) struct buf path = BUF_INIT;
+    picked_add_shown(&path, p, n);
+    if (!sel->sockets++)
+        sel->socket = buf_detach(&path, NULL);
+}
+
+static void walk_child(struct walk *w, struct node *n)
+{
+    const struct ignore *ex = w->select->excludes;
+    bool hidden = n->hidden;
+    if (ex) {
+        if (w->path.len)
+            buf_addc(&w->path, '/');
+        buf_adds(&w->path, n->name);
+        if (ignore_hides(ex, w->path.data)) {
+            if (n->type != MANIFEST_DIR || ignore_prunes(ex, w->path.data))
+                return;
+            hidden = true;
+        }
+    }
+    size_t n_pending = w->pending.len;
+    if (n->type == NODE_SOCKET) {
+        note_socket(w->select->sel, &w->select->sel->parts.ptr[w->part], n);
+        return;
+    }
+    if (hidden)
+        *node_list_push(&w->pending) = n;
+    else {
+        vec_foreach (struct node **, parent, &w->pending)
+            pick(w->select, w->part, *parent);
+        w->pending.len = n_pending = 0;
+        pick(w->select, w->part, n);
+    }
+    if (n->type == MANIFEST_DIR)
+        walk_folder(w, n);
+    if (w->pending.len > n_pending)
+        w->pending.len = n_pending; // nothing below it was picked
+}
+
+static void walk_folder(struct walk *w, struct node *folder)
+{
+    size_t keep = w->path.len;
+    for (uint32_t i = 0; i < folder->n_children; i++) {
+        walk_child(w, &folder->children[i]);
+        if (w->path.len != keep) {
+            w->path.len = keep;
+            w->path.data[keep] = '\0';
+        }
+    }
+}
+
+static int pick_all(struct select *s, struct error **err)
+{
+    for (size_t i = 0; i < s->sel->parts.len; i++) {
+        struct part *p = &s->sel->parts.ptr[i];
+        if (is_folder(p) && tree_scan(s->ctx->tree, p->node, true, err) < 0)
+            return -1;
+        pick(s, i, p->node);
+        if (!is_folder(p))
+            continue;
+        struct walk w = {.select = s, .part = i, .path = BUF_INIT};
+        walk_folder(&w, p->node);
+        buf_clear(&w.path);
+        node_list_clear(&w.pending);
+    }
+    return 0;
+}
+
+/* Once a build: sockets are there again and again. */
+static void tell_of_sockets(struct select *s)
+{
+    struct context *ctx = s->ctx;
+    if (!s->sel->sockets || ctx->told_of_sockets || !ctx->options.notice)
+        return;
+    ctx->told_of_sockets = true;
+    AUTO_FREE char *more = s->sel->sockets > 1 ? xasprintf(" and %llu more are",
+                                                           (unsigned long long)s->sel->sockets - 1)
+                                               : xstrdup(" is");
+    AUTO_FREE char *line =
+        xasprintf("'%s'%s left out: a socket can't be copied", s->sel->socket, more);
+    ctx->options.notice(ctx->options.notice_arg, line);
+}
+
+static int compare_strings(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Whether a name in one part may be a hard link to one in another: not if a later part could have
+ * replaced the first name by then. */
+static bool links_may_span(const struct select *s)
+{
+    const struct parts *parts = &s->sel->parts;
+    if (parts->len < 2)
+        return true;
+    AUTO_FREE char **names = xcalloc(parts->len, sizeof *names);
+    for (size_t i = 0; i < parts->len; i++) {
+        if (is_folder(&parts->ptr[i]) || parts->ptr[i].unpack)
+            return false;
+        names[i] = parts->ptr[i].dest;
+    }
+    qsort(names, parts->len, sizeof *names, compare_strings);
+    for (size_t i = 1; i < parts->len; i++)
+        if (!strcmp(names[i - 1], names[i]))
+            return false;
+    return true;
+}
+
+static bool is_file(const struct picked *p)
+{
+    return p->node && p->node->type == MANIFEST_FILE;
+}
+
+/* qsort_r's order: by part (if parts count), device, inode, and then as they are sent. */
+struct link_order {
+    const struct picks *picks;
+    bool by_part;
+};
+
+static int compare_links(const void *pa, const void *pb, void *arg)
+{
+    const struct link_order *o = arg;
+    uint32_t ia = *(const uint32_t *)pa, ib = *(const uint32_t *)pb;
+    const struct picked *a = &o->picks->ptr[ia], *b = &o->picks->ptr[ib];
+    if (o->by_part && a->part != b->part)
+        return a->part < b->part ? -1 : 1;
+    if (a->node->id.dev != b->node->id.dev)
+        return a->node->id.dev < b->node->id.dev ? -1 : 1;
+    if (a->node->id.ino != b->node->id.ino)
+        return a->node->id.ino < b->node->id.ino ? -1 : 1;
+    return ia < ib ? -1 : ia > ib;
+}
+
+/* Finds names of one file, by device and inode. */
+static void find_hard_links(struct select *s)
+{
+    struct picks *picks = &s->sel->picks;
+    CLEANUP(numbers_clear) struct numbers linked = {0};
+    for (size_t i = 0; i < picks->len; i++)
+        if (is_file(&picks->ptr[i]) && picks->ptr[i].node->nlink > 1 &&
+            !s->sel->parts.ptr[picks->ptr[i].part].unpack)
+            *numbers_push(&linked) = (uint32_t)i;
+    if (linked.len < 2)
+        return;
+    struct link_order order = {picks, !links_may_span(s)};
+    qsort_r(linked.ptr, linked.len, sizeof *linked.ptr, compare_links, &order);
+    for (size_t i = 1, first = 0; i < linked.len; i++) {
+        struct picked *p = &picks->ptr[linked.ptr[i]], *f = &picks->ptr[linked.ptr[first]];
+        if (p->node->id.dev == f->node->id.dev && p->node->id.ino == f->node->id.ino &&
+            (!order.by_part || p->part == f->part))
+            p->first = linked.ptr[first] + 1;
+        else
+            first = i;
+    }
+}
+
+static int hash_unknown(struct select *s, struct error **err)
+{
+    CLEANUP(node_list_clear) struct node_list todo = {0};
+    vec_foreach (struct picked *, p, &s->sel->picks)
+        if (is_file(p) && !p->first && !p->node->content)
+            *node_list_push(&todo) = p->node;
+    struct context *ctx = s->ctx;
+    if (hash_files(ctx->session, ctx->tree, ctx->index, todo.ptr, todo.len, ctx->options.progress,
+                   ctx->options.progress_arg, err) < 0)
+        return -1;
+    ctx->hashed_files += todo.len;
+    vec_foreach (struct node **, n, &todo)
+        ctx->hashed_bytes += (*n)->id.size;
+    return 0;
+}
+
+static void add_below(struct buf *b, const char *start, const struct part *p, const struct node *n)
+{
+    buf_adds(b, start);
+    if (!n || n == p->node)
+        return;
+    if (*start)
+        buf_addc(b, '/');
+    node_add_path(b, n, p->node);
+}
+
+void picked_add_shown(struct buf *b, const struct part *p, const struct node *n)
+{
+    add_below(b, p->shown, p, n);
+}
+
+void picked_add_dest(struct buf *b, const struct part *p, const struct node *n)
+{
+    add_below(b, p->dest, p, n);
+}
+
+/* The manifest entry of a part that is no node. */
+static struct manifest_entry foreign_entry(const struct part *p)
+{
+    struct manifest_entry e = {.has_content = true};
+    if (p->kind == SOURCE_INLINE) {
+        e.type = MANIFEST_INLINE;
+        e.mode = 0644;
+        e.content = digest_of(p->bytes.ptr, p->bytes.len);
+    } else {
+        e.type = p->unpack ? MANIFEST_ARCHIVE : MANIFEST_REMOTE;
+        e.mode = 0600;
+        e.content = p->remote.digest;
+    }
+    return e;
+}
+
+static struct manifest_entry node_entry(const struct part *p, const struct node *n)
+{
+    struct manifest_entry e = {.type = (enum manifest_type)n->type,
+                               .mode = n->mode,
+                               .has_device = n->type == MANIFEST_CHAR || n->type == MANIFEST_BLOCK,
+                               .major = n->major,
+                               .minor = n->minor};
+    if (n->link)
+        e.link = str_of(n->link);
+    if (n->type == MANIFEST_SYMLINK)
+        e.mode = 0777; // means nothing, and differs between systems
+    if (n->content) {
+        e.has_content = true;
+        e.content = *n->content;
+    }
+    if (n->xattrs) {
+        e.has_xattrs = true;
+        e.xattrs = *n->xattrs;
+    }
+    if (p->unpack && n->type == MANIFEST_FILE)
+        e.type = MANIFEST_ARCHIVE;
+    return e;
+}
+
+static uint64_t bytes_of(const struct part *p, const struct picked *pick)
+{
+    if (!pick->node)
+        return p->kind == SOURCE_INLINE ? p->bytes.len : p->remote.size;
+    return is_file(pick) && !pick->first ? pick->node->id.size : 0;
+}
+
+static void write_manifest(struct selection *sel)
+{
+    CLEANUP(buf_clear) struct buf path = BUF_INIT;
+    CLEANUP(buf_clear) struct buf first = BUF_INIT;
+    manifest_begin(&sel->manifest);
+    vec_foreach (const struct picked *, pick, &sel->picks) {
+        const struct part *p = &sel->parts.ptr[pick->part];
+        struct manifest_entry e = pick->node ? node_entry(p, pick->node) : foreign_entry(p);
+        buf_reset(&path);
+        picked_add_shown(&path, p, pick->node);
+        e.path = buf_str(&path);
+        if (pick->first) {
+            const struct picked *f = &sel->picks.ptr[pick->first - 1];
+            buf_reset(&first);
+            picked_add_shown(&first, &sel->parts.ptr[f->part], f->node);
+            e = (struct manifest_entry){
+                .type = MANIFEST_HARDLINK, .path = e.path, .link = buf_str(&first)};
+        }
+        manifest_add(&sel->manifest, &e);
+        sel->bytes += bytes_of(p, pick);
+    }
+    sel->digest = digest_of(sel->manifest.data, sel->manifest.len);
+}
+
+static int fill_selection(struct select *s, struct error **err)
+{
+    const struct context_request *r = s->request;
+    if (parse_excludes(s, err) < 0)
+        return -1;
+    for (size_t i = 0; i < r->n_sources; i++)
+        if (add_source(s, &r->sources[i], err) < 0)
+            return -1;
+    place_parts(s);
+    if (pick_all(s, err) < 0)
+        return -1;
+    tell_of_sockets(s);
+    find_hard_links(s);
+    if (hash_unknown(s, err) < 0)
+        return -1;
+    write_manifest(s->sel);
+    return 0;
+}
+
+int context_select(struct context *ctx, const struct context_request *r, struct selection **ret,
+                   struct error **err)
+{
+    CLEANUP(selection_freep) struct selection *sel = xcalloc(1, sizeof *sel);
+    sel->ctx = ctx;
+    buf_init(&sel->manifest);
+    struct select s = {.ctx = ctx,
+                       .request = r,
+                       .sel = sel,
+                       .dest_is_folder = r->n_sources > 1 || context_dest_is_folder(r->dest)};
+    int got = fill_selection(&s, err);
+    ignore_free(s.excludes);
+    if (got < 0)
+        return -1;
+    *ret = STEAL(sel);
+    return 0;
+}
+
+int context_has(struct context *ctx, const char *instruction, const char *source,
+                struct error **err)
+{
+    CLEANUP(parts_free) struct parts parts = {0};
+    return source_expand(ctx, instruction, source, &parts, err);
+}
+
+void parts_free(struct parts *parts)
+{
+    vec_foreach (struct part *, p, parts)
+        part_clear(p);
+    parts_clear(parts);
+}
+
+void selection_free(struct selection *sel)
+{
+    if (!sel)
+        return;
+    parts_free(&sel->parts);
+    picks_clear(&sel->picks);
+    buf_clear(&sel->manifest);
+    free(sel->socket);
+    free(sel);
+}
+
+struct digest selection_digest(const struct selection *sel)
+{
+    return sel->digest;
+}
+
+struct str selection_manifest(const struct selection *sel)
+{
+    return buf_str(&sel->manifest);
+}
+
+uint64_t selection_entries(const struct selection *sel)
+{
+    return sel->picks.len;
+}
+
+uint64_t selection_bytes(const struct selection *sel)
+{
+    return sel->bytes;
+}
+
+bool selection_needs_folder(const struct selection *sel)
+{
+    return sel->needs_folder;
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+//
+// From the text of a COPY source to nodes of the context's tree. The text is cleaned as Dockerfile
+// does it (Go's filepath.Clean); plain parts are then looked up one by one, with links resolved
+// here and never by the kernel; parts that are patterns are matched against all names of a folder.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "builder/context/selection.h"
+#include "imagefile/glob.h"
+#include "imagefile/ignore.h"
+
+enum { LINKS_MAX = 40 }; // as the kernel's
+
+struct finder {
+    struct context *ctx;
+    const char *instruction, *source;
+    struct parts *ret;
+    unsigned links;
+    const struct node *broken; /* a link on the way whose target is not there */
+    const struct node *socket; /* what was named is one */
+};
+
+void part_clear(struct part *p)
+{
+    free(p->shown);
+    free(p->dest);
+    free(p->own_name);
+    remote_file_clear(&p->remote);
+}
+
+/* Removes "", "." and "x/.." parts, and ".." in front: nothing is above the build directory. */
+static void clean(const char *source, struct buf *ret)
+{
+    for (const char *p = source; *p;) {
+        size_t len = strcspn(p, "/");
+        struct str part = {p, len};
+        if (str_is(part, "..")) {
+            const char *slash = strrchr(ret->data, '/');
+            size_t keep = slash ? (size_t)(slash - ret->data) : 0;
+            ret->len = keep;
+            ret->data[keep] = '\0';
+        } else if (len && !str_is(part, ".")) {
+            if (ret->len)
+                buf_addc(ret, '/');
+            buf_add_str(ret, part);
+        }
+        p += len + (p[len] == '/');
+    }
+}
+
+/* 1: *ret is what path names below `at`, links followed, with the build directory as the root that
+ * absolute links start from and ".." ends at; 0: nothing; -1: error. */
+static int resolve(struct finder *f, struct node *at, const char *path, struct node **ret,
+                   struct error **err)
+{
+    if (*path == '/')
+        at = tree_root(f->ctx->tree);
+    for (const char *p = path; *p;) {
+        size_t len = strcspn(p, "/");
+        struct str part = {p, len};
+        p += len + (p[len] == '/');
+        if (!len || str_is(part, "."))
+            continue;
+        if (str_is(part, "..")) {
+            at = at->parent ? at->parent : at;
+            continue;
+        }
+        if (at->type != MANIFEST_DIR)
+            return 0;
+        if (tree_scan(f->ctx->tree, at, false, err) < 0)
+            return -1;
+        struct node *child = tree_child(at, part);
+        if (!child)
+            return 0;
+        if (child->type == MANIFEST_SYMLINK) {
+            if (++f->links > LINKS_MAX)
+                return error_set(err, ERR_USER, "%s source '%s' leads through too many links",
+                                 f->instruction, f->source);
+            struct node *link = child;
+            int got = resolve(f, at, link->link, &child, err);
+            if (!got)
+                f->broken = link;
+            if (got <= 0)
+                return got;
+        }
+        at = child;
+    }
+    if (at->type == NODE_SOCKET) {
+        f->socket = at;
+        return 0;
+    }
+    bool visible;
+    if (tree_is_visible(f->ctx->tree, at, &visible, err) < 0)
+        return -1;
+    *ret = at;
+    return visible;
+}
+
+static void add_match(struct finder *f, const char *shown, struct node *n)
+{
+    const char *slash = strrchr(shown, '/');
+    struct part *p = parts_push(f->ret);
+    *p = (struct part){.kind = SOURCE_PATH,
+                       .shown = xstrdup(shown),
+                       .own_name = xstrdup(slash ? slash + 1 : shown),
+                       .node = n,
+                       .remote = REMOTE_FILE_INIT};
+}
+
+/* A link that a pattern matched is followed; if that leads nowhere, it is copied as a link. */
+static int add_pattern_match(struct finder *f, struct node *n, const char *shown,
+                             struct error **err)
+{
+    bool visible;
+    if (tree_is_visible(f->ctx->tree, n, &visible, err) < 0)
+        return -1;
+    if (!visible)
+        return 0;
+    if (n->type == NODE_SOCKET)
+        return 0;
+    if (n->type == MANIFEST_SYMLINK) {
+        CLEANUP(error_freep) struct error *ignored = NULL;
+        struct node *target;
+        f->links = 0;
+        if (resolve(f, n->parent, n->name, &target, &ignored) > 0)
+            n = target;
+        else if (ignored && ignored->kind != ERR_USER)
+            return error_propagate(err, STEAL(ignored));
+    }
+    add_match(f, shown, n);
+    return 0;
+}
+
+static int expand(struct finder *f, struct node *at, const char *pattern, struct buf *shown,
+                  struct error **err);
+
+/* One part of a pattern against all names of a folder. */
+static int expand_part(struct finder *f, struct node *at, const char *part, const char *rest,
+                       struct buf *shown, struct error **err)
+{
+    if (tree_scan(f->ctx->tree, at, false, err) < 0)
+        return -1;
+    size_t keep = shown->len;
+    for (uint32_t i = 0; i < at->n_children; i++) {
+        struct node *n = &at->children[i];
+        if (!glob_match(part, n->name) || (*rest && n->type != MANIFEST_DIR))
+            continue;
+        if (keep)
+            buf_addc(shown, '/');
+        buf_adds(shown, n->name);
+        int got =
+            *rest ? expand(f, n, rest, shown, err) : add_pattern_match(f, n, shown->data, err);
+        if (got < 0)
+            return -1;
+        shown->len = keep;
+        shown->data[keep] = '\0';
+    }
+    return 0;
+}
+
+static int expand(struct finder *f, struct node *at, const char *pattern, struct buf *shown,
+                  struct error **err)
+{
+    size_t len = strcspn(pattern, "/");
+    const char *rest = pattern + len + (pattern[len] == '/');
+    AUTO_FREE char *part = xstrndup(pattern, len);
+    if (glob_magic(part))
+        return expand_part(f, at, part, rest, shown, err);
+    struct node *n;
+    f->links = 0;
+    int got = resolve(f, at, part, &n, err);
+    if (got <= 0)
+        return got;
+    size_t keep = shown->len;
+    if (keep)
+        buf_addc(shown, '/');
+    buf_adds(shown, part);
+    if (!*rest)
+        add_match(f, shown->data, n);
+    else if (n->type == MANIFEST_DIR && expand(f, n, rest, shown, err) < 0)
+        return -1;
+    shown->len = keep;
+    shown->data[keep] = '\0';
+    return 0;
+}
+
+static int not_found(struct finder *f, const char *cleaned, struct error **err)
+{
+    const struct context *ctx = f->ctx;
+    error_set(err, ERR_USER, "%s source '%s' was not found in '%s'", f->instruction, f->source,
+              ctx->dir);
+    const char *pattern = ctx->ignore.ignore ? ignore_decider(ctx->ignore.ignore, cleaned) : NULL;
+    if (f->broken)
+        return error_hint(err, "'%s' is a link to '%s', which is not in the build directory",
+                          f->broken->name, f->broken->link);
+    if (pattern && tree_exists(ctx->tree, cleaned))
+        return error_hint(err, "it is there, but '%s' hides it by the pattern '%s'",
+                          ctx->ignore.name, pattern);
+    if (ctx->hidden && !strcmp(cleaned, ctx->hidden))
+        return error_hint(err, "--local writes this file, so the build does not see it");
+    if (!tree_has_program(ctx->tree, "prepare"))
+        return error_hint(err, "sources are paths in the build directory");
+    AUTO_FREE char *program = path_join(ctx->dir, "prepare");
+    return error_hint(err, "'%s' may make it: run that first", program);
+}
+
+static int is_socket(struct finder *f, struct error **err)
+{
+    error_set(err, ERR_USER, "%s source '%s' is a socket, which can't be copied", f->instruction,
+              f->source);
+    return error_hint(err, "the program that listens on a socket makes it anew when it starts");
+}
+
+int source_expand(struct context *ctx, const char *instruction, const char *source,
+                  struct parts *ret, struct error **err)
+{
+    struct finder f = {.ctx = ctx, .instruction = instruction, .source = source, .ret = ret};
+    CLEANUP(buf_clear) struct buf path = BUF_INIT;
+    CLEANUP(buf_clear) struct buf shown = BUF_INIT;
+    clean(source, &path);
+    if (glob_magic(path.data) && !glob_valid(path.data))
+        return error_set(err, ERR_USER, "%s source '%s' is not a valid pattern", instruction,
+                         source);
+    if (glob_magic(path.data))
+        return expand(&f, tree_root(ctx->tree), path.data, &shown, err);
+    struct node *n;
+    int got = resolve(&f, tree_root(ctx->tree), path.data, &n, err);
+    if (got < 0)
+        return -1;
+    size_t len = strlen(source);
+    if (!got || (len && source[len - 1] == '/' && n->type != MANIFEST_DIR))
+        return f.socket ? is_socket(&f, err) : not_found(&f, path.data, err);
+    add_match(&f, path.data, n);
+    return 0;
+}
