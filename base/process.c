@@ -70,9 +70,11 @@ static __attribute__((noreturn)) void child_main(const struct process_spec *spec
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(127);
+    if (!spec->outlives) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(127);
+    }
     if (spec->own_session)
         setsid();
     int fd[3];
@@ -270,6 +272,17 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+void process_forget(struct process *p)
+{
+    int saved = errno;
+    p->pid = 0;
+    close_fd(&p->pidfd);
+    close_fd(&p->in);
+    close_fd(&p->out);
+    close_fd(&p->errors);
+    errno = saved;
+}
+
 void process_clear(struct process *p)
 {
     int saved = errno;
@@ -277,12 +290,8 @@ void process_clear(struct process *p)
         kill(p->pid, SIGKILL);
         while (waitpid(p->pid, &p->status, 0) < 0 && errno == EINTR)
             ;
-        p->pid = 0;
     }
-    close_fd(&p->pidfd);
-    close_fd(&p->in);
-    close_fd(&p->out);
-    close_fd(&p->errors);
+    process_forget(p);
     errno = saved;
 }
 

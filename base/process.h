@@ -38,6 +38,7 @@ struct process_spec {
     const int *keep;     /* further descriptors the child keeps under the same numbers */
     size_t n_keep;
     bool own_session; /* setsid: terminal signals (Ctrl-C) do not reach it */
+    bool outlives;    /* it does not die with us; see process_forget */
 };
 
 struct process {
@@ -58,7 +59,8 @@ int process_wait(struct process *p, int timeout_ms, struct error **err);
 /* True if it has ended (its status is then set); never waits. */
 bool process_ended(struct process *p);
 void process_kill(struct process *p, int sig);
-void process_clear(struct process *p); /* SIGKILL, reap, close */
+void process_clear(struct process *p);  /* SIGKILL, reap, close */
+void process_forget(struct process *p); /* close, and leave it running */
 /* "exit status 3", "killed by signal 9 (Killed)"; owned. */
 char *process_status_text(int wait_status);
 /* The same after a subject: "failed with exit status 3", "was killed by signal 9 (Killed)"; owned.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "base/session.h"
-#include "cli/command.h"
-#include "vm/named.h"
+#include "cli/vm_live.h"
 
 #include <stdint.h>
 
@@ -15,7 +13,7 @@ static int remove_one(const struct session *s, const struct args *a, const char 
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     if (named_vm_open(s->vmstore, name, &vm, err) < 0 ||
-        (args_has(a, "force") && named_vm_kill(s, &vm, err) < 0))
+        (args_has(a, "force") && vm_live_stop(s, &vm, true, 0, err) < 0))
         return -1;
     return named_vm_remove(s->vmstore, &vm, err);
 }

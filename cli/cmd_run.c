@@ -1,21 +1,64 @@
 // SPDX-License-Identifier: MIT
 //
-// kiln run: an image or NAME@STEP to a chain of files; the rest is cli/vm_options and vm/run.
+// kiln run: an image or NAME@STEP to a chain of files; the rest is cli/vm_options and vm/run. With
+// a name, or detached, it is a VM of the store.
+#include "base/alloc.h"
 #include "builder/build/build.h"
 #include "cli/build_ui.h"
 #include "cli/vm_options.h"
+#include "cli/vm_store.h"
 
-static const struct option_spec options[] = {PULL_OPTION, VM_OPTIONS, {0}};
+#include <stdio.h>
+#include <sys/random.h>
 
-static int run(struct session *s, const struct args *a, struct error **err)
+static const struct option_spec options[] = {
+    {"name", 0, "NAME", "Name of the VM, which stays when it has ended", NULL},
+    DETACH_OPTION,
+    {"rm", 0, NULL, "Remove a VM with a name when it has ended", NULL},
+    PULL_OPTION,
+    VM_OPTIONS,
+    {0},
+};
+
+/* The image's, and a number that no other has. */
+static char *invented_name(const char *image)
 {
-    CLEANUP(vm_spec_clear) struct vm_spec spec;
+    AUTO_FREE char *start = xstrndup(image, strcspn(image, ",@:"));
+    AUTO_FREE char *name = named_vm_name(start);
+    unsigned short number = 0;
+    (void)getrandom(&number, sizeof number, 0);
+    return xasprintf("%.50s-%04x", name, number);
+}
+
+static int run_named(struct session *s, const struct args *a, const struct vm_spec *spec,
+                     struct error **err)
+{
+    bool detach = args_has(a, "detach"), given = args_has(a, "name");
+    AUTO_FREE char *name = given ? xstrdup(args_get(a, "name")) : invented_name(a->pos[0]);
+    vm_store_sweep(s);
+    if (vm_store_create(s, a, spec, name, !given || args_has(a, "rm"), err) < 0)
+        return -1;
+    int status = vm_store_start(s, a, name, detach, err);
+    if (status == 0 && detach)
+        puts(name);
+    if (status >= 0 && detach)
+        return status;
+    if (status < 0 && !given) { // it may not have been started
+        CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+        if (named_vm_open(s->vmstore, name, &vm, NULL) == 0)
+            (void)named_vm_remove(s->vmstore, &vm, NULL);
+        return status;
+    }
+    return vm_store_drop_temporary(s, name, NULL) < 0 ? -1 : status;
+}
+
+static int run_nameless(struct session *s, const struct args *a, const struct vm_spec *spec,
+                        struct error **err)
+{
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
     enum pull_policy pull;
-    vm_spec_init(&spec);
-    if (args_pull(a, &pull, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
-        build_shown_init(&shown, NULL, err) < 0)
+    if (args_pull(a, &pull, err) < 0 || build_shown_init(&shown, NULL, err) < 0)
         return -1;
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
     if (image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
@@ -24,7 +67,17 @@ static int run(struct session *s, const struct args *a, struct error **err)
                                .n_files = chain.files.len,
                                .size = chain.size,
                                .hold = -1};
-    return vm_options_boot(s, &spec, &o, err);
+    return vm_options_boot(s, spec, &o, NULL, false, err);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(vm_spec_clear) struct vm_spec spec;
+    vm_spec_init(&spec);
+    if (vm_options_take(a, &spec, err) < 0)
+        return -1;
+    return args_has(a, "name") || args_has(a, "detach") ? run_named(s, a, &spec, err)
+                                                        : run_nameless(s, a, &spec, err);
 }
 
 const struct command cmd_run = {
@@ -33,7 +86,10 @@ const struct command cmd_run = {
     .usage = "IMAGE [options] [-- QEMU-ARGUMENT...]",
     .detail =
         "Without an SSH option the guest's serial console is yours; Ctrl-A x ends the VM.\n"
-        "The VM ends when you leave, and leaves nothing behind.\n",
+        "The VM ends when you leave, and leaves nothing behind. With -d it runs on in the\n"
+        "background, and its name is printed: see ps, ssh, logs, console and stop. With --name it "
+        "is\n"
+        "kept, as if 'kiln create' had made it.\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,

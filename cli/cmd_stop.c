@@ -1,56 +1,62 @@
 // SPDX-License-Identifier: MIT
 //
-// kiln stop: a signal to the kiln that runs the VM, which then asks the guest to power off and ends
-// QEMU after its --shutdown-timeout. Should that take longer than it may, both are ended.
-#include "base/session.h"
-#include "cli/command.h"
-#include "vm/named.h"
+// kiln stop, restart. An attached VM is ended by a signal to its kiln, which asks the guest to power
+// off and ends QEMU after its --shutdown-timeout; a detached one is asked over QMP. Should that take
+// longer than it may, it is killed.
+#include "cli/vm_live.h"
+#include "cli/vm_store.h"
 
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 
-static const struct option_spec options[] = {
-    {"timeout", 0, "SECONDS", "How long it may take until the VM is killed [default: 40]", NULL},
+static const struct option_spec stop_options[] = {
+    STOP_TIMEOUT_OPTION,
     {"kill", 'k', NULL, "End the VM at once, as if its power was cut", NULL},
     {0},
 };
-
-static int take_timeout(const struct args *a, int *ret_ms, struct error **err)
-{
-    long long seconds = 40;
-    if (args_seconds(a, "timeout", &seconds, err) < 0)
-        return -1;
-    if (seconds > 86400)
-        return error_set(err, ERR_USAGE, "argument --timeout: at most a day");
-    *ret_ms = (int)seconds * 1000;
-    return 0;
-}
+static const struct option_spec restart_options[] = {STOP_TIMEOUT_OPTION, {0}};
 
 static int stop_one(const struct session *s, const struct args *a, const char *name,
                     struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    bool kill = args_has(a, "kill");
     int timeout_ms = 0;
-    if (take_timeout(a, &timeout_ms, err) < 0)
+    if (vm_live_stop_timeout(a, &timeout_ms, err) < 0 ||
+        named_vm_open(s->vmstore, name, &vm, err) < 0)
         return -1;
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0)
-        return -1;
-    int rc = kill ? 0 : named_vm_stop(s, &vm, SIGTERM, timeout_ms, err);
-    if (rc == 0 && !kill)
-        fprintf(stderr, "VM '%s' did not end in time and is killed\n", name);
-    if (rc == 0)
-        rc = named_vm_kill(s, &vm, err);
+    int rc = vm_live_stop(s, &vm, args_has(a, "kill"), timeout_ms, err);
     if (rc == 2)
         return error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
-    return rc < 0 ? -1 : 0;
+    return rc < 0 ? -1 : vm_store_drop_temporary(s, name, err);
 }
 
-static int run(struct session *s, const struct args *a, struct error **err)
+static int restart_one(const struct session *s, const struct args *a, const char *name,
+                       struct error **err)
 {
-    int timeout_ms = 0; // a wrong one is told once
-    return take_timeout(a, &timeout_ms, err) < 0 ? -1 : args_each(s, a, stop_one, err);
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    int timeout_ms = 0;
+    if (vm_live_stop_timeout(a, &timeout_ms, err) < 0 ||
+        named_vm_open(s->vmstore, name, &vm, err) < 0 ||
+        vm_live_stop(s, &vm, false, timeout_ms, err) < 0)
+        return -1;
+    return vm_store_start(s, a, name, true, err);
+}
+
+/* A wrong timeout is told once. */
+static int each(struct session *s, const struct args *a, args_each_fn *fn, struct error **err)
+{
+    int timeout_ms = 0;
+    return vm_live_stop_timeout(a, &timeout_ms, err) < 0 ? -1 : args_each(s, a, fn, err);
+}
+
+static int run_stop(struct session *s, const struct args *a, struct error **err)
+{
+    return each(s, a, stop_one, err);
+}
+
+static int run_restart(struct session *s, const struct args *a, struct error **err)
+{
+    return each(s, a, restart_one, err);
 }
 
 const struct command cmd_stop = {
@@ -58,8 +64,19 @@ const struct command cmd_stop = {
     .summary = "Power off VMs that run",
     .usage = "[options] NAME...",
     .detail = "The guest is asked to power off; what does not end in time is killed.\n",
-    .options = options,
+    .options = stop_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
-    .run = run,
+    .run = run_stop,
+};
+
+const struct command cmd_restart = {
+    .name = "restart",
+    .summary = "Power off VMs and start them in the background",
+    .usage = "[options] NAME...",
+    .detail = "As 'kiln stop' and 'kiln start -d'; a VM that does not run is started.\n",
+    .options = restart_options,
+    .min_args = 1,
+    .max_args = SIZE_MAX,
+    .run = run_restart,
 };

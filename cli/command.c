@@ -369,6 +369,7 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
             took = take_letters(a, word, next, err);
         } else {
             a->pos[a->n_pos++] = word;
+            only_pos |= (a->command->flags & CMD_WORDS) != 0;
         }
         if (took < 0)
             return -1;

@@ -42,6 +42,7 @@ struct args {
 
 enum command_flags {
     CMD_REST = 1,    /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
+    CMD_WORDS = 4,   /* what follows the first argument are words of another command */
     CMD_NO_HOME = 2, /* works without KILN_HOME and HOME: uses no backend and no cache */
 };
 

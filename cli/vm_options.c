@@ -2,10 +2,12 @@
 #include "cli/vm_options.h"
 
 #include "base/alloc.h"
+#include "vm/detached.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 static void say(void *arg, const char *line)
@@ -14,14 +16,41 @@ static void say(void *arg, const char *line)
     print_note("", line);
 }
 
+/* What vm/run.h calls back with. */
+struct boot {
+    struct vm_run_options o;
+    const struct named_vm *named;
+    bool detach;
+};
+
 /* stdout belongs to the command that is run. */
 static void started(void *arg)
 {
-    const struct vm_run_options *o = arg;
-    FILE *to = o->spec->session == VM_SSH_COMMAND ? stderr : stdout;
-    const char *accel = o->accel == ACCEL_KVM ? " (KVM)" : o->accel == ACCEL_TCG ? " (TCG)" : "";
-    fprintf(to, "Booting%s%s\n", accel, o->spec->session == VM_SERIAL ? "" : ", waiting for SSH");
+    const struct boot *b = arg;
+    bool waits = b->o.spec->session != VM_SERIAL && !b->detach;
+    FILE *to = b->detach || b->o.spec->session == VM_SSH_COMMAND ? stderr : stdout;
+    const char *accel = b->o.accel == ACCEL_KVM   ? " (KVM)"
+                        : b->o.accel == ACCEL_TCG ? " (TCG)"
+                                                  : "";
+    fprintf(to, "Booting%s%s\n", accel, waits ? ", waiting for SSH" : "");
     fflush(to);
+}
+
+/* A second login finds its way by it. */
+static void up(void *arg, pid_t pid, unsigned ssh_port)
+{
+    const struct boot *b = arg;
+    const struct vm_spec *spec = b->o.spec;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (!b->named)
+        return;
+    json_auto_t *record =
+        json_pack("{s:I, s:I, s:s, s:s?, s:i, s:i, s:I, s:b}", "pid", (json_int_t)pid, "ssh_port",
+                  (json_int_t)ssh_port, "user", spec->ssh.user, "key", spec->ssh.key,
+                  "ssh_timeout_ms", vm_options_ssh_timeout(spec, b->o.accel), "memory_mb",
+                  (int)spec->memory_mb, "started", (json_int_t)time(NULL), "detached", b->detach);
+    if (!record || named_vm_set_running(b->named, pid, record, &why) < 0)
+        say(NULL, why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
 }
 
 /* Seconds on the command line, milliseconds in the spec. */
@@ -136,22 +165,44 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     return 0;
 }
 
+int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel)
+{
+    enum { SSH_MS = 90000, TCG_SLOWER = 3 };
+    return spec->ssh.timeout_ms >= 0 ? spec->ssh.timeout_ms
+           : accel == ACCEL_TCG      ? SSH_MS * TCG_SLOWER
+                                     : SSH_MS;
+}
+
+static int detach(const struct session *s, struct boot *b, struct error **err)
+{
+    pid_t pid;
+    unsigned port;
+    if (vm_detach(s, &b->o, b->named->dir, &pid, &port, err) < 0)
+        return -1;
+    up(b, pid, port);
+    return 0;
+}
+
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
-                    const struct vm_run_options *disk, struct error **err)
+                    const struct vm_run_options *disk, const struct named_vm *named, bool detached,
+                    struct error **err)
 {
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
+    struct boot b = {.o = *disk, .named = named, .detach = detached};
     int status = 0;
     if (qemu_find(s, spec->qemu, &qemu, err) < 0)
         return -1;
-    struct vm_run_options o = *disk;
-    o.spec = spec;
-    o.qemu = &qemu;
-    o.accel = ACCEL_AUTO;
+    b.o.spec = spec;
+    b.o.qemu = &qemu;
+    b.o.accel = ACCEL_AUTO;
     if (!vm_run_args_choose_accel(spec->qemu_args.ptr) &&
-        accel_choose(s, spec->accel, qemu.version, say, NULL, &o.accel, err) < 0)
+        accel_choose(s, spec->accel, qemu.version, say, NULL, &b.o.accel, err) < 0)
         return -1;
-    o.notice = say;
-    o.started = started;
-    o.arg = &o;
-    return vm_run(s, &o, &status, err) < 0 ? -1 : status;
+    b.o.notice = say;
+    b.o.started = started;
+    b.o.up = up;
+    b.o.arg = &b;
+    if (detached)
+        return detach(s, &b, err);
+    return vm_run(s, &b.o, &status, err) < 0 ? -1 : status;
 }

@@ -7,23 +7,29 @@
  *     vm_spec_init(&spec);
  *     vm_options_take(args, &spec, &err);          // may come again: later options win
  *     struct vm_run_options o = {.files = files, .n_files = n_files, .size = size, .hold = -1};
- *     int status = vm_options_boot(session, &spec, &o, &err);
+ *     int status = vm_options_boot(session, &spec, &o, NULL, false, &err);
  */
 #ifndef CLI_VM_OPTIONS_H
 #define CLI_VM_OPTIONS_H
 
 #include "cli/command.h"
+#include "vm/named.h"
 #include "vm/run.h"
 
 /* Sets what the arguments say and leaves the rest. A key file becomes an absolute path. */
 int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err);
 /* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. Of
- * `disk` the members that are about the disk count. */
+ * `disk` the members that are about the disk count. named: the VM of the store that it is, whose
+ * lock is held; NULL = none. With `detach` it goes on alone, and 0 comes once it runs. */
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
-                    const struct vm_run_options *disk, struct error **err);
+                    const struct vm_run_options *disk, const struct named_vm *named, bool detach,
+                    struct error **err);
+/* How long its guest may take to its first login, ms. */
+int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel);
 
 /* Rows of a command's table of options. */
 // clang-format off
+#define DETACH_OPTION {"detach", 'd', NULL, "Leave the VM running in the background", NULL}
 #define VM_OPTIONS \
     {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", NULL}, \
     {"ssh-console", 0, NULL, "A shell over SSH instead of the serial console", "ssh"}, \

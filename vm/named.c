@@ -142,9 +142,57 @@ bool named_vm_runs(const struct named_vm *vm)
     return holder(vm) != 0;
 }
 
+pid_t named_vm_process(const struct named_vm *vm)
+{
+    return holder(vm);
+}
+
+/* Who holds the lock says who he is, or who holds it from now on. */
+static int note_holder(const struct named_vm *vm, int fd, pid_t pid, struct error **err)
+{
+    AUTO_FREE char *text = xasprintf("%ld\n", (long)pid);
+    if (ftruncate(fd, 0) < 0 || pwrite_all(fd, text, strlen(text), 0) < 0)
+        return error_errno(err, "cannot write the lock of VM '%s'", vm->name);
+    return 0;
+}
+
+static char *record_path(const struct named_vm *vm)
+{
+    return path_join(vm->dir, "run.json");
+}
+
+int named_vm_set_running(const struct named_vm *vm, pid_t pid, const json_t *record,
+                         struct error **err)
+{
+    AUTO_FREE char *path = record_path(vm);
+    return json_write_file(path, 0600, record, err) < 0 ? -1 : note_holder(vm, vm->lock, pid, err);
+}
+
+json_t *named_vm_running(const struct named_vm *vm)
+{
+    AUTO_FREE char *path = record_path(vm);
+    return named_vm_runs(vm) ? json_read_file(path, NULL) : NULL;
+}
+
+bool named_vm_was_started(const struct named_vm *vm)
+{
+    AUTO_FREE char *path = record_path(vm);
+    return access(path, F_OK) == 0;
+}
+
+int named_vm_rename(const char *vmstore, struct named_vm *vm, const char *name, struct error **err)
+{
+    AUTO_FREE char *dir = path_join(vmstore, name);
+    if (check_name(name, err) < 0)
+        return -1;
+    if (renameat2(AT_FDCWD, vm->dir, AT_FDCWD, dir, RENAME_NOREPLACE) < 0)
+        return errno == EEXIST ? exists(name, err) : error_errno(err, "cannot make '%s'", dir);
+    return fsync_dir(vmstore, err);
+}
+
 int named_vm_lock(struct named_vm *vm, struct error **err)
 {
-    AUTO_FREE char *path = lock_path(vm), *pid = xasprintf("%ld\n", (long)getpid());
+    AUTO_FREE char *path = lock_path(vm), *record = record_path(vm);
     CLEANUP(error_freep) struct error *why = NULL;
     AUTO_CLOSE int fd = lock_try(path, LOCK_EXCLUSIVE, &why);
     if (fd < 0 && why->kind == ERR_BUSY) {
@@ -157,8 +205,12 @@ int named_vm_lock(struct named_vm *vm, struct error **err)
     }
     if (fd < 0)
         return error_propagate(err, STEAL(why));
-    if (ftruncate(fd, 0) < 0 || pwrite_all(fd, pid, strlen(pid), 0) < 0)
-        return error_errno(err, "cannot write '%s'", path);
+    // of a run that has ended
+    AUTO_FREE char *qmp = path_join(vm->dir, "qmp.sock");
+    (void)unlink(record);
+    (void)unlink(qmp);
+    if (note_holder(vm, fd, getpid(), err) < 0)
+        return -1;
     vm->lock = STEAL_FD(fd);
     return 0;
 }

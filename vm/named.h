@@ -60,6 +60,21 @@ int named_vm_commit(const char *vmstore, const char *name, struct working *w, co
 int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, struct error **err);
 /* Takes the lock and notes our process number. ERR_BUSY: "VM 'web' is running (process 123)". */
 int named_vm_lock(struct named_vm *vm, struct error **err);
+/*
+ * What is to be known of the VM while it runs: run.json, beside vm.json, written by whoever holds
+ * the lock. {"ssh_port": 40123, "user": "vagrant", "key": "/path", "accel": "tcg", "started": 1764000000}; the
+ * caller's. pid is noted as the lock's holder.
+ */
+int named_vm_set_running(const struct named_vm *vm, pid_t pid, const json_t *record,
+                         struct error **err);
+/* What was noted; new reference, NULL if it does not run or nothing was. */
+json_t *named_vm_running(const struct named_vm *vm);
+/* Whether it was ever started with a record, which outlives the run. */
+bool named_vm_was_started(const struct named_vm *vm);
+/* Who runs it: 0 = nobody, -1 = somebody who does not tell. */
+pid_t named_vm_process(const struct named_vm *vm);
+/* Gives a VM that does not run (its lock is held by us) another name. ERR_EXISTS. */
+int named_vm_rename(const char *vmstore, struct named_vm *vm, const char *name, struct error **err);
 /* Whether somebody holds the lock. */
 bool named_vm_runs(const struct named_vm *vm);
 /*

@@ -12,20 +12,18 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "base/terminal.h"
-#include "vm/machine.h"
+#include "vm/run_machine.h"
 #include "vm/ssh.h"
 #include "vm/vm.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { OVERLAY_SET = 1, SSH_PORT = 22, SSH_TIMEOUT_MS = 90000 };
+enum { OVERLAY_SET = 1, SSH_TIMEOUT_MS = 90000 };
 /* How much longer a guest may take to boot without KVM. */
 enum { TCG_SLOWER = 3 };
 
@@ -50,35 +48,6 @@ static void notice(const struct run *r, const char *line)
 {
     if (r->o->notice)
         r->o->notice(r->o->arg, line);
-}
-
-/* Whether QEMU's argument is the option `name`, with one dash or two. */
-static bool is_option(const char *arg, const char *name)
-{
-    if (*arg++ != '-')
-        return false;
-    arg += *arg == '-';
-    return !strcmp(arg, name);
-}
-
-bool vm_run_args_choose_accel(char *const *args)
-{
-    for (; args && *args; args++) {
-        if (is_option(*args, "accel") || is_option(*args, "enable-kvm"))
-            return true;
-        bool machine = is_option(*args, "machine") || is_option(*args, "M");
-        if (machine && args[1] && strstr(args[1], "accel="))
-            return true;
-    }
-    return false;
-}
-
-static bool args_choose_network(char *const *args)
-{
-    for (; args && *args; args++)
-        if (is_option(*args, "nic") || is_option(*args, "net") || is_option(*args, "netdev"))
-            return true;
-    return false;
 }
 
 static const char *temp_dir(void)
@@ -168,91 +137,16 @@ static json_t *disk_nodes(struct run *r, struct strv *args, struct error **err)
     return vm_disk_nodes(&d, err);
 }
 
-/* The guest's NICs: those of the spec, with the way to its SSH server through the first; none where
- * the user's own arguments have one and nobody needs ours. Returns how many; the forwards of the
- * first go to *first, whose addresses stay borrowed. */
-static size_t make_nics(const struct vm_spec *spec, struct vm_machine_nic *nics,
-                        struct vm_forwards *first, struct strv *texts)
-{
-    bool ssh = spec->session != VM_SERIAL || spec->ssh.port;
-    if (!ssh && !spec->nics.ptr[0].forwards.len && args_choose_network(spec->qemu_args.ptr))
-        return 0;
-    for (size_t i = 0; i < spec->nics.len; i++) {
-        const struct vm_nic *nic = &spec->nics.ptr[i];
-        strv_addf(texts, "kiln%zu", i);
-        strv_add_take(texts, qemu_escape(nic->driver));
-        nics[i] =
-            (struct vm_machine_nic){.forwards = nic->forwards.ptr, .n_forwards = nic->forwards.len};
-    }
-    for (size_t i = 0; i < spec->nics.len; i++) {
-        nics[i].id = texts->ptr[2 * i];
-        nics[i].device = texts->ptr[2 * i + 1];
-    }
-    if (!ssh || !spec->nics.len)
-        return spec->nics.len;
-    vec_foreach (const struct vm_forward *, f, &spec->nics.ptr[0].forwards)
-        *vm_forwards_push(first) = *f;
-    *vm_forwards_push(first) = (struct vm_forward){(char *)"127.0.0.1", spec->ssh.port, SSH_PORT};
-    nics[0].forwards = first->ptr;
-    nics[0].n_forwards = first->len;
-    return spec->nics.len;
-}
-
-/* QEMU's own message would be about a "host forwarding rule". */
-static int check_port(const char *address, unsigned port, const char *option, struct error **err)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int yes = 1;
-    if (!port || fd < 0 || inet_pton(AF_INET, address, &at.sin_addr) != 1)
-        return 0;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (bind(fd, (struct sockaddr *)&at, sizeof at) == 0)
-        return 0;
-    error_errno(err, "cannot use port %u of %s", port, address);
-    return error_hint(err, "choose another one with %s", option);
-}
-
-static int check_ports(const struct vm_spec *spec, struct error **err)
-{
-    vec_foreach (const struct vm_nic *, nic, &spec->nics)
-        vec_foreach (const struct vm_forward *, f, &nic->forwards)
-            if (check_port(f->address, f->host_port, "--publish", err) < 0)
-                return -1;
-    return check_port("127.0.0.1", spec->ssh.port,
-                      "--ssh-port; without the option a free one is taken", err);
-}
-
-static int make_args(struct run *r, struct strv *args, struct error **err)
-{
-    const struct vm_spec *spec = r->o->spec;
-    json_auto_t *nodes = disk_nodes(r, args, err);
-    if (!nodes)
-        return -1;
-    AUTO_FREE struct vm_machine_nic *nics = xcalloc(spec->nics.len, sizeof *nics);
-    CLEANUP(vm_forwards_clear) struct vm_forwards first = {0};
-    CLEANUP(strv_clear) struct strv texts = {0};
-    AUTO_FREE char *device = xasprintf("%s,bootindex=1,werror=report,rerror=report",
-                                       spec->disk_bus == VM_BUS_IDE ? "ide-hd" : "virtio-blk-pci");
-    struct vm_machine_disk disk = {nodes, device};
-    struct vm_machine machine = {.accel = r->o->accel,
-                                 .memory_mb = spec->memory_mb,
-                                 .cpus = spec->cpus,
-                                 .nics = nics,
-                                 .n_nics = make_nics(spec, nics, &first, &texts),
-                                 .disks = &disk,
-                                 .n_disks = 1,
-                                 .extra = spec->qemu_args.ptr};
-    vm_machine_args(args, &machine);
-    return 0;
-}
-
 static int start(struct run *r, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     CLEANUP(strv_clear) struct strv args = {0};
-    if (check_ports(o->spec, err) < 0 || make_args(r, &args, err) < 0)
+    if (vm_run_check_ports(o->spec, err) < 0)
         return -1;
+    json_auto_t *nodes = disk_nodes(r, &args, err);
+    if (!nodes)
+        return -1;
+    vm_run_machine(o, nodes, &args);
     if (o->started)
         o->started(o->arg);
     int keep = o->keep ? o->hold : r->overlay;
@@ -269,6 +163,15 @@ static int start(struct run *r, struct error **err)
         return -1;
     vm_on_event(r->vm, on_event, r);
     return 0;
+}
+
+static void tell_up(struct run *r)
+{
+    unsigned port = 0;
+    if (!r->o->up)
+        return;
+    (void)vm_run_ssh_port(vm_qmp(r->vm), &port, NULL);
+    r->o->up(r->o->arg, getpid(), port);
 }
 
 static void show_console(void *arg, const char *bytes, size_t n)
@@ -321,25 +224,6 @@ static int serial(struct run *r, struct error **err)
     return 0;
 }
 
-/* From QEMU's "info usernet": "TCP[HOST_FORWARD]  11  127.0.0.1 38969  10.0.2.15  22  0  0". */
-static int find_port(struct run *r, unsigned *ret, struct error **err)
-{
-    json_auto_t *reply = NULL;
-    if (qmp_callf(vm_qmp(r->vm), 10000, &reply, err, "human-monitor-command", "{s:s}",
-                  "command-line", "info usernet") < 0)
-        return -1;
-    const char *text = json_string_value(reply);
-    for (const char *p = text; p && (p = strstr(p, "TCP[HOST_FORWARD]")); p++) {
-        unsigned port, guest;
-        if (sscanf(p, "TCP[HOST_FORWARD] %*d 127.0.0.1 %u %*s %u", &port, &guest) == 2 &&
-            guest == SSH_PORT) {
-            *ret = port;
-            return 0;
-        }
-    }
-    return error_set(err, ERR_GUEST, "QEMU does not tell the port it forwards to the guest's SSH");
-}
-
 static int ssh_timeout(const struct vm_run_options *o)
 {
     if (o->spec->ssh.timeout_ms >= 0)
@@ -358,7 +242,7 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
                                 .deadline = now_ms() + ssh_timeout(o),
                                 .wait = vm_ssh_wait_vm,
                                 .wait_arg = r->vm};
-    if (!so.port && find_port(r, &so.port, err) < 0)
+    if (!so.port && vm_run_ssh_port(vm_qmp(r->vm), &so.port, err) < 0)
         return -1;
     session_debug(r->session, 1, "ssh: 127.0.0.1:%u is the guest's port 22", so.port);
     bool command = o->spec->session == VM_SSH_COMMAND;
@@ -400,6 +284,8 @@ int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_sta
     int status = 0;
     struct error *e = NULL;
     int rc = start(&r, &e);
+    if (rc == 0)
+        tell_up(&r);
     if (rc == 0)
         rc = o->spec->session == VM_SERIAL ? serial(&r, &e) : ssh(&r, &status, &e);
     finish(&r, rc < 0);

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+//
+// kiln ps: what runs, from each VM's lock and the record beside it; no QEMU is asked.
+#include "base/json.h"
+#include "cli/store.h"
+#include "cli/vm_live.h"
+#include "cli/vm_store.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const struct option_spec options[] = {
+    {"all", 'a', NULL, "Also VMs that do not run", NULL},
+    {"quiet", 'q', NULL, "Names only", NULL},
+    {"json", 0, NULL, "Print the list as JSON", NULL},
+    {0},
+};
+
+/* New reference; NULL: it is not to be listed. */
+static json_t *describe(const struct session *s, const char *name, bool all)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, name, &vm, NULL) < 0)
+        return NULL;
+    pid_t pid = named_vm_process(&vm);
+    if (!pid && !all)
+        return NULL;
+    json_auto_t *record = named_vm_running(&vm);
+    json_t *v =
+        json_pack("{s:s, s:s?, s:s, s:b}", "name", name, "image", json_str(vm.config, "image"),
+                  "state", pid ? "running" : "stopped", "temporary", vm_store_is_temporary(&vm));
+    if (record)
+        (void)json_object_update_missing(v, record);
+    if (pid > 0)
+        (void)json_object_set_new(v, "pid", json_integer(pid));
+    return v;
+}
+
+static void add_age(char *to, size_t n, long long seconds)
+{
+    static const struct {
+        long long unit;
+        char name;
+    } units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+    size_t i = 0;
+    while (i < 3 && seconds < 2 * units[i].unit)
+        i++;
+    (void)snprintf(to, n, "%lld%c", seconds < 0 ? 0 : seconds / units[i].unit, units[i].name);
+}
+
+static void print_row(const json_t *v, int name, int image)
+{
+    char pid[24] = "-", memory[24] = "-", ssh[24] = "-", age[24] = "-";
+    if (json_int(v, "pid", 0))
+        (void)snprintf(pid, sizeof pid, "%lld", (long long)json_int(v, "pid", 0));
+    if (json_int(v, "memory_mb", 0))
+        (void)snprintf(memory, sizeof memory, "%lldM", (long long)json_int(v, "memory_mb", 0));
+    if (json_int(v, "ssh_port", 0))
+        (void)snprintf(ssh, sizeof ssh, "%lld", (long long)json_int(v, "ssh_port", 0));
+    if (json_int(v, "started", 0))
+        add_age(age, sizeof age, (long long)time(NULL) - json_int(v, "started", 0));
+    const char *from = json_str(v, "image");
+    printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %s\n", name, json_str(v, "name"), image,
+           from ? from : "-", json_str(v, "state"), pid, memory, ssh, age);
+}
+
+static int width(const json_t *list, const char *field, int least)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach((json_t *)list, i, v)
+    {
+        const char *text = json_str(v, field);
+        if (text && (int)strlen(text) > least)
+            least = (int)strlen(text);
+    }
+    return least;
+}
+
+static void print_table(const json_t *list, bool quiet)
+{
+    int name = width(list, "name", 4), image = width(list, "image", 5);
+    size_t i;
+    json_t *v;
+    if (!quiet)
+        printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %s\n", name, "NAME", image, "IMAGE", "STATE",
+               "PID", "MEM", "SSH", "AGE");
+    json_array_foreach((json_t *)list, i, v)
+    {
+        if (quiet)
+            puts(json_str(v, "name"));
+        else
+            print_row(v, name, image);
+    }
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    json_auto_t *list = json_array();
+    vm_store_sweep(s);
+    if (named_vm_list(s->vmstore, &names, err) < 0)
+        return -1;
+    vec_foreach (char **, name, &names) {
+        json_t *v = describe(s, *name, args_has(a, "all"));
+        if (v)
+            (void)json_array_append_new(list, v);
+    }
+    if (args_has(a, "json"))
+        cli_print_json(list);
+    else
+        print_table(list, args_has(a, "quiet"));
+    return 0;
+}
+
+/* kiln status: one VM, as people and scripts ask for it. */
+static int run_status(struct session *s, const struct args *a, struct error **err)
+{
+    enum { STOPPED = 3 }; // systemctl's status
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0)
+        return -1;
+    json_auto_t *v = describe(s, a->pos[0], true);
+    bool runs = v && !strcmp(json_str(v, "state"), "running");
+    if (args_has(a, "json"))
+        cli_print_json(v);
+    else
+        puts(runs ? "running" : "stopped");
+    return runs ? 0 : STOPPED;
+}
+
+static const struct option_spec status_options[] = {
+    {"json", 0, NULL, "Print what is known of it as JSON", NULL},
+    {0},
+};
+
+const struct command cmd_ps = {
+    .name = "ps",
+    .summary = "List the VMs that run",
+    .usage = "[options]",
+    .detail = "SSH is the port of 127.0.0.1 that leads to the guest's SSH server.\n",
+    .options = options,
+    .run = run,
+};
+
+const struct command cmd_status = {
+    .name = "status",
+    .summary = "Tell whether a VM runs",
+    .usage = "[--json] NAME",
+    .detail = "Exit status: 0 it runs, 3 it is stopped, 1 there is no such VM.\n",
+    .options = status_options,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_status,
+};

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+//
+// kiln ssh: a shell in a VM that runs, or a command line for the guest's shell, as ssh(1) has it.
+// kiln exec: one program with just these arguments.
+#include "base/buf.h"
+#include "cli/vm_live.h"
+
+#include <stdint.h>
+#include <string.h>
+
+static const struct option_spec options[] = {LOGIN_OPTIONS, {0}};
+
+/* In single quotes where a shell would see more than a word. */
+static void add_word(struct buf *to, const char *word, bool quote)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+        "-_=+.,:/@%";
+    if (to->len)
+        buf_addc(to, ' ');
+    if (!quote || (*word && !word[strspn(word, plain)])) {
+        buf_adds(to, word);
+        return;
+    }
+    buf_addc(to, '\'');
+    for (; *word; word++)
+        if (*word == '\'')
+            buf_adds(to, "'\\''");
+        else
+            buf_addc(to, *word);
+    buf_addc(to, '\'');
+}
+
+static int log_in(struct session *s, const struct args *a, bool quote, struct error **err)
+{
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    CLEANUP(buf_clear) struct buf command = BUF_INIT;
+    int status = 0;
+    if (vm_live_open(s, a->pos[0], &live, err) < 0)
+        return -1;
+    for (size_t i = 1; i < a->n_pos; i++)
+        add_word(&command, a->pos[i], quote);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
+    if (!ssh)
+        return -1;
+    int rc = command.len ? vm_ssh_run(ssh, command.data, &status, err)
+                         : vm_ssh_console(ssh, &status, err);
+    return rc < 0 ? -1 : status;
+}
+
+static int run_ssh(struct session *s, const struct args *a, struct error **err)
+{
+    return log_in(s, a, false, err);
+}
+
+static int run_exec(struct session *s, const struct args *a, struct error **err)
+{
+    if (a->n_pos < 2)
+        return error_set(err, ERR_USAGE, "exec needs a command: kiln exec %s uname -a", a->pos[0]);
+    return log_in(s, a, true, err);
+}
+
+const struct command cmd_ssh = {
+    .name = "ssh",
+    .summary = "Log in to a VM that runs",
+    .usage = "[options] NAME [COMMAND...]",
+    .detail =
+        "Without a command, a login shell on a terminal. With one, the words are joined by blanks "
+        "for\n"
+        "the guest's shell, and its exit status becomes kiln's. Options of kiln stand before "
+        "NAME.\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = SIZE_MAX,
+    .flags = CMD_WORDS,
+    .run = run_ssh,
+};
+
+const struct command cmd_exec = {
+    .name = "exec",
+    .summary = "Run a program in a VM that runs",
+    .usage = "[options] NAME PROGRAM [ARGUMENT...]",
+    .detail =
+        "Over SSH, with these arguments as they are: sh -c '...' for a command line. Its exit "
+        "status\n"
+        "becomes kiln's. Options of kiln stand before NAME.\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = SIZE_MAX,
+    .flags = CMD_WORDS,
+    .run = run_exec,
+};

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+//
+// kiln suspend, resume: QEMU's stop and cont. kiln wait; kiln rename.
+#include "base/json.h"
+#include "cli/vm_live.h"
+#include "cli/vm_store.h"
+#include "vm/detached.h"
+#include "vm/qmp.h"
+
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { ANSWER_MS = 10000 };
+
+static int tell(const struct session *s, const char *name, const char *command, struct error **err)
+{
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    if (vm_live_open(s, name, &live, err) < 0)
+        return -1;
+    if (!vm_is_detached(live.vm.dir)) {
+        error_set(err, ERR_USER, "VM '%s' does not run in the background", name);
+        return error_hint(err, "only a VM of 'kiln start -d' or 'kiln run -d' can be suspended");
+    }
+    CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, live.vm.dir, err);
+    return q ? qmp_command(q, command, NULL, ANSWER_MS, NULL, err) : -1;
+}
+
+static int suspend_one(const struct session *s, const struct args *a, const char *name,
+                       struct error **err)
+{
+    (void)a;
+    return tell(s, name, "stop", err);
+}
+
+static int resume_one(const struct session *s, const struct args *a, const char *name,
+                      struct error **err)
+{
+    (void)a;
+    return tell(s, name, "cont", err);
+}
+
+static int wait_one(const struct session *s, const struct args *a, const char *name,
+                    struct error **err)
+{
+    enum { LOOK_MS = 100 };
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    (void)a;
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0)
+        return -1;
+    while (named_vm_runs(&vm)) {
+        struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
+        if (poll(&p, 1, LOOK_MS) > 0)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    return vm_store_drop_temporary(s, name, err);
+}
+
+static int run_suspend(struct session *s, const struct args *a, struct error **err)
+{
+    return args_each(s, a, suspend_one, err);
+}
+
+static int run_resume(struct session *s, const struct args *a, struct error **err)
+{
+    return args_each(s, a, resume_one, err);
+}
+
+static int run_wait(struct session *s, const struct args *a, struct error **err)
+{
+    return args_each(s, a, wait_one, err);
+}
+
+static int run_rename(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0 || named_vm_lock(&vm, err) < 0)
+        return -1;
+    return named_vm_rename(s->vmstore, &vm, a->pos[1], err);
+}
+
+const struct command cmd_suspend = {
+    .name = "suspend",
+    .summary = "Halt VMs in the background, which keep their memory",
+    .usage = "NAME...",
+    .options = common_options,
+    .min_args = 1,
+    .max_args = SIZE_MAX,
+    .run = run_suspend,
+};
+
+const struct command cmd_resume = {
+    .name = "resume",
+    .summary = "Let suspended VMs go on",
+    .usage = "NAME...",
+    .options = common_options,
+    .min_args = 1,
+    .max_args = SIZE_MAX,
+    .run = run_resume,
+};
+
+const struct command cmd_wait = {
+    .name = "wait",
+    .summary = "Wait until VMs have ended",
+    .usage = "NAME...",
+    .options = common_options,
+    .min_args = 1,
+    .max_args = SIZE_MAX,
+    .run = run_wait,
+};
+
+const struct command cmd_rename = {
+    .name = "rename",
+    .summary = "Give a VM that does not run another name",
+    .usage = "NAME NEW-NAME",
+    .options = common_options,
+    .min_args = 2,
+    .max_args = 2,
+    .run = run_rename,
+};

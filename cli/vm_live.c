@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+#include "cli/vm_live.h"
+
+#include "base/json.h"
+#include "vm/detached.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+void vm_live_clear(struct vm_live *live)
+{
+    named_vm_clear(&live->vm);
+    json_decref(live->record);
+    live->record = NULL;
+}
+
+/* Whoever has just taken the lock is about to write it, once QEMU runs. */
+static int read_record(const struct session *s, struct vm_live *live, struct error **err)
+{
+    enum { PATIENCE_MS = 10000, TICK_MS = 20 };
+    long long deadline = now_ms() + PATIENCE_MS;
+    while (named_vm_runs(&live->vm) && !(live->record = named_vm_running(&live->vm)) &&
+           now_ms() < deadline) {
+        struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
+        if (poll(&p, 1, TICK_MS) > 0)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    return 0;
+}
+
+int vm_live_open(const struct session *s, const char *name, struct vm_live *ret, struct error **err)
+{
+    ret->session = s;
+    if (named_vm_open(s->vmstore, name, &ret->vm, err) < 0)
+        return -1;
+    if (read_record(s, ret, err) < 0)
+        return -1;
+    if (named_vm_runs(&ret->vm))
+        return 0;
+    error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
+    return error_hint(err, "'kiln start -d %s' starts it", name);
+}
+
+/* A vm_ssh_wait_fn that sees the VM's end. */
+static int wait_live(void *arg, struct pollfd *fds, size_t n, long long deadline,
+                     struct error **err)
+{
+    enum { LOOK_MS = 500, FDS_MAX = 32 };
+    const struct vm_live *live = arg;
+    struct pollfd f[FDS_MAX + 1];
+    assert(n <= FDS_MAX);
+    memcpy(f, fds, n * sizeof *fds);
+    f[n] = (struct pollfd){.fd = live->session->cancel_fd, .events = POLLIN};
+    long long left = deadline < 0 ? LOOK_MS : deadline - now_ms();
+    int ready = poll(f, n + 1, left < 0 ? 0 : left > LOOK_MS ? LOOK_MS : (int)left);
+    if (ready < 0 && errno != EINTR)
+        return error_errno(err, "cannot wait for the VM");
+    for (size_t i = 0; i < n; i++)
+        fds[i].revents = ready > 0 ? f[i].revents : 0;
+    if (ready > 0 && f[n].revents)
+        return error_set(err, ERR_CANCELLED, "interrupted");
+    if (ready <= 0 && !named_vm_runs(&live->vm))
+        return error_set(err, ERR_GUEST, "VM '%s' has ended", live->vm.name);
+    return ready > 0 || deadline < 0 || now_ms() < deadline;
+}
+
+struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
+                             struct error **err)
+{
+    long long seconds = -1, timeout = json_int(live->record, "ssh_timeout_ms", 0);
+    const char *user = args_get(a, "user"), *key = args_get(a, "ssh-key");
+    long long port = json_int(live->record, "ssh_port", 0);
+    if (args_seconds(a, "wait", &seconds, err) < 0)
+        return NULL;
+    if (!port) {
+        error_set(err, ERR_USER, "VM '%s' has no port for SSH", live->vm.name);
+        error_hint(err,
+                   "its QEMU arguments make a network of their own; 'kiln console %s' is there",
+                   live->vm.name);
+        return NULL;
+    }
+    struct vm_ssh_options o = {.session = s,
+                               .port = (unsigned)port,
+                               .user = user ? user : json_str(live->record, "user"),
+                               .key_file = key ? key : json_str(live->record, "key"),
+                               .deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout),
+                               .wait = wait_live,
+                               .wait_arg = live};
+    return vm_ssh_open(&o, err);
+}
+
+static int kill_now(const struct session *s, const struct named_vm *vm, struct error **err)
+{
+    enum { KILL_MS = 10000 };
+    if (!vm_is_detached(vm->dir))
+        return named_vm_kill(s, vm, err);
+    int rc = vm_detached_stop(s, vm, true, KILL_MS, err);
+    return rc ? rc : error_set(err, ERR_BUSY, "VM '%s' does not end", vm->name);
+}
+
+int vm_live_stop(const struct session *s, const struct named_vm *vm, bool kill, int timeout_ms,
+                 struct error **err)
+{
+    if (kill)
+        return kill_now(s, vm, err);
+    int rc = vm_is_detached(vm->dir) ? vm_detached_stop(s, vm, false, timeout_ms, err)
+                                     : named_vm_stop(s, vm, SIGTERM, timeout_ms, err);
+    if (rc)
+        return rc;
+    fprintf(stderr, "VM '%s' did not end in time and is killed\n", vm->name);
+    return kill_now(s, vm, err);
+}
+
+int vm_live_stop_timeout(const struct args *a, int *ret_ms, struct error **err)
+{
+    long long seconds = 40;
+    if (args_seconds(a, "timeout", &seconds, err) < 0)
+        return -1;
+    if (seconds > 86400)
+        return error_set(err, ERR_USAGE, "argument --timeout: at most a day");
+    *ret_ms = (int)seconds * 1000;
+    return 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * VMs of the store that run: what `ssh`, `logs`, `stop` and their kin have in common.
+ *
+ *     // given struct session *session; struct args *args;
+ *     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+ *     vm_live_open(session, "web", &live, &err);
+ *     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(session, args, &live, &err);
+ */
+#ifndef CLI_VM_LIVE_H
+#define CLI_VM_LIVE_H
+
+#include "cli/command.h"
+#include "vm/named.h"
+#include "vm/ssh.h"
+
+#include <jansson.h>
+
+struct vm_live {
+    const struct session *session;
+    struct named_vm vm;
+    json_t *record; /* named_vm_running */
+};
+#define VM_LIVE_INIT \
+    { \
+        NULL, NAMED_VM_INIT, NULL \
+    }
+void vm_live_clear(struct vm_live *live);
+
+/* ERR_NOT_FOUND: there is no such VM, or it does not run. */
+int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
+                 struct error **err);
+/* A login by LOGIN_OPTIONS, else as the VM was started. Waits as long as --wait says, else as
+ * --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with *err. */
+struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
+                             struct error **err);
+/* 1: it has ended, 2: it did not run; -1. kill: at once, else after timeout_ms, which is told. */
+int vm_live_stop(const struct session *s, const struct named_vm *vm, bool kill, int timeout_ms,
+                 struct error **err);
+/* --timeout of stop and restart, in ms. */
+int vm_live_stop_timeout(const struct args *a, int *ret_ms, struct error **err);
+
+/* Rows of a command's table of options. */
+// clang-format off
+#define LOGIN_OPTIONS \
+    {"wait", 0, "SECONDS", "How long to wait for SSH [default: as the VM was started]", "ssh-timeout"}, \
+    {"user", 'u', "USER", "User to log in as [default: as the VM was started]", "ssh-user"}, \
+    {"ssh-key", 'i', "FILE", "Private key [default: as the VM was started]", NULL}
+#define STOP_TIMEOUT_OPTION {"timeout", 't', "SECONDS", "How long it may take until the VM is killed [default: 40]", NULL}
+// clang-format on
+
+#endif

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+//
+// A VM's disk is an empty overlay on a layer, and beside it lies its definition (vm/spec.h). It
+// stands on the layer and not on the image's name, which may be replaced.
+#include "cli/vm_store.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "builder/build/build.h"
+#include "cache/store.h"
+#include "cli/build_ui.h"
+#include "cli/vm_options.h"
+#include "image/qcow2.h"
+
+#include <string.h>
+#include <time.h>
+
+extern const struct command cmd_start;
+
+static json_t *make_config(const struct vm_spec *spec, const char *image, const char *layer,
+                           bool temporary)
+{
+    json_t *definition = vm_spec_to_json(spec);
+    return definition
+               ? json_pack("{s:s, s:s, s:I, s:o, s:b}", "image", image, "layer", layer, "created",
+                           (json_int_t)time(NULL), "spec", definition, "temporary", temporary)
+               : NULL;
+}
+
+int vm_store_create(const struct session *s, const struct args *a, const struct vm_spec *spec,
+                    const char *name, bool temporary, struct error **err)
+{
+    AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
+    CLEANUP(working_clear) struct working w = WORKING_INIT;
+    CLEANUP(image_chain_clear) struct image_chain chain = {0};
+    CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    enum pull_policy pull;
+    if (args_pull(a, &pull, err) < 0 || named_vm_begin(s->vmstore, name, &w, err) < 0 ||
+        build_shown_init(&shown, NULL, err) < 0 ||
+        image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
+        return -1;
+    AUTO_FREE char *layer = image_chain_layer(s, &chain, err);
+    if (!layer)
+        return -1;
+    AUTO_FREE char *disk = path_join(w.dir, NAMED_VM_DISK);
+    AUTO_FREE char *below = realpath(chain.files.ptr[chain.files.len - 1], NULL);
+    if (!below)
+        return error_errno(err, "cannot find '%s'", chain.files.ptr[chain.files.len - 1]);
+    struct qcow2_overlay overlay = {.size = chain.size, .backing = below, .sync = true};
+    if (qcow2_create_overlay(disk, &overlay, err) < 0)
+        return -1;
+    json_auto_t *config = make_config(spec, image, layer, temporary);
+    if (!config)
+        return error_set(err, ERR_USER, "an argument is not UTF-8");
+    return named_vm_commit(s->vmstore, name, &w, config, err);
+}
+
+static void add_texts(struct strv *to, const json_t *list)
+{
+    size_t i;
+    json_t *text;
+    json_array_foreach((json_t *)list, i, text) if (json_is_string(text))
+        strv_add(to, json_string_value(text));
+}
+
+/* A vm.json of kiln 0.1 holds the words of create's command line. */
+static int take_words(const struct named_vm *vm, struct vm_spec *spec, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv words = {0};
+    CLEANUP(args_clear) struct args kept = {0};
+    strv_add(&words, vm->name);
+    add_texts(&words, json_object_get(vm->config, "options"));
+    strv_add(&words, "--");
+    add_texts(&words, json_object_get(vm->config, "qemu_args"));
+    return args_parse(&cmd_start, (int)words.len, words.ptr, &kept, err) < 0
+               ? -1
+               : vm_options_take(&kept, spec, err);
+}
+
+static int take_kept(const struct named_vm *vm, struct vm_spec *spec, struct error **err)
+{
+    const json_t *kept = json_object_get(vm->config, "spec");
+    int rc = kept ? vm_spec_from_json(kept, spec, err) : take_words(vm, spec, err);
+    return rc < 0 ? error_wrap(err, "definition of VM '%s'", vm->name) : 0;
+}
+
+/* The layers below and the VM's disk. */
+static int open_chain(const struct session *s, const struct named_vm *vm, struct store **st,
+                      struct strv *files, struct vm_run_options *o, struct error **err)
+{
+    const char *layer = json_str(vm->config, "layer");
+    if (!layer)
+        return error_set(err, ERR_USER, "vm.json of VM '%s' names no layer", vm->name);
+    if (store_open(s, s->backend, st, err) < 0 || store_chain(*st, layer, files, err) < 0)
+        return error_wrap(err, "VM '%s'", vm->name);
+    strv_add(files, vm->disk);
+    o->files = (const char *const *)files->ptr;
+    o->n_files = files->len;
+    return vm_disk_size(vm->disk, &o->size, err);
+}
+
+int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
+                   struct error **err)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    CLEANUP(vm_spec_clear) struct vm_spec spec;
+    CLEANUP(strv_clear) struct strv files = {0};
+    struct vm_run_options o = {.keep = true};
+    CLEANUP(store_freep) struct store *st = NULL;
+    vm_spec_init(&spec);
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0 || take_kept(&vm, &spec, err) < 0 ||
+        (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
+        named_vm_lock(&vm, err) < 0 || open_chain(s, &vm, &st, &files, &o, err) < 0)
+        return -1;
+    o.hold = vm.lock;
+    return vm_options_boot(s, &spec, &o, &vm, detach, err);
+}
+
+bool vm_store_is_temporary(const struct named_vm *vm)
+{
+    return json_flag(vm->config, "temporary");
+}
+
+int vm_store_drop_temporary(const struct session *s, const char *name, struct error **err)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (named_vm_open(s->vmstore, name, &vm, &why) < 0 || !vm_store_is_temporary(&vm) ||
+        !named_vm_was_started(&vm))
+        return 0;
+    if (named_vm_remove(s->vmstore, &vm, &why) < 0 && why->kind != ERR_BUSY)
+        return error_propagate(err, STEAL(why));
+    return 0;
+}
+
+void vm_store_sweep(const struct session *s)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    if (named_vm_list(s->vmstore, &names, NULL) == 0)
+        vec_foreach (char **, name, &names)
+            (void)vm_store_drop_temporary(s, *name, NULL);
+}

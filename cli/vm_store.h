@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * VMs of the store, for the commands: `create`, `run` with a name or detached, `start`.
+ *
+ *     // given struct session *session; struct args *args; struct vm_spec spec;
+ *     vm_store_create(session, args, &spec, "web", false, &err);
+ *     int status = vm_store_start(session, args, "web", true, &err);
+ */
+#ifndef CLI_VM_STORE_H
+#define CLI_VM_STORE_H
+
+#include "cli/command.h"
+#include "vm/named.h"
+#include "vm/spec.h"
+
+/* Makes a VM from the image that args names. temporary: it goes once it has run. */
+int vm_store_create(const struct session *s, const struct args *a, const struct vm_spec *spec,
+                    const char *name, bool temporary, struct error **err);
+/* Boots it as it was created, and with what args say if they are those of `start`. As
+ * vm_options_boot. */
+int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
+                   struct error **err);
+bool vm_store_is_temporary(const struct named_vm *vm);
+/* Removes a temporary VM that has run; any other is left alone. */
+int vm_store_drop_temporary(const struct session *s, const char *name, struct error **err);
+/* All that have run. */
+void vm_store_sweep(const struct session *s);
+
+#endif

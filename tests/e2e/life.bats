@@ -1,0 +1,160 @@
+#!/usr/bin/env bats
+# VMs in the background: run -d, start -d, and what reaches them. Real VMs of examples/tiny.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  load common
+  export KILN_ACCEL=${KILN_ACCEL:-tcg} KILN_HOME=$BATS_FILE_TMPDIR/home
+  share_appliance "$KILN_HOME"
+  cd "$BATS_FILE_TMPDIR"
+  make_tiny >/dev/null
+  set_boot
+  "$KILN" run -d --name web -p 127.0.0.1:18080:80 tiny "${boot[@]}"
+  "$KILN" exec --wait 100 web true
+}
+set_boot() {
+  boot=(-- -kernel "$BATS_FILE_TMPDIR/vmlinuz" -initrd "$BATS_FILE_TMPDIR/initrd.img"
+    -append "console=ttyS0 panic=1 net.ifnames=0 mitigations=off")
+}
+setup() {
+  load common
+  store=$KILN_HOME/vmstore
+  set_boot
+}
+teardown_file() {
+  "$KILN" ps -q | while read -r name; do "$KILN" stop --kill "$name"; done
+  load common
+  no_leftovers "$KILN_HOME"
+}
+field() { # NAME FIELD: of a VM that runs
+  "$KILN" ps --json | python3 -c 'import json, sys; print(next(v[sys.argv[2]] for v in json.load(sys.stdin) if v["name"] == sys.argv[1]))' "$1" "$2"
+}
+
+@test "ps, status and ls say what runs" {
+  run "$KILN" ps
+  [[ $output == 'NAME '*'SSH  AGE'*$'\n'web*running* ]]
+  [ "$("$KILN" status web)" = running ]
+  run "$KILN" status none
+  [ "$status" = 1 ]
+  [[ $output == *"there is no VM 'none'"* ]]
+  [ "$("$KILN" ps -q)" = web ]
+  kill -0 "$(field web pid)"
+  [ "$(stat -c %a "$store/web")" = 700 ]
+  "$KILN" ls | grep -q 'web *tiny *running'
+  # nothing listens beyond loopback
+  ! ss -tlnp | grep "pid=$(field web pid)," | grep -v '127.0.0.1:'
+}
+
+@test "exec takes arguments as they are, ssh a command line; both pass bytes and status" {
+  [ "$("$KILN" exec web echo 'a  b' "it's" '$HOME' '')" = "a  b it's \$HOME " ]
+  [ "$("$KILN" ssh web 'echo $((1 + 1))' '; exit' 0)" = 2 ]
+  run "$KILN" exec web sh -c 'echo out; echo err >&2; exit 42'
+  [ "$status" = 42 ]
+  run "$KILN" ssh web 'kill -9 $$'
+  [ "$status" = 137 ]
+  head -c 3000000 /dev/urandom >"$BATS_TEST_TMPDIR/bytes"
+  "$KILN" ssh web 'cat' <"$BATS_TEST_TMPDIR/bytes" | cmp - "$BATS_TEST_TMPDIR/bytes"
+  run "$KILN" ssh web </dev/null
+  [ "$status" = 0 ]
+  run "$KILN" exec web
+  [ "$status" = 2 ]
+  run "$KILN" exec none true
+  [[ $output == *"there is no VM 'none'"* ]]
+  run "$KILN" exec -u nobody --wait 20 web true
+  [ "$status" = 1 ]
+}
+
+@test "logs and console: one writes, others read along" {
+  "$KILN" logs web | grep -q 'Linux version\|login:'
+  [ "$("$KILN" logs -n 1 web | wc -l)" -le 1 ]
+  run timeout 60 sh -c '(echo; sleep 3) | "$0" console web' "$KILN" # ends by the time-out
+  [[ $output == *login* ]]
+  mkfifo "$BATS_TEST_TMPDIR/hold"
+  "$KILN" console web <"$BATS_TEST_TMPDIR/hold" >"$BATS_TEST_TMPDIR/one" 2>&1 &
+  local first=$!
+  exec 7>"$BATS_TEST_TMPDIR/hold"
+  for _ in $(seq 100); do fuser -s "$store/web/console.lock" 2>/dev/null && break; sleep 0.1; done
+  run timeout 3 "$KILN" console web </dev/null
+  [[ $output == *'somebody else writes on this console'*login* ]]
+  exec 7>&-
+  kill "$first"
+}
+
+@test "a VM runs once; nothing changes when a kiln is killed, and QEMU's end is noticed" {
+  run "$KILN" start -d web
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'web' is running"*"process $(field web pid) runs it"* ]]
+  run "$KILN" rm web
+  [ "$status" = 1 ]
+  run "$KILN" rename web other
+  [ "$status" = 1 ]
+  "$KILN" create --name two tiny "${boot[@]}"
+  "$KILN" start -d two
+  "$KILN" ssh --wait 100 two 'sleep 100' &
+  local kiln=$! pid
+  pid=$(field two pid)
+  kill -9 "$kiln"
+  kill -0 "$pid"
+  kill -9 "$pid"
+  "$KILN" wait two
+  run "$KILN" status two
+  [ "$status" = 3 ]
+  [ "$output" = stopped ]
+  run "$KILN" exec two true
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'two' is not running"*"kiln start -d two"* ]]
+  "$KILN" rename two three
+  "$KILN" start -d three
+  "$KILN" rm --force three
+  run "$KILN" status three
+  [ "$status" = 1 ]
+}
+
+@test "stop asks the guest, whose files stay; suspend, resume, restart" {
+  "$KILN" exec web sh -c 'echo kept >/srv/f'
+  "$KILN" suspend web
+  run "$KILN" exec --wait 2 web true
+  [ "$status" = 1 ]
+  "$KILN" resume web
+  "$KILN" exec web true
+  "$KILN" suspend web
+  "$KILN" restart web # a suspended guest hears the power button, too
+  [ "$("$KILN" exec web cat /srv/f)" = kept ]
+  grep -q 'Power down' "$store/web/console.log.1"
+  "$KILN" stop web
+  grep -q 'Power down' "$store/web/console.log"
+  run "$KILN" stop web
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'web' is not running"* ]]
+  "$KILN" logs web | grep -q 'Power down'
+}
+
+@test "a VM without a name goes when it has ended, one that cannot start leaves nothing" {
+  local name
+  name=$("$KILN" run -d tiny)
+  [[ $name == tiny-???? ]]
+  "$KILN" stop --kill "$name"
+  [ ! -e "$store/$name" ]
+  run "$KILN" run -d tiny -- -device none-such
+  [ "$status" = 1 ]
+  [[ $output == *"QEMU ended unexpectedly"*none-such* ]]
+  run "$KILN" run -d -p 1:1:1 tiny
+  [ "$status" = 2 ]
+  [ "$("$KILN" ps -qa)" = web ]
+}
+
+@test "a second login to a VM that is attached elsewhere" {
+  "$KILN" stop --kill web || true
+  mkfifo "$BATS_TEST_TMPDIR/in"
+  "$KILN" start web --ssh-command 'cat >/dev/null; echo over' <"$BATS_TEST_TMPDIR/in" >"$BATS_TEST_TMPDIR/out" 2>&1 &
+  local kiln=$!
+  exec 8>"$BATS_TEST_TMPDIR/in"
+  for _ in $(seq 100); do [ -e "$store/web/run.json" ] && break; sleep 0.1; done
+  [ "$("$KILN" exec web echo second)" = second ]
+  run timeout 20 "$KILN" console web
+  [ "$status" = 1 ]
+  [[ $output == *'belongs to the kiln that runs it'* ]]
+  exec 8>&-
+  wait "$kiln"
+  grep -q over "$BATS_TEST_TMPDIR/out"
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+//
+// QEMU's working directory is the VM's folder, so that it binds "qmp.sock"; we connect to
+// /proc/self/fd/<folder>/qmp.sock. Its process number is the socket's (SO_PEERCRED): no file can be
+// out of date.
+#include "vm/detached.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/process.h"
+#include "base/session.h"
+#include "vm/named.h"
+#include "vm/qmp.h"
+#include "vm/run_machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { ANSWER_MS = 10000, TICK_MS = 20, END_MS = 2000 };
+
+static int connect_in(const char *dir, const char *name, struct error **err)
+{
+    AUTO_CLOSE int folder = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    (void)snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d/%s", folder, name);
+    if (folder < 0 || fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
+        bool gone = errno == ENOENT || errno == ECONNREFUSED;
+        error_errno(err, "cannot connect to '%s' in '%s'", name, dir);
+        if (gone && err && *err)
+            (*err)->kind = ERR_NOT_FOUND;
+        return -1;
+    }
+    return STEAL_FD(fd);
+}
+
+bool vm_is_detached(const char *dir)
+{
+    AUTO_FREE char *path = path_join(dir, "qmp.sock");
+    return access(path, F_OK) == 0;
+}
+
+int vm_detached_console(const char *dir, struct error **err)
+{
+    return connect_in(dir, "console.sock", err);
+}
+
+struct qmp *vm_detached_qmp(const struct session *s, const char *dir, struct error **err)
+{
+    int fd = connect_in(dir, "qmp.sock", err);
+    if (fd < 0)
+        return NULL;
+    CLEANUP(qmp_freep) struct qmp *q = qmp_new_take(fd, s);
+    return qmp_handshake(q, ANSWER_MS, err) < 0 ? NULL : STEAL(q);
+}
+
+/* A guest that boots does not listen yet, and one that is suspended cannot. */
+static int power_button(const struct session *s, const char *dir)
+{
+    CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, dir, NULL);
+    return q && qmp_command(q, "cont", NULL, ANSWER_MS, NULL, NULL) == 0 &&
+                   qmp_command(q, "system_powerdown", NULL, ANSWER_MS, NULL, NULL) == 0
+               ? 0
+               : -1;
+}
+
+static int kill_qemu(const char *dir, struct error **err)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    AUTO_CLOSE int fd = connect_in(dir, "qmp.sock", err);
+    if (fd < 0)
+        return -1;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+        return error_errno(err, "cannot tell the process of '%s'", dir);
+    AUTO_CLOSE int process = (int)syscall(SYS_pidfd_open, who.pid, 0);
+    if (process < 0 || syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0) < 0)
+        return errno == ESRCH ? 0 : error_errno(err, "cannot end process %d", (int)who.pid);
+    return 0;
+}
+
+int vm_detached_stop(const struct session *s, const struct named_vm *vm, bool kill, int timeout_ms,
+                     struct error **err)
+{
+    enum { AGAIN_MS = 4000, POLL_MS = 20 };
+    long long now = now_ms(), deadline = now + timeout_ms, next = now;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (!named_vm_runs(vm))
+        return 2;
+    if (kill && kill_qemu(vm->dir, &why) < 0 && why->kind != ERR_NOT_FOUND)
+        return error_propagate(err, STEAL(why));
+    for (; named_vm_runs(vm); now = now_ms()) {
+        if (!kill && now >= next) {
+            (void)power_button(s, vm->dir);
+            next = now + AGAIN_MS;
+        }
+        if (now >= deadline)
+            return 0;
+        struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
+        if (poll(&p, 1, POLL_MS) > 0)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    return 1;
+}
+
+static void add_plumbing(struct strv *args)
+{
+    static const char *const fixed[] = {
+        "-display",
+        "none",
+        "-chardev",
+        "socket,id=qmp,path=qmp.sock,server=on,wait=off",
+        "-mon",
+        "chardev=qmp,mode=control",
+        "-chardev",
+        "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,"
+        "logappend=on"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        strv_add(args, fixed[i]);
+}
+
+/* QEMU runs elsewhere: names must not depend on where we are. */
+static int absolute_files(const struct vm_run_options *o, struct strv *ret, struct error **err)
+{
+    for (size_t i = 0; i < o->n_files; i++) {
+        char *path = realpath(o->files[i], NULL);
+        if (!path)
+            return error_errno(err, "cannot find '%s'", o->files[i]);
+        strv_add_take(ret, path);
+    }
+    return 0;
+}
+
+/* Sockets of a VM that has ended, and the log of the start before the last, make room. */
+static int make_room(const char *dir, struct error **err)
+{
+    static const char *const sockets[] = {"qmp.sock", "console.sock", "qemu.log"};
+    if (chmod(dir, 0700) < 0) // whoever reaches the sockets has the VM
+        return error_errno(err, "cannot close '%s' to others", dir);
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
+        AUTO_FREE char *path = path_join(dir, sockets[i]);
+        if (unlink(path) < 0 && errno != ENOENT)
+            return error_errno(err, "cannot remove '%s'", path);
+    }
+    AUTO_FREE char *log = path_join(dir, "console.log"), *old = path_join(dir, "console.log.1");
+    if (rename(log, old) < 0 && errno != ENOENT)
+        return error_errno(err, "cannot rename '%s'", log);
+    return 0;
+}
+
+/* QEMU ended before it answered: its own words. */
+static int ended(const char *dir, const struct process *p, struct error **err)
+{
+    AUTO_FREE char *path = path_join(dir, "qemu.log"), *how = process_status_text(p->status);
+    CLEANUP(buf_clear) struct buf said = BUF_INIT;
+    (void)file_read(path, 64 * 1024, &said, NULL);
+    while (said.len && said.data[said.len - 1] == '\n')
+        said.data[--said.len] = '\0';
+    return error_set(err, ERR_GUEST, "QEMU ended unexpectedly: %s%s%s", how, said.len ? "\n  " : "",
+                     said.len ? said.data : "");
+}
+
+/* Until QMP answers. */
+static struct qmp *first_answer(const struct session *s, const char *dir, struct process *p,
+                                int timeout_ms, struct error **err)
+{
+    long long deadline = now_ms() + (timeout_ms > 0 ? timeout_ms : ANSWER_MS);
+    for (;;) {
+        CLEANUP(error_freep) struct error *why = NULL;
+        struct qmp *q = vm_detached_qmp(s, dir, &why);
+        if (q)
+            return q;
+        // a connection that QEMU closed is its end, a moment before it can be waited for
+        (void)process_wait(p, why->kind == ERR_GUEST ? END_MS : TICK_MS, NULL);
+        if (process_ended(p)) {
+            ended(dir, p, err);
+            return NULL;
+        }
+        if (why->kind != ERR_NOT_FOUND || now_ms() > deadline || session_cancelled(s)) {
+            error_propagate(err, STEAL(why));
+            return NULL;
+        }
+    }
+}
+
+static int start(const struct session *s, const struct vm_run_options *o, const char *dir,
+                 const struct strv *args, struct process *p, struct error **err)
+{
+    AUTO_FREE char *path = path_join(dir, "qemu.log");
+    CLEANUP(strv_clear) struct strv argv = {0};
+    AUTO_CLOSE int log = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0)
+        return error_errno(err, "cannot make '%s'", path);
+    strv_add(&argv, o->qemu->path);
+    add_plumbing(&argv);
+    vec_foreach (char **, a, args)
+        strv_add(&argv, *a);
+    struct process_spec ps = {.argv = argv.ptr,
+                              .cwd = dir,
+                              .in = PROCESS_NULL,
+                              .out = log,
+                              .errors = log,
+                              .keep = &o->hold,
+                              .n_keep = o->hold >= 0,
+                              .own_session = true,
+                              .outlives = true};
+    (void)s;
+    return process_start(p, &ps, err);
+}
+
+int vm_detach(const struct session *s, const struct vm_run_options *given, const char *dir,
+              pid_t *ret_pid, unsigned *ret_port, struct error **err)
+{
+    CLEANUP(process_clear) struct process p = PROCESS_INIT; // ended by it on errors
+    CLEANUP(strv_clear) struct strv files = {0}, args = {0};
+    struct vm_run_options o = *given;
+    if (vm_run_check_ports(o.spec, err) < 0 || absolute_files(&o, &files, err) < 0 ||
+        make_room(dir, err) < 0)
+        return -1;
+    struct vm_disk d = {.node = "disk",
+                        .files = (const char *const *)files.ptr,
+                        .n_files = files.len,
+                        .writable = true};
+    json_auto_t *nodes = vm_disk_nodes(&d, err);
+    if (!nodes)
+        return -1;
+    vm_run_machine(&o, nodes, &args);
+    if (o.started)
+        o.started(o.arg);
+    if (start(s, &o, dir, &args, &p, err) < 0)
+        return -1;
+    CLEANUP(qmp_freep)
+    struct qmp *q = first_answer(s, dir, &p, o.spec->qmp_timeout_ms, err);
+    if (!q)
+        return -1;
+    if (vm_run_ssh_port(q, ret_port, NULL) < 0)
+        *ret_port = 0;
+    *ret_pid = p.pid;
+    process_forget(&p);
+    return 0;
+}

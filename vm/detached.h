@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A VM that runs on its own: QEMU in a session of its own, which outlives us, reached over two
+ * sockets in the VM's folder. Nothing waits beside it: what is known of it is the kernel lock that
+ * it holds (vm/named.h), and what its sockets answer.
+ *
+ *   <dir>/qmp.sock       QMP, one client at a time
+ *   <dir>/console.sock   the serial console, one client at a time
+ *   <dir>/console.log    all that the guest wrote on it since its start; console.log.1: the start before
+ *   <dir>/qemu.log       QEMU's own messages
+ *
+ *     // given struct vm_run_options options; const char *dir; unsigned port; struct qmp *qmp;
+ *     pid_t pid;
+ *     vm_detach(session, &options, dir, &pid, &port, &err);
+ *     qmp = vm_detached_qmp(session, dir, &err);       // from any process, later
+ *
+ * The sockets are bound and connected to by names relative to the folder, so its path may be longer
+ * than a socket's may be.
+ */
+#ifndef VM_DETACHED_H
+#define VM_DETACHED_H
+
+#include "vm/run.h"
+
+#include <sys/types.h>
+
+struct qmp;
+struct named_vm;
+
+/* Starts it. `o` must have keep and hold; its files become absolute names. *ret_port: the port of
+ * 127.0.0.1 that leads to the guest's SSH, 0 = none. The errors of vm_start; QEMU has ended then. */
+int vm_detach(const struct session *s, const struct vm_run_options *o, const char *dir,
+              pid_t *ret_pid, unsigned *ret_port, struct error **err);
+
+/* Whether the VM that runs in the folder is one of these. */
+bool vm_is_detached(const char *dir);
+/* A connection to its QMP, hands shaken. ERR_NOT_FOUND: nobody listens there. Owned. */
+struct qmp *vm_detached_qmp(const struct session *s, const char *dir, struct error **err);
+/* A connection to its console; close it. -1. */
+int vm_detached_console(const char *dir, struct error **err);
+/* Presses the power button (system_powerdown) until the VM has ended, at most timeout_ms; with `kill`
+ * ends QEMU at once. As named_vm_stop: 1 it has ended, 0 it still runs, 2 it did not run, -1 *err. */
+int vm_detached_stop(const struct session *s, const struct named_vm *vm, bool kill, int timeout_ms,
+                     struct error **err);
+
+#endif

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+#include "vm/run_machine.h"
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "vm/machine.h"
+#include "vm/qmp.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { SSH_PORT = 22 };
+
+/* Whether QEMU's argument is the option `name`, with one dash or two. */
+static bool is_option(const char *arg, const char *name)
+{
+    if (*arg++ != '-')
+        return false;
+    arg += *arg == '-';
+    return !strcmp(arg, name);
+}
+
+bool vm_run_args_choose_accel(char *const *args)
+{
+    for (; args && *args; args++) {
+        if (is_option(*args, "accel") || is_option(*args, "enable-kvm"))
+            return true;
+        bool machine = is_option(*args, "machine") || is_option(*args, "M");
+        if (machine && args[1] && strstr(args[1], "accel="))
+            return true;
+    }
+    return false;
+}
+
+static bool args_choose_network(char *const *args)
+{
+    for (; args && *args; args++)
+        if (is_option(*args, "nic") || is_option(*args, "net") || is_option(*args, "netdev"))
+            return true;
+    return false;
+}
+
+/* The guest's NICs: those of the spec, with the way to its SSH server through the first; none where
+ * the user's own arguments have one and nobody needs ours. Returns how many; the forwards of the
+ * first go to *first, whose addresses stay borrowed. */
+static size_t make_nics(const struct vm_run_options *o, struct vm_machine_nic *nics,
+                        struct vm_forwards *first, struct strv *texts)
+{
+    const struct vm_spec *spec = o->spec;
+    bool foreign = args_choose_network(spec->qemu_args.ptr);
+    bool ssh = spec->session != VM_SERIAL || spec->ssh.port || (o->keep && !foreign);
+    if (!ssh && !spec->nics.ptr[0].forwards.len && foreign)
+        return 0;
+    for (size_t i = 0; i < spec->nics.len; i++) {
+        const struct vm_nic *nic = &spec->nics.ptr[i];
+        strv_addf(texts, "kiln%zu", i);
+        strv_add_take(texts, qemu_escape(nic->driver));
+        nics[i] =
+            (struct vm_machine_nic){.forwards = nic->forwards.ptr, .n_forwards = nic->forwards.len};
+    }
+    for (size_t i = 0; i < spec->nics.len; i++) {
+        nics[i].id = texts->ptr[2 * i];
+        nics[i].device = texts->ptr[2 * i + 1];
+    }
+    if (!ssh || !spec->nics.len)
+        return spec->nics.len;
+    vec_foreach (const struct vm_forward *, f, &spec->nics.ptr[0].forwards)
+        *vm_forwards_push(first) = *f;
+    *vm_forwards_push(first) = (struct vm_forward){(char *)"127.0.0.1", spec->ssh.port, SSH_PORT};
+    nics[0].forwards = first->ptr;
+    nics[0].n_forwards = first->len;
+    return spec->nics.len;
+}
+
+/* QEMU's own message would be about a "host forwarding rule". */
+static int check_port(const char *address, unsigned port, const char *option, struct error **err)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int yes = 1;
+    if (!port || fd < 0 || inet_pton(AF_INET, address, &at.sin_addr) != 1)
+        return 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) == 0)
+        return 0;
+    error_errno(err, "cannot use port %u of %s", port, address);
+    return error_hint(err, "choose another one with %s", option);
+}
+
+int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
+{
+    vec_foreach (const struct vm_nic *, nic, &spec->nics)
+        vec_foreach (const struct vm_forward *, f, &nic->forwards)
+            if (check_port(f->address, f->host_port, "--publish", err) < 0)
+                return -1;
+    return check_port("127.0.0.1", spec->ssh.port,
+                      "--ssh-port; without the option a free one is taken", err);
+}
+
+void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct strv *args)
+{
+    const struct vm_spec *spec = o->spec;
+    AUTO_FREE struct vm_machine_nic *nics = xcalloc(spec->nics.len, sizeof *nics);
+    CLEANUP(vm_forwards_clear) struct vm_forwards first = {0};
+    CLEANUP(strv_clear) struct strv texts = {0};
+    AUTO_FREE char *device = xasprintf("%s,bootindex=1,werror=report,rerror=report",
+                                       spec->disk_bus == VM_BUS_IDE ? "ide-hd" : "virtio-blk-pci");
+    struct vm_machine_disk disk = {nodes, device};
+    struct vm_machine machine = {.accel = o->accel,
+                                 .memory_mb = spec->memory_mb,
+                                 .cpus = spec->cpus,
+                                 .nics = nics,
+                                 .n_nics = make_nics(o, nics, &first, &texts),
+                                 .disks = &disk,
+                                 .n_disks = 1,
+                                 .extra = spec->qemu_args.ptr};
+    vm_machine_args(args, &machine);
+}
+
+/* From QEMU's "info usernet": "TCP[HOST_FORWARD]  11  127.0.0.1 38969  10.0.2.15  22  0  0". */
+int vm_run_ssh_port(struct qmp *qmp, unsigned *ret, struct error **err)
+{
+    json_auto_t *reply = NULL;
+    if (qmp_callf(qmp, 10000, &reply, err, "human-monitor-command", "{s:s}", "command-line",
+                  "info usernet") < 0)
+        return -1;
+    const char *text = json_string_value(reply);
+    for (const char *p = text; p && (p = strstr(p, "TCP[HOST_FORWARD]")); p++) {
+        unsigned port, guest;
+        if (sscanf(p, "TCP[HOST_FORWARD] %*d 127.0.0.1 %u %*s %u", &port, &guest) == 2 &&
+            guest == SSH_PORT) {
+            *ret = port;
+            return 0;
+        }
+    }
+    return error_set(err, ERR_GUEST, "QEMU does not tell the port it forwards to the guest's SSH");
+}

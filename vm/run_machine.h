@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The machine of a VM that is run (vm/run.h), attached or detached: its arguments and its ports.
+ *
+ *     // given struct vm_run_options options; json_t *nodes; struct strv args; struct qmp *qmp;
+ *     vm_run_check_ports(options.spec, &err);
+ *     vm_run_machine(&options, nodes, &args);
+ *     // QEMU runs with these arguments
+ *     unsigned port;
+ *     vm_run_ssh_port(qmp, &port, &err);
+ */
+#ifndef VM_RUN_MACHINE_H
+#define VM_RUN_MACHINE_H
+
+#include "vm/run.h"
+
+#include <jansson.h>
+
+struct qmp;
+
+/* ERR_SYSTEM: a port of the host that the spec names is taken. */
+int vm_run_check_ports(const struct vm_spec *spec, struct error **err);
+/* Adds QEMU's arguments for the spec, with these block nodes as its disk (borrowed). */
+void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct strv *args);
+/* The port of 127.0.0.1 that leads to the guest's SSH. ERR_GUEST: there is none. */
+int vm_run_ssh_port(struct qmp *qmp, unsigned *ret, struct error **err);
+
+#endif
