@@ -137,7 +137,12 @@ int vm_store_drop_temporary(const struct session *s, const char *name, struct er
 void vm_store_sweep(const struct session *s)
 {
     CLEANUP(strv_clear) struct strv names = {0};
-    if (named_vm_list(s->vmstore, &names, NULL) == 0)
-        vec_foreach (char **, name, &names)
+    if (named_vm_list(s->vmstore, &names, NULL) < 0)
+        return;
+    vec_foreach (char **, name, &names) {
+        struct named_vm vm = {.dir = path_join(s->vmstore, *name)}; // opened only if it may go
+        if (named_vm_was_started(&vm) && !named_vm_runs(&vm))
             (void)vm_store_drop_temporary(s, *name, NULL);
+        free(vm.dir);
+    }
 }
