@@ -80,6 +80,8 @@ setup: ; @tools/setup
 demo: setup
 	$(MAKE) -j$$(nproc) all
 	tools/demo $(BUILD)/kiln
+# KVM, emulated in a VM; four minutes, and the images of make demo.
+test-kvm: all ; tests/kvm/run $(BUILD)/kiln
 bench: all ; tools/bench $(BUILD)/kiln
 fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	@mkdir -p build/corpus-$*
@@ -112,4 +114,4 @@ compile_commands.json: ; bear -- $(MAKE) -B all
 clean: ; rm -rf build compile_commands.json
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
-.PHONY: all man test check units setup demo bench gates $(GATES) san-units install uninstall clean
+.PHONY: all man test check units test-kvm setup demo bench gates $(GATES) san-units install uninstall clean
