@@ -74,7 +74,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(vm_spec_clear) struct vm_spec spec;
     vm_spec_init(&spec);
-    if (vm_options_take(a, &spec, err) < 0)
+    if (vm_options_take(a, &spec, err) < 0 || vm_options_check_detach(a, err) < 0)
         return -1;
     return args_has(a, "name") || args_has(a, "detach") ? run_named(s, a, &spec, err)
                                                         : run_nameless(s, a, &spec, err);

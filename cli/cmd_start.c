@@ -8,6 +8,8 @@ static const struct option_spec options[] = {DETACH_OPTION, VM_OPTIONS, {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
+    if (vm_options_check_detach(a, err) < 0)
+        return -1;
     return vm_store_start(s, a, a->pos[0], args_has(a, "detach"), err);
 }
 

@@ -165,6 +165,17 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     return 0;
 }
 
+int vm_options_check_detach(const struct args *a, struct error **err)
+{
+    static const char *const names[] = {"ssh-command", "ssh-console", "ssh-with-serial"};
+    for (size_t i = 0; args_has(a, "detach") && i < sizeof names / sizeof *names; i++)
+        if (args_has(a, names[i])) {
+            error_set(err, ERR_USAGE, "--detach and --%s do not go together", names[i]);
+            return error_hint(err, "kiln ssh and kiln exec reach a VM in the background");
+        }
+    return 0;
+}
+
 int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel)
 {
     enum { SSH_MS = 90000, TCG_SLOWER = 3 };

@@ -24,6 +24,8 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
                     const struct vm_run_options *disk, const struct named_vm *named, bool detach,
                     struct error **err);
+/* ERR_USAGE: --detach with an option that connects the user. */
+int vm_options_check_detach(const struct args *a, struct error **err);
 /* How long its guest may take to its first login, ms. */
 int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel);
 

@@ -138,6 +138,9 @@ field() { # NAME FIELD: of a VM that runs
   run "$KILN" run -d tiny -- -device none-such
   [ "$status" = 1 ]
   [[ $output == *"QEMU ended unexpectedly"*none-such* ]]
+  run "$KILN" run -d tiny --ssh-command true
+  [ "$status" = 2 ]
+  [[ $output == *'--detach and --ssh-command do not go together'*'kiln exec'* ]]
   run "$KILN" run -d -p 1:1:1 tiny
   [ "$status" = 2 ]
   [ "$("$KILN" ps -qa)" = web ]
