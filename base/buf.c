@@ -143,3 +143,21 @@ void buf_add_size(struct buf *b, unsigned long long bytes)
     }
     buf_addf(b, "%.2f %s", value, units[unit]);
 }
+
+void buf_add_shell_word(struct buf *b, const char *word)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+        "-_=+.,:/@%";
+    if (*word && !word[strspn(word, plain)]) {
+        buf_adds(b, word);
+        return;
+    }
+    buf_addc(b, '\'');
+    for (; *word; word++)
+        if (*word == '\'')
+            buf_adds(b, "'\\''");
+        else
+            buf_addc(b, *word);
+    buf_addc(b, '\'');
+}

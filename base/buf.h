@@ -64,5 +64,7 @@ char *str_dup(struct str s); /* owned C string; an embedded NUL ends it early */
 
 /* "1.05 GiB", "640 B": for people, in binary units, as `transient image ls` shows them. */
 void buf_add_size(struct buf *b, unsigned long long bytes);
+/* A word as one types it into a shell: in single quotes unless it is plain. */
+void buf_add_shell_word(struct buf *b, const char *word);
 
 #endif

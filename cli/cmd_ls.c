@@ -33,22 +33,9 @@ static json_t *describe(const struct session *s, const char *name)
                      "spec", json_object_get(vm.config, "spec"));
 }
 
-static int width(const json_t *list, const char *field, int at_least)
-{
-    size_t i;
-    json_t *vm;
-    json_array_foreach((json_t *)list, i, vm)
-    {
-        const char *text = json_str(vm, field);
-        if (text && (int)strlen(text) > at_least)
-            at_least = (int)strlen(text);
-    }
-    return at_least;
-}
-
 static void print_table(const json_t *list)
 {
-    int name = width(list, "name", 4), image = width(list, "image", 5);
+    int name = cli_width(list, "name", 4), image = cli_width(list, "image", 5);
     size_t i;
     json_t *vm;
     printf(" %-*s  %-*s  STATE     VIRT SIZE   REAL SIZE\n", name, "NAME", image, "IMAGE");

@@ -65,22 +65,9 @@ static void print_row(const json_t *v, int name, int image)
            from ? from : "-", json_str(v, "state"), pid, memory, ssh, age);
 }
 
-static int width(const json_t *list, const char *field, int least)
-{
-    size_t i;
-    json_t *v;
-    json_array_foreach((json_t *)list, i, v)
-    {
-        const char *text = json_str(v, field);
-        if (text && (int)strlen(text) > least)
-            least = (int)strlen(text);
-    }
-    return least;
-}
-
 static void print_table(const json_t *list, bool quiet)
 {
-    int name = width(list, "name", 4), image = width(list, "image", 5);
+    int name = cli_width(list, "name", 4), image = cli_width(list, "image", 5);
     size_t i;
     json_t *v;
     if (!quiet)

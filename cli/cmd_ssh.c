@@ -6,30 +6,8 @@
 #include "cli/vm_live.h"
 
 #include <stdint.h>
-#include <string.h>
 
 static const struct option_spec options[] = {LOGIN_OPTIONS, {0}};
-
-/* In single quotes where a shell would see more than a word. */
-static void add_word(struct buf *to, const char *word, bool quote)
-{
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-        "-_=+.,:/@%";
-    if (to->len)
-        buf_addc(to, ' ');
-    if (!quote || (*word && !word[strspn(word, plain)])) {
-        buf_adds(to, word);
-        return;
-    }
-    buf_addc(to, '\'');
-    for (; *word; word++)
-        if (*word == '\'')
-            buf_adds(to, "'\\''");
-        else
-            buf_addc(to, *word);
-    buf_addc(to, '\'');
-}
 
 static int log_in(struct session *s, const struct args *a, bool quote, struct error **err)
 {
@@ -38,8 +16,13 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
     int status = 0;
     if (vm_live_open(s, a->pos[0], &live, err) < 0)
         return -1;
-    for (size_t i = 1; i < a->n_pos; i++)
-        add_word(&command, a->pos[i], quote);
+    for (size_t i = 1; i < a->n_pos; i++) {
+        buf_adds(&command, i > 1 ? " " : "");
+        if (quote)
+            buf_add_shell_word(&command, a->pos[i]);
+        else
+            buf_adds(&command, a->pos[i]);
+    }
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
     if (!ssh)
         return -1;

@@ -141,3 +141,16 @@ void cli_print_json(const json_t *value)
     AUTO_FREE char *text = json_dumps(value, JSON_INDENT(2) | JSON_SORT_KEYS);
     puts(text ? text : "null");
 }
+
+int cli_width(const json_t *list, const char *field, int least)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach((json_t *)list, i, v)
+    {
+        const char *text = json_str(v, field);
+        if (text && (int)strlen(text) > least)
+            least = (int)strlen(text);
+    }
+    return least;
+}

@@ -30,6 +30,8 @@ void cli_print_size(unsigned long long bytes, int width);
 /* Prints a text that may come from a stranger's image: on one line, without control characters, cut
  * to `max` bytes and "…" if it is longer (0 = not cut). NULL prints nothing. */
 void cli_print_text(const char *text, size_t max);
+/* How wide a column is that holds these texts of a list of objects, at least `least`. */
+int cli_width(const json_t *list, const char *field, int least);
 /* Prints the value as JSON text and a newline. */
 void cli_print_json(const json_t *value);
 

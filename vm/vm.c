@@ -279,21 +279,8 @@ static void show_command(const struct session *s, const struct strv *argv)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     vec_foreach (char **, a, argv) {
-        static const char plain[] =
-            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-            "-_=+.,:/@%";
         buf_adds(&b, **a == '-' ? " \\\n  " : " ");
-        if (**a && !(*a)[strspn(*a, plain)]) {
-            buf_adds(&b, *a);
-            continue;
-        }
-        buf_addc(&b, '\'');
-        for (const char *p = *a; *p; p++)
-            if (*p == '\'')
-                buf_adds(&b, "'\\''");
-            else
-                buf_addc(&b, *p);
-        buf_addc(&b, '\'');
+        buf_add_shell_word(&b, *a);
     }
     session_debug(s, 1, "start:%s", b.data);
 }
