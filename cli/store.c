@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/printable.h"
 #include "base/session.h"
 #include "builder/build/cache_files.h"
