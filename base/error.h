@@ -44,6 +44,7 @@ enum error_kind {
 struct error {
     enum error_kind kind;
     int errnum; /* errno value, 0 = none */
+    int status; /* exit status of kiln; 0 = that of the kind */
     struct source_loc loc;
     char *message; /* owned; may hold several lines only if the last ones quote a program */
     char *hint;    /* owned; NULL = none */

@@ -9,6 +9,7 @@
 static const struct option_spec options[] = {
     {"name", 0, "NAME", "Name of the VM [default: the image's]", NULL},
     PULL_OPTION,
+    DISK_SIZE_OPTION,
     VM_OPTIONS,
     {0},
 };

@@ -16,6 +16,7 @@ static const struct option_spec options[] = {
     DETACH_OPTION,
     {"rm", 0, NULL, "Remove a VM with a name when it has ended", NULL},
     PULL_OPTION,
+    DISK_SIZE_OPTION,
     VM_OPTIONS,
     {0},
 };
@@ -62,6 +63,8 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
         return -1;
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
     if (image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
+        return -1;
+    if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;
     struct vm_run_options o = {.files = (const char *const *)chain.files.ptr,
                                .n_files = chain.files.len,

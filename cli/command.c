@@ -415,6 +415,8 @@ void args_clear(struct args *a)
 
 static int exit_status(const struct error *err)
 {
+    if (err->status)
+        return err->status;
     switch (err->kind) {
     case ERR_USAGE:
         return 2;

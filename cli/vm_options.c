@@ -2,13 +2,17 @@
 #include "cli/vm_options.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "vm/detached.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#define DISK_MAX (64ULL << 40)
 
 static void say(void *arg, const char *line)
 {
@@ -98,7 +102,7 @@ static bool take_port(const char **at, unsigned *ret)
     return true;
 }
 
-/* "8080:80", "8080:80/tcp" or "0.0.0.0:8080:80". */
+/* "8080:80", "8080:80/tcp", "53:53/udp" or "0.0.0.0:8080:80". */
 static int take_forward(struct vm_spec *spec, const char *text, struct error **err)
 {
     const char *last = strrchr(text, ':'), *at = text;
@@ -106,14 +110,18 @@ static int take_forward(struct vm_spec *spec, const char *text, struct error **e
     AUTO_FREE char *address = colon ? xstrndup(text, (size_t)(colon - text)) : xstrdup("127.0.0.1");
     struct in_addr ignored;
     unsigned host, guest;
+    size_t n = strlen(text);
+    bool udp = n > 4 && !strcmp(text + n - 4, "/udp");
     at = colon ? colon + 1 : text;
     if (inet_pton(AF_INET, address, &ignored) != 1 || !take_port(&at, &host) || *at++ != ':' ||
-        !take_port(&at, &guest) || (*at && strcmp(at, "/tcp") != 0)) {
-        error_set(err, ERR_USAGE, "argument --publish: '%s' is not [ADDRESS:]PORT:GUEST-PORT",
+        !take_port(&at, &guest) || (*at && !udp && strcmp(at, "/tcp") != 0)) {
+        error_set(err, ERR_USAGE, "argument --publish: '%s' is not [ADDRESS:]PORT:GUEST-PORT[/udp]",
                   text);
         return error_hint(err, "-p 8080:80 makes port 80 of the guest port 8080 of 127.0.0.1");
     }
-    vm_spec_forward(spec, address, host, guest);
+    if (!spec->nics.len)
+        return error_set(err, ERR_USAGE, "argument --publish: not with --network none");
+    vm_spec_forward(spec, &(struct vm_forward){address, host, guest, udp});
     return 0;
 }
 
@@ -123,6 +131,74 @@ static int take_forwards(const struct args *a, struct vm_spec *spec, struct erro
     for (size_t i = 0; (text = args_nth(a, "publish", i)); i++)
         if (take_forward(spec, text, err) < 0)
             return -1;
+    return 0;
+}
+
+static int take_network(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    const char *network = args_get(a, "network"), *driver = args_get(a, "ssh-net-driver");
+    if (network && strcmp(network, "user") != 0 && strcmp(network, "none") != 0)
+        return error_set(err, ERR_USAGE, "argument --network: '%s' is not user or none", network);
+    if (network)
+        vm_spec_network(spec, !strcmp(network, "user"));
+    if (driver && spec->nics.len)
+        vm_spec_set(&spec->nics.ptr[0].driver, driver);
+    if (spec->nics.len || spec->session == VM_SERIAL)
+        return take_forwards(a, spec, err);
+    error_set(err, ERR_USAGE, "argument --network: SSH needs a network");
+    return error_hint(err, "without SSH options the serial console is yours");
+}
+
+static int take_bus(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    static const char *const names[] = {
+        [VM_BUS_VIRTIO] = "virtio", [VM_BUS_IDE] = "ide", [VM_BUS_SCSI] = "scsi"};
+    const char *bus = args_has(a, "no-virtio") ? "ide" : args_get(a, "disk-bus");
+    for (unsigned i = 0; bus && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(bus, names[i])) {
+            spec->disk_bus = i;
+            return 0;
+        }
+    return bus ? error_set(err, ERR_USAGE, "argument --disk-bus: '%s' is not virtio, scsi or ide",
+                           bus)
+               : 0;
+}
+
+/* A file that is there; as `start` may run in another directory, its path is kept whole. */
+static int take_file(const struct args *a, const char *name, char **member, struct error **err)
+{
+    const char *given = args_get(a, name);
+    if (!given)
+        return 0;
+    AUTO_FREE char *path = access(given, R_OK) == 0 ? realpath(given, NULL) : NULL;
+    if (!path)
+        return error_errno(err, "argument --%s: cannot read '%s'", name, given);
+    vm_spec_set(member, path);
+    return 0;
+}
+
+static int take_kernel(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    if (take_file(a, "kernel", &spec->kernel, err) < 0 ||
+        take_file(a, "initrd", &spec->initrd, err) < 0)
+        return -1;
+    take_text(a, "append", &spec->append);
+    if (!spec->kernel && (spec->initrd || spec->append))
+        return error_set(err, ERR_USAGE, "argument --%s: needs --kernel",
+                         spec->initrd ? "initrd" : "append");
+    return 0;
+}
+
+static int take_console(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    const char *given = args_get(a, "console");
+    if (!given)
+        return 0;
+    AUTO_FREE char *here = realpath(".", NULL);
+    if (*given != '/' && !here)
+        return error_errno(err, "cannot find the current directory");
+    AUTO_FREE char *path = *given == '/' ? xstrdup(given) : path_join(here, given);
+    vm_spec_set(&spec->console_log, path);
     return 0;
 }
 
@@ -146,28 +222,45 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     take_text(a, "accel", &spec->accel);
     take_text(a, "qemu-bin-name", &spec->qemu);
     take_text(a, "ssh-user", &spec->ssh.user);
-    take_text(a, "ssh-net-driver", &spec->nics.ptr[0].driver);
     take_session(a, spec);
-    if (take_key(a, spec, err) < 0 || take_forwards(a, spec, err) < 0 ||
-        args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
+    if (take_key(a, spec, err) < 0 || take_network(a, spec, err) < 0 ||
+        take_bus(a, spec, err) < 0 || take_kernel(a, spec, err) < 0 ||
+        take_console(a, spec, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
         args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &spec->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &spec->ssh.timeout_ms, err) < 0 ||
+        take_seconds(a, "timeout", &spec->timeout_ms, err) < 0 ||
         take_seconds(a, "shutdown-timeout", &spec->shutdown_timeout_ms, err) < 0 ||
         take_seconds(a, "qmp-timeout", &spec->qmp_timeout_ms, err) < 0 ||
         accel_parse(spec->accel, &wish, err) < 0)
         return -1;
     spec->cpus = (unsigned)cpus;
     spec->ssh.port = (unsigned)port;
-    if (args_has(a, "no-virtio"))
-        spec->disk_bus = VM_BUS_IDE;
     for (size_t i = 0; i < a->n_rest; i++)
         strv_add(&spec->qemu_args, a->rest[i]);
     return 0;
 }
 
+int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **err)
+{
+    unsigned long long wanted = 0;
+    if (!args_has(a, "disk-size"))
+        return 0;
+    if (args_size(a, "disk-size", &wanted, err) < 0)
+        return -1;
+    if (wanted < *size)
+        return error_set(err, ERR_USER,
+                         "the image's disk has %llu bytes, and --disk-size only grows it",
+                         (unsigned long long)*size);
+    if (wanted > DISK_MAX)
+        return error_set(err, ERR_USAGE, "argument --disk-size: at most 64T");
+    *size = (wanted + 511) / 512 * 512;
+    return 0;
+}
+
 int vm_options_check_detach(const struct args *a, struct error **err)
 {
-    static const char *const names[] = {"ssh-command", "ssh-console", "ssh-with-serial"};
+    static const char *const names[] = {"ssh-command", "ssh-console", "ssh-with-serial", "timeout",
+                                        "console"};
     for (size_t i = 0; args_has(a, "detach") && i < sizeof names / sizeof *names; i++)
         if (args_has(a, names[i])) {
             error_set(err, ERR_USAGE, "--detach and --%s do not go together", names[i]);

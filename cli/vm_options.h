@@ -18,6 +18,8 @@
 
 /* Sets what the arguments say and leaves the rest. A key file becomes an absolute path. */
 int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err);
+/* --disk-size: *size, that of the image's disk in bytes, grows to it. ERR_USER if it is smaller. */
+int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **err);
 /* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. Of
  * `disk` the members that are about the disk count. named: the VM of the store that it is, whose
  * lock is held; NULL = none. With `detach` it goes on alone, and 0 comes once it runs. */
@@ -32,6 +34,8 @@ int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel);
 /* Rows of a command's table of options. */
 // clang-format off
 #define DETACH_OPTION {"detach", 'd', NULL, "Leave the VM running in the background", NULL}
+#define DISK_SIZE_OPTION \
+    {"disk-size", 0, "SIZE", "A disk larger than the image's, such as 20GB; the guest grows its file system", NULL}
 #define VM_OPTIONS \
     {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", NULL}, \
     {"ssh-console", 0, NULL, "A shell over SSH instead of the serial console", "ssh"}, \
@@ -40,15 +44,22 @@ int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel);
     {"ssh-key", 0, "FILE", "Private key [default: kiln's own, ssh-agent's, ~/.ssh/id_*]", NULL}, \
     {"ssh-port", 0, "PORT", "Port on 127.0.0.1 for the guest's SSH [default: a free one]", NULL}, \
     {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL}, \
-    {"publish", 'p', "[ADDRESS:]PORT:GUEST-PORT", "Forward a TCP port of 127.0.0.1, or ADDRESS, to the guest", NULL}, \
+    {"publish", 'p', "[ADDRESS:]PORT:GUEST-PORT[/udp]", "Forward a port of 127.0.0.1, or ADDRESS, to the guest", NULL}, \
     {"ssh-net-driver", 0, "DRIVER", "QEMU's network device [default: virtio-net-pci]", NULL}, \
     {"shutdown-timeout", 0, "SECONDS", "How long the guest may take to power off [default: 20]", NULL}, \
     {"qmp-timeout", 0, "SECONDS", "How long QEMU may take to answer [default: 10]", NULL}, \
     {"qemu-bin-name", 0, "PROGRAM", "QEMU [default: KILN_QEMU or qemu-system-x86_64]", NULL}, \
     {"accel", 0, "auto|kvm|tcg", "Accelerator [default: KILN_ACCEL or auto]", NULL}, \
-    {"memory", 0, "SIZE", "Memory of the VM [default: 1GB]", NULL}, \
+    {"memory", 'm', "SIZE", "Memory of the VM [default: 1GB]", NULL}, \
     {"cpus", 0, "N", "CPUs of the VM [default: 2, or 1 on a host with one]", NULL}, \
-    {"no-virtio", 0, NULL, "An IDE disk, for guests without virtio drivers", "no-virtio-scsi"}
+    {"network", 0, "user|none", "Network of the guest; none: no device at all [default: user]", NULL}, \
+    {"disk-bus", 0, "virtio|scsi|ide", "What the disk is attached to; scsi: it is /dev/sda [default: virtio]", NULL}, \
+    {"no-virtio", 0, NULL, "As --disk-bus ide, for guests without virtio drivers", "no-virtio-scsi"}, \
+    {"kernel", 0, "FILE", "Boot this kernel instead of what the disk would boot", NULL}, \
+    {"initrd", 0, "FILE", "Initramfs for --kernel", NULL}, \
+    {"append", 0, "TEXT", "Command line for --kernel", NULL}, \
+    {"console", 0, "FILE", "Write what the guest says on its serial console to FILE", NULL}, \
+    {"timeout", 0, "SECONDS", "End the VM after this time, with exit status 124 [default: none]", NULL}
 // clang-format on
 
 #endif

@@ -40,6 +40,8 @@ int vm_store_create(const struct session *s, const struct args *a, const struct 
         build_shown_init(&shown, NULL, err) < 0 ||
         image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
         return -1;
+    if (vm_options_disk_size(a, &chain.size, err) < 0)
+        return -1;
     AUTO_FREE char *layer = image_chain_layer(s, &chain, err);
     if (!layer)
         return -1;

@@ -59,7 +59,8 @@ static void add_nic(struct strv *args, const struct vm_machine_nic *nic)
         buf_addf(&user, ",%s", nic->user);
     for (size_t i = 0; i < nic->n_forwards; i++) {
         const struct vm_forward *f = &nic->forwards[i];
-        buf_addf(&user, ",hostfwd=tcp:%s:%u-:%u", f->address, f->host_port, f->guest_port);
+        buf_addf(&user, ",hostfwd=%s:%s:%u-:%u", f->udp ? "udp" : "tcp", f->address, f->host_port,
+                 f->guest_port);
     }
     add(args, "-netdev", user.data);
     strv_add(args, "-device");
@@ -93,8 +94,11 @@ void vm_machine_args(struct strv *args, const struct vm_machine *m)
     add(args, "-serial", "chardev:console");
     add_ports(args, m);
     add(args, "-device", "virtio-rng-pci");
+    add(args, "-device", m->scsi ? "virtio-scsi-pci,id=scsi" : NULL);
     for (size_t i = 0; i < m->n_nics; i++)
         add_nic(args, &m->nics[i]);
+    if (m->no_nics)
+        add(args, "-nic", "none");
     for (size_t i = 0; i < m->n_disks; i++)
         add_disk(args, &m->disks[i]);
     for (char *const *a = m->extra; a && *a; a++)

@@ -31,10 +31,13 @@ struct run {
     const struct session *session;
     const struct vm_run_options *o;
     struct vm *vm;
-    int overlay;    /* descriptor, -1 = none */
-    int console_to; /* where console bytes are shown, -1 = nowhere */
-    bool answered;  /* QEMU ended before it was up, with what it was asked for (-version) */
-    bool full_told; /* that the host has no space for what the guest writes */
+    int overlay;     /* descriptor, -1 = none */
+    int console_to;  /* where console bytes are shown, -1 = nowhere */
+    int log;         /* descriptor of spec->console_log, -1 = none */
+    bool panicked;   /* the guest's kernel said so on the console */
+    long long until; /* end of the session by now_ms(), -1 = none */
+    bool answered;   /* QEMU ended before it was up, with what it was asked for (-version) */
+    bool full_told;  /* that the host has no space for what the guest writes */
 };
 
 static void run_clear(struct run *r)
@@ -42,6 +45,8 @@ static void run_clear(struct run *r)
     vm_free(r->vm);
     if (r->overlay >= 0)
         close(r->overlay);
+    if (r->log >= 0)
+        close(r->log);
 }
 
 static void notice(const struct run *r, const char *line)
@@ -137,11 +142,76 @@ static json_t *disk_nodes(struct run *r, struct strv *args, struct error **err)
     return vm_disk_nodes(&d, err);
 }
 
+/* A kernel's last words come with a trace behind them; a user at the console sees them himself. */
+static void look_for_panic(struct run *r)
+{
+    if (r->panicked || r->o->spec->session == VM_SERIAL)
+        return;
+    AUTO_FREE char *text = vm_console_text(r->vm, 60);
+    r->panicked = strstr(text, "Kernel panic - not syncing") != NULL;
+}
+
+static void show_console(void *arg, const char *bytes, size_t n)
+{
+    struct run *r = arg;
+    look_for_panic(r);
+    if (r->log >= 0 && write_all(r->log, bytes, n) < 0) {
+        AUTO_FREE char *line =
+            xasprintf("cannot write to '%s': %s; the rest of the console is lost",
+                      r->o->spec->console_log, strerror(errno));
+        notice(r, line);
+        close(r->log);
+        r->log = -1;
+    }
+    if (r->console_to < 0 || write_all(r->console_to, bytes, n) == 0)
+        return;
+    if (r->console_to == STDOUT_FILENO && errno == EPIPE)
+        session_reader_gone();
+    r->console_to = -1;
+}
+
+static int fail(int status, struct error **err, const char *what)
+{
+    struct error *e = NULL;
+    error_set(&e, ERR_GUEST, "%s", what);
+    e->status = status;
+    return error_propagate(err, e);
+}
+
+/* As vm_wait, but a panic and --timeout end the session. */
+static int run_wait(void *arg, struct pollfd *fds, size_t n, long long deadline, struct error **err)
+{
+    struct run *r = arg;
+    bool sooner = r->until >= 0 && (deadline < 0 || r->until < deadline);
+    int rc = vm_wait(r->vm, fds, n, sooner ? r->until : deadline, err);
+    if (rc < 0)
+        return -1;
+    if (r->panicked) {
+        fail(VM_EXIT_PANIC, err, "the guest's kernel panicked");
+        return vm_add_console(r->vm, err);
+    }
+    if (r->until < 0 || now_ms() < r->until)
+        return sooner ? 1 : rc;
+    AUTO_FREE char *what =
+        xasprintf("the VM was stopped after %g s", r->o->spec->timeout_ms / 1000.0);
+    fail(VM_EXIT_TIMEOUT, err, what);
+    return error_hint(err, "--timeout gives it longer");
+}
+
+static int open_log(struct run *r, struct error **err)
+{
+    const char *path = r->o->spec->console_log;
+    if (!path)
+        return 0;
+    r->log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return r->log < 0 ? error_errno(err, "cannot write the console to '%s'", path) : 0;
+}
+
 static int start(struct run *r, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     CLEANUP(strv_clear) struct strv args = {0};
-    if (vm_run_check_ports(o->spec, err) < 0)
+    if (open_log(r, err) < 0 || vm_run_check_ports(o->spec, err) < 0)
         return -1;
     json_auto_t *nodes = disk_nodes(r, &args, err);
     if (!nodes)
@@ -162,6 +232,7 @@ static int start(struct run *r, struct error **err)
     if (!r->vm)
         return -1;
     vm_on_event(r->vm, on_event, r);
+    vm_on_console(r->vm, show_console, r);
     return 0;
 }
 
@@ -172,16 +243,6 @@ static void tell_up(struct run *r)
         return;
     (void)vm_run_ssh_port(vm_qmp(r->vm), &port, NULL);
     r->o->up(r->o->arg, getpid(), port);
-}
-
-static void show_console(void *arg, const char *bytes, size_t n)
-{
-    struct run *r = arg;
-    if (r->console_to < 0 || write_all(r->console_to, bytes, n) == 0)
-        return;
-    if (r->console_to == STDOUT_FILENO && errno == EPIPE)
-        session_reader_gone();
-    r->console_to = -1;
 }
 
 /* Bytes for the console that it has not taken yet. */
@@ -205,12 +266,11 @@ static int serial(struct run *r, struct error **err)
     if (terminal_raw(&t, STDIN_FILENO, err) < 0)
         return -1;
     r->console_to = STDOUT_FILENO;
-    vm_on_console(r->vm, show_console, r);
     vm_may_end(r->vm);
     while (!vm_ended(r->vm)) {
         struct pollfd f[] = {{.fd = stdin_open && !keys.len ? STDIN_FILENO : -1, .events = POLLIN},
                              {.fd = keys.len ? vm_port(r->vm, "console") : -1, .events = POLLOUT}};
-        if (vm_wait(r->vm, f, 2, -1, err) < 0)
+        if (run_wait(r, f, 2, -1, err) < 0)
             return -1;
         if (f[0].revents) {
             char chunk[1024];
@@ -240,18 +300,21 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
                                 .user = o->spec->ssh.user,
                                 .key_file = o->spec->ssh.key,
                                 .deadline = now_ms() + ssh_timeout(o),
-                                .wait = vm_ssh_wait_vm,
-                                .wait_arg = r->vm};
+                                .wait = run_wait,
+                                .wait_arg = r};
     if (!so.port && vm_run_ssh_port(vm_qmp(r->vm), &so.port, err) < 0)
         return -1;
     session_debug(r->session, 1, "ssh: 127.0.0.1:%u is the guest's port 22", so.port);
     bool command = o->spec->session == VM_SSH_COMMAND;
     r->console_to = o->spec->show_serial ? command ? STDERR_FILENO : STDOUT_FILENO : -1;
-    vm_on_console(r->vm, show_console, r);
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&so, err);
     r->console_to = -1;
+    if (!ssh && !(*err)->status && (*err)->kind == ERR_GUEST && !vm_ended(r->vm)) {
+        (*err)->status = VM_EXIT_NO_SSH;
+        return vm_add_console(r->vm, err);
+    }
     if (!ssh)
-        return (*err)->kind == ERR_GUEST && !vm_ended(r->vm) ? vm_add_console(r->vm, err) : -1;
+        return -1;
     if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
     int rc = command ? vm_ssh_run(ssh, o->spec->command, ret_status, err)
@@ -271,7 +334,7 @@ static void finish(struct run *r, bool failed)
     CLEANUP(error_freep) struct error *e = NULL;
     if (!r->vm || vm_ended(r->vm))
         return;
-    if (failed && !o->keep)
+    if (r->panicked || (failed && !o->keep))
         (void)vm_quit(r->vm, 3000, NULL); // nothing of it stays: no reason to let the user wait
     else if (vm_powerdown(r->vm, o->spec->shutdown_timeout_ms, &e) < 0)
         notice(r, e->message);
@@ -280,14 +343,22 @@ static void finish(struct run *r, bool failed)
 int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_status,
            struct error **err)
 {
-    CLEANUP(run_clear) struct run r = {.session = s, .o = o, .overlay = -1, .console_to = -1};
+    CLEANUP(run_clear)
+    struct run r = {.session = s, .o = o, .overlay = -1, .console_to = -1, .log = -1};
     int status = 0;
     struct error *e = NULL;
+    r.until = o->spec->timeout_ms ? now_ms() + o->spec->timeout_ms : -1;
     int rc = start(&r, &e);
     if (rc == 0)
         tell_up(&r);
     if (rc == 0)
         rc = o->spec->session == VM_SERIAL ? serial(&r, &e) : ssh(&r, &status, &e);
+    // the end of the connection comes first
+    if (rc < 0 && r.vm && e->kind == ERR_GUEST && !e->status)
+        (void)vm_wait_end(r.vm, 2000, NULL);
+    bool died = rc < 0 && r.vm && (e->kind == ERR_GUEST || e->kind == ERR_KILLED) && vm_ended(r.vm);
+    if (died && !e->status)
+        e->status = VM_EXIT_DIED;
     finish(&r, rc < 0);
     if (rc < 0 && !r.answered)
         return error_propagate(err, e);

@@ -42,6 +42,14 @@ struct vm_run_options {
     void *arg;
 };
 
+/* Exit statuses of errors (struct error's status). */
+enum {
+    VM_EXIT_TIMEOUT = 124, /* the spec's timeout passed */
+    VM_EXIT_PANIC = 125,   /* the guest's kernel panicked before or while SSH was used */
+    VM_EXIT_NO_SSH = 126,  /* nobody could log in */
+    VM_EXIT_DIED = 127,    /* the VM ended in the middle */
+};
+
 /*
  * Returns when the user has left and QEMU has ended. *ret_status: the SSH command's or shell's exit
  * status; 0 for the serial console. A guest that powered off ends console sessions with 0.

@@ -53,7 +53,7 @@ static size_t make_nics(const struct vm_run_options *o, struct vm_machine_nic *n
     const struct vm_spec *spec = o->spec;
     bool foreign = args_choose_network(spec->qemu_args.ptr);
     bool ssh = spec->session != VM_SERIAL || spec->ssh.port || (o->keep && !foreign);
-    if (!ssh && !spec->nics.ptr[0].forwards.len && foreign)
+    if (!spec->nics.len || (!ssh && !spec->nics.ptr[0].forwards.len && foreign))
         return 0;
     for (size_t i = 0; i < spec->nics.len; i++) {
         const struct vm_nic *nic = &spec->nics.ptr[i];
@@ -66,25 +66,28 @@ static size_t make_nics(const struct vm_run_options *o, struct vm_machine_nic *n
         nics[i].id = texts->ptr[2 * i];
         nics[i].device = texts->ptr[2 * i + 1];
     }
-    if (!ssh || !spec->nics.len)
+    if (!ssh)
         return spec->nics.len;
     vec_foreach (const struct vm_forward *, f, &spec->nics.ptr[0].forwards)
         *vm_forwards_push(first) = *f;
-    *vm_forwards_push(first) = (struct vm_forward){(char *)"127.0.0.1", spec->ssh.port, SSH_PORT};
+    *vm_forwards_push(first) =
+        (struct vm_forward){(char *)"127.0.0.1", spec->ssh.port, SSH_PORT, false};
     nics[0].forwards = first->ptr;
     nics[0].n_forwards = first->len;
     return spec->nics.len;
 }
 
 /* QEMU's own message would be about a "host forwarding rule". */
-static int check_port(const char *address, unsigned port, const char *option, struct error **err)
+static int check_port(const char *address, unsigned port, bool udp, const char *option,
+                      struct error **err)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    AUTO_CLOSE int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
     int yes = 1;
     if (!port || fd < 0 || inet_pton(AF_INET, address, &at.sin_addr) != 1)
         return 0;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (!udp)
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     if (bind(fd, (struct sockaddr *)&at, sizeof at) == 0)
         return 0;
     error_errno(err, "cannot use port %u of %s", port, address);
@@ -95,9 +98,9 @@ int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
 {
     vec_foreach (const struct vm_nic *, nic, &spec->nics)
         vec_foreach (const struct vm_forward *, f, &nic->forwards)
-            if (check_port(f->address, f->host_port, "--publish", err) < 0)
+            if (check_port(f->address, f->host_port, f->udp, "--publish", err) < 0)
                 return -1;
-    return check_port("127.0.0.1", spec->ssh.port,
+    return check_port("127.0.0.1", spec->ssh.port, false,
                       "--ssh-port; without the option a free one is taken", err);
 }
 
@@ -107,14 +110,21 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
     AUTO_FREE struct vm_machine_nic *nics = xcalloc(spec->nics.len, sizeof *nics);
     CLEANUP(vm_forwards_clear) struct vm_forwards first = {0};
     CLEANUP(strv_clear) struct strv texts = {0};
-    AUTO_FREE char *device = xasprintf("%s,bootindex=1,werror=report,rerror=report",
-                                       spec->disk_bus == VM_BUS_IDE ? "ide-hd" : "virtio-blk-pci");
+    static const char *const devices[] = {
+        [VM_BUS_VIRTIO] = "virtio-blk-pci", [VM_BUS_IDE] = "ide-hd", [VM_BUS_SCSI] = "scsi-hd"};
+    AUTO_FREE char *device =
+        xasprintf("%s,bootindex=1,werror=report,rerror=report", devices[spec->disk_bus]);
     struct vm_machine_disk disk = {nodes, device};
     struct vm_machine machine = {.accel = o->accel,
                                  .memory_mb = spec->memory_mb,
                                  .cpus = spec->cpus,
                                  .nics = nics,
                                  .n_nics = make_nics(o, nics, &first, &texts),
+                                 .no_nics = !spec->nics.len,
+                                 .scsi = spec->disk_bus == VM_BUS_SCSI,
+                                 .kernel = spec->kernel,
+                                 .initrd = spec->initrd,
+                                 .append = spec->append,
                                  .disks = &disk,
                                  .n_disks = 1,
                                  .extra = spec->qemu_args.ptr};

@@ -25,7 +25,7 @@ struct member {
     const char *const *choices; /* CHOICE: names by value, NULL-terminated */
 };
 
-static const char *const buses[] = {"virtio", "ide", NULL};
+static const char *const buses[] = {"virtio", "ide", "scsi", NULL};
 static const char *const sessions[] = {"serial", "ssh", "command", NULL};
 
 #define AT(member) offsetof(struct vm_spec, member)
@@ -35,6 +35,11 @@ static const struct member members[] = {
     {NULL, "accel", TEXT, AT(accel), 0, 0, NULL},
     {NULL, "qemu", TEXT, AT(qemu), 0, 0, NULL},
     {NULL, "disk_bus", CHOICE, AT(disk_bus), 0, 0, buses},
+    {NULL, "kernel", TEXT, AT(kernel), 0, 0, NULL},
+    {NULL, "initrd", TEXT, AT(initrd), 0, 0, NULL},
+    {NULL, "append", TEXT, AT(append), 0, 0, NULL},
+    {NULL, "console_log", TEXT, AT(console_log), 0, 0, NULL},
+    {NULL, "timeout_ms", NUMBER, AT(timeout_ms), 0, INT_MAX, NULL},
     {NULL, "session", CHOICE, AT(session), 0, 0, sessions},
     {NULL, "command", TEXT, AT(command), 0, 0, NULL},
     {NULL, "show_serial", FLAG, AT(show_serial), 0, 0, NULL},
@@ -93,18 +98,25 @@ void vm_spec_set(char **member, const char *text)
     *member = copy;
 }
 
-static void add_forward(struct vm_nic *nic, const char *address, unsigned host_port,
-                        unsigned guest_port)
+void vm_spec_network(struct vm_spec *spec, bool wanted)
 {
-    *vm_forwards_push(&nic->forwards) =
-        (struct vm_forward){xstrdup(address), host_port, guest_port};
+    if (!wanted)
+        clear_nics(&spec->nics);
+    else if (!spec->nics.len)
+        add_nic(spec, "virtio-net-pci");
 }
 
-void vm_spec_forward(struct vm_spec *spec, const char *address, unsigned host_port,
-                     unsigned guest_port)
+static void add_forward(struct vm_nic *nic, const struct vm_forward *forward)
+{
+    struct vm_forward *f = vm_forwards_push(&nic->forwards);
+    *f = *forward;
+    f->address = xstrdup(forward->address);
+}
+
+void vm_spec_forward(struct vm_spec *spec, const struct vm_forward *forward)
 {
     assert(spec->nics.len);
-    add_forward(&spec->nics.ptr[0], address, host_port, guest_port);
+    add_forward(&spec->nics.ptr[0], forward);
 }
 
 /* The member's value, new reference; NULL if it is a string that was not given or is not UTF-8. */
@@ -132,9 +144,9 @@ static json_t *nics_to_json(const struct vm_nics *nics)
     vec_foreach (const struct vm_nic *, nic, nics) {
         json_t *forwards = json_array();
         vec_foreach (const struct vm_forward *, f, &nic->forwards)
-            json_array_append_new(forwards,
-                                  json_pack("{s:s, s:i, s:i}", "address", f->address, "host_port",
-                                            (int)f->host_port, "guest_port", (int)f->guest_port));
+            json_array_append_new(forwards, json_pack("{s:s, s:i, s:i, s:b}", "address", f->address,
+                                                      "host_port", (int)f->host_port, "guest_port",
+                                                      (int)f->guest_port, "udp", f->udp));
         json_array_append_new(list,
                               json_pack("{s:s, s:o}", "driver", nic->driver, "forwards", forwards));
     }
@@ -222,7 +234,11 @@ static int take_forward(struct vm_nic *nic, const json_t *v, struct error **err)
     int64_t host = json_int(v, "host_port", 0), guest = json_int(v, "guest_port", 0);
     if (!is_port(host, 0) || !is_port(guest, 1))
         return bad("forwards", "a list of ports", err);
-    add_forward(nic, address ? address : "127.0.0.1", (unsigned)host, (unsigned)guest);
+    struct vm_forward f = {.address = (char *)(address ? address : "127.0.0.1"),
+                           .host_port = (unsigned)host,
+                           .guest_port = (unsigned)guest,
+                           .udp = json_flag(v, "udp")};
+    add_forward(nic, &f);
     return 0;
 }
 

@@ -14,12 +14,14 @@
  * ignored:
  *
  *   {"version": 1, "memory_mb": 1024, "cpus": 2, "accel": "tcg", "qemu": "qemu-system-x86_64",
- *    "disk_bus": "virtio" | "ide",
+ *    "disk_bus": "virtio" | "ide" | "scsi", "kernel": "/path", "initrd": "/path", "append": "text",
  *    "nics": [{"driver": "virtio-net-pci",
- *              "forwards": [{"address": "127.0.0.1", "host_port": 8080, "guest_port": 80}]}],
+ *              "forwards": [{"address": "127.0.0.1", "host_port": 8080, "guest_port": 80,
+ *                           "udp": true}]}],
  *    "session": "serial" | "ssh" | "command", "command": "uname -a", "show_serial": false,
  *    "ssh": {"user": "vagrant", "key": "/path", "port": 2222, "timeout_ms": -1},
- *    "shutdown_timeout_ms": 20000, "qmp_timeout_ms": 10000, "qemu_args": ["-snapshot"]}
+ *    "shutdown_timeout_ms": 20000, "qmp_timeout_ms": 10000, "timeout_ms": 0,
+ *    "console_log": "/path", "qemu_args": ["-snapshot"]}
  */
 #ifndef VM_SPEC_H
 #define VM_SPEC_H
@@ -32,7 +34,8 @@
 
 enum vm_bus {
     VM_BUS_VIRTIO,
-    VM_BUS_IDE, /* for guests without virtio drivers */
+    VM_BUS_IDE,  /* for guests without virtio drivers */
+    VM_BUS_SCSI, /* virtio-scsi: the disk is /dev/sda, as transient's images expect */
 };
 
 /* How the user is connected. */
@@ -42,10 +45,11 @@ enum vm_session {
     VM_SSH_COMMAND, /* one command over SSH, whose status is passed on */
 };
 
-/* A TCP port of the host that leads to one of the guest. */
+/* A TCP or UDP port of the host that leads to one of the guest. */
 struct vm_forward {
     char *address;                  /* of the host; owned; never NULL */
     unsigned host_port, guest_port; /* host_port 0 = the kernel chooses */
+    bool udp;
 };
 DEFINE_VECTOR(vm_forwards, struct vm_forward);
 
@@ -62,7 +66,9 @@ struct vm_spec {
     char *accel; /* as accel_parse takes it */
     char *qemu;  /* program, as qemu_find takes it */
     enum vm_bus disk_bus;
-    struct vm_nics nics; /* the first one gets the forward to the guest's SSH */
+    char *kernel, *initrd; /* files that QEMU boots instead of the disk's own */
+    char *append;          /* command line of kernel */
+    struct vm_nics nics;   /* the first one gets the forward to the guest's SSH; may be empty */
     enum vm_session session;
     char *command;    /* for VM_SSH_COMMAND */
     bool show_serial; /* the serial console is shown until SSH answers */
@@ -73,6 +79,8 @@ struct vm_spec {
         int timeout_ms; /* to the first login; -1 = 90 s, or 270 s without KVM */
     } ssh;
     int shutdown_timeout_ms, qmp_timeout_ms;
+    int timeout_ms;        /* for the whole session; 0 = none */
+    char *console_log;     /* file that gets what the guest writes to its serial console */
     struct strv qemu_args; /* last on QEMU's command line */
 };
 
@@ -83,9 +91,10 @@ void vm_spec_clear(struct vm_spec *spec);
 
 /* Replaces an owned string; text may be NULL. */
 void vm_spec_set(char **member, const char *text);
-/* Adds a forward to the first NIC. address is copied. */
-void vm_spec_forward(struct vm_spec *spec, const char *address, unsigned host_port,
-                     unsigned guest_port);
+/* Gives the VM one virtio-net-pci if it has no NIC, or takes all away. */
+void vm_spec_network(struct vm_spec *spec, bool wanted);
+/* Adds a forward to the first NIC, which must exist; its address is copied. */
+void vm_spec_forward(struct vm_spec *spec, const struct vm_forward *forward);
 
 /* New reference; NULL if a string is not UTF-8. */
 json_t *vm_spec_to_json(const struct vm_spec *spec);

@@ -37,7 +37,7 @@ static void a_spec_survives_its_json(void **state)
     vm_spec_set(&a.command, "echo \"a b\"; exit 3");
     vm_spec_set(&a.ssh.key, "/k");
     vm_spec_set(&a.accel, "tcg");
-    vm_spec_forward(&a, "0.0.0.0", 8080, 80);
+    vm_spec_forward(&a, &(struct vm_forward){(char *)"0.0.0.0", 8080, 80, true});
     strv_add(&a.qemu_args, "-snapshot");
     json_auto_t *v = vm_spec_to_json(&a);
     assert_non_null(v);
@@ -50,6 +50,7 @@ static void a_spec_survives_its_json(void **state)
     assert_string_equal(b.ssh.user, "vagrant");
     assert_null(b.qemu);
     assert_int_equal(b.nics.ptr[0].forwards.ptr[0].host_port, 8080);
+    assert_true(b.nics.ptr[0].forwards.ptr[0].udp);
     assert_string_equal(b.qemu_args.ptr[0], "-snapshot");
 }
 
@@ -115,7 +116,8 @@ static void a_machine_is_a_command_line(void **state)
     (void)state;
     CLEANUP(strv_clear) struct strv args = {0};
     json_auto_t *nodes = json_pack("[{s:s}, {s:s}]", "node-name", "base", "node-name", "top");
-    struct vm_forward forwards[] = {{(char *)"127.0.0.1", 0, 22}, {(char *)"0.0.0.0", 8080, 80}};
+    struct vm_forward forwards[] = {{(char *)"127.0.0.1", 0, 22, false},
+                                    {(char *)"0.0.0.0", 8080, 80, false}};
     struct vm_machine_disk disk = {nodes, "virtio-blk-pci,bootindex=1"};
     struct vm_machine_nic nic = {"n", "e1000", "ipv6=off", forwards, 2};
     struct vm_machine_port port = {"agent", "kiln.agent"};

@@ -1,0 +1,58 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# How a VM is made and ended: its kernel, disk, network and time, and the exit statuses of each end.
+bats_require_minimum_version 1.5.0
+load common
+
+setup_file() {
+  export KILN_HOME="$BATS_FILE_TMPDIR/home" KILN_ACCEL=tcg
+  unset SSH_AUTH_SOCK
+  cd "$BATS_FILE_TMPDIR" || return
+  make_tiny
+}
+
+setup() {
+  cd "$BATS_FILE_TMPDIR" || return
+  boot=(--kernel vmlinuz --initrd initrd.img)
+  append='console=ttyS0 panic=1 net.ifnames=0 mitigations=off'
+}
+
+@test "a kernel of its own, a larger disk, and a file with the console" {
+  run --separate-stderr timeout 120 "$KILN" run tiny -m 256M --disk-size 1G --console said "${boot[@]}" \
+    --append "$append marker=here" --ssh-command 'cat /sys/block/vda/size /proc/cmdline'
+  echo "$output / $stderr"
+  [ "$status" = 0 ]
+  [ "${lines[0]}" = 2097152 ]
+  [[ "${lines[1]}" == *marker=here* ]]
+  grep -q 'Linux version' said
+}
+
+@test "a panic ends the wait for SSH with 125, a time limit with 124, no SSH with 126, a dead VM with 127" {
+  run timeout 120 "$KILN" run tiny --ssh "${boot[@]}" --append "$append root=/dev/none rdinit=/none init=/none"
+  echo "$output"
+  [ "$status" = 125 ]
+  [[ "$output" == *"error: the guest's kernel panicked"* ]]
+  run timeout 120 "$KILN" run tiny --ssh --timeout 1 "${boot[@]}" --append "$append"
+  [ "$status" = 124 ]
+  [[ "$output" == *"error: the VM was stopped after 1 s"* ]]
+  run timeout 120 "$KILN" run tiny --ssh --ssh-timeout 1 "${boot[@]}" --append "$append"
+  [ "$status" = 126 ]
+  run timeout 120 "$KILN" run tiny --ssh-user root --ssh-command 'poweroff -f; sleep 60' "${boot[@]}" --append "$append"
+  echo "$output"
+  [ "$status" = 127 ]
+}
+
+@test "what does not go together is an error before anything starts" {
+  run "$KILN" run tiny --network none --ssh
+  [ "$status" = 2 ]
+  [[ "$output" == *"SSH needs a network"* ]]
+  run "$KILN" run tiny --initrd initrd.img
+  [ "$status" = 2 ]
+  [[ "$output" == *"--initrd: needs --kernel"* ]]
+  run "$KILN" run tiny --disk-size 1M
+  [ "$status" = 1 ]
+  [[ "$output" == *"--disk-size only grows it"* ]]
+  run "$KILN" run tiny --disk-bus floppy
+  [ "$status" = 2 ]
+  [[ "$output" == *"'floppy' is not virtio, scsi or ide"* ]]
+}
