@@ -109,19 +109,14 @@ static int ask_agent(struct build *b, const struct disk_state *for_disk,
     int slot = vm_attach(b, r->disk, 0, err);
     if (slot < 0)
         return -1;
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
-    message_put_num(&m, AGENT_TAG_FLAGS, (uint64_t)r->flags);
-    for (size_t i = 0; i < r->sources->len; i++)
-        message_puts(&m, AGENT_TAG_SOURCE, r->sources->ptr[i]);
-    for (size_t i = 0; r->excludes && i < r->excludes->len; i++)
-        message_puts(&m, AGENT_TAG_EXCLUDE, r->excludes->ptr[i]);
-    CLEANUP(message_clear) struct message reply = MESSAGE_INIT;
+    struct guest_sources sources = {slot, r->sources, r->excludes};
+    struct guest_wait w = {-1, take_output, ret};
+    bool listed;
     buf_reset(ret);
-    if (builder_vm_call(b->vm, AGENT_SURVEY, &m, -1, take_output, ret, &reply, err) < 0)
+    if (guest_survey(b->vm, &sources, r->flags, w, &listed, err) < 0)
         return -1;
     build_timing(b, "survey", start);
-    if (!message_num(&reply, AGENT_TAG_FLAGS, 0)) {
+    if (!listed) {
         buf_reset(ret);
         return 0;
     }

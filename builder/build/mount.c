@@ -11,9 +11,6 @@
 
 #include <string.h>
 
-/* Deadline of what the agent does without running anything of the user's. */
-enum { CALL_MS = 120 * 1000 };
-
 struct mount {
     struct mount_spec spec;
     char *target;                /* absolute; NULL: a secret that only a variable holds */
@@ -86,7 +83,7 @@ static int look_at_from(struct build *b, struct stage_run *st, struct mount *p, 
 {
     CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
     CLEANUP(strv_clear) struct strv sources = {0};
-    struct from_request r = {&p->disk, &sources, NULL, AGENT_KEEP_OWNER | AGENT_TOP_OWNER};
+    struct from_request r = {&p->disk, &sources, NULL, GUEST_KEEP_OWNER | GUEST_TOP_OWNER};
     if (stage_source(b, p->spec.from, &p->disk, err) < 0)
         return -1;
     if (p->spec.source && !glob_magic(p->spec.source))
@@ -230,9 +227,7 @@ static int attach_cache(struct build *b, struct mounts *m, struct cache *c, stru
     struct builder_disk d = {files, 1, true, cache_disk_size(c->disk)};
     if (builder_vm_set_disk(b->vm, c->slot, &d, err) < 0)
         return -1;
-    CLEANUP(message_clear) struct message r = MESSAGE_INIT;
-    message_put_num(&r, AGENT_TAG_SLOT, (uint64_t)c->slot);
-    return builder_vm_call(b->vm, AGENT_FORMAT, &r, CALL_MS, NULL, NULL, NULL, err);
+    return guest_format(b->vm, c->slot, err);
 }
 
 static int attach_caches(struct build *b, struct mounts *m, struct error **err)
@@ -258,93 +253,90 @@ static int attach_caches(struct build *b, struct mounts *m, struct error **err)
     return 0;
 }
 
-/* The files of the build directory go to the guest's memory; returns the number that EXEC knows
- * them by, or -1. */
+/* The files of the build directory go to the guest's memory; returns the number that the
+ * command knows them by, or -1. */
 static int unpack(struct build *b, struct mount *p, struct error **err)
 {
     CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, p->selection);
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT, reply = MESSAGE_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     uint64_t offset;
+    int number;
     if (builder_vm_stream_begin(b->vm, sender_read, sender, &offset, err) < 0)
         return -1;
-    message_put_num(&m, AGENT_TAG_OFFSET, offset);
-    int rc = vm_call(b, AGENT_UNPACK, &m, &reply, &why);
+    int rc = guest_unpack(b->vm, offset, step_wait(b), &number, &why);
     builder_vm_stream_end(b->vm);
     // what the sender has to say comes first: the agent's failure then only repeats it
     if (sender_result(sender, err) < 0)
         return -1;
-    return rc < 0 ? error_propagate(err, STEAL(why))
-                  : (int)message_num(&reply, AGENT_TAG_NUMBER, 0);
+    return rc < 0 ? error_propagate(err, STEAL(why)) : number;
 }
 
-static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct message *request,
+static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct guest_exec *e,
                     struct error **err)
 {
     int from = p->spec.from ? vm_attach(b, &p->disk, m->slots, err) : unpack(b, p, err);
     if (from < 0)
         return -1;
-    message_puts(request, AGENT_TAG_MOUNT_TYPE, "bind");
-    message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
-    message_put_num(request, AGENT_TAG_MOUNT_FLAGS,
-                    p->spec.read_only ? AGENT_READ_ONLY : AGENT_DISCARD);
-    if (!p->spec.from) {
-        message_put_num(request, AGENT_TAG_MOUNT_UNPACKED, (uint64_t)from);
-        return 0;
+    struct guest_run_mount bind = {
+        .type = GUEST_BIND, .target = p->target, .read_only = p->spec.read_only};
+    if (p->spec.from) {
+        m->slots |= 1u << from;
+        bind.slot = from;
+        bind.source = p->spec.source ? p->spec.source : "/";
+    } else {
+        bind.unpacked = from;
     }
-    m->slots |= 1u << from;
-    message_put_num(request, AGENT_TAG_MOUNT_SLOT, (uint64_t)from);
-    message_puts(request, AGENT_TAG_MOUNT_SOURCE, p->spec.source ? p->spec.source : "/");
+    guest_exec_mount(e, &bind);
     return 0;
 }
 
-static void put_start(const struct mount *p, const char *type, struct message *request)
+/* All but a bind. slot: of a cache. */
+static void put_other(const struct mount *p, enum guest_mount_type type, int slot,
+                      struct guest_exec *e)
 {
-    message_puts(request, AGENT_TAG_MOUNT_TYPE, type);
-    message_puts(request, AGENT_TAG_MOUNT_TARGET, p->target);
     const char *uid = p->spec.uid, *gid = p->spec.gid;
     AUTO_FREE char *owner = xasprintf("%s:%s", uid ? uid : "0", gid ? gid : "0");
-    message_puts(request, AGENT_TAG_MOUNT_MODE, p->spec.mode);
-    if (uid || gid)
-        message_puts(request, AGENT_TAG_MOUNT_OWNER, owner);
-    if (p->spec.size)
-        message_put_num(request, AGENT_TAG_MOUNT_SIZE, p->spec.size);
+    struct guest_run_mount r = {.type = type,
+                                .target = p->target,
+                                .mode = p->spec.mode,
+                                .owner = uid || gid ? owner : NULL,
+                                .size = p->spec.size,
+                                .read_only = p->spec.read_only,
+                                .slot = slot};
+    if (type == GUEST_SECRET)
+        r.secret = (struct str){p->secret->bytes, p->secret->len};
+    guest_exec_mount(e, &r);
 }
 
-static int put_secret(const struct mount *p, struct message *request, struct error **err)
+static int put_secret(const struct mount *p, struct guest_exec *e, struct error **err)
 {
     const struct build_secret *secret = p->secret;
     if (secret && p->spec.env) {
         if (memchr(secret->bytes, '\0', secret->len))
             return error_set(err, ERR_USER, "secret '%s' has a NUL byte: no variable can hold it",
                              p->spec.id);
-        AUTO_FREE char *text = xasprintf("%s=%.*s", p->spec.env, (int)secret->len, secret->bytes);
-        message_puts(request, AGENT_TAG_ENV, text);
+        AUTO_FREE char *text = xasprintf("%.*s", (int)secret->len, secret->bytes);
+        guest_exec_env(e, p->spec.env, text);
         explicit_bzero(text, strlen(text));
     }
-    if (!secret || !p->target)
-        return 0;
-    put_start(p, "secret", request);
-    message_put(request, AGENT_TAG_MOUNT_DATA, secret->bytes, secret->len);
+    if (secret && p->target)
+        put_other(p, GUEST_SECRET, 0, e);
     return 0;
 }
 
-static int put(struct build *b, struct mounts *m, struct mount *p, struct message *request,
+static int put(struct build *b, struct mounts *m, struct mount *p, struct guest_exec *e,
                struct error **err)
 {
     switch (p->spec.type) {
     case MOUNT_BIND:
-        return put_bind(b, m, p, request, err);
+        return put_bind(b, m, p, e, err);
     case MOUNT_SECRET:
-        return put_secret(p, request, err);
+        return put_secret(p, e, err);
     case MOUNT_CACHE:
-        put_start(p, "cache", request);
-        if (p->spec.read_only)
-            message_put_num(request, AGENT_TAG_MOUNT_FLAGS, AGENT_READ_ONLY);
-        message_put_num(request, AGENT_TAG_MOUNT_SLOT, (uint64_t)find_cache(m, cache_id(p))->slot);
+        put_other(p, GUEST_CACHE, find_cache(m, cache_id(p))->slot, e);
         return 0;
     case MOUNT_TMPFS:
-        put_start(p, "tmpfs", request);
+        put_other(p, GUEST_TMPFS, 0, e);
         return 0;
     }
     return 0;
@@ -359,13 +351,13 @@ static void forget(struct mounts *m)
     m->slots = 0;
 }
 
-int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err)
+int mounts_attach(struct build *b, struct mounts *m, struct guest_exec *e, struct error **err)
 {
     forget(m);
     if (attach_caches(b, m, err) < 0)
         return -1;
     for (size_t i = 0; i < m->len; i++)
-        if (put(b, m, &m->ptr[i], request, err) < 0)
+        if (put(b, m, &m->ptr[i], e, err) < 0)
             return -1;
     return vm_detach_others(b, m->slots, err);
 }
@@ -374,9 +366,7 @@ int mounts_detach(struct build *b, struct mounts *m, struct error **err)
 {
     for (size_t i = 0; i < m->n_caches; i++) {
         struct cache *c = &m->caches[i];
-        CLEANUP(message_clear) struct message r = MESSAGE_INIT;
-        message_put_num(&r, AGENT_TAG_SLOT, (uint64_t)c->slot);
-        if (builder_vm_call(b->vm, AGENT_UMOUNT, &r, CALL_MS, NULL, NULL, NULL, err) < 0 ||
+        if (guest_umount(b->vm, c->slot, err) < 0 ||
             builder_vm_set_disk(b->vm, c->slot, NULL, err) < 0)
             return -1;
         cache_disk_clean(c->disk);

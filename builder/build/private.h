@@ -7,11 +7,11 @@
 #ifndef BUILDER_BUILD_PRIVATE_H
 #define BUILDER_BUILD_PRIVATE_H
 
-#include "builder/agent/protocol.h"
 #include "builder/build/build.h"
 #include "builder/build/config.h"
 #include "builder/build/step_log.h"
 #include "builder/context/context.h"
+#include "builder/worker/guest.h"
 #include "builder/worker/standby.h"
 #include "builder/worker/vm.h"
 #include "cache/key.h"
@@ -46,7 +46,7 @@ struct stage_run {
     struct disk_spec spec;
 };
 
-/* One of the slots AGENT_DISK_EXTRA… and what is in it. */
+/* One of the slots GUEST_EXTRA… and what is in it. */
 struct slot {
     char id[ID_SIZE];   /* layer; "" = free */
     unsigned long used; /* for replacing the least recently used */
@@ -80,7 +80,7 @@ struct build {
     bool mounted;           /* the target's tree */
     bool spent;             /* a command changed the VM itself: no further step may run in it */
     unsigned long overlays; /* for their names */
-    struct slot slots[AGENT_DISKS];
+    struct slot slots[GUEST_SLOTS];
     unsigned long tick;
 
     long long step_deadline; /* of the running step, by now_ms; 0 = none */
@@ -131,8 +131,6 @@ int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct
  * tree is mounted (but for an empty disk). */
 int vm_ready(struct build *b, const struct disk_state *disk, struct error **err);
 int vm_mount_target(struct build *b, const json_t *mounts, struct error **err);
-/* Fields of a MOUNT request; mounts may be NULL: the agent finds the root file system. */
-void put_mount_fields(struct message *m, int slot, int flags, const json_t *mounts);
 /* The overlay is complete in b->overlay's old path, which the caller owns from now on. The next one
  * names `backing_id`. */
 char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct error **err);
@@ -143,8 +141,8 @@ int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, str
 int vm_free_slot(struct build *b, unsigned keep, struct error **err);
 /* Ends the attachments that are not in `keep`: a command sees no disk that it did not ask for. */
 int vm_detach_others(struct build *b, unsigned keep, struct error **err);
-int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
-            struct error **err);         /* until the step's deadline; output is shown and logged */
+/* Until the step's deadline, as of now; output is shown and logged. */
+struct guest_wait step_wait(struct build *b);
 int step_left_ms(const struct build *b); /* until the step's deadline; -1 = it has none */
 void vm_drop(struct build *b);
 /* The same, and of the one that was started ahead. */
@@ -162,7 +160,7 @@ int vm_untouched(struct build *b, const struct disk_state *disk, struct error **
 struct from_request {
     const struct disk_state *disk;
     const struct strv *sources, *excludes; /* as COPY has them; excludes may be NULL */
-    int flags;                             /* AGENT_KEEP_OWNER, AGENT_TOP_OWNER */
+    int flags;                             /* enum guest_owners */
 };
 /* Whether a step reads of another stage or image. */
 bool step_has_from(const struct imagefile_step *step);
@@ -214,16 +212,16 @@ const struct build_secret *secret_find(const struct build *b, const char *id);
 const struct build_secret *mounts_secret(const struct mounts *m, size_t *i);
 /* All that belongs to the key: neither caches nor secrets do. */
 void mounts_put_key(const struct mounts *m, struct key *key);
-/* Makes all of them ready in the VM, adds them to the EXEC request; waits for caches. */
-int mounts_attach(struct build *b, struct mounts *m, struct message *request, struct error **err);
-/* After the EXEC: the caches are whole again and free for others. */
+/* Makes all of them ready in the VM, adds them to the command; waits for caches. */
+int mounts_attach(struct build *b, struct mounts *m, struct guest_exec *e, struct error **err);
+/* After the command: the caches are whole again and free for others. */
 int mounts_detach(struct build *b, struct mounts *m, struct error **err);
-/* The environment, directory and user of a command, as fields of an EXEC request. b may be NULL: it
- * gives the proxies that --build-arg names. */
+/* The environment, directory and user of a command. b may be NULL: it gives the proxies that
+ * --build-arg names. */
 void run_put_environment(const struct build *b, const struct config *c, const struct settings *args,
-                         struct message *request);
-/* An interactive shell, as fields of an EXEC request for builder_vm_terminal. */
-void run_put_shell(struct message *request);
+                         struct guest_exec *e);
+/* An interactive shell, for guest_terminal. */
+void run_put_shell(struct guest_exec *e);
 /* What the image's metadata keeps is JSON, where other bytes would be lost without a word: ERR_USER
  * names `what` if the value is not UTF-8. */
 int check_utf8(const char *what, const char *value, struct error **err);

@@ -19,7 +19,7 @@
 /* A RUN once everything is expanded. */
 struct run {
     struct strv argv;
-    struct str script; /* what the command has at AGENT_SCRIPT; len 0 = nothing */
+    struct str script; /* what the command has at GUEST_SCRIPT; len 0 = nothing */
     struct mounts *mounts;
     struct mask *mask; /* NULL = there is no secret */
 };
@@ -39,15 +39,9 @@ static const char *const proxy_vars[][2] = {{"http_proxy", "HTTP_PROXY"},
                                             {"no_proxy", "NO_PROXY"},
                                             {"all_proxy", "ALL_PROXY"}};
 
-static void put_env(struct message *m, const char *name, const char *value)
-{
-    AUTO_FREE char *text = xasprintf("%s=%s", name, value);
-    message_puts(m, AGENT_TAG_ENV, text);
-}
-
 /* A --build-arg for one of the two spellings is for both. */
 static void put_proxies(const struct build *b, const struct config *c, const struct settings *args,
-                        struct message *m)
+                        struct guest_exec *e)
 {
     for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
         for (size_t j = 0; j < 2; j++) {
@@ -55,39 +49,36 @@ static void put_proxies(const struct build *b, const struct config *c, const str
             v = v || !b ? v : build_arg(b, proxy_vars[i][!j]);
             v = v ? v : getenv(name);
             if (v && *v && !settings_get(&c->env, name) && !(args && settings_get(args, name)))
-                put_env(m, name, v);
+                guest_exec_env(e, name, v);
         }
     }
 }
 
 void run_put_environment(const struct build *b, const struct config *c, const struct settings *args,
-                         struct message *m)
+                         struct guest_exec *e)
 {
     if (!settings_get(&c->env, "PATH"))
-        put_env(m, "PATH", imagefile_default_path);
-    put_env(m, "SYSTEMD_OFFLINE", "1");
-    put_env(m, "DM_DISABLE_UDEV",
-            "1"); // device mapper makes its nodes itself, and waits for nobody
-    put_proxies(b, c, args, m);
+        guest_exec_env(e, "PATH", imagefile_default_path);
+    guest_exec_env(e, "SYSTEMD_OFFLINE", "1");
+    guest_exec_env(e, "DM_DISABLE_UDEV",
+                   "1"); // device mapper makes its nodes itself, and waits for nobody
+    put_proxies(b, c, args, e);
     for (size_t i = 0; args && i < args->len; i++)
         if (!settings_get(&c->env, args->ptr[i].name))
-            put_env(m, args->ptr[i].name, args->ptr[i].value);
+            guest_exec_env(e, args->ptr[i].name, args->ptr[i].value);
     for (size_t i = 0; i < c->env.len; i++)
-        put_env(m, c->env.ptr[i].name, c->env.ptr[i].value);
-    message_puts(m, AGENT_TAG_CWD, config_workdir(c));
-    message_puts(m, AGENT_TAG_USER, c->user);
+        guest_exec_env(e, c->env.ptr[i].name, c->env.ptr[i].value);
+    guest_exec_cwd(e, config_workdir(c));
+    guest_exec_user(e, c->user);
 }
 
-void run_put_shell(struct message *m)
+void run_put_shell(struct guest_exec *e)
 {
     const char *term = getenv("TERM");
-    message_puts(m, AGENT_TAG_ARG, "/bin/sh");
-    message_put_num(m, AGENT_TAG_FLAGS, AGENT_TTY);
-    message_puts(m, AGENT_TAG_TERM, term && *term ? term : "linux");
     unsigned columns, rows;
     terminal_size(STDIN_FILENO, &columns, &rows);
-    message_put_num(m, AGENT_TAG_ROWS, rows);
-    message_put_num(m, AGENT_TAG_COLUMNS, columns);
+    guest_exec_arg(e, "/bin/sh");
+    guest_exec_terminal(e, term && *term ? term : "linux", columns, rows);
 }
 
 /* What the kernel takes as one argument, with its NUL (MAX_ARG_STRLEN of execve(2)). */
@@ -123,7 +114,7 @@ static int add_script(struct run *r, struct str script, struct error **err)
                           "a here-document that begins with #! is run as a program, "
                           "however long");
     }
-    strv_add(&r->argv, ". " AGENT_SCRIPT);
+    strv_add(&r->argv, ". " GUEST_SCRIPT);
     r->script = script;
     return 0;
 }
@@ -138,7 +129,7 @@ static int add_argv(struct stage_run *st, const struct imagefile_step *step, str
         return 0;
     }
     if (a->shebang) {
-        strv_add(&r->argv, AGENT_SCRIPT);
+        strv_add(&r->argv, GUEST_SCRIPT);
         r->script = a->script;
         return 0;
     }
@@ -218,21 +209,19 @@ static void flush_mask(struct masked *m)
     }
 }
 
-static int exec(struct build *b, struct run *r, const struct message *m, int *status,
+static int exec(struct build *b, struct run *r, const struct guest_exec *e, int *status,
                 struct error **err)
 {
-    CLEANUP(message_clear) struct message reply = MESSAGE_INIT;
+    AUTO_FREE char *changed = NULL;
     struct masked out = {b, r->mask};
-    int rc = r->mask ? builder_vm_call(b->vm, AGENT_EXEC, m, step_left_ms(b), masked_output, &out,
-                                       &reply, err)
-                     : vm_call(b, AGENT_EXEC, m, &reply, err);
+    struct guest_wait w = step_wait(b);
+    if (r->mask)
+        w = (struct guest_wait){w.deadline_ms, masked_output, &out};
+    int rc = guest_exec(b->vm, e, w, status, &changed, err);
     if (r->mask)
         flush_mask(&out);
-    *status = (int)message_num(&reply, AGENT_TAG_STATUS, 0);
-    struct str changed;
-    if (message_get(&reply, AGENT_TAG_CHANGED, &changed)) {
-        session_debug(b->s, 1, "the builder VM is not used again, the step changed " STR_FMT,
-                      STR_ARG(changed));
+    if (changed) {
+        session_debug(b->s, 1, "the builder VM is not used again, the step changed %s", changed);
         b->spent = true;
     }
     return rc;
@@ -268,25 +257,24 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
                     void *arg, struct error **err)
 {
     struct run *r = arg;
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
     for (size_t i = 0; i < r->argv.len; i++)
-        message_puts(&m, AGENT_TAG_ARG, r->argv.ptr[i]);
-    run_put_environment(b, &st->config, &st->args, &m);
+        guest_exec_arg(&e, r->argv.ptr[i]);
+    run_put_environment(b, &st->config, &st->args, &e);
     for (size_t i = 0; i < b->o->n_nameservers; i++)
-        message_puts(&m, AGENT_TAG_NAMESERVER, b->o->nameservers[i]);
+        guest_exec_nameserver(&e, b->o->nameservers[i]);
     if (r->script.len)
-        message_put(&m, AGENT_TAG_SCRIPT, r->script.ptr, r->script.len);
+        guest_exec_script(&e, r->script);
     bool no_network = step->run.network == NETWORK_NONE;
     bool insecure = step->run.security == SECURITY_INSECURE;
-    message_put_num(&m, AGENT_TAG_FLAGS,
-                    (insecure ? AGENT_INSECURE : 0) | (no_network               ? AGENT_NO_NETWORK
-                                                       : is_shell_form(step, r) ? AGENT_SHELL
-                                                                                : 0));
+    int otherwise = is_shell_form(step, r) ? GUEST_SHELL : 0;
+    guest_exec_flags(&e,
+                     (insecure ? GUEST_INSECURE : 0) | (no_network ? GUEST_NO_NETWORK : otherwise));
     int status = 0;
-    if (mounts_attach(b, r->mounts, &m, err) < 0)
+    if (mounts_attach(b, r->mounts, &e, err) < 0)
         return -1;
     long long start = now_us();
-    int rc = exec(b, r, &m, &status, err);
+    int rc = exec(b, r, &e, &status, err);
     b->spent |= insecure;
     build_timing(b, "exec", start);
     if (rc < 0 || mounts_detach(b, r->mounts, err) < 0)

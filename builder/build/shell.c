@@ -61,13 +61,12 @@ int shell_run(const struct session *s, const struct shell_options *o, const stru
               int *ret_status, struct error **err)
 {
     CLEANUP(shell_clear) struct shell sh = {0};
-    CLEANUP(message_clear)
-    struct message mount = MESSAGE_INIT, m = MESSAGE_INIT, reply = MESSAGE_INIT;
+    CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
     CLEANUP(config_clear) struct config config = {0};
     if (shell_start(s, &sh, o, ui, err) < 0)
         return -1;
-    put_mount_fields(&mount, AGENT_DISK_TARGET, 0, json_object_get(sh.chain.metadata, "mounts"));
-    if (builder_vm_call(sh.vm, AGENT_MOUNT, &mount, 120000, NULL, NULL, NULL, err) < 0)
+    const json_t *mounts = json_object_get(sh.chain.metadata, "mounts");
+    if (guest_mount(sh.vm, GUEST_TARGET, false, mounts, err) < 0)
         return -1;
     config_from_json(&config, json_object_get(sh.chain.metadata, "config"));
     if (o->user) {
@@ -75,41 +74,28 @@ int shell_run(const struct session *s, const struct shell_options *o, const stru
         config.user = xstrdup(o->user);
     }
     if (o->terminal)
-        run_put_shell(&m);
+        run_put_shell(&e);
     for (const char *const *a = o->argv; !o->terminal && a && *a; a++)
-        message_puts(&m, AGENT_TAG_ARG, *a);
-    run_put_environment(NULL, &config, NULL, &m);
+        guest_exec_arg(&e, *a);
+    run_put_environment(NULL, &config, NULL, &e);
     if (o->terminal)
-        return builder_vm_terminal(sh.vm, &m, ret_status, err);
-    if (builder_vm_call(sh.vm, AGENT_EXEC, &m, -1, show_output, (void *)ui, &reply, err) < 0)
-        return -1;
-    *ret_status = (int)message_num(&reply, AGENT_TAG_STATUS, 0);
-    return 0;
+        return guest_terminal(sh.vm, &e, ret_status, err);
+    struct guest_wait w = {-1, show_output, (void *)ui};
+    return guest_exec(sh.vm, &e, w, ret_status, NULL, err);
 }
 
 json_t *shell_inspect(const struct session *s, const char *ref, const char *accel,
                       const struct build_ui *ui, struct error **err)
 {
     CLEANUP(shell_clear) struct shell sh = {0};
-    CLEANUP(message_clear)
-    struct message mount = MESSAGE_INIT, m = MESSAGE_INIT, reply = MESSAGE_INIT;
-    struct str text;
     struct shell_options o = {.ref = ref, .accel = accel, .pull = PULL_NEVER};
     if (shell_start(s, &sh, &o, ui, err) < 0)
         return NULL;
     // the operating system is only seen in a mounted tree; a disk without one is described all the
     // same
-    put_mount_fields(&mount, AGENT_DISK_TARGET, 0, json_object_get(sh.chain.metadata, "mounts"));
+    const json_t *mounts = json_object_get(sh.chain.metadata, "mounts");
     CLEANUP(error_freep) struct error *no_root = NULL;
-    if (builder_vm_call(sh.vm, AGENT_MOUNT, &mount, 120000, NULL, NULL, NULL, &no_root) < 0)
+    if (guest_mount(sh.vm, GUEST_TARGET, false, mounts, &no_root) < 0)
         session_debug(s, 1, "no root file system: %s", no_root->message);
-    message_put_num(&m, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
-    if (builder_vm_call(sh.vm, AGENT_OS, &m, 120000, NULL, NULL, &reply, err) < 0)
-        return NULL;
-    json_error_t why;
-    json_t *v =
-        message_get(&reply, AGENT_TAG_TEXT, &text) ? json_loadb(text.ptr, text.len, 0, &why) : NULL;
-    if (!v)
-        error_set(err, ERR_GUEST, "the builder VM did not say what is on the disk");
-    return v;
+    return guest_os(sh.vm, err);
 }

@@ -20,13 +20,10 @@ static const char *table_name(enum disk_table table)
 static int grow_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                      void *arg, struct error **err)
 {
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     const struct disk_spec *spec = arg;
     (void)step;
-    message_put_num(&m, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
-    message_puts(&m, AGENT_TAG_TABLE, table_name(spec->table));
     b->mounted = false; // the agent unmounts it
-    if (vm_call(b, AGENT_GROW, &m, NULL, err) < 0)
+    if (guest_grow(b->vm, table_name(spec->table), step_wait(b), err) < 0)
         return -1;
     return vm_mount_target(b, st->disk.mounts, err);
 }
@@ -75,21 +72,19 @@ int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step
 static int partition_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                           void *arg, struct error **err)
 {
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    AUTO_FREE struct guest_partition *parts = xcalloc(st->n_parts, sizeof *parts);
     (void)step;
     (void)arg;
-    message_put_num(&m, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
-    message_puts(&m, AGENT_TAG_TABLE, table_name(st->spec.table));
     for (size_t i = 0; i < st->n_parts; i++) {
         const struct partition_spec *p = &st->parts[i];
-        AUTO_FREE char *flags = partition_flags_text(p->flags);
-        message_put_num(&m, AGENT_TAG_PART_SIZE, p->size);
-        message_puts(&m, AGENT_TAG_PART_FS, p->fs ? p->fs : "");
-        message_puts(&m, AGENT_TAG_PART_OPTIONS, p->options ? p->options : "");
-        message_puts(&m, AGENT_TAG_PART_MOUNT, p->mount ? p->mount : "");
-        message_puts(&m, AGENT_TAG_PART_FLAGS, flags);
+        parts[i] = (struct guest_partition){p->size, p->fs, p->options, p->mount,
+                                            partition_flags_text(p->flags)};
     }
-    if (vm_call(b, AGENT_PARTITION, &m, NULL, err) < 0)
+    int rc = guest_make_partitions(b->vm, table_name(st->spec.table), parts, st->n_parts,
+                                   step_wait(b), err);
+    for (size_t i = 0; i < st->n_parts; i++)
+        free(parts[i].flags);
+    if (rc < 0)
         return -1;
     return vm_mount_target(b, st->disk.mounts, err);
 }
@@ -249,13 +244,16 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
     return rc;
 }
 
+/* What a stream is made from. */
+struct sending {
+    struct build *b;
+    struct copy *c;
+};
+
 /* sender_read, and now and then a look at the bar. */
 static ssize_t produce(void *arg, void *bytes, size_t n)
 {
-    struct {
-        struct build *b;
-        struct copy *c;
-    } *p = arg;
+    struct sending *p = arg;
     ssize_t got = sender_read(p->c->sender, bytes, n);
     long long now = now_ms();
     if (p->b->ui->progress && (now - p->c->shown >= 100 || got <= 0)) {
@@ -267,16 +265,12 @@ static ssize_t produce(void *arg, void *bytes, size_t n)
     return got;
 }
 
-static void put_copy_fields(struct message *m, const struct copy *c)
+static struct guest_place copy_place(const struct copy *c)
 {
     size_t n = strlen(c->dest);
     bool folder = c->selection ? selection_needs_folder(c->selection)
                                : c->sources.len > 1 || (n && c->dest[n - 1] == '/');
-    int flags = (folder ? AGENT_DEST_DIR : 0) | (c->from ? AGENT_KEEP_OWNER : 0);
-    message_puts(m, AGENT_TAG_PATH, c->dest);
-    message_put_num(m, AGENT_TAG_FLAGS, (uint64_t)flags);
-    message_puts(m, AGENT_TAG_OWNER, c->chown);
-    message_puts(m, AGENT_TAG_MODE, c->chmod);
+    return (struct guest_place){c->dest, folder, c->from != NULL, c->chown, c->chmod};
 }
 
 static int send_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -288,19 +282,14 @@ static int send_work(struct build *b, struct stage_run *st, const struct imagefi
     (void)step;
     c->sender = sender;
     c->shown = now_ms();
-    struct {
-        struct build *b;
-        struct copy *c;
-    } p = {b, c};
+    struct sending p = {b, c};
     uint64_t offset;
     long long start = now_us();
     if (builder_vm_stream_begin(b->vm, produce, &p, &offset, err) < 0)
         return -1;
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    message_put_num(&m, AGENT_TAG_OFFSET, offset);
-    put_copy_fields(&m, c);
+    struct guest_place place = copy_place(c);
     CLEANUP(error_freep) struct error *why = NULL;
-    int rc = vm_call(b, AGENT_RECEIVE, &m, NULL, &why);
+    int rc = guest_receive(b->vm, offset, &place, step_wait(b), &why);
     builder_vm_stream_end(b->vm);
     build_timing(b, "receive", start);
     // what the sender has to say comes first: the agent's failure then only repeats it
@@ -318,14 +307,9 @@ static int copy_work(struct build *b, struct stage_run *st, const struct imagefi
     int slot = vm_attach(b, &c->source, 0, err);
     if (slot < 0)
         return -1;
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
-    for (size_t i = 0; i < c->sources.len; i++)
-        message_puts(&m, AGENT_TAG_SOURCE, c->sources.ptr[i]);
-    for (size_t i = 0; i < c->excludes.len; i++)
-        message_puts(&m, AGENT_TAG_EXCLUDE, c->excludes.ptr[i]);
-    put_copy_fields(&m, c);
-    return vm_call(b, AGENT_COPY, &m, NULL, err);
+    struct guest_sources from = {slot, &c->sources, &c->excludes};
+    struct guest_place place = copy_place(c);
+    return guest_copy(b->vm, &from, &place, step_wait(b), err);
 }
 
 static void key_optional(struct key *key, const char *name, const char *value)
@@ -369,7 +353,7 @@ static int step_copy_from(struct build *b, struct stage_run *st, const struct im
 {
     CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
     struct from_request r = {&c->source, &c->sources, &c->excludes,
-                             c->chown ? 0 : AGENT_KEEP_OWNER};
+                             c->chown ? 0 : GUEST_KEEP_OWNER};
     if (stage_source(b, c->from, &c->source, err) < 0)
         return -1;
     if (from_by_content(&c->sources) && from_manifest(b, &st->disk, &r, &manifest, err) < 0)
@@ -399,11 +383,8 @@ int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step
 static int workdir_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                         void *arg, struct error **err)
 {
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
     (void)step;
-    message_puts(&m, AGENT_TAG_PATH, arg);
-    message_puts(&m, AGENT_TAG_OWNER, st->config.user);
-    return vm_call(b, AGENT_MKDIR, &m, NULL, err);
+    return guest_mkdir(b->vm, arg, st->config.user, step_wait(b), err);
 }
 
 int step_workdir(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -445,9 +426,9 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
     build_notice(b,
                  "INSPECT: a shell in the image; changes are thrown away; the build goes on when "
                  "it exits");
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    run_put_shell(&m);
-    run_put_environment(b, &st->config, &st->args, &m);
+    CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
+    run_put_shell(&e);
+    run_put_environment(b, &st->config, &st->args, &e);
     int status;
-    return builder_vm_terminal(b->vm, &m, &status, err);
+    return guest_terminal(b->vm, &e, &status, err);
 }

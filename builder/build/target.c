@@ -25,8 +25,6 @@
 
 /* 4 KiB clusters: a one-line change then costs 120 KiB of layer, with 64 KiB ones 900. */
 enum { OVERLAY_CLUSTER_BITS = 12 };
-/* Deadline of what the agent does without running anything of the user's. */
-enum { CALL_MS = 120 * 1000 };
 
 char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,
                   struct error **err)
@@ -40,24 +38,15 @@ char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, 
     return STEAL(path);
 }
 
-int vm_call(struct build *b, int type, const struct message *m, struct message *reply,
-            struct error **err)
+struct guest_wait step_wait(struct build *b)
 {
-    return builder_vm_call(b->vm, type, m, step_left_ms(b), build_output, b, reply, err);
+    return (struct guest_wait){step_left_ms(b), build_output, b};
 }
 
 int step_left_ms(const struct build *b)
 {
     long long left = b->step_deadline - now_ms();
     return !b->step_deadline ? -1 : left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
-}
-
-static int call_slot(struct build *b, int type, int slot, int flags, struct error **err)
-{
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
-    message_put_num(&m, AGENT_TAG_FLAGS, (uint64_t)flags);
-    return builder_vm_call(b->vm, type, &m, CALL_MS, NULL, NULL, NULL, err);
 }
 
 void vm_drop(struct build *b)
@@ -76,32 +65,10 @@ void vm_drop_all(struct build *b)
     standby_free(STEAL(b->next));
 }
 
-void put_mount_fields(struct message *m, int slot, int flags, const json_t *mounts)
-{
-    message_put_num(m, AGENT_TAG_SLOT, (uint64_t)slot);
-    message_put_num(m, AGENT_TAG_FLAGS, (uint64_t)flags);
-    size_t i;
-    json_t *pair;
-    json_array_foreach((json_t *)mounts, i, pair)
-    {
-        message_put_num(m, AGENT_TAG_DEVICE_INDEX,
-                        (uint64_t)json_integer_value(json_array_get(pair, 0)));
-        message_puts(m, AGENT_TAG_PATH, json_string_value(json_array_get(pair, 1)));
-    }
-}
-
-static int mount_slot(struct build *b, int slot, int flags, const json_t *mounts,
-                      struct error **err)
-{
-    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
-    put_mount_fields(&m, slot, flags, mounts);
-    return builder_vm_call(b->vm, AGENT_MOUNT, &m, CALL_MS, NULL, NULL, NULL, err);
-}
-
 int vm_mount_target(struct build *b, const json_t *mounts, struct error **err)
 {
     long long start = now_us();
-    if (mount_slot(b, AGENT_DISK_TARGET, 0, mounts, err) < 0)
+    if (guest_mount(b->vm, GUEST_TARGET, false, mounts, err) < 0)
         return -1;
     b->mounted = true;
     build_timing(b, "mount", start);
@@ -226,8 +193,8 @@ char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct err
 
 static int empty_slot(struct build *b, int slot, struct error **err)
 {
-    if (*b->slots[slot].id && (call_slot(b, AGENT_UMOUNT, slot, 0, err) < 0 ||
-                               builder_vm_set_disk(b->vm, slot, NULL, err) < 0))
+    if (*b->slots[slot].id &&
+        (guest_umount(b->vm, slot, err) < 0 || builder_vm_set_disk(b->vm, slot, NULL, err) < 0))
         return -1;
     b->slots[slot] = (struct slot){0};
     return 0;
@@ -235,7 +202,7 @@ static int empty_slot(struct build *b, int slot, struct error **err)
 
 int vm_detach_others(struct build *b, unsigned keep, struct error **err)
 {
-    for (int i = AGENT_DISK_EXTRA; i < AGENT_DISKS; i++)
+    for (int i = GUEST_EXTRA; i < GUEST_SLOTS; i++)
         if (!(keep >> i & 1) && empty_slot(b, i, err) < 0)
             return -1;
     return 0;
@@ -244,18 +211,18 @@ int vm_detach_others(struct build *b, unsigned keep, struct error **err)
 int vm_free_slot(struct build *b, unsigned keep, struct error **err)
 {
     int best = -1;
-    for (int i = AGENT_DISK_EXTRA; i < AGENT_DISKS; i++)
+    for (int i = GUEST_EXTRA; i < GUEST_SLOTS; i++)
         if (!(keep >> i & 1) && (best < 0 || b->slots[i].used < b->slots[best].used))
             best = i;
     if (best < 0)
         return error_set(err, ERR_USER, "a step can use at most %d other disks",
-                         AGENT_DISKS - AGENT_DISK_EXTRA);
+                         GUEST_SLOTS - GUEST_EXTRA);
     return empty_slot(b, best, err) < 0 ? -1 : best;
 }
 
 int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, struct error **err)
 {
-    for (int i = AGENT_DISK_EXTRA; i < AGENT_DISKS; i++)
+    for (int i = GUEST_EXTRA; i < GUEST_SLOTS; i++)
         if (!strcmp(b->slots[i].id, disk->id)) {
             b->slots[i].used = ++b->tick;
             return i;
@@ -266,7 +233,7 @@ int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, str
         return -1;
     struct builder_disk d = {(const char *const *)files.ptr, files.len, false, disk->size};
     if (builder_vm_set_disk(b->vm, slot, &d, err) < 0 ||
-        mount_slot(b, slot, AGENT_READ_ONLY, disk->mounts, err) < 0)
+        guest_mount(b->vm, slot, true, disk->mounts, err) < 0)
         return -1;
     memcpy(b->slots[slot].id, disk->id, ID_SIZE);
     b->slots[slot].used = ++b->tick;
@@ -346,12 +313,12 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
         return;
     CLEANUP(error_freep) struct error *err = NULL;
     if (b->o->on_error == ON_ERROR_SHELL) {
-        CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+        CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
         build_notice(b, "the step failed; this is a shell in its state, leave it to end the build");
-        run_put_shell(&m);
-        run_put_environment(b, &b->stages[step->stage].config, &b->stages[step->stage].args, &m);
+        run_put_shell(&e);
+        run_put_environment(b, &b->stages[step->stage].config, &b->stages[step->stage].args, &e);
         int status;
-        if (builder_vm_terminal(b->vm, &m, &status, &err) < 0)
+        if (guest_terminal(b->vm, &e, &status, &err) < 0)
             build_notice(b, err->message);
         return;
     }

@@ -125,8 +125,7 @@ struct digest selection_digest(const struct selection *sel);
 struct str selection_manifest(const struct selection *sel);
 uint64_t selection_entries(const struct selection *sel);
 uint64_t selection_bytes(const struct selection *sel); /* content of files and archives, bytes */
-/* Whether <dest> is a folder: it is written as one, or several things go there. Then RECEIVE gets
- * AGENT_DEST_DIR. */
+/* Whether <dest> is a folder: it is written as one, or several things go there. */
 bool selection_needs_folder(const struct selection *sel);
 
 /* Is <dest> written as a folder: "x/", ".", "x/.."? */

@@ -6,7 +6,7 @@
  *     // given struct selection *selection; struct builder_vm *vm; uint64_t offset;
  *     struct sender *snd = sender_new(session, selection);
  *     builder_vm_stream_begin(vm, sender_read, snd, &offset, &err);
- *     ...                                     // AGENT_RECEIVE from offset; sender_progress here
+ *     ...                                     // guest_receive from offset; sender_progress here
  *     builder_vm_stream_end(vm);
  *     if (sender_result(snd, &err) < 0) ...   // says more than the agent's failure
  *
