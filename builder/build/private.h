@@ -47,7 +47,7 @@ struct stage_run {
 };
 
 /* One of the slots GUEST_EXTRA… and what is in it. */
-struct slot {
+struct attachment {
     char id[ID_SIZE];   /* layer; "" = free */
     unsigned long used; /* for replacing the least recently used */
 };
@@ -80,7 +80,7 @@ struct build {
     bool mounted;           /* the target's tree */
     bool spent;             /* a command changed the VM itself: no further step may run in it */
     unsigned long overlays; /* for their names */
-    struct slot slots[GUEST_SLOTS];
+    struct attachment slots[GUEST_SLOTS];
     unsigned long tick;
 
     long long step_deadline; /* of the running step, by now_ms; 0 = none */

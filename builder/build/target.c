@@ -196,7 +196,7 @@ static int empty_slot(struct build *b, int slot, struct error **err)
     if (*b->slots[slot].id &&
         (guest_umount(b->vm, slot, err) < 0 || builder_vm_set_disk(b->vm, slot, NULL, err) < 0))
         return -1;
-    b->slots[slot] = (struct slot){0};
+    b->slots[slot] = (struct attachment){0};
     return 0;
 }
 

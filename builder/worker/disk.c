@@ -17,14 +17,14 @@
 
 enum { SEEN_TIMEOUT_MS = 20 * 1000, FREEZE_TIMEOUT_MS = 300 * 1000 };
 
-void slot_clear(struct slot *s)
+void disk_slot_clear(struct disk_slot *s)
 {
     strv_clear(&s->nodes);
     free(s->path);
-    *s = (struct slot){.path = NULL};
+    *s = (struct disk_slot){.path = NULL};
 }
 
-static const char *top_node(const struct slot *s)
+static const char *top_node(const struct disk_slot *s)
 {
     return s->nodes.len ? s->nodes.ptr[s->nodes.len - 1] : NULL;
 }
@@ -45,7 +45,7 @@ static char *make_overlay(struct builder_vm *vm, int slot, uint64_t size, struct
 }
 
 json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
-                              struct slot *ret, struct error **err)
+                              struct disk_slot *ret, struct error **err)
 {
     AUTO_FREE char *name = xasprintf("disk%u", vm->next_node++);
     AUTO_FREE char *overlay = NULL;
@@ -70,7 +70,7 @@ json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct buil
     json_t *nodes = vm_disk_nodes(&d, err);
     if (!nodes)
         return NULL;
-    *ret = (struct slot){.path = xstrdup(files[n - 1]), .size = disk->size};
+    *ret = (struct disk_slot){.path = xstrdup(files[n - 1]), .size = disk->size};
     size_t i;
     json_t *node;
     json_array_foreach(nodes, i, node) strv_add(&ret->nodes, json_str(node, "node-name"));
@@ -79,7 +79,7 @@ json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct buil
 
 int builder_vm_announce(struct builder_vm *vm, int slot, struct error **err)
 {
-    const struct slot *s = &vm->slots[slot];
+    const struct disk_slot *s = &vm->slots[slot];
     return qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "block_resize", "{s:s, s:I}",
                      "node-name", top_node(s), "size", (json_int_t)s->size);
 }
@@ -103,7 +103,7 @@ static int add_nodes(struct builder_vm *vm, json_t *nodes, struct error **err)
 }
 
 /* Nodes nobody uses any more; the upper ones go first. */
-static int delete_nodes(struct builder_vm *vm, const struct slot *s, struct error **err)
+static int delete_nodes(struct builder_vm *vm, const struct disk_slot *s, struct error **err)
 {
     for (size_t i = s->nodes.len; i > 0; i--)
         if (qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "blockdev-del", "{s:s}",
@@ -115,8 +115,8 @@ static int delete_nodes(struct builder_vm *vm, const struct slot *s, struct erro
 int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
                         struct error **err)
 {
-    CLEANUP(slot_clear) struct slot old = {.path = NULL};
-    CLEANUP(slot_clear) struct slot new = {.path = NULL};
+    CLEANUP(disk_slot_clear) struct disk_slot old = {.path = NULL};
+    CLEANUP(disk_slot_clear) struct disk_slot new = {.path = NULL};
     struct qmp *q = vm_qmp(vm->vm);
     json_auto_t *nodes = builder_vm_disk_nodes(vm, slot, disk, &new, err);
     if (!nodes || add_nodes(vm, nodes, err) < 0)
@@ -127,7 +127,7 @@ int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_di
         return -1;
     old = vm->slots[slot];
     vm->slots[slot] = new;
-    new = (struct slot){.path = NULL};
+    new = (struct disk_slot){.path = NULL};
     if (delete_nodes(vm, &old, err) < 0 || builder_vm_announce(vm, slot, err) < 0)
         return -1;
     return builder_vm_seen(vm, slot, err);
@@ -161,7 +161,7 @@ static int add_overlay(struct builder_vm *vm, const char *path, const char *name
 
 int builder_vm_next_overlay(struct builder_vm *vm, const char *path, struct error **err)
 {
-    struct slot *s = &vm->slots[AGENT_DISK_TARGET];
+    struct disk_slot *s = &vm->slots[AGENT_DISK_TARGET];
     if (!vm->vm)
         return error_set(err, ERR_GUEST, "the builder VM has ended");
     if (!s->nodes.len)

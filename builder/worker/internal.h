@@ -24,7 +24,7 @@ struct machine {
     unsigned memory_mb, cpus;
 };
 
-struct slot {
+struct disk_slot {
     struct strv nodes; /* nodes of ours, from the lowest; the last is the device's; none = the
                         * placeholder */
     char *path;        /* the file written to, for messages */
@@ -48,7 +48,7 @@ struct builder_vm {
     bool may_fall_back; /* KVM was our choice, not the user's */
     builder_notice_fn *notice;
     void *notice_arg;
-    struct slot slots[AGENT_DISKS];
+    struct disk_slot slots[AGENT_DISKS];
     unsigned next_node;  /* for names of nodes */
     char *cwd;           /* QEMU's; NULL = ours */
     struct working work; /* throw-away overlays */
@@ -100,7 +100,7 @@ void builder_vm_kill(struct builder_vm *vm);
 
 /* The block nodes of a disk for this slot (vm_disk_nodes); their names go to *ret. */
 json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
-                              struct slot *ret, struct error **err);
+                              struct disk_slot *ret, struct error **err);
 /* Puts another disk behind the device of a slot whose disk was of another size, so that the guest
  * sees the change. */
 int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
@@ -109,7 +109,7 @@ int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_di
 int builder_vm_announce(struct builder_vm *vm, int slot, struct error **err);
 /* Waits until the guest has seen what was announced. */
 int builder_vm_seen(struct builder_vm *vm, int slot, struct error **err);
-void slot_clear(struct slot *s);
+void disk_slot_clear(struct disk_slot *s);
 
 /* pulse.c */
 /* From now on waits end with ERR_GUEST when the guest shows no sign of life. */

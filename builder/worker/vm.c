@@ -103,7 +103,7 @@ void builder_vm_free(struct builder_vm *vm)
         return;
     builder_vm_kill(vm);
     for (int i = 0; i < AGENT_DISKS; i++)
-        slot_clear(&vm->slots[i]);
+        disk_slot_clear(&vm->slots[i]);
     machine_clear(&vm->machine);
     working_clear(&vm->work);
     buf_clear(&vm->received);
