@@ -407,23 +407,6 @@ int store_chain_ids(struct store *st, const char *id, struct strv *ids, struct e
     return chain(st, id, ids, false, err);
 }
 
-int store_list(struct store *st, store_list_fn *fn, void *arg, struct error **err)
-{
-    DIR *d = opendir(st->layers);
-    if (!d)
-        return errno == ENOENT ? 0 : error_errno(err, "cannot read folder '%s'", st->layers);
-    int rc = 0;
-    for (struct dirent *e; !rc && (e = readdir(d));) {
-        CLEANUP(layer_freep) struct layer *l = NULL;
-        if (is_id(e->d_name))
-            l = record_load(st->layers, e->d_name, NULL);
-        if (l)
-            rc = fn(arg, &l);
-    }
-    closedir(d);
-    return rc;
-}
-
 /* Ids in dir that start with prefix: the last one into id; returns how many, stopping at 2. */
 static int count_matches(const char *dir, const char *prefix, char id[DIGEST_HEX + 1])
 {

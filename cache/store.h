@@ -145,11 +145,6 @@ int store_chain(struct store *st, const char *id, struct strv *files, struct err
 /* Adds the ids from the base to the top. As store_chain. */
 int store_chain_ids(struct store *st, const char *id, struct strv *ids, struct error **err);
 
-/* Calls fn for every readable record, in no order, without checking, leasing or noting a use; ends
- * early when fn returns other than 0, and returns that. fn may STEAL(*l). */
-typedef int store_list_fn(void *arg, struct layer **l);
-int store_list(struct store *st, store_list_fn *fn, void *arg, struct error **err);
-
 /*
  * The lease's descriptor (close-on-exec). A detached QEMU that is to keep its chain after we end
  * inherits it (process_spec.keep), and store_leave is called in place of store_free: the lease then

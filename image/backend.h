@@ -76,12 +76,9 @@ int backend_tag(const char *dir, const char *from, const char *to, struct error 
 /*
  * Files of a chain from base to top, below dir. Each header is read by image/qcow2.h (so this costs
  * a read a file), at most 256 files; a backing name that is anything but a layer or an image of
- * this backend is ERR_USER, so are links. `file` is a path below dir ("<encoded name>" or
- * ".layers/<id>/disk.qcow2").
+ * this backend is ERR_USER, so are links.
  */
-int backend_chain(const char *dir, const char *file, struct strv *ret, struct error **err);
 int backend_image_chain(const char *dir, const char *name, struct strv *ret, struct error **err);
-int backend_layer_chain(const char *dir, const char *layer, struct strv *ret, struct error **err);
 /* The chain as a JSON blockdev description for `qemu-img` ("json:{…}"): every node explicit,
  * backing null at the base, nothing probed, read-only. Owned. */
 char *backend_chain_json(const struct strv *chain);

@@ -151,13 +151,6 @@ int chain_walk(const char *dir, const char *file, struct strv *ret, uint64_t *re
     return 0;
 }
 
-int backend_chain(const char *dir, const char *file, struct strv *ret, struct error **err)
-{
-    if (!is_backend_file(file))
-        return error_set(err, ERR_USER, "'%s' is not a file of a backend", file);
-    return chain_walk(dir, file, ret, NULL, err);
-}
-
 int backend_image_chain(const char *dir, const char *name, struct strv *ret, struct error **err)
 {
     if (image_name_check(name, err) < 0)
@@ -165,14 +158,6 @@ int backend_image_chain(const char *dir, const char *name, struct strv *ret, str
     AUTO_FREE char *file = image_name_encode(name);
     if (!backend_has(dir, name))
         return backend_not_found(dir, name, err);
-    return chain_walk(dir, file, ret, NULL, err);
-}
-
-int backend_layer_chain(const char *dir, const char *layer, struct strv *ret, struct error **err)
-{
-    if (!layer_id_ok(layer, strlen(layer)))
-        return error_set(err, ERR_USER, "'%s' is not the id of a layer", layer);
-    AUTO_FREE char *file = xasprintf(LAYERS "/%s/disk.qcow2", layer);
     return chain_walk(dir, file, ret, NULL, err);
 }
 

@@ -41,12 +41,6 @@ enum compression compression_of(const void *bytes, size_t n)
     return COMPRESSION_NONE;
 }
 
-const char *compression_name(enum compression c)
-{
-    static const char *const names[] = {"none", "gzip", "bzip2", "xz", "zstd"};
-    return names[c];
-}
-
 struct pump {
     struct flow *in, *out;
     struct str block; /* what is left of the input block */

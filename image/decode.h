@@ -18,7 +18,6 @@ enum compression {
 
 /* By the first n bytes. */
 enum compression compression_of(const void *bytes, size_t n);
-const char *compression_name(enum compression c); /* "gzip"; "none" */
 
 /*
  * Moves all of `in` to `out` and ends `out`, with an error if the data is damaged, ends early or

@@ -26,7 +26,7 @@ struct event {
 DEFINE_VECTOR(events, struct event);
 
 struct qmp {
-    int fd, pidfd;
+    int fd;
     const struct session *session;
     struct buf in;
     size_t scanned; /* bytes of `in` known to hold no newline */
@@ -45,18 +45,15 @@ static int plain_wait(void *arg, int fd, short events, long long deadline, struc
 {
     const struct qmp *q = arg;
     struct pollfd f[] = {{.fd = fd, .events = events},
-                         {.fd = q->pidfd, .events = POLLIN},
                          {.fd = q->session ? q->session->cancel_fd : -1, .events = POLLIN}};
     long long left = deadline - now_ms();
-    int n = poll(f, 3, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
+    int n = poll(f, 2, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
     if (n < 0 && errno != EINTR)
         return error_errno(err, "cannot wait for QEMU");
     if (n <= 0)
         return now_ms() < deadline;
-    if (f[2].revents)
+    if (f[1].revents)
         return error_set(err, ERR_CANCELLED, "interrupted");
-    if (f[1].revents && !f[0].revents)
-        return error_set(err, ERR_GUEST, "QEMU ended unexpectedly");
     return 1;
 }
 
@@ -64,7 +61,6 @@ struct qmp *qmp_new_take(int fd, const struct session *session)
 {
     struct qmp *q = xcalloc(1, sizeof *q);
     q->fd = fd;
-    q->pidfd = -1;
     q->session = session;
     q->version = xstrdup("");
     buf_init(&q->in);
@@ -131,11 +127,6 @@ void qmp_set_wait(struct qmp *q, qmp_wait_fn *fn, void *arg)
 {
     q->wait = fn ? fn : plain_wait;
     q->wait_arg = fn ? arg : q;
-}
-
-void qmp_watch_pid(struct qmp *q, int pidfd)
-{
-    q->pidfd = pidfd;
 }
 
 static void drop_event(struct qmp *q, size_t i)

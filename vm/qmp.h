@@ -56,12 +56,11 @@ void qmp_on_event(struct qmp *q, qmp_event_fn *fn, void *arg);
 /*
  * How to wait: until q's socket has `events` (POLLIN, POLLOUT), or something else that concerns
  * the waiter happened, or the deadline (now_ms() scale) passed. Returns 1, 0 at the deadline, -1
- * with an error. The default polls the socket, the session's cancel_fd (ERR_CANCELLED) and, if
- * qmp_watch_pid was called, QEMU's pidfd (ERR_GUEST). struct vm sets its own.
+ * with an error. The default polls the socket and the session's cancel_fd (ERR_CANCELLED). struct vm
+ * sets its own.
  */
 typedef int qmp_wait_fn(void *arg, int fd, short events, long long deadline, struct error **err);
 void qmp_set_wait(struct qmp *q, qmp_wait_fn *fn, void *arg);
-void qmp_watch_pid(struct qmp *q, int pidfd); /* borrowed; -1 = none */
 
 /* Waits for the greeting and negotiates no capabilities. Call it once, first. */
 int qmp_handshake(struct qmp *q, int timeout_ms, struct error **err);
