@@ -161,3 +161,12 @@ void buf_add_shell_word(struct buf *b, const char *word)
             buf_addc(b, *word);
     buf_addc(b, '\'');
 }
+
+void buf_add_shell_words(struct buf *b, const char *const *words)
+{
+    for (; *words; words++) {
+        if (b->len)
+            buf_addc(b, ' ');
+        buf_add_shell_word(b, *words);
+    }
+}

@@ -16,13 +16,10 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
     int status = 0;
     if (vm_live_open(s, a->pos[0], &live, err) < 0)
         return -1;
-    for (size_t i = 1; i < a->n_pos; i++) {
-        buf_adds(&command, i > 1 ? " " : "");
-        if (quote)
-            buf_add_shell_word(&command, a->pos[i]);
-        else
-            buf_adds(&command, a->pos[i]);
-    }
+    if (quote)
+        buf_add_shell_words(&command, (const char *const *)a->pos + 1);
+    for (size_t i = 1; !quote && i < a->n_pos; i++)
+        buf_addf(&command, "%s%s", i > 1 ? " " : "", a->pos[i]);
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
     if (!ssh)
         return -1;

@@ -9,6 +9,7 @@
 // clang-format off
 extern const struct command
     cmd_console,
+    cmd_cp,
     cmd_create,
     cmd_delete,
     cmd_doctor,
@@ -48,6 +49,7 @@ extern const struct command
 
 const struct command *const commands[] = {
     &cmd_console,
+    &cmd_cp,
     &cmd_create,
     &cmd_delete,
     &cmd_doctor,

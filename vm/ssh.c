@@ -351,6 +351,7 @@ struct relay {
     ssh_event event; /* the library's own poll, to let it take in what came */
     ssh_channel channel;
     struct ssh_channel_callbacks_struct callbacks;
+    int fds[3];        /* what stands for stdin, stdout, stderr; borrowed */
     int status;        /* exit status, -1 = not yet known */
     struct buf in;     /* from our stdin, not yet sent */
     struct buf out[2]; /* from the channel, not yet written to stdout, stderr */
@@ -424,7 +425,7 @@ static int give_input(struct relay *r, struct error **err)
 static void read_stdin(struct relay *r)
 {
     char chunk[16 * 1024];
-    ssize_t n = read(STDIN_FILENO, chunk, sizeof chunk);
+    ssize_t n = read(r->fds[STDIN_FILENO], chunk, sizeof chunk);
     if (n > 0)
         buf_add(&r->in, chunk, (size_t)n);
     else if (n == 0 || (errno != EINTR && errno != EAGAIN))
@@ -435,11 +436,11 @@ static void read_stdin(struct relay *r)
 static void write_output(struct relay *r, int i)
 {
     size_t n = r->out[i].len < 4096 ? r->out[i].len : 4096;
-    ssize_t wrote = write(i ? STDERR_FILENO : STDOUT_FILENO, r->out[i].data, n);
+    ssize_t wrote = write(r->fds[1 + i], r->out[i].data, n);
     if (wrote < 0 && (errno == EINTR || errno == EAGAIN))
         return;
     if (wrote < 0) {
-        if (!i && errno == EPIPE)
+        if (errno == EPIPE && r->fds[1 + i] == STDOUT_FILENO)
             session_reader_gone();
         r->out_gone[i] = true;
         wrote = (ssize_t)r->out[i].len;
@@ -452,9 +453,9 @@ static int wait_relay(struct relay *r, struct error **err)
     enum { LIB, IN, OUT, ERRORS, WINCH, ALL };
     struct pollfd f[ALL] = {
         [LIB] = {.fd = has_output(r) ? -1 : ssh_get_fd(r->ssh->lib), .events = POLLIN},
-        [IN] = {.fd = r->in_end || r->in.len ? -1 : STDIN_FILENO, .events = POLLIN},
-        [OUT] = {.fd = r->out[0].len ? STDOUT_FILENO : -1, .events = POLLOUT},
-        [ERRORS] = {.fd = r->out[1].len ? STDERR_FILENO : -1, .events = POLLOUT},
+        [IN] = {.fd = r->in_end || r->in.len ? -1 : r->fds[0], .events = POLLIN},
+        [OUT] = {.fd = r->out[0].len ? r->fds[1] : -1, .events = POLLOUT},
+        [ERRORS] = {.fd = r->out[1].len ? r->fds[2] : -1, .events = POLLOUT},
         [WINCH] = {.fd = r->terminal.winch_fd, .events = POLLIN},
     };
     if (ssh_get_poll_flags(r->ssh->lib) & SSH_WRITE_PENDING)
@@ -467,6 +468,8 @@ static int wait_relay(struct relay *r, struct error **err)
         write_output(r, 0);
     if (f[ERRORS].revents)
         write_output(r, 1);
+    if (r->out_gone[0] && r->fds[1] != STDOUT_FILENO)
+        return errno = EPIPE, error_errno(err, "cannot pass on what the command wrote");
     unsigned columns, rows;
     if (f[WINCH].revents && terminal_take_resize(&r->terminal, &columns, &rows))
         (void)ssh_channel_change_pty_size(r->channel, (int)columns, (int)rows);
@@ -518,10 +521,12 @@ static int open_channel(struct relay *r, bool pty, struct error **err)
     return rc == SSH_OK ? 0 : lib_error(ssh, "no pseudo-terminal", err);
 }
 
-static int run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err)
+static int run(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
+               struct error **err)
 {
     CLEANUP(relay_clear)
     struct relay r = {.ssh = ssh,
+                      .fds = {fds[0], fds[1], fds[2]},
                       .status = -1,
                       .in = BUF_INIT,
                       .out = {BUF_INIT, BUF_INIT},
@@ -553,12 +558,20 @@ static int run(struct vm_ssh *ssh, const char *command, int *ret_status, struct 
     return relay_run(&r, ret_status, err);
 }
 
+static const int standard[3] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
+
 int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err)
 {
-    return run(ssh, command, ret_status, err);
+    return run(ssh, command, standard, ret_status, err);
+}
+
+int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
+                  struct error **err)
+{
+    return run(ssh, command, fds, ret_status, err);
 }
 
 int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err)
 {
-    return run(ssh, NULL, ret_status, err);
+    return run(ssh, NULL, standard, ret_status, err);
 }

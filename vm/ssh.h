@@ -59,6 +59,10 @@ DEFINE_CLEANUP(struct vm_ssh, vm_ssh_free);
  * was killed by signal n. -1: the connection or the VM went away before the status came.
  */
 int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
+/* The same with three other descriptors, which stay the caller's. One in place of stdout that takes
+ * no more ends it: -1, errnum EPIPE. */
+int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
+                  struct error **err);
 /* A login shell on a pseudo-terminal. If our stdin is a terminal it is in raw mode meanwhile, and
  * changes of its size are passed on. */
 int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err);

@@ -6,7 +6,7 @@ import os, re, subprocess, sys
 
 kiln, folder = sys.argv[1:]
 PAGES = {"start": "create", "stop": "create", "rm": "create", "delete": "create", "ls": "create",
-         **dict.fromkeys("status ssh exec console logs restart suspend resume wait rename".split(), "ps"),
+         **dict.fromkeys("status ssh exec cp console logs restart suspend resume wait rename".split(), "ps"),
          "system df": "system", "system verify": "system"}
 
 
@@ -15,7 +15,7 @@ def output(*words):
 
 
 def options(text):
-    heads = re.findall(r"^  (-[a-z-]+(?:, --[a-z-]+)*)", text, re.M)
+    heads = re.findall(r"^  (-[A-Za-z-]+(?:, --[a-z-]+)*)", text, re.M)
     return {o for head in heads for o in re.findall(r"--?[a-z][a-z-]*", head)}
 
 
