@@ -94,7 +94,7 @@ assert i["name"] == "my-img" and i["virtual_size"] == 12 << 20 and i["type"] == 
 }
 
 @test "the bar on a terminal" {
-  script -qec "$KILN image pull --no-checksum x,http=$URL/slow/3000000/disk.qcow2" /dev/null >"$BATS_TEST_TMPDIR/tty"
+  TERM=xterm script -qec "$KILN image pull --no-checksum x,http=$URL/slow/3000000/disk.qcow2" /dev/null >"$BATS_TEST_TMPDIR/tty"
   tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | grep -E '^ *[0-9]+% \|#* *\| +[0-9.]+ [KM]iB/s \| +[0-9.]+ [KM]iB \| ETA:   0:00:0[0-9]$'
   tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | grep -E '^100% \|#+\| +[0-9.]+ MiB/s \| +2\.[0-9] MiB \| Time:  0:00:0[0-9]$'
   [ "$(tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | wc -L)" -lt 80 ]
@@ -595,7 +595,7 @@ EOF2
 
 @test "export: a bar on a terminal; interrupted it leaves nothing, and what was there stays" {
   "$KILN" image import disk x
-  script -qec "$KILN image export x $BATS_TEST_TMPDIR/out" /dev/null >"$BATS_TEST_TMPDIR/tty"
+  TERM=xterm script -qec "$KILN image export x $BATS_TEST_TMPDIR/out" /dev/null >"$BATS_TEST_TMPDIR/tty"
   tr '\r' '\n' <"$BATS_TEST_TMPDIR/tty" | grep -E '^100% \|#+\|'
   # a qemu-img that writes and never ends
   mkdir "$BATS_TEST_TMPDIR/bin"
