@@ -114,16 +114,15 @@ int vm_detached_stop(const struct session *s, const struct named_vm *vm, bool ki
 
 static void add_plumbing(struct strv *args)
 {
-    static const char *const fixed[] = {
-        "-display",
-        "none",
-        "-chardev",
-        "socket,id=qmp,path=qmp.sock,server=on,wait=off",
-        "-mon",
-        "chardev=qmp,mode=control",
-        "-chardev",
-        "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,"
-        "logappend=on"};
+    static const char *const fixed[] = {"-display",
+                                        "none",
+                                        "-chardev",
+                                        "socket,id=qmp,path=qmp.sock,server=on,wait=off",
+                                        "-mon",
+                                        "chardev=qmp,mode=control",
+                                        "-chardev",
+                                        ("socket,id=console,path=console.sock,server=on,wait=off,"
+                                         "logfile=console.log,logappend=on")};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         strv_add(args, fixed[i]);
 }
