@@ -2,6 +2,8 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "builder/build/build.h"
+#include "cli/build_input.h"
+#include "cli/build_results.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
 #include "cli/store.h"
@@ -15,8 +17,10 @@
 enum { SECRET_MAX = 100 * 1024 };
 
 static const struct option_spec options[] = {
-    {"name", 'n', "NAME", "Name of the new image [default: the build directory's]", "tag"},
-    {"file", 'f', "IMAGEFILE", "Use this instead of <build-dir>/Imagefile", NULL},
+    {"name", 'n', "NAME", "Name of the new image [default: the build directory's]", "tag,t"},
+    {"file", 'f', "IMAGEFILE",
+     "Use this instead of BUILD-DIR/Imagefile (or, without one, Dockerfile); - is standard input",
+     NULL},
     {"local", 0, NULL, "Store the image as <build-dir>/<NAME>.qcow2 instead of in the backend",
      NULL},
     {"target", 0, "STAGE", "Build this stage instead of the last", NULL},
@@ -25,8 +29,17 @@ static const struct option_spec options[] = {
      NULL},
     {"no-cache", 0, NULL, "Run every step; ignore the cache", NULL},
     {"no-cache-from", 0, "STEP", "Run the steps from this number on; ignore the cache", NULL},
+    {"no-cache-filter", 0, "STAGE[,STAGE...]", "Run the steps of these stages; ignore the cache",
+     NULL},
     {"require-cached", 0, NULL, "Fail if anything would have to be built", NULL},
     {"explain", 0, NULL, "Say for each step why it was built (always said in plain output)", NULL},
+    {"check", 0, NULL, "Only look for mistakes, as 'kiln image check'", NULL},
+    {"label", 0, "NAME=VALUE", "Add a LABEL to the image", NULL},
+    BUILD_RESULT_OPTIONS,
+    {"network", 0, "default|none", "none: no RUN has a network [default: default]", NULL},
+    {"platform", 0, "linux/amd64", "Accepted for docker's scripts; others can't be built", NULL},
+    {"rm", 0, NULL, "Accepted for docker's scripts; nothing is left behind anyway", "force-rm"},
+    {"load", 0, NULL, "Accepted for docker's scripts; the image is in the backend anyway", NULL},
     {"on-error", 0, "fail|keep|shell", "What to do with a failed step [default: fail]", NULL},
     {"checksum", 0, "SUM", "What FROM's image must have: sha256:…, or a checksum file or URL",
      NULL},
@@ -156,12 +169,68 @@ static int parse_on_error(const char *text, enum build_on_error *ret, struct err
     return 0;
 }
 
+/* --network, --platform and names that can't be guessed. */
+static int check_words(const struct args *a, struct error **err)
+{
+    static const char *const ours[] = {"linux/amd64", "linux/x86_64", "linux/amd64/v1", "amd64",
+                                       "local"};
+    const char *network = args_get(a, "network"), *platform = args_get(a, "platform");
+    if (network && strcmp(network, "default") != 0 && strcmp(network, "none") != 0)
+        return error_set(err, ERR_USAGE, "argument --network: '%s' is not default or none",
+                         network);
+    bool known = !platform;
+    for (size_t i = 0; platform && i < sizeof ours / sizeof *ours; i++)
+        known |= !strcmp(platform, ours[i]);
+    if (!known) {
+        error_set(err, ERR_USAGE, "argument --platform: '%s' can't be built", platform);
+        return error_hint(err, "the builder VM and its images are linux/amd64");
+    }
+    if (a->n_pos && !strcmp(a->pos[0], "-") && !args_get(a, "name") && !args_has(a, "check")) {
+        error_set(err, ERR_USAGE, "a build directory from standard input gives the image no name");
+        return error_hint(err, "-t NAME does");
+    }
+    return 0;
+}
+
+/* The values of --no-cache-filter, cut at their commas. */
+static const char *const *stage_list(const struct args *a, struct strv *into, size_t *n)
+{
+    const char *v;
+    for (size_t i = 0; (v = args_nth(a, "no-cache-filter", i)); i++)
+        for (; *v; v += strcspn(v, ","), v += *v == ',')
+            strv_add_take(into, xstrndup(v, strcspn(v, ",")));
+    *n = into->len;
+    return (const char *const *)into->ptr;
+}
+
+/* `kiln image build --check` */
+static int run_check(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv words = {0};
+    const char *v = args_get(a, "file");
+    if (v) {
+        strv_add(&words, "--file");
+        strv_add(&words, v);
+    }
+    for (size_t i = 0; (v = args_nth(a, "build-arg", i)); i++) {
+        strv_add(&words, "--build-arg");
+        strv_add(&words, v);
+    }
+    if (a->n_pos)
+        strv_add(&words, a->pos[0]);
+    CLEANUP(args_clear) struct args check = {0};
+    if (args_parse(&cmd_image_check, (int)words.len, words.ptr, &check, err) < 0)
+        return -1;
+    return cmd_image_check.run(s, &check, err);
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    CLEANUP(strv_clear) struct strv build_args = {0}, dns = {0};
+    CLEANUP(strv_clear) struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0};
     CLEANUP(secret_list_clear) struct secret_list secrets = {0};
-    struct build_options o = {.dir = a->n_pos ? a->pos[0] : ".",
-                              .file = args_get(a, "file"),
+    CLEANUP(build_outputs_free) struct build_outputs outputs = {0};
+    CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
+    struct build_options o = {.file = args_get(a, "file"),
                               .name = args_get(a, "name"),
                               .target = args_get(a, "target"),
                               .local = args_has(a, "local"),
@@ -178,9 +247,18 @@ static int run(struct session *s, const struct args *a, struct error **err)
         args_size(a, "cache-max-size", &max_size, err) < 0 ||
         args_seconds(a, "step-timeout", &o.step_timeout_s, err) < 0 ||
         parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
-        check_terminal(o.on_error, err) < 0 || check_dns(a, err) < 0 ||
-        parse_secrets(a, &secrets, err) < 0)
+        check_terminal(o.on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0 ||
+        build_outputs_parse(a, &outputs, err) < 0 || parse_secrets(a, &secrets, err) < 0)
         return -1;
+    if (args_has(a, "check"))
+        return run_check(s, a, err);
+    if (build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
+        return -1;
+    o.dir = in.dir;
+    const char *network = args_get(a, "network");
+    o.no_network = network && !strcmp(network, "none");
+    o.labels = all(a, "label", &labels, &o.n_labels);
+    o.no_cache_stages = stage_list(a, &fresh, &o.n_no_cache_stages);
     o.cpus = (unsigned)cpus;
     o.no_cache_from = (size_t)from;
     o.cache_mount_size = mount_size;
@@ -197,6 +275,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
         build_shown_error(&shown, err ? *err : NULL);
         return -1;
     }
+    if (build_results_write(s, a, &outputs, &r, err) < 0) {
+        build_shown_error(&shown, err ? *err : NULL);
+        return -1;
+    }
     build_shown_result(&shown, &r);
     return 0;
 }
@@ -206,7 +288,8 @@ const struct command cmd_image_build = {
     .summary = "Build an image from an Imagefile",
     .usage = "[options] [BUILD-DIR]",
     .detail =
-        "Relative paths in the Imagefile start at BUILD-DIR [default: the current folder]. Each "
+        "Relative paths in the Imagefile start at BUILD-DIR [default: the current folder]; - reads "
+        "a tar archive or an\nImagefile from standard input. Each "
         "step that changes the disk\n"
         "becomes a layer; a step whose inputs have not changed is taken from the cache.\n",
     .options = options,

@@ -9,13 +9,16 @@
 #include "base/printable.h"
 #include "base/session.h"
 #include "builder/build/base_env.h"
+#include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
 #include "builder/context/context.h"
+#include "cli/build_input.h"
 #include "cli/command.h"
 #include "imagefile/imagefile.h"
 
 static const struct option_spec options[] = {
-    {"file", 'f', "FILE", "The Imagefile [default: BUILD-DIR/Imagefile]", NULL},
+    {"file", 'f', "FILE", "The Imagefile [default: BUILD-DIR/Imagefile, else BUILD-DIR/Dockerfile]",
+     NULL},
     {"build-arg", 0, "NAME=VALUE",
      "A value for an ARG, as for image build; may be given several times", NULL},
     {"json", 0, NULL, "Print a JSON list for programs", NULL},
@@ -131,10 +134,10 @@ static void print_json(const struct imagefile *f)
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    const char *dir = a->n_pos ? a->pos[0] : ".";
-    AUTO_FREE char *path = args_get(a, "file") ? xstrdup(args_get(a, "file"))
-                           : strcmp(dir, ".")  ? path_join(dir, "Imagefile")
-                                               : xstrdup("Imagefile");
+    CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
+    if (build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
+        return -1;
+    AUTO_FREE char *path = imagefile_path(in.dir, args_get(a, "file"));
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     if (file_read(path, IMAGEFILE_MAX, &text, err) < 0)
         return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
@@ -145,7 +148,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
                                                     .image_env = base_env_get,
                                                     .ctx = &env,
                                                     .warn_images = s->backend});
-    if (check_directory(s, f, dir, err) < 0)
+    if (check_directory(s, f, in.dir, err) < 0)
         return -1;
     check_build_args(a, f);
     if (args_has(a, "json"))
@@ -161,7 +164,9 @@ const struct command cmd_image_check = {
     .usage = "[options] [BUILD-DIR]",
     .detail =
         "Prints every error and warning with its place, in the form that compilers use. Exits\n"
-        "with 1 if there are errors. BUILD-DIR is the current folder unless it is given.\n",
+        "with 1 if there are errors. BUILD-DIR is the current folder unless it is given; - reads a "
+        "tar\n"
+        "archive or an Imagefile from standard input.\n",
     .options = options,
     .max_args = 1,
     .flags = CMD_NO_HOME,

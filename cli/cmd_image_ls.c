@@ -8,6 +8,7 @@
 #include <string.h>
 
 static const struct option_spec options[] = {
+    {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
     {0},
 };
@@ -56,7 +57,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(backend_images_free) struct backend_images images = {0};
     if (backend_list(s->backend, &images, err) < 0)
         return -1;
-    if (args_has(a, "json"))
+    if (args_has(a, "quiet"))
+        vec_foreach (const struct backend_image *, i, &images)
+            puts(i->name);
+    else if (args_has(a, "json"))
         print_json(&images);
     else
         print_table(&images);
@@ -66,7 +70,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_ls = {
     .name = "image ls",
     .summary = "List the images of the backend",
-    .usage = "[--json]",
+    .usage = "[--quiet | --json]",
     .detail =
         "REAL SIZE is what an image takes on this disk, with every layer it stands on; images\n"
         "that share layers count them each.\n",

@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 
 static const struct option_spec options[] = {
+    {"all", 'a', NULL, "Accepted for docker's users: those that do not run are listed anyway",
+     NULL},
+    {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
     {0},
 };
@@ -63,6 +66,11 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     json_auto_t *list = json_array();
     vec_foreach (char **, name, &names)
+        if (args_has(a, "quiet"))
+            puts(*name);
+    if (args_has(a, "quiet"))
+        return 0;
+    vec_foreach (char **, name, &names)
         json_array_append_new(list, describe(s, *name));
     if (args_has(a, "json"))
         cli_print_json(list);
@@ -74,7 +82,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_ls = {
     .name = "ls",
     .summary = "List the VMs",
-    .usage = "[--json]",
+    .usage = "[--quiet | --json]",
     .detail = "REAL SIZE is what a VM's own disk takes, without the layers it stands on.\n",
     .options = options,
     .run = run,

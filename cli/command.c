@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/printable.h"
 #include "cli/version.h"
+#include "cli/words.h"
 #include "vm/accel.h"
 
 #include <assert.h>
@@ -38,14 +39,23 @@ const struct option_spec common_options[] = {
     {0},
 };
 
+/* Whether the option has this among its aliases, which stand apart by commas. */
+static bool has_alias(const struct option_spec *o, const char *name, size_t n)
+{
+    for (const char *p = o->alias; p && *p; p += strcspn(p, ","), p += *p == ',')
+        if (strcspn(p, ",") == n && !strncmp(p, name, n))
+            return true;
+    return false;
+}
+
 static const struct option_spec *find_in(const struct option_spec *o, const char *name, size_t n,
                                          char letter)
 {
     for (; o && o->name; o++) {
-        if (letter && o->letter == letter)
+        if (letter && (o->letter == letter || has_alias(o, &letter, 1)))
             return o;
         if (!letter && ((strlen(o->name) == n && !strncmp(o->name, name, n)) ||
-                        (o->alias && strlen(o->alias) == n && !strncmp(o->alias, name, n))))
+                        (n > 1 && has_alias(o, name, n))))
             return o;
     }
     return NULL;
@@ -208,8 +218,8 @@ static void print_options(const struct option_spec *o)
         if (o->letter)
             buf_addf(&left, "-%c, ", o->letter);
         buf_addf(&left, "--%s", o->name);
-        if (o->alias)
-            buf_addf(&left, ", --%s", o->alias);
+        for (const char *p = o->alias; p && *p; p += strcspn(p, ","), p += *p == ',')
+            buf_addf(&left, ", %s%.*s", strcspn(p, ",") > 1 ? "--" : "-", (int)strcspn(p, ","), p);
         if (o->value)
             buf_addf(&left, *o->value == '[' ? "%s" : " %s", o->value);
         if (left.len > 28)
@@ -221,7 +231,10 @@ static void print_options(const struct option_spec *o)
 
 static void print_command_help(const struct command *c)
 {
-    printf("Usage: kiln %s %s\n\n%s\n", c->name, c->usage ? c->usage : "[options]", c->summary);
+    CLEANUP(buf_clear) struct buf also = BUF_INIT;
+    words_add_aliases(&also, c);
+    printf("Usage: kiln %s %s\n\n%s%s\n", c->name, c->usage ? c->usage : "[options]", c->summary,
+           also.len ? also.data : "");
     if (c->detail)
         printf("\n%s", c->detail);
     puts("\nOptions:");
@@ -248,8 +261,11 @@ static void print_group_help(const char *group)
             "docker build, for virtual machines: an Imagefile becomes a bootable disk image, and\n"
             "every step is a cached qcow2 layer.\n\nCommands:");
     for (const struct command *const *c = commands; *c; c++)
-        if (!n || (!strncmp((*c)->name, group, n) && (*c)->name[n] == ' '))
-            printf("  %-18s %s\n", (*c)->name, (*c)->summary);
+        if (!n || (!strncmp((*c)->name, group, n) && (*c)->name[n] == ' ')) {
+            CLEANUP(buf_clear) struct buf also = BUF_INIT;
+            words_add_aliases(&also, *c);
+            printf("  %-18s %s%s\n", (*c)->name, (*c)->summary, also.len ? also.data : "");
+        }
     puts("\nOptions, before or after the command:");
     print_options(common_options);
     if (!n)
@@ -266,21 +282,6 @@ static bool is_group(const char *word)
     return false;
 }
 
-/* How many words of argv make the name of c; 0 = not this one. */
-static int matches(const struct command *c, char **argv, int argc)
-{
-    const char *name = c->name;
-    for (int i = 0; i < argc; i++) {
-        size_t n = strlen(argv[i]);
-        if (strncmp(name, argv[i], n) || (name[n] && name[n] != ' '))
-            return 0;
-        if (!name[n])
-            return i + 1;
-        name += n + 1;
-    }
-    return 0;
-}
-
 static struct given *add_given(struct args *a, const struct option_spec *o, const char *value)
 {
     a->given = xreallocarray(a->given, a->n_given + 1, sizeof *a->given);
@@ -294,7 +295,7 @@ static int take_letters(struct args *a, const char *word, const char *next, stru
     for (const char *p = word + 1; *p; p++) {
         const struct option_spec *o = find_option(a->command, NULL, 0, *p);
         if (!o)
-            return error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
+            return words_no_option(a->command, word, err);
         if (!o->value) {
             add_given(a, o, NULL);
             continue;
@@ -327,7 +328,7 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
     size_t n = eq ? (size_t)(eq - name) : strlen(name);
     const struct option_spec *o = find_option(a->command, name, n, 0);
     if (!o)
-        return error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
+        return words_no_option(a->command, word, err);
     if (!o->value && eq)
         return error_set(err, ERR_USAGE, "argument --%s: takes no value", o->name);
     bool takes_next = o->value && !eq && (*o->value != '[' || is_listed(o->value, next));
@@ -534,6 +535,8 @@ static int take_before(struct args *a, int argc, char **argv, struct error **err
     a->command = &none;
     int i = 0;
     while (i < argc && argv[i][0] == '-' && argv[i][1]) {
+        if (!strcmp(argv[i], "-V"))
+            argv[i] = (char *)"--version";
         if (!strcmp(argv[i], "--version"))
             return i;
         const char *next = i + 1 < argc ? argv[i + 1] : NULL;
@@ -546,13 +549,37 @@ static int take_before(struct args *a, int argc, char **argv, struct error **err
     return i;
 }
 
+/* The command that the longest part of the words names, by its own name or another's. */
+static const struct command *find_command(char **argv, int argc, int *ret_words, char **ret_option)
+{
+    const struct command *best = NULL;
+    for (const struct command *const *c = commands; *c; c++) {
+        int n = words_match((*c)->name, argv, argc);
+        if (n > *ret_words) {
+            best = *c;
+            *ret_words = n;
+        }
+    }
+    for (const struct word_alias *a = word_aliases; a->words; a++) {
+        int n = words_match(a->words, argv, argc);
+        for (const struct command *const *c = commands; n > *ret_words && *c; c++) {
+            if (strcmp((*c)->name, a->command) != 0)
+                continue;
+            best = *c;
+            *ret_words = n;
+            *ret_option = (char *)a->option;
+        }
+    }
+    return best;
+}
+
 static int dispatch(int argc, char **argv, struct error **err)
 {
     CLEANUP(args_clear) struct args before = {0};
     int i = 1 + take_before(&before, argc - 1, argv + 1, err);
     if (i == 0)
         return -1;
-    if (i < argc && !strcmp(argv[i], "--version")) {
+    if (i < argc && (!strcmp(argv[i], "--version") || !strcmp(argv[i], "version"))) {
         if (take_before(&before, argc - i - 1, argv + i + 1, err) < 0)
             return -1;
         version_print(verbosity(&before));
@@ -562,28 +589,22 @@ static int dispatch(int argc, char **argv, struct error **err)
         print_group_help("");
         return flush_stdout(0, err);
     }
-    const struct command *best = NULL;
+    char *option = NULL;
     int words = 0;
-    for (const struct command *const *c = commands; *c; c++) {
-        int n = matches(*c, argv + i, argc - i);
-        if (n > words) {
-            best = *c;
-            words = n;
-        }
+    const struct command *found = find_command(argv + i, argc - i, &words, &option);
+    if (found) {
+        if (option)
+            argv[i + --words] = option; // takes the place of the command's last word
+        return run_command(found, &before, argc - i - words, argv + i + words, err);
     }
-    if (best)
-        return run_command(best, &before, argc - i - words, argv + i + words, err);
-    if (is_group(argv[i])) {
-        if (i + 1 == argc || args_has(&before, "help") || !strcmp(argv[i + 1], "--help") ||
-            !strcmp(argv[i + 1], "-h")) {
-            print_group_help(argv[i]);
-            return 0;
-        }
-        error_set(err, ERR_USAGE, "there is no command '%s %s'", argv[i], argv[i + 1]);
-        return error_hint(err, "'kiln %s --help' lists the commands", argv[i]);
+    if (!is_group(argv[i]))
+        return words_no_command(argv + i, argc - i, false, err);
+    if (i + 1 == argc || args_has(&before, "help") || !strcmp(argv[i + 1], "--help") ||
+        !strcmp(argv[i + 1], "-h")) {
+        print_group_help(argv[i]);
+        return 0;
     }
-    error_set(err, ERR_USAGE, "there is no command '%s'", argv[i]);
-    return error_hint(err, "'kiln --help' lists the commands");
+    return words_no_command(argv + i, argc - i, true, err);
 }
 
 int command_help(char **words, size_t n, struct error **err)

@@ -27,7 +27,7 @@ struct option_spec {
                         * "[=a|b]": it may have one, after '=' or, if it is a or b, as the
                         * next word (no letter then) */
     const char *help;  /* one sentence, no full stop */
-    const char *alias; /* another long name for it, or NULL */
+    const char *alias; /* other names for it, "tag,t": long ones and letters; or NULL */
 };
 
 struct args {
@@ -89,6 +89,7 @@ void args_clear(struct args *a);
 
 /* NULL-terminated; in main.c. */
 extern const struct command *const commands[];
+extern const struct command cmd_image_check; /* for image build --check */
 
 /* Options every command has: -v/--verbose, -h/--help, --image-backend, --vmstore. */
 extern const struct option_spec common_options[];

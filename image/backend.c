@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/nearest.h"
 #include "base/working.h"
 #include "image/chain.h"
 #include "image/name.h"
@@ -37,9 +38,32 @@ void backend_images_free(struct backend_images *images)
     backend_images_clear(images);
 }
 
+char *backend_nearest(const char *dir, const char *name)
+{
+    CLEANUP(backend_images_free) struct backend_images images = {0};
+    CLEANUP(strv_clear) struct strv names = {0};
+    const char *colon = strchr(name, ':');
+    // "debian:latest" and "docker.io/library/debian", where there is a debian
+    const char *slash = strrchr(name, '/'), *plain = slash && slash[1] ? slash + 1 : name;
+    size_t n = colon > plain ? (size_t)(colon - plain) : strlen(plain);
+    if (backend_list(dir, &images, NULL) < 0)
+        return NULL;
+    vec_foreach (const struct backend_image *, i, &images) {
+        if (strlen(i->name) == n && !strncmp(i->name, plain, n))
+            return xstrdup(i->name);
+        strv_add(&names, i->name);
+    }
+    const char *near =
+        names.len ? nearest_name(str_of(name), (const char *const *)names.ptr) : NULL;
+    return near ? xstrdup(near) : NULL;
+}
+
 int backend_not_found(const char *dir, const char *name, struct error **err)
 {
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, dir);
+    AUTO_FREE char *near = backend_nearest(dir, name);
+    if (near)
+        return error_hint(err, "did you mean '%s'?", near);
     return error_hint(
         err, "'kiln image ls' lists what there is, 'kiln image pull NAME,http=URL' gets another");
 }

@@ -6,6 +6,7 @@
 #include "imagefile/parser.h"
 
 #include "base/mode.h"
+#include "base/nearest.h"
 
 #include <stdint.h>
 #include <strings.h>

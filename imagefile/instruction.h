@@ -50,9 +50,6 @@ const struct flag *instruction_flag(const struct instruction *in, struct str nam
 char *instruction_advice(struct str name);
 /* What to write instead of a flag that only Dockerfile's instruction of this name has; NULL. */
 const char *instruction_flag_advice(const struct instruction *in, struct str name);
-/* The name of the table (NULL-terminated) that is most like `word`, letters of either case; NULL
- * when none is like it (more than a third of its letters, at least one, would have to change). */
-const char *nearest_name(struct str word, const char *const *names);
 /* The text of `kiln help imagefile`. */
 void imagefile_help(struct buf *out);
 

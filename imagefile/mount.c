@@ -5,6 +5,7 @@
 #include "imagefile/parser.h"
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 
 #include <stdarg.h>
 #include <stdio.h>

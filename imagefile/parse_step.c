@@ -4,6 +4,7 @@
 #include "imagefile/parser.h"
 
 #include "base/json.h"
+#include "base/nearest.h"
 
 #include <stdint.h>
 #include <strings.h>

@@ -2,6 +2,7 @@
 #include "imagefile/scope.h"
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 #include "imagefile/instruction.h"
 
 void scope_clear(struct scope *s)

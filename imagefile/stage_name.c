@@ -3,6 +3,7 @@
 #include "imagefile/parser.h"
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 
 enum { LISTED = 8 }; // stages that a message names
 

@@ -13,6 +13,7 @@
 #include "base/lock.h"
 #include "base/process.h"
 #include "base/session.h"
+#include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
 #include "builder/build/private.h"
 #include "cache/history.h"
@@ -356,9 +357,24 @@ static int export_local(struct build *b, struct stage_run *st, const char *metad
     return 0;
 }
 
+/* --label, as a LABEL below the last step would. */
+static int add_labels(struct build *b, struct stage_run *st, struct error **err)
+{
+    for (size_t i = 0; i < b->o->n_labels; i++) {
+        const char *given = b->o->labels[i], *eq = strchr(given, '=');
+        AUTO_FREE char *name = xstrndup(given, strcspn(given, "="));
+        if (check_utf8("--label", given, err) < 0)
+            return -1;
+        settings_set(&st->config.labels, name, eq ? eq + 1 : "");
+    }
+    return 0;
+}
+
 static int finish(struct build *b, struct build_result *ret, struct error **err)
 {
     struct stage_run *st = target_stage(b);
+    if (add_labels(b, st, err) < 0)
+        return -1;
     AUTO_FREE char *metadata = image_metadata(b, st);
     long long start = now_us();
     if (b->o->local) {
@@ -408,7 +424,7 @@ static int report_diags(struct build *b, enum diag_severity least, struct error 
 
 static int read_imagefile(struct build *b, struct error **err)
 {
-    b->file_path = b->o->file ? xstrdup(b->o->file) : path_join(b->o->dir, "Imagefile");
+    b->file_path = imagefile_path(b->o->dir, b->o->file);
     struct stat st;
     if (stat(b->o->dir, &st) < 0 && errno == ENOENT)
         return error_set(err, ERR_NOT_FOUND, "build directory '%s' does not exist", b->o->dir);
@@ -419,6 +435,9 @@ static int read_imagefile(struct build *b, struct error **err)
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     if (file_read(b->file_path, IMAGEFILE_MAX, &text, err) < 0)
         return error_hint(err, "--file names another Imagefile");
+    const char *base = strrchr(b->file_path, '/');
+    if (!b->o->file && !strcmp(base ? base + 1 : b->file_path, "Dockerfile"))
+        build_notice(b, "there is no Imagefile: reading the Dockerfile");
     b->file = imagefile_parse(b->file_path, text.data, text.len);
     imagefile_lint(b->file);
     check_variables(b);

@@ -40,16 +40,21 @@ struct build_secret {
 
 struct build_options {
     const char *dir;      /* build directory */
-    const char *file;     /* path of the Imagefile; NULL = <dir>/Imagefile */
+    const char *file;     /* path of the Imagefile ("-": standard input); NULL = imagefile_path.h */
     const char *name;     /* NULL = last part of the build directory's path */
     const char *target;   /* stage to build; NULL = the last */
     bool local;           /* <dir>/<name>.qcow2, standalone, and no name in the backend */
     bool no_cache;        /* every step is carried out */
     size_t no_cache_from; /* steps from this number (1-based, as shown) on; 0 = none */
-    bool require_cached;  /* a step that would have to be carried out is an error */
+    const char *const *no_cache_stages; /* names or numbers of stages of which the same holds */
+    size_t n_no_cache_stages;
+    bool require_cached; /* a step that would have to be carried out is an error */
     enum build_on_error on_error;
     const char *const *build_args; /* "name=value" or "name" (from the environment) */
     size_t n_build_args;
+    const char *const *labels; /* "name=value" or "name", after those of the Imagefile */
+    size_t n_labels;
+    bool no_network; /* for any RUN */
     const struct build_secret *secrets;
     size_t n_secrets;
     unsigned memory_mb, cpus;       /* of the builder VM; 0 = chosen */

@@ -57,9 +57,13 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
     size_t at = (size_t)(step - b->file->steps);
     AUTO_FREE char *advice = imagefile_stage_advice(b->file, str_of(name), at);
     bool stage = step->op != OP_FROM || !strncmp(advice, "did you mean", 12);
-    const char *help = stage ? advice
-                             : "'kiln image ls' lists what there is, 'kiln image pull "
-                               "NAME,http=URL' gets another";
+    AUTO_FREE char *near = backend_nearest(b->s->backend, name);
+    AUTO_FREE char *meant = near ? xasprintf("did you mean '%s'?", near) : NULL;
+    const char *help = stage && strncmp(advice, "there is no", 11) != 0 ? advice
+                       : meant                                          ? meant
+                       : stage                                          ? advice
+                               : "'kiln image ls' lists what there is, 'kiln image pull "
+                                 "NAME,http=URL' gets another";
     source_place(&b->file->source, w->span.start, &line, &column);
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, b->s->backend);
     error_hint(err, "%s", help);

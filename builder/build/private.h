@@ -35,7 +35,8 @@ struct build;
 struct stage_run {
     struct build *build; /* NULL: nobody is told of undefined variables */
     bool needed, done;
-    size_t from; /* number of its FROM */
+    bool no_cache; /* --no-cache-filter names it */
+    size_t from;   /* number of its FROM */
     struct config config;
     struct settings
         args; /* declared so far, with their values; an ARG without value is not in it */

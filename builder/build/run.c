@@ -151,6 +151,11 @@ static bool is_shell_form(const struct imagefile_step *step, const struct run *r
     return is_posix_shell(&words);
 }
 
+static bool no_network(const struct stage_run *st, const struct imagefile_step *step)
+{
+    return step->run.network == NETWORK_NONE || st->build->o->no_network;
+}
+
 /* What two RUNs may differ in and still be the same step: secrets and cache mounts, the proxy, the
  * accelerator, memory. All else is in. */
 static struct key *run_key(const struct stage_run *st, const struct imagefile_step *step,
@@ -176,7 +181,7 @@ static struct key *run_key(const struct stage_run *st, const struct imagefile_st
         if (!settings_get(&st->config.env, st->args.ptr[i].name))
             key_field(key, name, st->args.ptr[i].value, strlen(st->args.ptr[i].value));
     }
-    if (step->run.network == NETWORK_NONE)
+    if (no_network(st, step))
         key_field(key, "--network", "none", 4);
     if (step->run.security == SECURITY_INSECURE)
         key_field(key, "--security", "insecure", 8);
@@ -265,11 +270,10 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
         guest_exec_nameserver(&e, b->o->nameservers[i]);
     if (r->script.len)
         guest_exec_script(&e, r->script);
-    bool no_network = step->run.network == NETWORK_NONE;
     bool insecure = step->run.security == SECURITY_INSECURE;
     int otherwise = is_shell_form(step, r) ? GUEST_SHELL : 0;
-    guest_exec_flags(&e,
-                     (insecure ? GUEST_INSECURE : 0) | (no_network ? GUEST_NO_NETWORK : otherwise));
+    guest_exec_flags(&e, (insecure ? GUEST_INSECURE : 0) |
+                             (no_network(st, step) ? GUEST_NO_NETWORK : otherwise));
     int status = 0;
     if (mounts_attach(b, r->mounts, &e, err) < 0)
         return -1;

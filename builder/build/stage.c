@@ -138,6 +138,24 @@ static bool uses_image(struct build *b, struct stage_run *scope)
     return false;
 }
 
+/* --no-cache-filter */
+static int take_no_cache(struct build *b, struct error **err)
+{
+    for (size_t i = 0; i < b->o->n_no_cache_stages; i++) {
+        const char *name = b->o->no_cache_stages[i];
+        size_t stage = imagefile_find_stage(b->file, str_of(name), b->file->n_steps, true);
+        if (stage == NO_STAGE) {
+            error_set(err, ERR_USER, "--no-cache-filter: there is no stage '%s' in '%s'", name,
+                      b->file_path);
+            AUTO_FREE char *advice =
+                imagefile_stage_advice(b->file, str_of(name), b->file->n_steps);
+            return error_hint(err, "%s", advice);
+        }
+        b->stages[stage].no_cache = true;
+    }
+    return 0;
+}
+
 int stages_choose(struct build *b, struct error **err)
 {
     struct stage_run scope = {0};
@@ -157,6 +175,8 @@ int stages_choose(struct build *b, struct error **err)
     }
     if (rc == 0)
         rc = need(b, &scope, target, err);
+    if (rc == 0)
+        rc = take_no_cache(b, err);
     if (rc == 0 && b->o->checksum && !uses_image(b, &scope)) {
         rc = error_set(err, ERR_USER, "the checksum cannot be applied: no FROM of '%s' is an image",
                        b->file_path);

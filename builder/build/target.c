@@ -429,9 +429,14 @@ static int make_layer(struct build *b, struct stage_run *st, const struct imagef
     return 0;
 }
 
-static bool forced(const struct build *b)
+/* Why no layer may be used, as an option says; NULL: one may. */
+static const char *forced(const struct build *b, const struct stage_run *st)
 {
-    return b->o->no_cache || (b->o->no_cache_from && b->step >= b->o->no_cache_from);
+    if (b->o->no_cache)
+        return "--no-cache";
+    if (b->o->no_cache_from && b->step >= b->o->no_cache_from)
+        return "--no-cache-from";
+    return st->no_cache ? "--no-cache-filter" : NULL;
 }
 
 /* 1: *ret is the layer to use; 0: *draft is to be filled. */
@@ -439,11 +444,11 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
                          const char *key, const json_t *inputs, struct str manifest,
                          struct layer **ret, struct draft **draft, struct error **err)
 {
-    int found = forced(b) ? 0 : store_find(b->store, key, ret, err);
+    const char *option = forced(b, st);
+    int found = option ? 0 : store_find(b->store, key, ret, err);
     if (found)
         return found;
-    AUTO_FREE char *why = forced(b) ? xstrdup(b->o->no_cache ? "--no-cache" : "--no-cache-from")
-                                    : explain(b, st, step, inputs, manifest);
+    AUTO_FREE char *why = option ? xstrdup(option) : explain(b, st, step, inputs, manifest);
     if (b->o->require_cached) {
         error_set(err, ERR_USER, "step %zu is not cached: %s", b->step, why);
         return error_hint(err, "--require-cached asks for a build that does nothing");
@@ -452,7 +457,7 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
     struct draft_request r = {.key = key,
                               .parent = *st->disk.id ? st->disk.id : NULL,
                               .step = text,
-                              .rebuild = forced(b)};
+                              .rebuild = option != NULL};
     found = store_build_begin(b->store, &r, ret, draft, err);
     if (found == 0)
         step_shown(b, step, STEP_RUNS, why);

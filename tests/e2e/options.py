@@ -15,7 +15,7 @@ def output(*words):
 
 
 def options(text):
-    heads = re.findall(r"^  (-[A-Za-z-]+(?:, --[a-z-]+)*)", text, re.M)
+    heads = re.findall(r"^  (-[A-Za-z-]+(?:, --?[a-z-]+)*)", text, re.M)
     return {o for head in heads for o in re.findall(r"--?[a-z][a-z-]*", head)}
 
 

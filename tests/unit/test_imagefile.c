@@ -10,6 +10,7 @@
 // clang-format on
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/nearest.h"
 #include "base/session.h"
 #include "base/vector.h"
 #include "imagefile/imagefile.h"

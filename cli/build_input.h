@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The build directory as `kiln image build -` and `check -` get it: a tar archive, or an Imagefile
+ * alone, on standard input.
+ *
+ *     // given struct session *s;
+ *     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
+ *     if (build_input_open(s, "-", &in, &err) < 0) ...
+ *     puts(in.dir);
+ */
+#ifndef CLI_BUILD_INPUT_H
+#define CLI_BUILD_INPUT_H
+
+#include "base/working.h"
+
+struct session;
+
+struct build_input {
+    const char *dir; /* of the build; borrowed from the argument, or from `unpacked` */
+    struct working unpacked;
+};
+#define BUILD_INPUT_INIT \
+    { \
+        NULL, WORKING_INIT \
+    }
+
+/* `arg` is BUILD-DIR as given, NULL for the current folder. "-": reads standard input to its end
+ * into a folder in the cache, which build_input_clear removes. The archive may be compressed by
+ * gzip, bzip2, xz or zstd; nothing is written outside of the folder, and devices are left out.
+ * Errors: a terminal (ERR_USAGE), what is neither an archive nor a text. */
+int build_input_open(const struct session *s, const char *arg, struct build_input *ret,
+                     struct error **err);
+void build_input_clear(struct build_input *in);
+
+#endif

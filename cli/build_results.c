@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+#include "cli/build_results.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cache/store.h"
+#include "cli/image_use.h"
+#include "cli/progress.h"
+#include "image/convert.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static const enum format formats[] = {FORMAT_QCOW2, FORMAT_RAW, FORMAT_VMDK, FORMAT_VHDX,
+                                      FORMAT_VDI};
+
+void build_outputs_free(struct build_outputs *o)
+{
+    vec_foreach (struct build_output *, one, o)
+        free(one->dest);
+    build_outputs_clear(o);
+}
+
+static int parse_type(const char *text, enum format *ret, struct error **err)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (strcmp(text, format_name(formats[i])) != 0)
+            continue;
+        *ret = formats[i];
+        return 0;
+    }
+    error_set(err, ERR_USAGE,
+              "argument --output: the type '%s' is not qcow2, raw, vmdk, vhdx or vdi", text);
+    return error_hint(err, "an image is a disk: --output type=raw,dest=disk.img");
+}
+
+/* What the end of a file's name says; qcow2 where it says nothing. */
+static enum format type_of(const char *dest)
+{
+    const char *dot = strrchr(dest, '.');
+    for (size_t i = 0; dot && i < sizeof formats / sizeof *formats; i++)
+        if (!strcmp(dot + 1, format_name(formats[i])))
+            return formats[i];
+    return dot && (!strcmp(dot, ".img") || !strcmp(dot, ".bin")) ? FORMAT_RAW : FORMAT_QCOW2;
+}
+
+static int parse_output(const char *text, struct build_output *o, struct error **err)
+{
+    AUTO_FREE char *copy = xstrdup(text);
+    const char *type = NULL, *dest = strpbrk(text, "=,") ? NULL : text;
+    for (char *save = NULL, *p = dest ? NULL : strtok_r(copy, ",", &save); p;
+         p = strtok_r(NULL, ",", &save)) {
+        if (!strncmp(p, "type=", 5))
+            type = p + 5;
+        else if (!strncmp(p, "dest=", 5))
+            dest = p + 5;
+        else
+            return error_set(err, ERR_USAGE, "argument --output: '%s' is not type= or dest=", p);
+    }
+    if (!dest || !*dest)
+        return error_set(err, ERR_USAGE, "argument --output: '%s' has no dest=", text);
+    o->dest = xstrdup(dest);
+    o->format = type_of(dest);
+    return type ? parse_type(type, &o->format, err) : 0;
+}
+
+int build_outputs_parse(const struct args *a, struct build_outputs *ret, struct error **err)
+{
+    const char *text;
+    for (size_t i = 0; (text = args_nth(a, "output", i)); i++) {
+        struct build_output *o = build_outputs_push(ret);
+        *o = (struct build_output){0};
+        if (parse_output(text, o, err) < 0)
+            return -1;
+        if (!strcmp(o->dest, "-"))
+            return error_set(err, ERR_USAGE,
+                             "argument --output: dest=- mixes with the build's "
+                             "output; use 'kiln image export NAME -'");
+    }
+    if (ret->len && args_has(a, "local"))
+        return error_set(err, ERR_USAGE, "--output and --local: give one of them");
+    return 0;
+}
+
+static int write_text(const char *path, const char *text, struct error **err)
+{
+    return file_write_whole(path, 0644, text, strlen(text), err);
+}
+
+static char *metadata(const struct build_result *r)
+{
+    json_auto_t *v = json_pack("{s:s, s:s?, s:s, s:I, s:I, s:f}", "name", r->name, "file", r->file,
+                               "layer", r->layer, "steps", (json_int_t)r->steps, "cached",
+                               (json_int_t)r->cached, "seconds", r->seconds);
+    AUTO_FREE char *text =
+        json_dumps(v, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+    return xasprintf("%s\n", text);
+}
+
+int build_results_write(const struct session *s, const struct args *a,
+                        const struct build_outputs *outputs, const struct build_result *r,
+                        struct error **err)
+{
+    CLEANUP(progress_clear) struct progress bar;
+    CLEANUP(store_freep) struct store *st = NULL;
+    progress_init(&bar, stderr, args_has(a, "quiet") ? PROGRESS_NONE : PROGRESS_AUTO);
+    struct image_progress p = progress_for_images(&bar);
+    if (outputs->len && image_lease(s, r->name, &st, err) < 0)
+        return -1;
+    vec_foreach (const struct build_output *, o, outputs) {
+        struct image_export e = {.format = o->format};
+        if (image_export(s, r->name, o->dest, &e, &p, err) < 0)
+            return -1;
+    }
+    const char *id_file = args_get(a, "iidfile"), *json_file = args_get(a, "metadata-file");
+    AUTO_FREE char *text = metadata(r);
+    if (id_file && write_text(id_file, r->layer, err) < 0)
+        return -1;
+    return json_file ? write_text(json_file, text, err) : 0;
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+//
+// Tables of words. Whoever adds a command adds no row here: suggestions come from the table of
+// commands, and an alias waits for its command.
+#include "cli/words.h"
+
+#include "base/alloc.h"
+#include "base/nearest.h"
+#include "base/vector.h"
+
+#include <string.h>
+
+const struct word_alias word_aliases[] = {
+    {"build", "image build", NULL, false},
+    {"buildx build", "image build", NULL, true},
+    {"builder build", "image build", NULL, true},
+    {"check", "image check", NULL, false},
+    {"images", "image ls", NULL, false},
+    {"image list", "image ls", NULL, true},
+    {"rmi", "image rm", NULL, false},
+    {"image remove", "image rm", NULL, true},
+    {"image delete", "image rm", NULL, true},
+    {"tag", "image tag", NULL, false},
+    {"history", "image history", NULL, false},
+    {"inspect", "image inspect", NULL, false},
+    {"image show", "image inspect", NULL, true},
+    {"pull", "image pull", NULL, false},
+    {"push", "image push", NULL, false},
+    {"import", "image import", NULL, false},
+    {"export", "image export", NULL, false},
+    {"flatten", "image flatten", NULL, false},
+    {"list", "ls", NULL, false},
+    {"container ls", "ls", NULL, true},
+    {"container list", "ls", NULL, true},
+    {"container ps", "ps", NULL, true},
+    {"remove", "rm", NULL, true},
+    {"kill", "stop", "--kill", false},
+    {"attach", "console", NULL, false},
+    {"pause", "suspend", NULL, true},
+    {"unpause", "resume", NULL, true},
+    {"copy", "cp", NULL, true},
+    {"info", "doctor", NULL, false},
+    {"system info", "doctor", NULL, true},
+    {"df", "system df", NULL, false},
+    {"system prune", "prune", NULL, true},
+    {"builder prune", "prune", NULL, true},
+    {"image prune", "prune", NULL, true},
+    {0},
+};
+
+static const struct {
+    const char *words, *sentence;
+} missing_commands[] = {
+    {"push", "kiln has no registry: 'kiln image export NAME FILE' writes an image to one file"},
+    {"login", "kiln has no registry to log in to: images come from URLs and files"},
+    {"logout", "kiln has no registry to log out of: images come from URLs and files"},
+    {"search",
+     "kiln has no registry to search: 'kiln image pull NAME,http=URL' takes an image "
+     "from a URL"},
+    {"save", "'kiln image export NAME FILE' writes an image with all its layers to one file"},
+    {"load", "'kiln image import NAME,file=FILE' takes an image from a file"},
+    {"commit",
+     "a VM's disk is not made an image: write what was done into an Imagefile as RUN, "
+     "and build it"},
+    {"volume", "a VM keeps its files on its own disk: 'kiln create' makes one that lasts"},
+    {"network", "each VM has a network of its own: 'kiln run -p 8080:80' forwards a port to it"},
+    {"compose", "kiln starts VMs one by one: 'kiln run -d --name NAME IMAGE'"},
+    {"top", "'kiln exec NAME top' shows the processes in a VM"},
+    {"stats", "'kiln ps' lists the VMs that run, 'kiln exec NAME top' shows one's load"},
+    {"port", "'kiln status NAME' shows the ports of a VM"},
+    {"diff", "'kiln image history NAME' shows what each step added"},
+    {"events", "'kiln ps --json' says what runs, 'kiln wait NAME' waits for a VM's end"},
+    {"update", "a VM that is stopped is changed by making it again: 'kiln create --help'"},
+    {"context", "kiln runs on this machine only and has no daemon"},
+    {"daemon", "kiln has no daemon: each command does its work itself"},
+    {"swarm", "kiln runs on this machine only"},
+    {"init", "write a file 'Imagefile' that begins with FROM: 'kiln help imagefile'"},
+    {"validate", "'kiln image check' finds mistakes in an Imagefile"},
+};
+
+static const char for_build[] = "image build", for_run[] = "run";
+static const struct {
+    const char *command, *option, *sentence;
+} missing_options[] = {
+    {for_build, "push", "kiln has no registry: 'kiln image export NAME FILE' writes an image"},
+    {for_build, "ssh", "a RUN sees no ssh-agent: give it the key with --secret"},
+    {for_build, "cache-from", "the cache is the backend's own; copy that folder to share it"},
+    {for_build, "cache-to", "the cache is the backend's own; copy that folder to share it"},
+    {for_build, "squash", "'kiln image flatten NAME' makes one layer of an image's"},
+    {for_build, "compress", "'kiln image export --compress zstd' writes a compressed image"},
+    {for_build, "sbom", "run a scanner in a RUN, and keep its report in the image"},
+    {for_build, "provenance", "--metadata-file says what was built, from which layer"},
+    {for_build, "attest", "--metadata-file says what was built, from which layer"},
+    {for_build, "annotation", "--label keeps a text with the image"},
+    {for_build, "allow", "RUN --security=insecure needs no leave: it is root of its own VM only"},
+    {for_build, "call", "'kiln image check' looks for mistakes without building"},
+    {for_build, "builder", "there is one builder, a VM that each build starts for itself"},
+    {for_build, "ulimit", "a RUN may call ulimit itself"},
+    {for_build, "shm-size", "/dev/shm of a RUN takes what --memory gives the builder VM"},
+    {for_build, "volume", "RUN --mount=type=bind shows a folder of the build directory"},
+    {for_build, "env", "ENV in the Imagefile sets a variable, --build-arg one for the build only"},
+    {for_run, "interactive", "'kiln run NAME' shows the console, 'kiln run NAME --ssh' a shell"},
+    {for_run, "tty", "'kiln run NAME' shows the console, 'kiln run NAME --ssh' a shell"},
+    {for_run, "it", "'kiln run NAME' shows the console, 'kiln run NAME --ssh' a shell"},
+    {for_run, "ti", "'kiln run NAME' shows the console, 'kiln run NAME --ssh' a shell"},
+    {for_run, "volume", "kiln shares no folders with a VM: 'kiln cp' copies files to and from it"},
+    {for_run, "mount", "kiln shares no folders with a VM: 'kiln cp' copies files to and from it"},
+    {for_run, "env", "a VM boots its own system: 'kiln exec NAME env A=B COMMAND' sets a variable"},
+    {for_run, "entrypoint", "a VM boots its own init: --ssh-command runs a command in it"},
+    {for_run, "hostname", "the image's /etc/hostname names the VM: write it in a RUN"},
+    {for_run, "privileged", "whoever is root in the VM may do all there, and nothing outside"},
+    {for_run, "user", "--ssh-user names who logs in"},
+    {for_run, "restart", "a VM is started again by 'kiln start', or by a unit of your systemd"},
+    {for_run, "cloud-init", "build a seed with an Imagefile, or give one: -- -cdrom seed.iso"},
+    {for_run, "uefi", "-- -bios /usr/share/ovmf/OVMF.fd boots by UEFI"},
+};
+
+int words_match(const char *name, char **argv, int argc)
+{
+    for (int i = 0; i < argc; i++) {
+        size_t n = strlen(argv[i]);
+        if (!n || strncmp(name, argv[i], n) || (name[n] && name[n] != ' '))
+            return 0;
+        if (!name[n])
+            return i + 1;
+        name += n + 1;
+    }
+    return 0;
+}
+
+void words_add_aliases(struct buf *out, const struct command *c)
+{
+    const char *before = " (also: ";
+    for (const struct word_alias *a = word_aliases; a->words; a++) {
+        if (a->quiet || a->option || strcmp(a->command, c->name) != 0)
+            continue;
+        buf_addf(out, "%s%s", before, a->words);
+        before = ", ";
+    }
+    if (*before == ',')
+        buf_addc(out, ')');
+}
+
+static bool is_command(const char *name)
+{
+    for (const struct command *const *c = commands; *c; c++)
+        if (!strcmp((*c)->name, name))
+            return true;
+    return false;
+}
+
+/* What one may type in place of `typed`; owned, NULL = nothing is like it. */
+static char *nearest_command(const char *typed, bool group)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    for (const struct command *const *c = commands; *c; c++)
+        strv_add(&names, (*c)->name);
+    for (const struct word_alias *a = word_aliases; a->words; a++)
+        if (is_command(a->command))
+            strv_add(&names, a->words);
+    if (!group) {
+        strv_add(&names, "image");
+        strv_add(&names, "system");
+        strv_add(&names, "version");
+    }
+    const char *near = nearest_name(str_of(typed), (const char *const *)names.ptr);
+    return near ? xstrdup(near) : NULL;
+}
+
+int words_no_command(char **argv, int argc, bool group, struct error **err)
+{
+    AUTO_FREE char *typed = argc > 1 ? xasprintf("%s %s", argv[0], argv[1]) : xstrdup(argv[0]);
+    error_set(err, ERR_USAGE, "there is no command '%s'", group ? typed : argv[0]);
+    for (size_t i = 0; i < sizeof missing_commands / sizeof *missing_commands; i++)
+        if (!strcmp(missing_commands[i].words, argv[group ? 1 : 0]))
+            return error_hint(err, "%s", missing_commands[i].sentence);
+    AUTO_FREE char *near = nearest_command(group ? typed : argv[0], group);
+    // "kiln imgae build": the second word is a part of the name, too
+    if (!near && !group && argc > 1)
+        near = nearest_command(typed, group);
+    if (near)
+        return error_hint(err, "did you mean 'kiln %s'?", near);
+    if (group)
+        return error_hint(err, "'kiln %s --help' lists the commands", argv[0]);
+    return error_hint(err, "'kiln --help' lists the commands");
+}
+
+static void add_names(struct strv *names, const struct option_spec *o)
+{
+    for (; o && o->name; o++) {
+        strv_add(names, o->name);
+        for (const char *p = o->alias; p && *p; p += strcspn(p, ","), p += *p == ',')
+            strv_add_take(names, xstrndup(p, strcspn(p, ",")));
+    }
+}
+
+/* Letters that docker has for what kiln has no option for. */
+static const char *long_name(char letter)
+{
+    switch (letter) {
+    case 'i':
+        return "interactive";
+    case 't':
+        return "tty";
+    case 'e':
+        return "env";
+    case 'h':
+        return "hostname";
+    case 'u':
+        return "user";
+    default:
+        return "";
+    }
+}
+
+int words_no_option(const struct command *c, const char *word, struct error **err)
+{
+    error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
+    size_t dashes = strspn(word, "-");
+    AUTO_FREE char *name = xstrndup(word + dashes, strcspn(word + dashes, "="));
+    const char *known = dashes == 1 && name[0] && !name[1] ? long_name(name[0]) : name;
+    bool boots = !strcmp(c->name, "create") || !strcmp(c->name, "start");
+    for (size_t i = 0; i < sizeof missing_options / sizeof *missing_options; i++)
+        if (!strcmp(missing_options[i].option, known) &&
+            !strcmp(missing_options[i].command, boots ? for_run : c->name))
+            return error_hint(err, "%s", missing_options[i].sentence);
+    if (!strcmp(known, "format"))
+        for (const struct option_spec *o = c->options; o && o->name; o++)
+            if (!strcmp(o->name, "json"))
+                return error_hint(err, "--json prints all there is, for jq");
+    CLEANUP(strv_clear) struct strv names = {0};
+    add_names(&names, c->options);
+    add_names(&names, common_options);
+    const char *near =
+        dashes == 2 ? nearest_name(str_of(name), (const char *const *)names.ptr) : NULL;
+    return near ? error_hint(err, "did you mean --%s?", near) : -1;
+}

@@ -1,0 +1,122 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What a user of docker types, and what is answered where kiln has no such thing.
+load common
+
+setup_file() {
+  export KILN_HOME="$BATS_FILE_TMPDIR/home" KILN_ACCEL=tcg
+  share_appliance "$KILN_HOME"
+  make_base "$BATS_FILE_TMPDIR/base" base
+}
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+}
+
+# says STATUS TEXT ARGUMENT…: kiln's exit status, and what is in its output.
+says() {
+  local want=$1 text=$2
+  shift 2
+  run "$KILN" "$@"
+  echo "kiln $*: $status: $output"
+  [ "$status" = "$want" ] && [[ $output == *"$text"* ]]
+}
+
+@test "docker's commands are other names of kiln's, and the help shows them" {
+  while read -r words name; do
+    # shellcheck disable=SC2086  # words
+    says 0 "Usage: kiln $name " ${words//_/ } --help
+  done <<'END'
+build image build
+images image ls
+rmi image rm
+tag image tag
+history image history
+inspect image inspect
+pull image pull
+list ls
+kill stop
+attach console
+info doctor
+system_prune prune
+builder_prune prune
+image_list image ls
+container_ls ls
+END
+  says 0 "also: build" --help
+  says 0 "(also: images)" images --help
+  says 0 "Usage: kiln image build" help build
+  says 0 base images
+  says 0 base images -q
+  says 0 '"name": "base"' inspect base --json
+  says 1 "none" kill none # with --kill
+  says 0 "kiln 0" version
+}
+
+@test "what is misspelt or does not exist gets a sentence" {
+  says 2 "did you mean 'kiln build'?" buidl .
+  says 2 "did you mean 'kiln image ls'?" image lst
+  says 2 "did you mean 'kiln image'?" imgae ls
+  says 2 "did you mean --name?" run --nme x
+  says 2 "did you mean --help?" --halp
+  says 1 "did you mean 'base'?" run bsae
+  says 1 "did you mean 'base'?" run base:latest
+  says 1 "did you mean 'base'?" run docker.io/library/base
+  says 2 "kiln cp" run --volume /a:/b base
+  says 2 "kiln exec NAME env" run -e A=B base
+  says 2 "--ssh" run -it base
+  says 2 "--json" images --format x
+  says 2 "--secret" build --ssh default .
+  says 2 "kiln image flatten" build --squash .
+  says 2 "kiln image export" save base
+  says 2 "RUN" commit base
+  says 2 "linux/amd64" build --platform linux/arm64 .
+  says 2 "'host' is not default or none" build --network host .
+}
+
+@test "a Dockerfile is built where there is no Imagefile; labels and files of the result" {
+  printf '%s\n' 'FROM base' 'RUN echo hello >/greeting' >Dockerfile
+  says 0 "there is no Imagefile: reading the Dockerfile" build -t web --label a=b --label c \
+    --iidfile id --metadata-file meta.json --output type=raw,dest=web.raw -o web.vmdk --rm --load --platform linux/amd64 .
+  layer=$("$KILN" inspect web --json | python3 -c 'import json, sys
+i = json.load(sys.stdin)
+assert i["labels"] == {"a": "b", "c": ""}, i["labels"]
+print(i["layer"])')
+  [ "$(cat id)" = "$layer" ]
+  python3 -c 'import json, sys; m = json.load(open("meta.json")); assert (m["name"], m["layer"], m["steps"]) == ("web", sys.argv[1], 1), m' "$layer"
+  [ "$(stat -c %s web.raw)" = $((64 << 20)) ]
+  qemu-img info web.vmdk | grep -q 'file format: vmdk'
+  printf '%s\n' 'FROM base' 'XX' >Imagefile
+  says 1 "Imagefile:2:1: error" build .
+  says 1 "Imagefile:2:1: error" build --check .
+  says 2 "'oci' is not qcow2" build -o type=oci,dest=x .
+  says 2 "has no dest=" build -o type=raw .
+}
+
+@test "standard input: an Imagefile, a tar archive as build directory" {
+  printf '%s\n' 'FROM base' 'COPY a /' >Imagefile
+  echo content >a
+  tar cf - Imagefile a | says 0 "Built image 'tarred'" build -t tarred -
+  tar czf - ./Imagefile ./a | says 0 "(1 of 1 layers from the cache)" build -t tarred -
+  printf '%s\n' 'FROM base' 'RUN test ! -e /sys/class/net/eth0' 'RUN ! ip route | grep .' |
+    says 0 "Built image 'text'" build -t text --network none -
+  printf '%s\n' 'FROM base' 'COPY a /' 'XX' | says 1 "/dev/stdin:3:1: error" build -t x -f - .
+  head -c 5000 /dev/urandom | says 1 "neither a tar archive nor an Imagefile" build -t x -
+  echo 'FROM base' | says 2 "-t NAME" build -
+  mkdir out
+  python3 -c 'import io, tarfile, sys
+t = tarfile.open(fileobj=sys.stdout.buffer, mode="w|")
+i = tarfile.TarInfo("../out/x"); i.size = 1
+t.addfile(i, io.BytesIO(b"x")); t.close()' | says 1 "cannot unpack standard input" build -t x -
+  [ -z "$(ls out)" ]
+  [ -z "$(ls -A "$KILN_HOME/cache/stdin" 2>/dev/null)" ]
+}
+
+@test "--no-cache-filter runs the steps of one stage" {
+  printf '%s\n' 'FROM base AS one' 'RUN echo 1 >/1' 'FROM base' 'RUN echo 2 >/2' 'COPY --from=one /1 /' >Imagefile
+  says 0 "Built image 'filter'" build -t filter .
+  says 0 "step 2 missed: --no-cache-filter" build -t filter --no-cache-filter one .
+  [[ "$output" == *"RUN echo 2 >/2 (cached)"* ]]
+  says 1 "there is no stage 'oen'" build -t filter --no-cache-filter oen .
+  [[ "$output" == *"did you mean one?"* ]]
+}
