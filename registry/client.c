@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT
+//
+// Every request goes through registry_request: token, attempts, pauses. A blob is sent with one POST
+// and one PUT; if that breaks, the whole is begun anew, after a look whether the blob came all the
+// same (or another client sent it).
+#include "registry/client.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "registry/private.h"
+
+#include <openssl/crypto.h>
+#include <poll.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum { TRIES = 5, PAUSE_MS = 300, MANIFEST_MAX = 4 << 20, REPLY_MAX = 64 << 10 };
+
+#define ACCEPT \
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, " \
+    "application/vnd.docker.distribution.manifest.v2+json, " \
+    "application/vnd.docker.distribution.manifest.list.v2+json"
+
+static int pause_for(const struct registry *r, unsigned failures, long asked, struct error **err)
+{
+    const char *set = getenv("KILN_HTTP_RETRY_MS");
+    long ms = set && *set ? strtol(set, NULL, 10) : PAUSE_MS;
+    ms <<= failures;
+    long long end = now_ms() + (asked > ms ? asked : ms);
+    while (now_ms() < end) {
+        if (r->session && session_cancelled(r->session))
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        (void)poll(NULL, 0, 20);
+    }
+    return 0;
+}
+
+static bool same_origin(const struct registry *r, const char *url)
+{
+    size_t n = strlen(r->base);
+    return !strncasecmp(url, r->base, n) && (url[n] == '/' || url[n] == '?' || !url[n]);
+}
+
+/* A token for the challenge, unless another thread got a newer one than `seen` meanwhile. */
+static int renew(struct registry *r, const char *challenge, unsigned seen, struct error **err)
+{
+    int rc = 0;
+    pthread_mutex_lock(&r->mutex);
+    if (r->generation == seen) {
+        char *fresh = registry_authorize(r, challenge, err);
+        if (fresh) {
+            free(r->authorization);
+            r->authorization = fresh;
+            r->generation++;
+        }
+        rc = fresh ? 0 : -1;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    return rc;
+}
+
+static char *authorization_for(struct registry *r, const char *url, unsigned *generation)
+{
+    pthread_mutex_lock(&r->mutex);
+    char *copy = r->authorization && same_origin(r, url) ? xstrdup(r->authorization) : NULL;
+    *generation = r->generation;
+    pthread_mutex_unlock(&r->mutex);
+    return copy;
+}
+
+int registry_request(struct registry *r, const struct request *q, struct answer *ret,
+                     struct error **err)
+{
+    bool renewed = false;
+    for (unsigned failures = 0;;) {
+        struct error *why = NULL;
+        unsigned generation;
+        long asked = 0;
+        AUTO_FREE char *authorization = authorization_for(r, q->url, &generation);
+        int rc = http_once(r, q, authorization, &asked, ret, &why);
+        if (rc == 0 && ret->status == 401 && ret->challenge && !renewed && same_origin(r, q->url)) {
+            renewed = true;
+            if (renew(r, ret->challenge, generation, err) < 0)
+                return -1;
+            continue;
+        }
+        if (rc == 0)
+            return 0;
+        bool refused = ret->status == 429 || ret->status == 503; // nothing was taken
+        if (rc < 0 || (q->no_retry && !refused) || ++failures == TRIES ||
+            (q->reply_fd >= 0 && ret->written))
+            return error_propagate(err, why);
+        error_free(why);
+        if (pause_for(r, failures - 1, asked, err) < 0)
+            return -1;
+    }
+}
+
+int registry_refused(const struct registry *r, const char *what, long status,
+                     const struct buf *body, struct error **err)
+{
+    json_auto_t *answer = body ? json_loadb(body->data, body->len, 0, NULL) : NULL;
+    const json_t *first = json_array_get(json_object_get(answer, "errors"), 0);
+    const char *message = json_str(first, "message"), *code = json_str(first, "code");
+    error_set(err, status == 404 ? ERR_NOT_FOUND : ERR_USER,
+              "registry '%s' answers %ld to %s%s%.300s", r->ref.host, status, what,
+              message || code ? ": " : "",
+              message ? message
+              : code  ? code
+                      : "");
+    if (status == 401 || status == 403)
+        error_hint(err, "'kiln login %s' takes a user who may do that", r->ref.host);
+    return -1;
+}
+
+/* Whether a loopback host, to which plain HTTP may be spoken, speaks TLS. */
+static bool speaks_tls(struct registry *r)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    CLEANUP(answer_clear) struct answer a = {0};
+    AUTO_FREE char *url = xasprintf("https://%s/v2/", r->ref.host);
+    struct request q = {REQUEST_INIT, .method = "GET", .url = url};
+    long pause;
+    // any other error, as of a certificate that is not trusted, is no reason to do without TLS
+    (void)http_once(r, &q, NULL, &pause, &a, &why);
+    return !a.no_tls;
+}
+
+int registry_open(const struct session *s, const struct reference *ref,
+                  const struct registry_options *o, struct registry **ret, struct error **err)
+{
+    struct registry *r = xcalloc(1, sizeof *r);
+    r->session = s;
+    r->ref.host = xstrdup(ref->host);
+    r->ref.repo = ref->repo ? xstrdup(ref->repo) : NULL;
+    r->ref.tag = ref->tag ? xstrdup(ref->tag) : NULL;
+    r->ref.digest = ref->digest ? xstrdup(ref->digest) : NULL;
+    r->options = *o;
+    r->have_credentials = -1;
+    pthread_mutex_init(&r->mutex, NULL);
+    if (o->user) {
+        r->have_credentials = 1;
+        r->credentials.user = xstrdup(o->user);
+        r->credentials.password = xstrdup(o->password);
+    }
+    r->options.user = r->options.password = NULL;
+    r->http = o->plain_http || (host_is_loopback(ref->host) && !speaks_tls(r));
+    r->base = xasprintf("%s://%s", r->http ? "http" : "https", ref->host);
+    if (s && session_cancelled(s)) {
+        registry_free(r);
+        return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    *ret = r;
+    return 0;
+}
+
+void registry_free(struct registry *r)
+{
+    if (!r)
+        return;
+    if (r->authorization)
+        OPENSSL_cleanse(r->authorization, strlen(r->authorization));
+    free(r->authorization);
+    credentials_clear(&r->credentials);
+    reference_clear(&r->ref);
+    free(r->base);
+    pthread_mutex_destroy(&r->mutex);
+    free(r);
+}
+
+int registry_ping(struct registry *r, struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
+    AUTO_FREE char *url = xasprintf("%s/v2/", r->base);
+    struct request q = {REQUEST_INIT, .method = "GET", .url = url, .reply = &reply,
+                        .reply_max = REPLY_MAX};
+    if (registry_request(r, &q, &a, err) < 0)
+        return -1;
+    return a.status == 200 ? 0 : registry_refused(r, "the login", a.status, &reply, err);
+}
+
+int registry_manifest(struct registry *r, const char *version, struct buf *ret,
+                      char digest[DIGEST_HEX + 1], struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    AUTO_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->ref.repo, version);
+    struct request q = {REQUEST_INIT,     .method = "GET", .url = url,
+                        .accept = ACCEPT, .reply = ret,    .reply_max = MANIFEST_MAX};
+    if (registry_request(r, &q, &a, err) < 0)
+        return -1;
+    AUTO_FREE char *what = xasprintf("'%s:%s'", r->ref.repo, version);
+    if (a.status != 200)
+        return registry_refused(r, what, a.status, ret, err);
+    struct digest d = digest_of(ret->data, ret->len);
+    digest_hex(&d, digest);
+    if (!strncmp(version, "sha256:", 7) && strcmp(version + 7, digest) != 0)
+        return error_set(err, ERR_USER, "registry '%s' sent another manifest than %s", r->ref.host,
+                         version);
+    return 0;
+}
+
+int registry_put_manifest(struct registry *r, const char *version, const char *type,
+                          const struct buf *text, struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
+    AUTO_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->ref.repo, version);
+    struct request q = {REQUEST_INIT,          .method = "PUT", .url = url,
+                        .type = type,          .body = text,    .reply = &reply,
+                        .reply_max = REPLY_MAX};
+    if (registry_request(r, &q, &a, err) < 0)
+        return -1;
+    return a.status == 201 || a.status == 200
+               ? 0
+               : registry_refused(r, "the manifest", a.status, &reply, err);
+}
+
+static char *blob_url(const struct registry *r, const char *hex)
+{
+    return xasprintf("%s/v2/%s/blobs/sha256:%s", r->base, r->ref.repo, hex);
+}
+
+int registry_has_blob(struct registry *r, const char *hex, struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    AUTO_FREE char *url = blob_url(r, hex);
+    struct request q = {REQUEST_INIT, .method = "HEAD", .url = url};
+    if (registry_request(r, &q, &a, err) < 0)
+        return -1;
+    if (a.status != 200 && a.status != 404)
+        return registry_refused(r, "the question for a blob", a.status, NULL, err);
+    return a.status == 200;
+}
+
+static int wrong_content(const struct registry *r, const char *hex, struct error **err)
+{
+    return error_set(err, ERR_USER, "what registry '%s' sent as blob sha256:%.12s… is not it",
+                     r->ref.host, hex);
+}
+
+int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf *ret,
+                  struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    AUTO_FREE char *url = blob_url(r, hex);
+    struct request q = {REQUEST_INIT, .method = "GET", .url = url, .reply = ret,
+                        .reply_max = limit};
+    if (registry_request(r, &q, &a, err) < 0)
+        return -1;
+    if (a.status != 200)
+        return registry_refused(r, "the request for a blob", a.status, ret, err);
+    struct digest want, got = digest_of(ret->data, ret->len);
+    return digest_parse(hex, &want) && digest_eq(&want, &got) ? 0 : wrong_content(r, hex, err);
+}
+
+static int check_file(const struct registry *r, const char *hex, int fd, struct error **err)
+{
+    struct digest want, got;
+    if (digest_of_fd(fd, &got, err) < 0)
+        return -1;
+    if (digest_parse(hex, &want) && digest_eq(&want, &got))
+        return 0;
+    if (ftruncate(fd, 0) < 0)
+        return error_errno(err, "cannot empty a file");
+    return wrong_content(r, hex, err);
+}
+
+/* One answer's worth of bytes behind those that are there. */
+static int fetch_part(struct registry *r, const char *url, uint64_t size, int fd,
+                      _Atomic uint64_t *moved, struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
+    off_t have = lseek(fd, 0, SEEK_END);
+    if (have < 0)
+        return error_errno(err, "cannot read what was downloaded");
+    struct request q = {REQUEST_INIT,      .method = "GET",        .url = url,
+                        .reply = &reply,   .reply_max = REPLY_MAX, .reply_at = (uint64_t)have,
+                        .reply_end = size, .moved = moved};
+    q.reply_fd = fd;
+    if (registry_request(r, &q, &a, err) < 0)
+        return a.written ? 1 : -1;
+    if (a.status != 200 && a.status != 206 && a.status != 416)
+        return registry_refused(r, "the request for a blob", a.status, &reply, err);
+    if (!a.written && have && ftruncate(fd, 0) < 0)
+        return error_errno(err, "cannot empty a file");
+    return 0;
+}
+
+int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
+                     _Atomic uint64_t *moved, struct error **err)
+{
+    AUTO_FREE char *url = blob_url(r, hex);
+    if (lseek(fd, 0, SEEK_END) > (off_t)size && ftruncate(fd, 0) < 0)
+        return error_errno(err, "cannot empty a file");
+    for (unsigned failures = 0; lseek(fd, 0, SEEK_END) < (off_t)size;) {
+        struct error *why = NULL;
+        int rc = fetch_part(r, url, size, fd, moved, &why);
+        if (rc < 0 || (++failures == TRIES && why))
+            return error_propagate(err, why);
+        error_free(why);
+        if (failures > TRIES)
+            return error_set(err, ERR_USER, "registry '%s' sends too little of blob sha256:%.12s…",
+                             r->ref.host, hex);
+        if (rc && pause_for(r, failures - 1, 0, err) < 0)
+            return -1;
+    }
+    return check_file(r, hex, fd, err);
+}
+
+/* The address to send a blob to, absolute, with the digest. */
+static char *upload_url(struct registry *r, const char *hex, struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
+    AUTO_FREE char *url = xasprintf("%s/v2/%s/blobs/uploads/", r->base, r->ref.repo);
+    struct request q = {REQUEST_INIT, .method = "POST", .url = url, .reply = &reply,
+                        .reply_max = REPLY_MAX};
+    if (registry_request(r, &q, &a, err) < 0)
+        return NULL;
+    if (a.status != 202 || !a.location) {
+        registry_refused(r, "the upload of a blob", a.status, &reply, err);
+        return NULL;
+    }
+    const char *to = a.location;
+    return xasprintf("%s%s%cdigest=sha256:%s", *to == '/' ? r->base : "", to,
+                     strchr(to, '?') ? '&' : '?', hex);
+}
+
+/* As registry_put_blob, one time. 1: worth another try. */
+static int put_once(struct registry *r, const char *hex, uint64_t size, int fd,
+                    _Atomic uint64_t *moved, struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
+    int there = registry_has_blob(r, hex, err);
+    if (there)
+        return there < 0 ? -1 : 0;
+    AUTO_FREE char *url = upload_url(r, hex, err);
+    if (!url)
+        return -1;
+    struct request q = {REQUEST_INIT,    .method = "PUT",        .url = url,     .body_size = size,
+                        .reply = &reply, .reply_max = REPLY_MAX, .moved = moved, .no_retry = true};
+    q.body_fd = fd;
+    if (registry_request(r, &q, &a, err) < 0)
+        return 1;
+    if (a.status == 201 || a.status == 204)
+        return 0;
+    registry_refused(r, "a blob", a.status, &reply, err);
+    return a.status == 400 || a.status == 404 || a.status == 409 ? 1 : -1;
+}
+
+int registry_put_blob(struct registry *r, const char *hex, uint64_t size, int fd,
+                      _Atomic uint64_t *moved, struct error **err)
+{
+    for (unsigned failures = 0;;) {
+        struct error *why = NULL;
+        int rc = put_once(r, hex, size, fd, moved, &why);
+        if (rc <= 0 || ++failures == TRIES)
+            return rc ? error_propagate(err, why) : 0;
+        bool stop = why && why->kind == ERR_CANCELLED;
+        if (stop)
+            return error_propagate(err, why);
+        error_free(why);
+        if (pause_for(r, failures - 1, 0, err) < 0)
+            return -1;
+    }
+}

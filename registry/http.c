@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT
+//
+// One attempt of one request. libcurl drops a header of ours called Authorization when a redirect
+// leads to another host, port or protocol (tests/e2e/registry.bats sees to it).
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/session.h"
+#include "registry/private.h"
+
+#include <curl/curl.h>
+#include <strings.h>
+#include <unistd.h>
+
+struct attempt {
+    const struct request *q;
+    struct registry *r;
+    CURL *curl;
+    struct answer *answer;
+    uint64_t sent;
+    bool too_long, write_failed;
+};
+
+void answer_clear(struct answer *a)
+{
+    free(a->location);
+    free(a->challenge);
+    memset(a, 0, sizeof *a);
+}
+
+static char *value_of(const char *line, size_t n, const char *name)
+{
+    size_t len = strlen(name);
+    if (n <= len || strncasecmp(line, name, len) != 0 || line[len] != ':')
+        return NULL;
+    const char *p = line + len + 1, *end = line + n;
+    while (p < end && *p == ' ')
+        p++;
+    while (end > p && (unsigned char)end[-1] <= ' ')
+        end--;
+    return xstrndup(p, (size_t)(end - p));
+}
+
+/* Where a challenge of that scheme begins in a header that may have several (RFC 9110, 11.6.1):
+ * outside of quotes, at the start or behind a comma. */
+static const char *find_scheme(const char *header, const char *scheme)
+{
+    size_t len = strlen(scheme);
+    bool quoted = false, start = true;
+    for (const char *p = header; *p; p++) {
+        if (!quoted && start && !strncasecmp(p, scheme, len) && (p[len] == ' ' || !p[len]))
+            return p;
+        if (quoted && *p == '\\' && p[1])
+            p++;
+        else if (*p == '"')
+            quoted = !quoted;
+        start = !quoted && (*p == ',' || (start && *p == ' '));
+    }
+    return NULL;
+}
+
+/* Bearer is better than Basic, and the first one counts. */
+static void take_challenge(struct answer *a, const char *header)
+{
+    const char *bearer = find_scheme(header, "bearer"), *basic = find_scheme(header, "basic");
+    bool have_bearer = a->challenge && !strncasecmp(a->challenge, "bearer", 6);
+    const char *best = bearer ? bearer : basic;
+    if (!best || have_bearer || (a->challenge && !bearer))
+        return;
+    free(a->challenge);
+    a->challenge = xstrdup(best);
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+    struct attempt *t = arg;
+    char *v;
+    n *= size;
+    if (n > 5 && !strncmp(line, "HTTP/", 5)) {
+        answer_clear(t->answer);
+    } else if ((v = value_of(line, n, "location"))) {
+        free(t->answer->location);
+        t->answer->location = v;
+    } else if ((v = value_of(line, n, "www-authenticate"))) {
+        take_challenge(t->answer, v);
+        free(v);
+    }
+    return n;
+}
+
+static size_t to_file(struct attempt *t, const char *bytes, size_t n)
+{
+    uint64_t at = t->q->reply_at + t->answer->written;
+    t->too_long = n > t->q->reply_end - at;
+    t->write_failed = !t->too_long && pwrite_all(t->q->reply_fd, bytes, n, (off_t)at) < 0;
+    if (t->too_long || t->write_failed)
+        return 0;
+    t->answer->written += n;
+    if (t->q->moved)
+        *t->q->moved += n;
+    return n;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
+{
+    struct attempt *t = arg;
+    long status = 0;
+    n *= size;
+    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    // an answer from the start where a later part was asked for: the caller begins anew
+    if (t->q->reply_fd >= 0 && (status == 206 || (status == 200 && !t->q->reply_at)))
+        return to_file(t, bytes, n);
+    if (t->q->reply_fd >= 0 && status == 200)
+        return 0;
+    if (!t->q->reply)
+        return n;
+    t->too_long = n > t->q->reply_max - t->q->reply->len;
+    if (t->too_long)
+        return 0;
+    buf_add(t->q->reply, bytes, n);
+    return n;
+}
+
+static size_t on_send(char *to, size_t size, size_t n, void *arg)
+{
+    struct attempt *t = arg;
+    uint64_t left = t->q->body_size - t->sent;
+    n *= size;
+    if (n > left)
+        n = (size_t)left;
+    if (pread_all(t->q->body_fd, to, n, (off_t)t->sent) != (ssize_t)n)
+        return CURL_READFUNC_ABORT;
+    t->sent += n;
+    if (t->q->moved)
+        *t->q->moved += n;
+    return n;
+}
+
+static int on_seek(void *arg, curl_off_t at, int origin)
+{
+    struct attempt *t = arg;
+    if (origin != SEEK_SET)
+        return CURL_SEEKFUNC_CANTSEEK;
+    t->sent = (uint64_t)at;
+    return CURL_SEEKFUNC_OK;
+}
+
+static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    (void)a, (void)b, (void)c, (void)d;
+    const struct attempt *t = arg;
+    return t->r->session && session_cancelled(t->r->session);
+}
+
+static void set_common(CURL *c, struct attempt *t)
+{
+    const char *bundle = getenv("CURL_CA_BUNDLE"), *own = getenv("SSL_CERT_FILE");
+    bundle = bundle && *bundle ? bundle : own;
+    curl_easy_setopt(c, CURLOPT_URL, t->q->url);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, t->r->http ? "http,https" : "https");
+    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, t->r->http ? "http,https" : "https");
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 30L);
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, 60L);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
+    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
+    curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_tick);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    if (bundle && *bundle)
+        curl_easy_setopt(c, CURLOPT_CAINFO, bundle);
+    if (t->r->options.insecure) {
+        curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
+static void set_method(CURL *c, struct attempt *t)
+{
+    const struct request *q = t->q;
+    if (!strcmp(q->method, "GET")) {
+        curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+        curl_easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
+    } else if (!strcmp(q->method, "HEAD")) {
+        curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+        curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+    } else if (q->body || !q->body_size) {
+        curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->body ? q->body->data : "");
+        curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, q->body ? (long)q->body->len : 0L);
+        curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, q->method);
+    } else {
+        curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, q->method);
+        curl_easy_setopt(c, CURLOPT_READFUNCTION, on_send);
+        curl_easy_setopt(c, CURLOPT_READDATA, t);
+        curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
+        curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
+        curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->body_size);
+    }
+}
+
+static void add_header(struct curl_slist **list, const char *name, const char *value)
+{
+    AUTO_FREE char *line = value ? xasprintf("%s: %s", name, value) : NULL;
+    if (line)
+        *list = curl_slist_append(*list, line);
+}
+
+static struct curl_slist *headers_of(const struct request *q, const char *authorization)
+{
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
+    AUTO_FREE char *range = q->reply_fd >= 0 && q->reply_at
+                                ? xasprintf("bytes=%llu-", (unsigned long long)q->reply_at)
+                                : NULL;
+    add_header(&list, "Authorization", authorization);
+    add_header(&list, "Accept", q->accept);
+    add_header(&list, "Range", range);
+    if (q->body || q->body_size)
+        add_header(&list, "Content-Type", q->type ? q->type : "application/octet-stream");
+    return list;
+}
+
+static bool passes(CURLcode rc)
+{
+    return rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST ||
+           rc == CURLE_PARTIAL_FILE || rc == CURLE_OPERATION_TIMEDOUT || rc == CURLE_GOT_NOTHING ||
+           rc == CURLE_SEND_ERROR || rc == CURLE_RECV_ERROR || rc == CURLE_HTTP2 ||
+           rc == CURLE_HTTP2_STREAM;
+}
+
+/* What became of it: as http_once. */
+static int judge(struct attempt *t, CURLcode rc, const char *why, long *pause, struct error **err)
+{
+    curl_off_t asked = 0;
+    long status = t->answer->status;
+    curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &asked);
+    *pause = asked > 0 ? (asked < 60 ? (long)asked * 1000 : 60000) : 0;
+    if (t->r->session && session_cancelled(t->r->session))
+        return error_set(err, ERR_CANCELLED, "interrupted");
+    if (t->too_long)
+        return error_set(err, ERR_USER, "'%s' sent more bytes than it should", t->r->ref.host);
+    if (t->write_failed)
+        return error_errno(err, "cannot keep what was downloaded");
+    if (rc == CURLE_WRITE_ERROR && status == 200)
+        return 0; // no ranges here: told by `written`
+    t->answer->no_tls = rc == CURLE_SSL_CONNECT_ERROR;
+    if (rc != CURLE_OK) {
+        error_set(err, ERR_SYSTEM, "cannot talk to registry '%s': %s", t->r->ref.host,
+                  *why ? why : curl_easy_strerror(rc));
+        if (rc == CURLE_PEER_FAILED_VERIFICATION)
+            error_hint(err,
+                       "SSL_CERT_FILE names a file with further certificate authorities, "
+                       "--insecure does without");
+        return passes(rc) ? 1 : -1;
+    }
+    if (status != 408 && status != 429 && status < 500)
+        return 0;
+    (void)registry_refused(t->r, "the request", status, NULL, err);
+    return 1;
+}
+
+int http_once(struct registry *r, const struct request *q, const char *authorization, long *pause,
+              struct answer *ret, struct error **err)
+{
+    char why[CURL_ERROR_SIZE] = "";
+    CURL *c = curl_easy_init();
+    if (!c)
+        alloc_failed();
+    struct attempt t = {.q = q, .r = r, .curl = c, .answer = ret};
+    struct curl_slist *headers = headers_of(q, authorization);
+    if (q->reply)
+        buf_reset(q->reply);
+    set_common(c, &t);
+    set_method(c, &t);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+    answer_clear(ret);
+    CURLcode rc = curl_easy_perform(c);
+    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
+    int judged = judge(&t, rc, why, pause, err);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(c);
+    return judged;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Requests and tokens; for the files of registry/ only.
+ */
+#ifndef REGISTRY_PRIVATE_H
+#define REGISTRY_PRIVATE_H
+
+#include "registry/client.h"
+#include "registry/credentials.h"
+
+#include <pthread.h>
+
+struct registry {
+    const struct session *session;
+    struct reference ref;
+    struct registry_options options;
+    bool http;  /* plain */
+    char *base; /* "https://host" */
+    struct credentials credentials;
+    int have_credentials;  /* -1 = not looked yet */
+    pthread_mutex_t mutex; /* of what follows and the credentials */
+    char *authorization;   /* header value; NULL = none yet */
+    unsigned generation;   /* of it */
+};
+
+struct request {
+    const char *method, *url; /* url: absolute */
+    const char *type;         /* Content-Type; NULL = none */
+    const char *accept;       /* NULL = anything */
+    const struct buf *body;   /* or: */
+    int body_fd;              /* sent from its start if body is NULL and body_size not 0 */
+    uint64_t body_size;
+    struct buf *reply; /* at most reply_max bytes; NULL = dropped */
+    size_t reply_max;
+    int reply_fd; /* -1, or written from reply_at on */
+    uint64_t reply_at, reply_end;
+    bool no_retry; /* the caller begins anew after a broken connection */
+    _Atomic uint64_t *moved;
+};
+#define REQUEST_INIT .body_fd = -1, .reply_fd = -1
+
+struct answer {
+    long status;
+    char *location, *challenge; /* owned; challenge: the first Bearer one, or else any */
+    uint64_t written;           /* bytes put into reply_fd */
+    bool no_tls;                /* the server does not speak it */
+};
+void answer_clear(struct answer *a);
+
+/* One request with all that the client does by itself. An answer of any status below 500 is a
+ * success here. */
+int registry_request(struct registry *r, const struct request *q, struct answer *ret,
+                     struct error **err);
+/* A status that was not expected, in words, with what the registry says in `body`. */
+int registry_refused(const struct registry *r, const char *what, long status,
+                     const struct buf *body, struct error **err);
+/* One attempt, with this Authorization (may be NULL). 0; 1: it may go better next time, with the
+ * reason in *err; -1. */
+int http_once(struct registry *r, const struct request *q, const char *authorization,
+              long *ret_pause_ms, struct answer *ret, struct error **err);
+/* The header value for a challenge; asks the token server. Owned. */
+char *registry_authorize(struct registry *r, const char *challenge, struct error **err);
+
+#endif
