@@ -20,14 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-struct draft {
-    struct store *store;
-    char id[DIGEST_HEX + 1], key[DIGEST_HEX + 1], parent[DIGEST_HEX + 1];
-    char *step, *folder, *disk, *log, *backing;
-    char *key_path; /* lock file of the key */
-    int key_fd;     /* its lock, -1 = none */
-};
-
 const char *draft_id(const struct draft *d)
 {
     return d->id;
@@ -93,7 +85,7 @@ static void say_waiting(struct store *st, const char *path, const char *step)
         store_say(st, "waiting for another build of the same step: %s", what);
 }
 
-static int lock_key(struct draft *d, struct error **err)
+int draft_lock_key(struct draft *d, struct error **err)
 {
     struct store *st = d->store;
     struct error *busy = NULL;
@@ -129,7 +121,7 @@ static int choose_id(struct draft *d, struct error **err)
     return 0;
 }
 
-static int make_folder(struct draft *d, struct error **err)
+int draft_make_folder(struct draft *d, struct error **err)
 {
     d->folder = xasprintf("%s/%u", d->store->work.dir, ++d->store->drafts);
     d->disk = path_join(d->folder, "disk.qcow2");
@@ -165,7 +157,7 @@ int store_build_begin(struct store *st, const struct draft_request *r, struct la
     memcpy(d->key, r->key, sizeof d->key);
     if (r->parent)
         memcpy(d->parent, r->parent, sizeof d->parent);
-    if (lock_key(d, err) < 0)
+    if (draft_lock_key(d, err) < 0)
         return -1;
     int found = r->rebuild ? 0 : store_find(st, r->key, layer, err);
     if (found)
@@ -174,7 +166,7 @@ int store_build_begin(struct store *st, const struct draft_request *r, struct la
     CLEANUP(layer_freep) struct layer *parent = NULL;
     if (r->parent && store_get(st, r->parent, &parent, NULL) == 0 && check_depth(parent, err) < 0)
         return -1;
-    if (choose_id(d, err) < 0 || make_folder(d, err) < 0)
+    if (choose_id(d, err) < 0 || draft_make_folder(d, err) < 0)
         return -1;
     *ret = STEAL(d);
     return 0;
@@ -285,8 +277,7 @@ static json_t *new_record(struct draft *d, const char *type, const json_t *field
 }
 
 /* Everything up to the rename: the folder is then a complete layer in the wrong place. */
-static int finish_folder(struct draft *d, json_t *record, const char *known_digest,
-                         struct error **err)
+int draft_finish(struct draft *d, json_t *record, const char *known_digest, struct error **err)
 {
     AUTO_FREE char *path = path_join(d->folder, "layer.json");
     if (clean_folder(d, err) < 0 || describe_disk(d, known_digest, record, err) < 0 ||
@@ -323,7 +314,7 @@ static bool key_is_taken(const struct draft *d)
 /* The rename that makes the layer, and the pointer to it: before, so that no crash leaves a layer
  * that nothing leads to, unless it leads to another one yet. replace: a folder in the way is
  * swapped into the working folder. */
-static int publish(struct draft *d, bool replace, struct layer **ret, struct error **err)
+int draft_publish(struct draft *d, bool replace, struct layer **ret, struct error **err)
 {
     struct store *st = d->store;
     AUTO_FREE char *final = path_join(st->layers, d->id);
@@ -339,7 +330,8 @@ static int publish(struct draft *d, bool replace, struct layer **ret, struct err
     leave_link(d);
     if (fsync_dir(st->layers, err) < 0)
         return -1;
-    if (last && point_key(d, err) < 0)
+    // what came from elsewhere takes no key from what was built here
+    if (last && !replace && point_key(d, err) < 0)
         return -1;
     *ret = store_use(st, d->id, err);
     return *ret ? 0 : -1;
@@ -349,8 +341,8 @@ int store_commit(struct draft *d, const json_t *fields, struct layer **ret, stru
 {
     json_auto_t *record = new_record(d, "layer", fields);
     int rc = -1;
-    if (describe_parent(d, record, err) == 0 && finish_folder(d, record, NULL, err) == 0)
-        rc = publish(d, false, ret, err);
+    if (describe_parent(d, record, err) == 0 && draft_finish(d, record, NULL, err) == 0)
+        rc = draft_publish(d, false, ret, err);
     if (rc < 0)
         error_wrap(err, "cannot store the layer");
     unlock_key(d);
@@ -426,9 +418,9 @@ int store_import_base(struct store *st, const char *path, const char *digest, co
     memcpy(d->id, id, sizeof id);
     json_auto_t *record = new_record(d, "base", NULL);
     if (describe_parent(d, record, err) < 0 || take_file(path, d->disk, err) < 0 ||
-        finish_folder(d, record, digest, err) < 0)
+        draft_finish(d, record, digest, err) < 0)
         return error_wrap(err, "cannot use '%s' as a base", path);
-    return publish(d, true, ret, err);
+    return draft_publish(d, true, ret, err);
 }
 
 static int publish_failed(struct draft *d, const char *final, struct error **err)
@@ -450,7 +442,7 @@ int store_keep_failed(struct draft *d, const char *name, const json_t *fields, s
     AUTO_FREE char *final = path_join(d->store->failed, file);
     json_auto_t *record = new_record(d, "layer", fields);
     int rc = -1;
-    if (describe_parent(d, record, err) == 0 && finish_folder(d, record, NULL, err) == 0)
+    if (describe_parent(d, record, err) == 0 && draft_finish(d, record, NULL, err) == 0)
         rc = publish_failed(d, final, err);
     if (rc < 0)
         error_wrap(err, "cannot keep the failed step");

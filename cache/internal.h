@@ -27,6 +27,24 @@ struct store {
     void *notice_arg;
 };
 
+struct draft {
+    struct store *store;
+    char id[DIGEST_HEX + 1], key[DIGEST_HEX + 1], parent[DIGEST_HEX + 1];
+    char *step, *folder, *disk, *log, *backing;
+    char *key_path; /* lock file of the key */
+    int key_fd;     /* its lock, -1 = none */
+};
+
+/* Takes the key's lock as store_build_begin does. */
+int draft_lock_key(struct draft *d, struct error **err);
+/* Makes the folder of a draft whose id and parent are set. */
+int draft_make_folder(struct draft *d, struct error **err);
+/* Everything up to the rename: the folder is then a complete layer in the wrong place. The digest is
+ * computed if known_digest is NULL. */
+int draft_finish(struct draft *d, json_t *record, const char *known_digest, struct error **err);
+/* The rename. replace: a layer of that id that is damaged is replaced. */
+int draft_publish(struct draft *d, bool replace, struct layer **ret, struct error **err);
+
 /* Waits for the store lock (interruptible); closing the descriptor ends it. */
 int store_lock(struct store *st, enum lock_mode mode, struct error **err);
 /* An error if the backend was opened for reading only. */

@@ -211,6 +211,18 @@ int store_import_base(struct store *st, const char *path, const char *digest, co
 void store_base_id(const char *digest, char id[DIGEST_HEX + 1]);
 
 /*
+ * A layer that another store made, with its id. `record` is the one of that store; it is checked as a
+ * stranger's. The layers come from the base up: its parent must be here, with the bytes it was made
+ * on. 1 with *layer: it is here already; 0 with *ret, a draft, to whose draft_disk the file's bytes
+ * are to be written; then store_import_commit digests the file and takes it only if it is exactly
+ * the one of the record. A key that has a layer here keeps it. ERR_USER: what is wrong.
+ */
+int store_import_begin(struct store *st, const json_t *record, struct layer **layer,
+                       struct draft **ret, struct error **err);
+int store_import_commit(struct draft *d, const json_t *record, struct layer **ret,
+                        struct error **err);
+
+/*
  * A failed step's overlay, kept for `shell NAME@failed` until the next failed build of that name or
  * a prune. Spends the draft. QEMU must have let go of the overlay or only read it. `fields` as in
  * store_commit.
