@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Pieces of work, done by a few threads in order; the first error ends it.
+ *
+ *     // given pool_fn *work; void *arg; struct image_progress *progress;
+ *     struct pool p = {.work = work, .arg = arg, .n = 3, .progress = progress};
+ *     pool_start(&p, 4);
+ *     pool_wait(&p, 0);           // until item 0 is done; false: there was an error
+ *     pool_end(&p, &err);         // waits for all
+ */
+#ifndef BUILDER_TRANSFER_POOL_H
+#define BUILDER_TRANSFER_POOL_H
+
+#include "base/error.h"
+#include "image/pull.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef int pool_fn(void *arg, size_t item, struct error **err);
+
+struct pool {
+    pool_fn *work;
+    void *arg;
+    size_t n;     /* items */
+    size_t ahead; /* most items begun that pool_wait was not asked for; 0 = any number */
+    const struct image_progress *progress; /* told from the thread that waits */
+    _Atomic uint64_t moved;                /* bytes, by the workers */
+    uint64_t total;                        /* 0 = not known */
+    /* the pool's own */
+    pthread_t threads[16];
+    unsigned n_threads;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    size_t next, released;
+    bool *done, stop;
+    struct error *error;
+};
+
+void pool_start(struct pool *p, unsigned threads); /* at most 16 */
+bool pool_wait(struct pool *p, size_t item);
+/* No further item is begun. */
+void pool_stop(struct pool *p);
+/* Waits for every thread. -1 with the first error of an item. */
+int pool_end(struct pool *p, struct error **err);
+
+#endif

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+//
+// Threads fetch the pieces of the layers that are missing, in order, into a folder named after the
+// manifest's digest, where the next pull finds what an interrupted one had. This thread unpacks them
+// into a layer of the store and commits it, from the base up; then its pieces go.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/lock.h"
+#include "base/session.h"
+#include "base/vector.h"
+#include "builder/transfer/plan.h"
+#include "builder/transfer/pool.h"
+#include "builder/transfer/transfer.h"
+#include "cache/store.h"
+#include "image/backend.h"
+#include "image/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+enum { CHUNK = 1 << 20, WINDOW_LOG_MAX = 23 };
+
+struct pull {
+    const struct session *session;
+    struct registry *registry;
+    struct store *store;
+    struct plan plan;
+    size_t have;  /* so many of its layers are here */
+    size_t first; /* the first piece that is not */
+    char *folder; /* of the pieces */
+    char *lock;   /* its lock file */
+    int lock_fd;
+    struct pool pool;
+};
+
+static void pull_clear(struct pull *p)
+{
+    plan_clear(&p->plan);
+    registry_free(p->registry);
+    store_free(p->store);
+    free(p->folder);
+    free(p->lock);
+    if (p->lock_fd >= 0)
+        (void)close(p->lock_fd);
+}
+
+static char *piece_path(const struct pull *p, size_t i)
+{
+    return xasprintf("%s/%zu-%.16s", p->folder, i, p->plan.pieces.ptr[i].hex);
+}
+
+static int fetch_piece(void *arg, size_t item, struct error **err)
+{
+    struct pull *p = arg;
+    const struct plan_piece *piece = &p->plan.pieces.ptr[p->first + item];
+    AUTO_FREE char *path = piece_path(p, p->first + item);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_errno(err, "cannot create '%s'", path);
+    return registry_blob_to(p->registry, piece->hex, piece->size, fd, &p->pool.moved, err);
+}
+
+static int bad_piece(const struct plan_piece *piece, struct error **err)
+{
+    return error_set(err, ERR_USER, "blob sha256:%.12s… does not unpack to %llu bytes", piece->hex,
+                     (unsigned long long)piece->raw);
+}
+
+/* Exactly piece->raw bytes from `from`, written at their place. */
+static int unpack_stream(const struct plan_piece *piece, ZSTD_DCtx *zstd, int from, int to,
+                         char *in, char *out, struct error **err)
+{
+    uint64_t done = 0;
+    size_t rc = 1;
+    ssize_t n;
+    for (off_t at = 0; (n = pread_all(from, in, CHUNK, at)) > 0; at += n) {
+        ZSTD_inBuffer i = {in, (size_t)n, 0};
+        for (bool more = true; more;) {
+            ZSTD_outBuffer o = {out, CHUNK, 0};
+            rc = ZSTD_decompressStream(zstd, &o, &i);
+            if (ZSTD_isError(rc) || o.pos > piece->raw - done)
+                return bad_piece(piece, err);
+            if (pwrite_all(to, out, o.pos, (off_t)(piece->at + done)) < 0)
+                return error_errno(err, "cannot write a layer");
+            done += o.pos;
+            more = i.pos < i.size || (rc && o.pos == o.size); // rc 0: the frame is over
+        }
+    }
+    return n < 0 || rc != 0 || done != piece->raw ? bad_piece(piece, err) : 0;
+}
+
+static int unpack(const struct pull *p, size_t i, int to, struct error **err)
+{
+    const struct plan_piece *piece = &p->plan.pieces.ptr[i];
+    AUTO_FREE char *path = piece_path(p, i), *in = xmalloc(CHUNK), *out = xmalloc(CHUNK);
+    AUTO_CLOSE int from = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ZSTD_DCtx *zstd = ZSTD_createDCtx();
+    if (!zstd)
+        alloc_failed();
+    ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MAX);
+    int rc = from < 0 ? error_errno(err, "cannot read '%s'", path)
+                      : unpack_stream(piece, zstd, from, to, in, out, err);
+    ZSTD_freeDCtx(zstd);
+    return rc;
+}
+
+/* The strangers' reader; its backing name is compared by the store. */
+static int check_header(const char *disk, const struct layer *parent, struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    AUTO_CLOSE int fd = open(disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, "cannot read '%s'", disk);
+    if (qcow2_read_fd(fd, parent ? QCOW2_OWN : 0, &info, err) < 0)
+        return -1;
+    return qcow2_check_tables(fd, &info, err);
+}
+
+static void remember(const struct pull *p, const struct plan_layer *l, const struct layer *layer)
+{
+    json_auto_t *blobs = json_array();
+    for (size_t i = l->first; i < l->first + l->n; i++) {
+        const struct plan_piece *piece = &p->plan.pieces.ptr[i];
+        json_array_append_new(
+            blobs, json_pack("{s:s,s:I}", "digest", piece->hex, "size", (json_int_t)piece->size));
+    }
+    transfer_remember(layer, blobs);
+}
+
+static int write_disk(struct pull *p, const struct plan_layer *l, const char *disk,
+                      struct error **err)
+{
+    AUTO_CLOSE int fd = open(disk, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return error_errno(err, "cannot create '%s'", disk);
+    for (size_t i = l->first; i < l->first + l->n; i++) {
+        if (!pool_wait(&p->pool, i - p->first))
+            return error_set(err, ERR_CANCELLED, "interrupted"); // the pool has the reason
+        if (unpack(p, i, fd, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int take_layer(struct pull *p, const struct plan_layer *l, const struct layer *parent,
+                      struct layer **ret, struct error **err)
+{
+    CLEANUP(draft_freep) struct draft *d = NULL;
+    int here = store_import_begin(p->store, l->record, ret, &d, err);
+    if (here)
+        return here < 0 ? -1 : 0;
+    if (write_disk(p, l, draft_disk(d), err) < 0 || check_header(draft_disk(d), parent, err) < 0 ||
+        store_import_commit(d, l->record, ret, err) < 0)
+        return -1;
+    remember(p, l, *ret);
+    for (size_t i = l->first; i < l->first + l->n; i++) {
+        AUTO_FREE char *path = piece_path(p, i);
+        (void)unlink(path);
+    }
+    return 0;
+}
+
+/* The layers that are not here. The pool runs. */
+static int take_layers(struct pull *p, struct error **err)
+{
+    CLEANUP(layer_freep) struct layer *parent = NULL;
+    if (p->have && store_get(p->store, p->plan.layers.ptr[p->have - 1].id, &parent, err) < 0)
+        return -1;
+    for (size_t i = p->have; i < p->plan.layers.len; i++) {
+        struct layer *layer = NULL;
+        if (take_layer(p, &p->plan.layers.ptr[i], parent, &layer, err) < 0)
+            return -1;
+        layer_free(parent);
+        parent = layer;
+    }
+    return 0;
+}
+
+static int fetch(struct pull *p, const struct transfer_options *o, struct error **err)
+{
+    unsigned jobs = o->jobs ? o->jobs : TRANSFER_JOBS;
+    struct error *why = NULL, *fetched = NULL;
+    p->pool = (struct pool){.work = fetch_piece,
+                            .arg = p,
+                            .n = p->plan.pieces.len - p->first,
+                            .ahead = 2 * jobs,
+                            .progress = &o->progress};
+    for (size_t i = p->first; i < p->plan.pieces.len; i++)
+        p->pool.total += p->plan.pieces.ptr[i].size;
+    pool_start(&p->pool, jobs);
+    int rc = take_layers(p, &why);
+    if (rc < 0)
+        pool_stop(&p->pool);
+    if (pool_end(&p->pool, &fetched) < 0) {
+        error_free(why);
+        return error_propagate(err, fetched);
+    }
+    return rc < 0 ? error_propagate(err, why) : 0;
+}
+
+static bool is_record_of(const struct layer *l, const json_t *record)
+{
+    const char *digest = json_str(record, "digest");
+    return digest && !strcmp(layer_digest(l), digest);
+}
+
+/* The lowest layers that are here need no fetching. */
+static void find_here(struct pull *p)
+{
+    CLEANUP(layer_freep) struct layer *l = NULL;
+    for (size_t n = p->plan.layers.len; n; n--) {
+        const struct plan_layer *at = &p->plan.layers.ptr[n - 1];
+        if (store_get(p->store, at->id, &l, NULL) == 0 && is_record_of(l, at->record)) {
+            p->have = n;
+            p->first = at->first + at->n;
+            return;
+        }
+        layer_free(STEAL(l));
+    }
+}
+
+/* What a pull in between has left goes on; what was wrong does not stay. */
+static void leave(const struct pull *p, const struct error *why)
+{
+    if (why && why->kind != ERR_USER)
+        return;
+    if (remove_tree(p->folder, NULL) == 0)
+        (void)unlink(p->lock);
+}
+
+static int open_folder(struct pull *p, const char *digest, const struct transfer_options *o,
+                       struct error **err)
+{
+    // '%' and a letter that is no hex digit: not the folder of an image's name (image/pull.c)
+    p->folder = xasprintf("%s/.working/pull-%%oci-%s", p->session->backend, digest);
+    p->lock = xasprintf("%s.lock", p->folder);
+    CLEANUP(error_freep) struct error *why = NULL;
+    p->lock_fd = lock_try(p->lock, LOCK_EXCLUSIVE, &why);
+    if (p->lock_fd < 0 && why->kind != ERR_BUSY)
+        return error_propagate(err, STEAL(why));
+    if (p->lock_fd < 0) {
+        if (o->progress.notice)
+            o->progress.notice(o->progress.arg,
+                               "Waiting for another process that pulls this image");
+        p->lock_fd = lock_wait(p->lock, LOCK_EXCLUSIVE, p->session->cancel_fd, err);
+    }
+    return p->lock_fd < 0 ? -1 : make_dirs(p->folder, 0700, err);
+}
+
+static int register_image(const struct pull *p, const char *name, struct error **err)
+{
+    struct backend_thin thin = {.layer = p->plan.layers.ptr[p->plan.layers.len - 1].id,
+                                .virtual_size = p->plan.virtual_size,
+                                .metadata = p->plan.metadata};
+    return backend_register_thin(p->session->backend, name, &thin, err);
+}
+
+/* 1: the name stands for this image; 0: nobody has it, or it may be replaced. */
+static int name_taken(const struct pull *p, const char *name, const struct transfer_options *o,
+                      struct error **err)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    if (o->replace || !backend_has(p->session->backend, name))
+        return 0;
+    const char *top = p->plan.layers.ptr[p->plan.layers.len - 1].id;
+    if (backend_find(p->session->backend, name, &image, NULL) == 0 && image.thin &&
+        !strcmp(image.layer, top))
+        return 1;
+    error_set(err, ERR_EXISTS, "image '%s' exists and is another one", name);
+    return error_hint(err, "--force replaces it; --name gives the pulled one another name");
+}
+
+static int pull(struct pull *p, const struct reference *ref, const char *name,
+                const struct transfer_options *o, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
+    char digest[DIGEST_HEX + 1];
+    if (registry_open(p->session, ref, &o->registry, &p->registry, err) < 0 ||
+        registry_manifest(p->registry, reference_version(ref), &manifest, digest, err) < 0 ||
+        plan_read(p->registry, &manifest, &p->plan, err) < 0 ||
+        store_open(p->session, p->session->backend, &p->store, err) < 0)
+        return -1;
+    int taken = name_taken(p, name, o, err);
+    if (taken)
+        return taken;
+    if (open_folder(p, digest, o, err) < 0)
+        return -1;
+    struct error *why = NULL;
+    find_here(p);
+    int rc = fetch(p, o, &why) < 0 ? -1 : register_image(p, name, &why);
+    leave(p, why);
+    return rc < 0 ? error_propagate(err, why) : 0;
+}
+
+int transfer_pull(const struct session *s, const struct reference *ref, const char *name,
+                  const struct transfer_options *o, struct error **err)
+{
+    CLEANUP(pull_clear) struct pull p = {.session = s, .lock_fd = -1};
+    int rc = pull(&p, ref, name, o, err);
+    if (rc >= 0)
+        return rc;
+    AUTO_FREE char *text = reference_text(ref);
+    return error_wrap(err, "cannot pull '%s'", text);
+}

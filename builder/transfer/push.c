@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT
+//
+// Pieces are compressed into files of the store's scratch folder, as a blob's digest must be known
+// before it is sent; there are never more of them than threads.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "base/vector.h"
+#include "builder/transfer/pool.h"
+#include "builder/transfer/transfer.h"
+#include "cache/store.h"
+#include "image/backend.h"
+
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+#include <zstd.h>
+
+enum { CHUNK = 1 << 20, LEVEL = 3 };
+
+struct piece {
+    const struct layer *layer; /* borrowed */
+    uint64_t at, raw;          /* of the layer's file */
+    char hex[DIGEST_HEX + 1];  /* of the blob; "" = not known yet */
+    uint64_t size;             /* of the blob */
+};
+DEFINE_VECTOR(pieces, struct piece);
+DEFINE_VECTOR(layers, struct layer *);
+
+struct push {
+    const struct session *session;
+    struct registry *registry;
+    struct store *store;
+    struct backend_image image;
+    struct layers layers; /* base first */
+    struct pieces pieces;
+    struct pool pool;
+};
+
+static void push_clear(struct push *p)
+{
+    vec_foreach (struct layer **, l, &p->layers)
+        layer_free(*l);
+    layers_clear(&p->layers);
+    pieces_clear(&p->pieces);
+    backend_image_clear(&p->image);
+    registry_free(p->registry);
+    store_free(p->store);
+}
+
+/* The layers of a thin image, or the one that a standalone image becomes. */
+static int find_layers(struct push *p, const char *name, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv ids = {0};
+    const struct session *s = p->session;
+    if (backend_find(s->backend, name, &p->image, err) < 0 ||
+        store_open(s, s->backend, &p->store, err) < 0)
+        return -1;
+    if (!p->image.thin) {
+        struct digest d;
+        char hex[DIGEST_HEX + 1];
+        if (backend_digest(s->cache, p->image.path, &d, err) < 0)
+            return -1;
+        digest_hex(&d, hex);
+        return store_import_base(p->store, p->image.path, hex, name, layers_push(&p->layers), err);
+    }
+    if (store_chain_ids(p->store, p->image.layer, &ids, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ids.len; i++)
+        if (store_get(p->store, ids.ptr[i], layers_push(&p->layers), err) < 0)
+            return -1;
+    return 0;
+}
+
+static char *memory_of(const struct layer *l)
+{
+    return path_join(l->folder, "blobs.json");
+}
+
+/* What was remembered is only where to look first: a wrong entry costs a request. */
+static void recall(struct piece *piece, const json_t *blobs, size_t i)
+{
+    const json_t *blob = json_array_get(blobs, i);
+    const char *hex = json_str(blob, "digest");
+    struct digest d;
+    if (!hex || !digest_parse(hex, &d) || json_int(blob, "size", 0) <= 0)
+        return;
+    memcpy(piece->hex, hex, sizeof piece->hex);
+    piece->size = (uint64_t)json_int(blob, "size", 0);
+}
+
+static void cut(struct push *p, const struct layer *l)
+{
+    AUTO_FREE char *path = memory_of(l);
+    json_auto_t *blobs = json_read_file(path, NULL);
+    size_t i = 0;
+    for (uint64_t at = 0; at < l->size; at += TRANSFER_PIECE) {
+        uint64_t left = l->size - at;
+        struct piece *piece = pieces_push(&p->pieces);
+        piece->layer = l;
+        piece->at = at;
+        piece->raw = left < TRANSFER_PIECE ? left : TRANSFER_PIECE;
+        recall(piece, blobs, i++);
+    }
+}
+
+struct compressor {
+    ZSTD_CCtx *zstd;
+    struct sha256 *sha;
+    char *in, *out;
+    uint64_t size;
+};
+
+static void compressor_clear(struct compressor *c)
+{
+    ZSTD_freeCCtx(c->zstd);
+    sha256_free(c->sha);
+    free(c->in);
+    free(c->out);
+}
+
+/* n bytes of c->in; last ends the stream. */
+static int compress_chunk(struct compressor *c, size_t n, bool last, int fd, struct error **err)
+{
+    ZSTD_inBuffer in = {c->in, n, 0};
+    for (bool more = true; more;) {
+        ZSTD_outBuffer out = {c->out, CHUNK, 0};
+        size_t rc = ZSTD_compressStream2(c->zstd, &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
+        if (ZSTD_isError(rc))
+            return error_set(err, ERR_SYSTEM, "zstd: %s", ZSTD_getErrorName(rc));
+        sha256_add(c->sha, c->out, out.pos);
+        c->size += out.pos;
+        if (write_all(fd, c->out, out.pos) < 0)
+            return error_errno(err, "cannot write a compressed layer");
+        more = last ? rc != 0 : in.pos < in.size;
+    }
+    return 0;
+}
+
+static int compress(const struct push *p, struct piece *piece, int to, struct error **err)
+{
+    CLEANUP(compressor_clear)
+    struct compressor c = {.zstd = ZSTD_createCCtx(),
+                           .sha = sha256_new(),
+                           .in = xmalloc(CHUNK),
+                           .out = xmalloc(CHUNK)};
+    AUTO_CLOSE int fd = open(piece->layer->disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || !c.zstd)
+        return error_errno(err, "cannot read '%s'", piece->layer->disk);
+    ZSTD_CCtx_setParameter(c.zstd, ZSTD_c_compressionLevel, LEVEL);
+    for (uint64_t done = 0; done < piece->raw;) {
+        size_t n = piece->raw - done < CHUNK ? (size_t)(piece->raw - done) : CHUNK;
+        if (session_cancelled(p->session))
+            return error_set(err, ERR_CANCELLED, "interrupted");
+        if (pread_all(fd, c.in, n, (off_t)(piece->at + done)) != (ssize_t)n)
+            return error_set(err, ERR_SYSTEM, "cannot read '%s'", piece->layer->disk);
+        done += n;
+        if (compress_chunk(&c, n, done == piece->raw, to, err) < 0)
+            return -1;
+    }
+    struct digest d = sha256_finish(STEAL(c.sha));
+    digest_hex(&d, piece->hex);
+    piece->size = c.size;
+    return 0;
+}
+
+static int send_piece(void *arg, size_t i, struct error **err)
+{
+    struct push *p = arg;
+    struct piece *piece = &p->pieces.ptr[i];
+    int there = *piece->hex ? registry_has_blob(p->registry, piece->hex, err) : 0;
+    if (there)
+        return there < 0 ? -1 : 0;
+    AUTO_FREE char *path = xasprintf("%s/push-%zu", store_scratch(p->store), i);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_errno(err, "cannot create '%s'", path);
+    (void)unlink(path);
+    if (compress(p, piece, fd, err) < 0)
+        return -1;
+    return registry_put_blob(p->registry, piece->hex, piece->size, fd, &p->pool.moved, err);
+}
+
+/* Best effort: a backend that we may only read has no memory. */
+void transfer_remember(const struct layer *l, const json_t *blobs)
+{
+    AUTO_FREE char *path = memory_of(l);
+    (void)json_write_file(path, 0644, blobs, NULL);
+}
+
+static void remember(const struct push *p, const struct layer *l)
+{
+    json_auto_t *blobs = json_array();
+    vec_foreach (const struct piece *, piece, &p->pieces)
+        if (piece->layer == l)
+            json_array_append_new(blobs, json_pack("{s:s,s:I}", "digest", piece->hex, "size",
+                                                   (json_int_t)piece->size));
+    transfer_remember(l, blobs);
+}
+
+static char *time_text(time_t when)
+{
+    char text[32];
+    struct tm tm;
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&when, &tm));
+    return xstrdup(text);
+}
+
+static json_t *our_part(const struct push *p, json_t *history)
+{
+    json_t *records = json_array();
+    vec_foreach (struct layer **, l, &p->layers) {
+        AUTO_FREE char *created = time_text((time_t)layer_created(*l));
+        json_array_append(records, (*l)->record);
+        json_array_append_new(
+            history, json_pack("{s:s,s:s}", "created_by", layer_step(*l), "created", created));
+    }
+    json_t *metadata = p->image.metadata ? json_loads(p->image.metadata, 0, NULL) : NULL;
+    json_t *ours = json_pack("{s:i,s:I,s:o}", "version", 1, "virtual_size",
+                             (json_int_t)p->image.virtual_size, "layers", records);
+    if (metadata)
+        json_object_set_new(ours, "metadata", metadata);
+    return ours;
+}
+
+static json_t *new_config(const struct push *p)
+{
+    json_t *diff_ids = json_array(), *history = json_array();
+    vec_foreach (const struct piece *, piece, &p->pieces) {
+        AUTO_FREE char *id = xasprintf("sha256:%s", piece->hex);
+        json_array_append_new(diff_ids, json_string(id));
+    }
+    json_t *ours = our_part(p, history);
+    return json_pack("{s:s,s:s,s:{},s:{s:s,s:o},s:o,s:o}", "architecture", "amd64", "os", "linux",
+                     "config", "rootfs", "type", "layers", "diff_ids", diff_ids, "history", history,
+                     "dev.kiln", ours);
+}
+
+static json_t *descriptor(const char *type, const char *hex, uint64_t size)
+{
+    AUTO_FREE char *digest = xasprintf("sha256:%s", hex);
+    return json_pack("{s:s,s:s,s:I}", "mediaType", type, "digest", digest, "size",
+                     (json_int_t)size);
+}
+
+static json_t *new_manifest(const struct push *p, const char *config_hex, size_t config_size)
+{
+    json_t *list = json_array();
+    vec_foreach (const struct piece *, piece, &p->pieces) {
+        AUTO_FREE char *raw = xasprintf("%llu", (unsigned long long)piece->raw);
+        json_t *d = descriptor(TRANSFER_LAYER, piece->hex, piece->size);
+        json_object_set_new(
+            d, "annotations",
+            json_pack("{s:s,s:s}", "dev.kiln.layer", piece->layer->id, "dev.kiln.raw-size", raw));
+        json_array_append_new(list, d);
+    }
+    return json_pack(
+        "{s:i,s:s,s:s,s:o,s:o}", "schemaVersion", 2, "mediaType",
+        "application/vnd.oci.image.manifest.v1+json", "artifactType", TRANSFER_TYPE, "config",
+        descriptor("application/vnd.oci.image.config.v1+json", config_hex, config_size), "layers",
+        list);
+}
+
+static int put_text(struct push *p, const char *text, char hex[DIGEST_HEX + 1], struct error **err)
+{
+    AUTO_FREE char *path = path_join(store_scratch(p->store), "config");
+    struct digest d = digest_of(text, strlen(text));
+    digest_hex(&d, hex);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || write_all(fd, text, strlen(text)) < 0)
+        return error_errno(err, "cannot write '%s'", path);
+    (void)unlink(path);
+    return registry_put_blob(p->registry, hex, strlen(text), fd, NULL, err);
+}
+
+static int publish(struct push *p, const struct reference *ref, char digest[DIGEST_HEX + 1],
+                   struct error **err)
+{
+    char hex[DIGEST_HEX + 1];
+    json_auto_t *config = new_config(p);
+    AUTO_FREE char *text = json_text(config);
+    if (put_text(p, text, hex, err) < 0)
+        return -1;
+    json_auto_t *manifest = new_manifest(p, hex, strlen(text));
+    AUTO_FREE char *all = json_text(manifest);
+    CLEANUP(buf_clear) struct buf body = BUF_INIT;
+    buf_adds(&body, all);
+    struct digest d = digest_of(body.data, body.len);
+    digest_hex(&d, digest);
+    return registry_put_manifest(p->registry, ref->tag,
+                                 "application/vnd.oci.image.manifest.v1+json", &body, err);
+}
+
+int transfer_push(const struct session *s, const char *name, const struct reference *ref,
+                  const struct transfer_options *o, char digest[DIGEST_HEX + 1], struct error **err)
+{
+    CLEANUP(push_clear) struct push p = {.session = s};
+    struct registry_options with = o->registry;
+    with.push = true;
+    if (ref->digest)
+        return error_set(err, ERR_USER, "push to a tag, not to a digest");
+    if (find_layers(&p, name, err) < 0 || registry_open(s, ref, &with, &p.registry, err) < 0)
+        return -1;
+    vec_foreach (struct layer **, l, &p.layers)
+        cut(&p, *l);
+    p.pool =
+        (struct pool){.work = send_piece, .arg = &p, .n = p.pieces.len, .progress = &o->progress};
+    pool_start(&p.pool, o->jobs ? o->jobs : TRANSFER_JOBS);
+    for (size_t i = 0; i < p.pieces.len && pool_wait(&p.pool, i); i++)
+        ;
+    if (pool_end(&p.pool, err) < 0)
+        return error_wrap(err, "cannot push image '%s'", name);
+    vec_foreach (struct layer **, l, &p.layers)
+        remember(&p, *l);
+    return publish(&p, ref, digest, err) < 0 ? error_wrap(err, "cannot push image '%s'", name) : 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Images of the backend to a registry and back, with their layers as they are, so that a build on a
+ * pulled image hits the keys of the host that pushed it.
+ *
+ *   manifest  application/vnd.oci.image.manifest.v1+json, artifactType TRANSFER_TYPE
+ *   config    application/vnd.oci.image.config.v1+json; its "dev.kiln" is
+ *             {"version":1, "virtual_size":N, "metadata":{…}, "layers":[records, base first]}
+ *   layers    TRANSFER_LAYER: pieces of TRANSFER_PIECE bytes of a layer's qcow2 file, the last
+ *             one shorter, each a zstd stream of its own; all pieces of a layer in order, layers base
+ *             first; annotations dev.kiln.layer (id) and dev.kiln.raw-size
+ *
+ * What a push or a pull has moved stays moved: both go on where an interrupted one stopped. Which
+ * blobs a layer became is remembered in its folder (blobs.json; may be deleted), so that a later
+ * push asks the registry for them before it compresses anything.
+ *
+ *     // given struct session *session; struct reference *ref; char digest[DIGEST_HEX + 1];
+ *     struct transfer_options o = {.jobs = 4};
+ *     transfer_push(session, "debian", ref, &o, digest, &err);
+ */
+#ifndef BUILDER_TRANSFER_TRANSFER_H
+#define BUILDER_TRANSFER_TRANSFER_H
+
+#include "base/error.h"
+#include "image/pull.h"
+#include "registry/client.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#define TRANSFER_TYPE "application/vnd.kiln.image.v1"
+#define TRANSFER_LAYER "application/vnd.kiln.layer.v1.qcow2+zstd"
+#define TRANSFER_PIECE (UINT64_C(64) << 20)
+enum { TRANSFER_JOBS = 4, TRANSFER_JOBS_MAX = 8 };
+
+struct transfer_options {
+    unsigned jobs; /* at once; 0 = TRANSFER_JOBS */
+    bool replace;  /* pull: an image that has the name */
+    struct registry_options registry;
+    struct image_progress progress;
+};
+
+/* Sends the image and gives it the reference's tag; *digest is its manifest's. ERR_USER if ref has a
+ * digest. */
+int transfer_push(const struct session *s, const char *name, const struct reference *ref,
+                  const struct transfer_options *o, char digest[DIGEST_HEX + 1],
+                  struct error **err);
+/* Fetches what is missing of the image's layers and gives the image the name. 1: the name stands for
+ * it already; 0; -1. ERR_USER: it is not an image of kiln's (says what it has), or something in it
+ * is wrong: nothing of it is kept then but layers that were found right. ERR_EXISTS: the name is
+ * another image's. */
+int transfer_pull(const struct session *s, const struct reference *ref, const char *name,
+                  const struct transfer_options *o, struct error **err);
+
+/* Keeps in the layer's folder which blobs it became: [{"digest": hex, "size": bytes}…]. */
+struct layer;
+void transfer_remember(const struct layer *l, const json_t *blobs);
+
+#endif
