@@ -7,6 +7,7 @@
 #include "base/working.h"
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/registry_options.h"
 #include "image/checksum.h"
 #include "image/name.h"
 #include "image/pull.h"
@@ -35,6 +36,9 @@ static const struct option_spec pull_options[] = {
      NULL},
     {"vagrant-url", 0, "URL", "Vagrant registry [default: KILN_VAGRANT_URL or vagrantcloud.com]",
      NULL},
+    {"name", 0, "NAME", "Name for an image of a registry [default: end of its repository]", "n"},
+    REGISTRY_OPTIONS,
+    REGISTRY_JOBS,
     {0},
 };
 
@@ -71,10 +75,51 @@ static int pull(struct session *s, const struct args *a, const struct image_spec
     return image_pull(s, spec, &o, ret_pulled, err);
 }
 
+/* What only other sources take. */
+static int check_registry_options(const struct args *a, struct error **err)
+{
+    static const char *const others[] = {"checksum", "no-checksum", "raw",
+                                         "max-size", "resumable",   "vagrant-url"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (args_has(a, others[i]))
+            return error_set(err, ERR_USAGE, "--%s is not for images of registries", others[i]);
+    return 0;
+}
+
+static int pull_from_registry(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(progress_clear) struct progress bar;
+    CLEANUP(reference_clear) struct reference ref = {0};
+    struct transfer_options o = {0};
+    enum pull_policy policy = PULL_MISSING;
+    progress_init(&bar, stderr, PROGRESS_AUTO);
+    o.progress = progress_for_images(&bar);
+    if (check_registry_options(a, err) < 0 || registry_options_take(a, &o, err) < 0 ||
+        pull_policy_parse(args_get(a, "policy"), &policy, err) < 0 ||
+        reference_parse(a->pos[0], &ref, err) < 0)
+        return -1;
+    o.replace = args_has(a, "force") || policy == PULL_ALWAYS || policy == PULL_NEWER;
+    const char *end = strrchr(ref.repo, '/'), *name = args_get(a, "name");
+    name = name ? name : end ? end + 1 : ref.repo;
+    if (image_name_check(name, err) < 0)
+        return -1;
+    int there = transfer_pull(s, &ref, name, &o, err);
+    if (there > 0)
+        fprintf(stderr, "Image '%s' is in the backend already\n", name);
+    return there < 0 ? -1 : 0;
+}
+
 static int run_pull(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(image_spec_clear) struct image_spec spec = {0};
     bool pulled;
+    if (reference_is(a->pos[0]))
+        return pull_from_registry(s, a, err);
+    if (args_get(a, "name") || args_has(a, "plain-http") || args_has(a, "insecure") ||
+        args_get(a, "jobs"))
+        return error_set(err, ERR_USAGE,
+                         "--name, --plain-http, --insecure and --jobs are for "
+                         "oci:// references");
     if (image_spec_parse(str_of(a->pos[0]), &spec, err) < 0 || pull(s, a, &spec, &pulled, err) < 0)
         return -1;
     if (!pulled)
@@ -137,7 +182,8 @@ const struct command cmd_image_pull = {
     .summary = "Fetch an image into the backend",
     .usage = "[options] SPEC",
     .detail =
-        "SPEC is name,http=URL or name,file=PATH or name,vagrant=box:version or box:version.\n"
+        "SPEC is name,http=URL or name,file=PATH or name,vagrant=box:version or box:version,\n"
+        "or oci://HOST/REPOSITORY[:TAG][@sha256:...] for an image that kiln image push has sent.\n"
         "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are\n"
         "recognised by content.\n",
     .options = pull_options,

@@ -51,12 +51,9 @@ const struct word_alias word_aliases[] = {
 static const struct {
     const char *words, *sentence;
 } missing_commands[] = {
-    {"push", "kiln has no registry: 'kiln image export NAME FILE' writes an image to one file"},
-    {"login", "kiln has no registry to log in to: images come from URLs and files"},
-    {"logout", "kiln has no registry to log out of: images come from URLs and files"},
     {"search",
-     "kiln has no registry to search: 'kiln image pull NAME,http=URL' takes an image "
-     "from a URL"},
+     "kiln has no registry of its own to search: 'kiln image pull' takes an image from a URL or a "
+     "registry"},
     {"save", "'kiln image export NAME FILE' writes an image with all its layers to one file"},
     {"load", "'kiln image import NAME,file=FILE' takes an image from a file"},
     {"commit",
@@ -82,7 +79,8 @@ static const char for_build[] = "image build", for_run[] = "run";
 static const struct {
     const char *command, *option, *sentence;
 } missing_options[] = {
-    {for_build, "push", "kiln has no registry: 'kiln image export NAME FILE' writes an image"},
+    {for_build, "push",
+     "'kiln image push NAME oci://HOST/REPOSITORY' sends an image to a registry"},
     {for_build, "ssh", "a RUN sees no ssh-agent: give it the key with --secret"},
     {for_build, "cache-from", "the cache is the backend's own; copy that folder to share it"},
     {for_build, "cache-to", "the cache is the backend's own; copy that folder to share it"},

@@ -7,7 +7,7 @@ import os, re, subprocess, sys
 kiln, folder = sys.argv[1:]
 PAGES = {"start": "create", "stop": "create", "rm": "create", "delete": "create", "ls": "create",
          **dict.fromkeys("status ssh exec cp console logs restart suspend resume wait rename".split(), "ps"),
-         "system df": "system", "system verify": "system"}
+         "logout": "login", "system df": "system", "system verify": "system"}
 
 
 def output(*words):

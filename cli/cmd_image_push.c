@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "cli/registry_options.h"
+
+static const struct option_spec options[] = {
+    REGISTRY_OPTIONS,
+    REGISTRY_JOBS,
+    {0},
+};
+
+/* Every reference is checked before anything is sent. */
+static int check(const struct args *a, struct error **err)
+{
+    for (size_t i = 1; i < a->n_pos; i++) {
+        CLEANUP(reference_clear) struct reference ref = {0};
+        if (reference_parse(a->pos[i], &ref, err) < 0)
+            return -1;
+        if (ref.digest) {
+            error_set(err, ERR_USER, "'%s' names a digest: a push needs a tag", a->pos[i]);
+            return error_hint(err, "the digest follows from what is pushed");
+        }
+    }
+    return 0;
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(progress_clear) struct progress bar;
+    struct transfer_options o = {0};
+    progress_init(&bar, stderr, PROGRESS_AUTO);
+    o.progress = progress_for_images(&bar);
+    if (registry_options_take(a, &o, err) < 0 || check(a, err) < 0)
+        return -1;
+    for (size_t i = 1; i < a->n_pos; i++) {
+        CLEANUP(reference_clear) struct reference ref = {0};
+        char digest[DIGEST_HEX + 1];
+        if (reference_parse(a->pos[i], &ref, err) < 0 ||
+            transfer_push(s, a->pos[0], &ref, &o, digest, err) < 0)
+            return -1;
+        printf("oci://%s/%s@sha256:%s\n", ref.host, ref.repo, digest);
+    }
+    return 0;
+}
+
+const struct command cmd_image_push = {
+    .name = "image push",
+    .summary = "Send an image to a registry, with its layers",
+    .usage = "[options] NAME oci://HOST/REPOSITORY[:TAG]...",
+    .detail = "What the registry has already is not sent again. Prints the reference by digest.\n",
+    .options = options,
+    .min_args = 2,
+    .max_args = SIZE_MAX,
+    .run = run,
+};

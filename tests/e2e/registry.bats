@@ -1,0 +1,295 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154  # stderr comes from run
+# Images to and from OCI registries: Debian's docker-registry, with skopeo as the other client, and a
+# registry that misbehaves in front of it (tests/servers/registry.py).
+bats_require_minimum_version 1.5.0
+load common
+
+# free_port: prints a port that nobody listens on.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# serve NAME PORT YAML...: a docker-registry on loopback; what it stores is in data.
+serve() {
+  local name=$1 port=$2
+  shift 2
+  printf '%s\n' 'version: 0.1' 'log: {level: error, accesslog: {disabled: true}}' \
+    "storage: {filesystem: {rootdirectory: $BATS_FILE_TMPDIR/data}}" "$@" >"$BATS_FILE_TMPDIR/$name.yml"
+  docker-registry serve "$BATS_FILE_TMPDIR/$name.yml" >"$BATS_FILE_TMPDIR/$name.log" 2>&1 3>&- &
+  echo $! >>"$BATS_FILE_TMPDIR/pids"
+  until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.05; done
+}
+
+setup_file() {
+  export KILN_HOME="$BATS_FILE_TMPDIR/a" KILN_ACCEL=${KILN_ACCEL:-tcg} KILN_HTTP_RETRY_MS=10 HOME="$BATS_FILE_TMPDIR"
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY CURL_CA_BUNDLE SSL_CERT_FILE XDG_CONFIG_HOME \
+    XDG_RUNTIME_DIR DOCKER_CONFIG REGISTRY_AUTH_FILE KILN_REGISTRY_USER KILN_REGISTRY_PASSWORD
+  local port tls auth
+  port=$(free_port) tls=$(free_port) auth=$(free_port)
+  cd "$BATS_FILE_TMPDIR" || return
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1 -days 2 \
+    -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>/dev/null
+  python3 -W ignore -c 'import crypt; print("user:" + crypt.crypt("pass:word", crypt.METHOD_BLOWFISH))' >htpasswd
+  serve plain "$port" "http: {addr: '127.0.0.1:$port'}"
+  serve tls "$tls" "http: {addr: '127.0.0.1:$tls', tls: {certificate: $PWD/cert.pem, key: $PWD/key.pem}}"
+  serve auth "$auth" "http: {addr: '127.0.0.1:$auth'}" "auth: {htpasswd: {realm: kiln, path: $PWD/htpasswd}}"
+  mkdir bad
+  python3 "$BATS_TEST_DIRNAME/../servers/registry.py" "127.0.0.1:$port" bad >bad/port 3>&- &
+  echo $! >>pids
+  until [ -s bad/port ]; do sleep 0.05; done
+  export PLAIN="127.0.0.1:$port" TLS="127.0.0.1:$tls" AUTH="127.0.0.1:$auth" BAD
+  BAD="127.0.0.1:$(cat bad/port)"
+  share_appliance "$KILN_HOME"
+  make_root build/root
+  printf '%s\n' 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /' 'COPY root/ /' 'ENV COLOUR=blue' \
+    'RUN echo one >/etc/one' >build/Imagefile
+  "$KILN" image build --name app build >&2
+  "$KILN" image push app "oci://$PLAIN/team/app:1" >pushed
+}
+
+teardown_file() {
+  xargs kill <"$BATS_FILE_TMPDIR/pids"
+}
+
+# Each test is another machine, with what was built in setup_file in the home "a".
+setup() {
+  KILN_HOME="$BATS_TEST_TMPDIR/b"
+  share_appliance "$KILN_HOME"
+  cd "$BATS_FILE_TMPDIR" || return
+  rm -f bad/log bad/mode bad/other bad/hangs
+}
+
+on_a() { KILN_HOME="$BATS_FILE_TMPDIR/a" "$KILN" "$@"; }
+
+# nothing_here: neither an image nor a piece of one, and no layer but those that were found right.
+nothing_here() {
+  [ "$("$KILN" image ls | wc -l)" -eq 1 ]
+  [ -z "$(find "$KILN_HOME/backend/.working" -path '*pull-*' 2>/dev/null)" ]
+  "$KILN" system verify
+}
+
+@test "an image that is pulled elsewhere is the same, and a build on it hits the same keys" {
+  "$KILN" image pull "oci://$PLAIN/team/app:1"
+  "$KILN" system verify
+  qemu-img compare "$KILN_HOME/backend/app" "$BATS_FILE_TMPDIR/a/backend/app"
+  "$KILN" image inspect --json app | grep -q '"COLOUR": "blue"'
+  # the whole build is cached here, too: no VM is started
+  "$KILN" image build --require-cached --name again build >out 2>&1
+  grep -q '(cached)' out
+  # a step on top moves only that
+  mkdir "$BATS_TEST_TMPDIR/top"
+  printf '%s\n' 'FROM app' 'RUN echo two >/etc/two' >"$BATS_TEST_TMPDIR/top/Imagefile"
+  "$KILN" image build --name top "$BATS_TEST_TMPDIR/top"
+  "$KILN" image push top "oci://$BAD/team/app:2"
+  [ "$(grep -c '^PUT .*/blobs/' bad/log)" -eq 2 ] # the layer and the config
+  rm bad/log
+  on_a image pull --name top "oci://$BAD/team/app:2"
+  [ "$(grep -c '^GET .*/blobs/' bad/log)" -eq 2 ]
+  qemu-img compare "$KILN_HOME/backend/top" "$BATS_FILE_TMPDIR/a/backend/top"
+  on_a image rm top
+}
+
+@test "a push of what is there sends nothing but says the digest, and pulls by it" {
+  run on_a image push app "oci://$PLAIN/team/app:1" "oci://$PLAIN/team/app:same"
+  [ "$status" -eq 0 ]
+  [ "${lines[0]}" = "$(cat pushed)" ]
+  [ "${lines[1]}" = "$(cat pushed)" ]
+  [[ "${lines[0]}" == "oci://$PLAIN/team/app@sha256:"* ]]
+  on_a image push app "oci://$BAD/team/app:1"
+  [ "$(grep -c '^PUT .*/blobs/' bad/log)" -eq 0 ]
+  "$KILN" image pull --name x "${lines[0]}"
+  run --separate-stderr "$KILN" image pull --name x "${lines[0]}"
+  [ "$status" -eq 0 ]
+  [[ "$stderr" == *"Image 'x' is in the backend already"* ]]
+}
+
+@test "skopeo reads it, and copies it away and back byte for byte" {
+  skopeo inspect --tls-verify=false "docker://$PLAIN/team/app:1" | grep -q '"Architecture": "amd64"'
+  skopeo copy -q --src-tls-verify=false "docker://$PLAIN/team/app:1" "oci:$BATS_TEST_TMPDIR/layout:1"
+  skopeo copy -q --dest-tls-verify=false "oci:$BATS_TEST_TMPDIR/layout:1" "docker://$PLAIN/other/app:9"
+  "$KILN" image pull "oci://$PLAIN/other/app@$(sed 's/.*@//' pushed)"
+  "$KILN" system verify
+}
+
+@test "another image that has the name stays, unless --force" {
+  "$KILN" image pull "oci://$PLAIN/team/app:1"
+  mkdir "$BATS_TEST_TMPDIR/top"
+  printf '%s\n' 'FROM app' 'ENV A=b' 'WORKDIR /srv' >"$BATS_TEST_TMPDIR/top/Imagefile"
+  "$KILN" image build --name top "$BATS_TEST_TMPDIR/top"
+  run --separate-stderr "$KILN" image pull --name top "oci://$PLAIN/team/app:1"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"image 'top' exists and is another one"* ]]
+  "$KILN" image pull --force --name top "oci://$PLAIN/team/app:1"
+  cmp "$KILN_HOME/backend/top" "$KILN_HOME/backend/app"
+}
+
+@test "a registry that lies is refused, and nothing is kept" {
+  local want
+  for want in corrupt:'is not it' bomb:'more bytes than it should' evil:'answers 403'; do
+    echo "${want%%:*}" >bad/mode
+    run --separate-stderr "$KILN" image pull "oci://$BAD/team/app:1"
+    echo "$want: $stderr"
+    [ "$status" -eq 1 ]
+    [[ "$stderr" == *"${want#*:}"* ]]
+    [[ "$stderr" != *$'\e'* ]]
+    nothing_here
+  done
+  echo swap >bad/mode
+  run --separate-stderr "$KILN" image pull "oci://$BAD/team/app@$(sed 's/.*@//' pushed)"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"sent another manifest"* ]]
+  nothing_here
+}
+
+# push_manifest NAME PYTHON: the manifest m and config c of team/app:1, changed, go to that tag.
+push_manifest() {
+  python3 - "$PLAIN" "$1" "$2" <<'EOF'
+import hashlib, json, sys, urllib.request
+host, tag, change = sys.argv[1:]
+def ask(method, path, body=None, **headers):
+    url = path if path.startswith("http") else f"http://{host}/v2/team/app/{path}"
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method)) as r:
+        return r.read(), r.headers
+kind = "application/vnd.oci.image.manifest.v1+json"
+m = json.loads(ask("GET", "manifests/1", Accept=kind)[0])
+c = json.loads(ask("GET", "blobs/" + m["config"]["digest"])[0])
+exec(change)
+text = json.dumps(c).encode()
+digest = "sha256:" + hashlib.sha256(text).hexdigest()
+to = ask("POST", "blobs/uploads/", b"")[1]["Location"]
+ask("PUT", to + "&digest=" + digest, text, **{"Content-Type": "application/octet-stream"})
+m["config"].update(digest=digest, size=len(text))
+ask("PUT", "manifests/" + tag, json.dumps(m).encode(), **{"Content-Type": kind})
+EOF
+}
+
+@test "manifests and records that were made up are refused, and no name is given" {
+  local change
+  for change in 'c["dev.kiln"]["layers"][0]["size"] += 1' 'c["dev.kiln"]["layers"][0]["id"] = "../../x"' \
+    'c["dev.kiln"]["layers"] = [c["dev.kiln"]["layers"][1]] * 2' 'c["dev.kiln"]["layers"].reverse()' \
+    'c["dev.kiln"]["layers"] *= 200' 'c["dev.kiln"]["version"] = 2' 'c["dev.kiln"]["layers"][0] = 7' \
+    'm["layers"].pop()' 'm["layers"].append(m["layers"][0])' 'm["layers"][0]["size"] += 1' \
+    'm["layers"][0]["size"] = 1 << 60' 'm["layers"][0], m["layers"][1] = m["layers"][1], m["layers"][0]' \
+    'm["layers"][0]["digest"] = m["layers"][1]["digest"]; m["layers"][0]["size"] = m["layers"][1]["size"]' \
+    'c["dev.kiln"]["metadata"] = 3' 'c["dev.kiln"]["virtual_size"] = -1'; do
+    rm -rf "$KILN_HOME/backend"
+    push_manifest made-up "$change" || continue # the registry itself refused it
+    run --separate-stderr timeout 60 "$KILN" image pull "oci://$PLAIN/team/app:made-up"
+    echo "$change: $stderr"
+    [ "$status" -eq 1 ]
+    [[ "$stderr" == "error: cannot pull"* ]]
+    # what a connection that broke has left may go on
+    [[ "$stderr" == *"cannot talk to"* ]] || nothing_here
+    [ "$("$KILN" image ls | wc -l)" -eq 1 ]
+  done
+  push_manifest made-up 'm["artifactType"] = "x"; m["layers"][0]["mediaType"] = "application/x-qemu-disk+gzip"'
+  run --separate-stderr "$KILN" image pull "oci://$PLAIN/team/app:made-up"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"its layers are 'application/x-qemu-disk+gzip', 'application/vnd.kiln.layer.v1.qcow2+zstd'"* ]]
+}
+
+@test "connections that break, 429, 503 and a blob that another sent are got over" {
+  local m
+  for m in cut busy; do
+    echo $m >bad/mode
+    rm -rf "$KILN_HOME/backend"
+    "$KILN" image pull "oci://$BAD/team/app:1"
+    "$KILN" system verify
+  done
+  for m in busy raced; do
+    echo $m >bad/mode
+    on_a image push app "oci://$BAD/new/$m:1"
+    rm -rf "$KILN_HOME/backend"
+    "$KILN" image pull "oci://$PLAIN/new/$m:1"
+  done
+  echo short >bad/mode
+  rm -rf "$KILN_HOME/backend"
+  run --separate-stderr "$KILN" image pull "oci://$BAD/team/app:1"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"cannot talk to registry"* ]]
+}
+
+@test "a pull that was killed goes on where it was" {
+  echo hang >bad/mode
+  "$KILN" image pull --jobs 1 "oci://$BAD/team/app:1" 3>&- &
+  local pid=$!
+  until [ -e bad/hangs ]; do sleep 0.05; done
+  # the first half of the blob arrives
+  until [ -n "$(find "$KILN_HOME/backend/.working" -path '*pull-*/*' -size +8k)" ]; do sleep 0.05; done
+  kill -KILL $pid
+  wait $pid || true
+  [ "$("$KILN" image ls | wc -l)" -eq 1 ]
+  rm bad/mode bad/log
+  "$KILN" image pull "oci://$BAD/team/app:1"
+  grep -q '^GET .*/blobs/.* 206 ' bad/log
+  "$KILN" system verify
+  [ -z "$(find "$KILN_HOME/backend/.working" -path '*pull-*')" ]
+}
+
+@test "passwords: login checks and keeps them, docker's and a helper's are found, they follow no redirect" {
+  run --separate-stderr "$KILN" image pull "oci://$AUTH/team/app:1"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"wants a user and a password"*"'kiln login $AUTH'"* ]]
+  run --separate-stderr "$KILN" login -u user --password-stdin "$AUTH" <<<wrong
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"answers 401"* ]]
+  [ ! -e .config/kiln/auth.json ]
+  "$KILN" login -u user --password-stdin "$AUTH" <<<pass:word
+  [ "$(stat -c %a .config/kiln/auth.json)" = 600 ]
+  "$KILN" image pull "oci://$AUTH/team/app:1"
+  "$KILN" logout "$AUTH"
+  run -1 "$KILN" image pull "oci://$AUTH/team/app:1"
+  KILN_REGISTRY_USER=user KILN_REGISTRY_PASSWORD=pass:word "$KILN" image pull "oci://$AUTH/team/app:1"
+  mkdir -p .docker bin
+  echo "{\"auths\": {\"$AUTH\": {\"auth\": \"$(printf user:pass:word | base64)\"}}}" >.docker/config.json
+  "$KILN" image pull --force "oci://$AUTH/team/app:1"
+  echo "{\"credHelpers\": {\"$AUTH\": \"test\"}}" >.docker/config.json
+  # shellcheck disable=SC2016  # for the helper
+  printf '%s\n' '#!/bin/sh' 'read -r host' '[ "$1 $host" = "get '"$AUTH"'" ] || exit 1' \
+    'echo "{\"ServerURL\":\"$host\",\"Username\":\"user\",\"Secret\":\"pass:word\"}"' >bin/docker-credential-test
+  chmod +x bin/docker-credential-test
+  PATH=$PWD/bin:$PATH "$KILN" image pull --force "oci://$AUTH/team/app:1"
+  rm -r .docker
+}
+
+@test "tokens are asked for, renewed in the middle, and sent to no other host" {
+  echo token >bad/mode
+  run --separate-stderr "$KILN" login -u u --password-stdin "$BAD" <<<wrong
+  [ "$status" -eq 1 ]
+  "$KILN" login -u u --password-stdin "$BAD" <<<p:w
+  "$KILN" image pull --jobs 8 "oci://$BAD/team/app:1"
+  on_a image push app "oci://$BAD/new/tokens:1"
+  [ "$(grep -c '^GET /token.* 200 ' bad/log)" -gt 2 ]
+  grep '^GET /token' bad/log | grep -q 'scope=repository%3Ax%3Apull%2Cpush'
+  [ -z "$(grep -v '^GET /token' bad/log | grep 'Basic')" ]
+  echo redirect >bad/mode
+  rm -rf "$KILN_HOME/backend"
+  KILN_REGISTRY_USER=u KILN_REGISTRY_PASSWORD=p:w "$KILN" image pull "oci://$BAD/team/app:1"
+  [ -s bad/other ]
+  [ -z "$(grep -v ' -$' bad/other)" ]
+  "$KILN" logout "$BAD"
+}
+
+@test "TLS: an own authority, --insecure, and never HTTP in its place" {
+  run --separate-stderr "$KILN" image pull "oci://$TLS/team/app:1"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"certificate"* ]]
+  SSL_CERT_FILE=$PWD/cert.pem "$KILN" image pull "oci://$TLS/team/app:1"
+  "$KILN" image pull --insecure --name x "oci://$TLS/team/app:1"
+}
+
+@test "wrong words are refused before anything is sent" {
+  local ref
+  for ref in oci://app oci://host/ oci://host/UPPER:1 oci://host/a/../b oci://host/a@sha256:12 "oci://host/a:b c" oci://h:x/a; do
+    run -1 "$KILN" image pull "$ref"
+    run -1 on_a image push app "$ref"
+  done
+  run --separate-stderr on_a image push app "$(cat pushed)"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"a push needs a tag"* ]]
+  run -2 "$KILN" image pull --raw "oci://$PLAIN/team/app:1"
+  run -2 "$KILN" image pull --jobs 9 "oci://$PLAIN/team/app:1"
+  run --separate-stderr "$KILN" image pull "oci://$PLAIN/team/none:1"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"answers 404"* ]]
+}
