@@ -8,6 +8,7 @@
 #include "builder/build/private.h"
 #include "image/backend.h"
 #include "image/spec.h"
+#include "registry/reference.h"
 
 #include <string.h>
 
@@ -46,7 +47,7 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
                 const struct word *w, struct error **err)
 {
     struct image_spec spec = {0};
-    if (image_spec_parse(str_of(name), &spec, NULL) < 0)
+    if (reference_is(name) || image_spec_parse(str_of(name), &spec, NULL) < 0)
         return 0; // the step says what is wrong with it
     bool there =
         spec.kind != SPEC_NAME || backend_has(b->s->backend, spec.name) || is_brought(b, spec.name);

@@ -7,12 +7,13 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "builder/build/build.h"
+#include "builder/transfer/transfer.h"
 #include "cache/history.h"
 #include "cache/store.h"
 #include "image/backend.h"
 #include "image/pull.h"
 #include "image/qcow2.h"
-#include "image/spec.h"
+#include "registry/reference.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -52,16 +53,12 @@ static int top_size(struct image_chain *c, struct error **err)
 static int open_image(const struct session *s, const char *ref, enum pull_policy pull,
                       const struct build_ui *ui, struct image_chain *c, struct error **err)
 {
-    struct image_spec spec = {0};
     struct backend_image image = {0};
-    if (image_spec_parse(str_of(ref), &spec, err) < 0)
-        return -1;
     struct image_pull_options o = {
         .progress = {.notice = notice, .update = update, .arg = (void *)ui},
         .policy = pull,
         .checksum_beside = true};
-    int rc = image_ensure(s, &spec, &o, &image, err);
-    image_spec_clear(&spec);
+    int rc = transfer_ensure(s, ref, &o, &image, err);
     if (rc < 0)
         return -1;
     if (image.metadata)
@@ -134,7 +131,8 @@ int image_chain_open(const struct session *s, const char *ref, enum pull_policy 
 {
     CLEANUP(image_chain_clear) struct image_chain c = {0};
     const char *at = strrchr(ref, '@');
-    bool step = at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',');
+    bool step =
+        at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',') && !reference_is(ref);
     if (store_open(s, s->backend, &c.store, err) < 0)
         return -1;
     AUTO_FREE char *name = step ? xstrndup(ref, (size_t)(at - ref)) : xstrdup(ref);

@@ -4,10 +4,10 @@
 #include "base/alloc.h"
 #include "base/session.h"
 #include "builder/build/private.h"
+#include "builder/transfer/transfer.h"
 #include "image/backend.h"
 #include "image/pull.h"
 #include "image/qcow2.h"
-#include "image/spec.h"
 
 #include <string.h>
 
@@ -204,21 +204,17 @@ static bool was_pulled(const struct build *b, const char *text)
 int image_disk(struct build *b, const char *text, struct disk_state *ret, struct config *config,
                struct error **err)
 {
-    struct image_spec spec = {0};
     struct backend_image image = {0};
-    if (image_spec_parse(str_of(text), &spec, err) < 0)
-        return -1;
     struct image_pull_options o = {
         .progress = {.notice = build_notice, .update = pull_update, .arg = b},
         .checksum = config ? b->o->checksum : NULL,
         .policy = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
         .checksum_beside = true};
-    int rc = image_ensure(b->s, &spec, &o, &image, err);
-    strv_add(&b->pulled, text);
-    strv_add(&b->pulled, spec.name);
-    image_spec_clear(&spec);
+    int rc = transfer_ensure(b->s, text, &o, &image, err);
     if (rc < 0)
         return -1;
+    strv_add(&b->pulled, text);
+    strv_add(&b->pulled, image.name);
     struct layer *layer = NULL;
     if (image.thin) {
         rc = store_get(b->store, image.layer, &layer, err);

@@ -52,6 +52,11 @@ int transfer_push(const struct session *s, const char *name, const struct refere
 int transfer_pull(const struct session *s, const struct reference *ref, const char *name,
                   const struct transfer_options *o, struct error **err);
 
+/* What a FROM, `run` or `create` names, as image_ensure: a spec (image/spec.h), or an oci:// reference,
+ * which is then also the image's name. */
+int transfer_ensure(const struct session *s, const char *text, const struct image_pull_options *o,
+                    struct backend_image *ret, struct error **err);
+
 /* Keeps in the layer's folder which blobs it became: [{"digest": hex, "size": bytes}…]. */
 struct layer;
 void transfer_remember(const struct layer *l, const json_t *blobs);

@@ -293,3 +293,29 @@ EOF
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"answers 404"* ]]
 }
+
+@test "FROM, COPY --from, run and shell take a reference, and fetch it once" {
+  mkdir "$BATS_TEST_TMPDIR/top"
+  printf '%s\n' "FROM oci://$BAD/team/app:1" "COPY --from=oci://$BAD/team/app:1 /etc/one /etc/copied" \
+    'RUN test "$COLOUR" = blue && cmp /etc/one /etc/copied' >"$BATS_TEST_TMPDIR/top/Imagefile"
+  run -1 "$KILN" image build --pull never --name top "$BATS_TEST_TMPDIR/top"
+  [ ! -e bad/log ]
+  "$KILN" image build --name top "$BATS_TEST_TMPDIR/top"
+  [ "$(grep -c '^GET .*/manifests/' bad/log)" -eq 1 ]
+  "$KILN" image ls | grep -q "oci://$BAD/team/app:1"
+  rm bad/log
+  "$KILN" image build --require-cached --name top "$BATS_TEST_TMPDIR/top"
+  [ ! -e bad/log ]
+  # another image under the tag is noticed when it is asked for: the manifest alone is looked at
+  "$KILN" image build --pull newer --require-cached --name top "$BATS_TEST_TMPDIR/top"
+  [ "$(grep -c '^GET .*/blobs/' bad/log)" -le 2 ]
+  [ "$("$KILN" shell "oci://$BAD/team/app:1" -- cat /etc/one)" = one ]
+  run --separate-stderr "$KILN" create "oci://$BAD/team/none" --name vm
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"cannot pull 'oci://$BAD/team/none:latest'"*"answers 404"* ]]
+  "$KILN" create "oci://$BAD/team/app@$(sed 's/.*@//' pushed)" --name vm
+  "$KILN" rm vm
+  run --separate-stderr "$KILN" image build --checksum "sha256:$(printf '%064d' 0)" "$BATS_TEST_TMPDIR/top"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"a checksum is not for"* ]]
+}
