@@ -135,6 +135,44 @@ void session_debug(const struct session *s, int level, const char *fmt, ...)
     fflush(s->log);
 }
 
+void session_notice(const struct session *s, const char *fmt, ...)
+{
+    if (!s || !s->events.notice)
+        return;
+    CLEANUP(buf_clear) struct buf line = BUF_INIT;
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vaddf(&line, fmt, ap);
+    va_end(ap);
+    s->events.notice(s->events.arg, line.data);
+}
+
+void session_warning(const struct session *s, const char *text)
+{
+    if (s && s->events.warning)
+        s->events.warning(s->events.arg, text);
+}
+
+void session_output(const struct session *s, int stream, const char *bytes, size_t n)
+{
+    if (s && s->events.output)
+        s->events.output(s->events.arg, stream, bytes, n);
+}
+
+void session_progress(const struct session *s, const char *what, uint64_t done, uint64_t total,
+                      bool end)
+{
+    if (s && s->events.progress)
+        s->events.progress(s->events.arg, what, done, total, end);
+}
+
+void session_timing(const struct session *s, const char *what, double ms)
+{
+    session_debug(s, 1, "time: %s %.1f ms", what, ms);
+    if (s && s->events.timing)
+        s->events.timing(s->events.arg, what, ms);
+}
+
 long long now_ms(void)
 {
     struct timespec t;

@@ -9,7 +9,22 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
+
+/* What a user may want to hear of work in progress. Each member may be NULL: nobody listens. They
+ * are called on the thread that calls the session_… function of the same name. */
+struct session_events {
+    void *arg;
+    void (*notice)(void *arg, const char *line);  /* one line, without newline */
+    void (*warning)(void *arg, const char *text); /* whole lines */
+    void (*output)(void *arg, int stream, const char *bytes, size_t n); /* 1 stdout, 2 stderr */
+    /* Bytes of a transfer; total 0 = not known; `end`: its last call. `what` may be "". */
+    void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total, bool end);
+    /* Where time goes: "vm-start", "mount", "hash", "commit"…; milliseconds. */
+    void (*timing)(void *arg, const char *what, double ms);
+};
 
 struct session {
     char *backend; /* folder of finished images; made when first needed */
@@ -19,6 +34,7 @@ struct session {
     int verbosity; /* 0; 1 = -v: what is done and why; 2 = -vv: QMP and agent traffic */
     int cancel_fd; /* readable once the user interrupted; stays readable. -1 = never */
     FILE *log;     /* where session_debug writes; borrowed */
+    struct session_events events;
 };
 
 /* Places by KILN_HOME, XDG_DATA_HOME, XDG_CACHE_HOME, HOME, in that order of preference. Error:
@@ -36,6 +52,15 @@ bool session_hurry(void);        /* SIGQUIT came: a guest is not asked to power 
 /* Writes "<text>\n" to the log if verbosity is at least `level`. */
 void session_debug(const struct session *s, int level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* These tell the listener of s->events; without one, or with s NULL, they do nothing. */
+void session_notice(const struct session *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void session_warning(const struct session *s, const char *text);
+void session_output(const struct session *s, int stream, const char *bytes, size_t n);
+void session_progress(const struct session *s, const char *what, uint64_t done, uint64_t total,
+                      bool end);
+/* The time goes to the log at verbosity 1, too. */
+void session_timing(const struct session *s, const char *what, double ms);
 /* Milliseconds of the monotonic clock: for deadlines. */
 long long now_ms(void);
 

@@ -23,8 +23,6 @@ struct store {
     struct known_layers known; /* checked and covered by our lease, so good until store_free */
     struct strv told;          /* ids whose damage was said */
     char *damage;              /* of what the last store_find met; NULL = none */
-    store_notice_fn *notice;
-    void *notice_arg;
 };
 
 struct draft {

@@ -133,12 +133,6 @@ const char *store_scratch(const struct store *st)
     return st->work.dir;
 }
 
-void store_set_notice(struct store *st, store_notice_fn *notice, void *arg)
-{
-    st->notice = notice;
-    st->notice_arg = arg;
-}
-
 void store_say(struct store *st, const char *fmt, ...)
 {
     CLEANUP(buf_clear) struct buf line = BUF_INIT;
@@ -146,8 +140,7 @@ void store_say(struct store *st, const char *fmt, ...)
     va_start(ap, fmt);
     buf_vaddf(&line, fmt, ap);
     va_end(ap);
-    if (st->notice)
-        st->notice(st->notice_arg, line.data);
+    session_notice(st->session, "%s", line.data);
 }
 
 char *short_step(const char *step)

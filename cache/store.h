@@ -5,7 +5,6 @@
  *     // given const char *key, *parent_id; struct layer *layer; struct draft *draft; json_t *fields;
  *     CLEANUP(store_freep) struct store *st = NULL;
  *     store_open(session, session->backend, &st, &err);
- *     store_set_notice(st, notice, arg);
  *     int found = store_find(st, key, &layer, &err);          // 1, 0 or -1
  *     if (!found) {
  *         struct draft_request r = {.key = key, .parent = parent_id, .step = "RUN make"};
@@ -102,14 +101,14 @@ char *layer_log_path(const struct layer *l);
 /* The step's manifest into *ret (emptied first); ERR_NOT_FOUND when it has none. */
 int layer_manifest(const struct layer *l, struct buf *ret, struct error **err);
 
-/* One line for the user, without newline. */
-typedef void store_notice_fn(void *arg, const char *line);
-
 /*
  * Makes the folders that are missing and sweeps what dead processes left. session and dir are
  * borrowed / copied. A backend that we may not write to (another user's, a read-only file system)
  * is opened for reading: what is found is then not leased, and nothing can be built. Errors:
  * ERR_SYSTEM.
+ *
+ * Notices of the session: a damaged layer ("layer 1a2b3c… of step 'RUN make' is damaged (…): it must
+ * be rebuilt"), once an id; and for whom store_build_begin waits.
  */
 int store_open(const struct session *s, const char *dir, struct store **ret, struct error **err);
 /* The same for store_prune, store_usage and store_verify only: works on a full disk, too. */
@@ -119,9 +118,6 @@ int store_open_to_prune(const struct session *s, const char *dir, struct store *
 void store_free(struct store *st);
 DEFINE_CLEANUP(struct store, store_free);
 const char *store_dir(const struct store *st); /* as given to store_open; borrowed */
-/* Notices: a damaged layer ("layer 1a2b3c… of step 'RUN make' is damaged (…): it must be rebuilt"),
- * said once an id; and for whom store_build_begin waits. */
-void store_set_notice(struct store *st, store_notice_fn *notice, void *arg);
 
 /*
  * The newest usable layer of a key: 1, 0 (there is none), -1. Checks the record, the file's size

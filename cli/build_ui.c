@@ -218,6 +218,22 @@ static void json_timing(void *arg, const char *what, double ms)
     emit(json_pack("{s:s, s:s, s:f}", "event", "timing", "what", what, "ms", ms));
 }
 
+static struct build_ui json_ui(struct build_shown *s)
+{
+    return (struct build_ui){
+        .arg = s, .step = json_step, .step_done = json_step_done, .diagnostic = json_diagnostic};
+}
+
+static struct session_events json_events(struct build_shown *s)
+{
+    return (struct session_events){.arg = s,
+                                   .output = json_output,
+                                   .notice = json_notice,
+                                   .warning = json_warning,
+                                   .progress = json_progress,
+                                   .timing = json_timing};
+}
+
 static const char *const mode_names[] = {
     [SHOWN_TTY] = "tty", [SHOWN_PLAIN] = "plain", [SHOWN_JSON] = "json", [SHOWN_QUIET] = "quiet"};
 
@@ -226,7 +242,8 @@ int args_pull(const struct args *a, enum pull_policy *ret, struct error **err)
     return pull_policy_parse(args_get(a, "pull"), ret, err);
 }
 
-int build_shown_init(struct build_shown *s, const char *mode, struct error **err)
+int build_shown_init(struct build_shown *s, struct session *session, const char *mode,
+                     struct error **err)
 {
     bool known = !mode || !strcmp(mode, "auto");
     *s = (struct build_shown){.tail = BUF_INIT};
@@ -241,24 +258,22 @@ int build_shown_init(struct build_shown *s, const char *mode, struct error **err
     if (!known)
         return error_set(err, ERR_USAGE,
                          "argument --progress: '%s' is not auto, tty, plain, json or quiet", mode);
-    s->ui = (struct build_ui){.arg = s, .warning = any_warning, .diagnostic = any_diagnostic};
-    if (s->mode == SHOWN_JSON)
-        s->ui = (struct build_ui){.arg = s,
-                                  .step = json_step,
-                                  .step_done = json_step_done,
-                                  .output = json_output,
-                                  .notice = json_notice,
-                                  .warning = json_warning,
-                                  .diagnostic = json_diagnostic,
-                                  .progress = json_progress,
-                                  .timing = json_timing};
-    if (s->mode == SHOWN_TTY || s->mode == SHOWN_PLAIN) {
-        s->ui.step = text_step;
-        s->ui.output = text_output;
-        s->ui.notice = text_notice;
-        s->ui.progress = text_progress;
-        progress_init(&s->bar, stdout, s->mode == SHOWN_TTY ? PROGRESS_BAR : PROGRESS_LINES);
+    s->session = session;
+    s->before = session->events;
+    if (s->mode == SHOWN_JSON) {
+        s->ui = json_ui(s);
+        session->events = json_events(s);
+        return 0;
     }
+    s->ui = (struct build_ui){.arg = s, .diagnostic = any_diagnostic};
+    session->events = (struct session_events){.arg = s, .warning = any_warning};
+    if (s->mode == SHOWN_QUIET)
+        return 0;
+    s->ui.step = text_step;
+    session->events.output = text_output;
+    session->events.notice = text_notice;
+    session->events.progress = text_progress;
+    progress_init(&s->bar, stdout, s->mode == SHOWN_TTY ? PROGRESS_BAR : PROGRESS_LINES);
     return 0;
 }
 
@@ -299,4 +314,6 @@ void build_shown_clear(struct build_shown *s)
         end_line(s);
     fflush(stdout);
     buf_clear(&s->tail);
+    if (s->session)
+        s->session->events = s->before;
 }

@@ -28,6 +28,8 @@ enum shown_mode { SHOWN_TTY, SHOWN_PLAIN, SHOWN_JSON, SHOWN_QUIET };
 
 struct build_shown {
     struct build_ui ui; /* give &shown.ui to build_image */
+    struct session *session;
+    struct session_events before; /* the session's, to be its own again at the end */
     enum shown_mode mode;
     bool line_open;  /* output did not end its line */
     struct buf tail; /* start of a UTF-8 character, in JSON mode */
@@ -42,8 +44,10 @@ struct build_shown {
     }
 int args_pull(const struct args *a, enum pull_policy *ret, struct error **err);
 
-/* "auto" (or NULL) is tty when stdout is a terminal, else plain. ERR_USAGE. */
-int build_shown_init(struct build_shown *s, const char *mode, struct error **err);
+/* Hears the session's events until build_shown_clear. "auto" (or NULL) is tty when stdout is a
+ * terminal, else plain. ERR_USAGE. */
+int build_shown_init(struct build_shown *s, struct session *session, const char *mode,
+                     struct error **err);
 void build_shown_result(struct build_shown *s, const struct build_result *r);
 /* In JSON mode the error as the last event; elsewhere nothing, as it is printed anyway. */
 void build_shown_error(struct build_shown *s, const struct error *err);

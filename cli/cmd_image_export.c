@@ -38,7 +38,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(progress_clear) struct progress bar;
     progress_init(&bar, stderr, PROGRESS_AUTO);
     struct image_export o = {.compress = args_get(a, "compress")};
-    struct image_progress p = progress_for_images(&bar);
+    progress_hear(&bar, s);
     if (parse_format(args_get(a, "format"), &o.format, err) < 0)
         return -1;
     if (!strcmp(a->pos[1], "-") && isatty(STDOUT_FILENO))
@@ -46,8 +46,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
     if (!strcmp(a->pos[1], "-"))
-        return image_export_to(s, a->pos[0], STDOUT_FILENO, &o, &p, err);
-    return image_export(s, a->pos[0], a->pos[1], &o, &p, err);
+        return image_export_to(s, a->pos[0], STDOUT_FILENO, &o, err);
+    return image_export(s, a->pos[0], a->pos[1], &o, err);
 }
 
 const struct command cmd_image_export = {

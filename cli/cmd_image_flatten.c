@@ -11,10 +11,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(store_freep) struct store *st = NULL;
     CLEANUP(progress_clear) struct progress bar;
     progress_init(&bar, stderr, PROGRESS_AUTO);
-    struct image_progress p = progress_for_images(&bar);
+    progress_hear(&bar, s);
     if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
-    return image_flatten(s, a->pos[0], &p, err);
+    return image_flatten(s, a->pos[0], err);
 }
 
 const struct command cmd_image_flatten = {

@@ -10,7 +10,6 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "builder/build/shell.h"
-#include "cli/build_ui.h"
 #include "cli/command.h"
 #include "cli/store.h"
 #include "image/backend.h"
@@ -88,10 +87,9 @@ static char *system_note(const struct session *s, const struct backend_image *i)
 static json_t *ask_system(const struct session *s, const char *name, const char *accel,
                           struct error **err)
 {
-    CLEANUP(build_shown_clear) struct build_shown shown = {0};
-    if (build_shown_init(&shown, "quiet", err) < 0)
-        return NULL;
-    return shell_inspect(s, name, accel, &shown.ui, err);
+    struct session quiet = *s; // what is asked for is JSON or a table, and nothing else
+    quiet.events = (struct session_events){0};
+    return shell_inspect(&quiet, name, accel, err);
 }
 
 static int add_system(const struct session *s, const struct backend_image *i, const struct args *a,

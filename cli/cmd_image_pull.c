@@ -53,9 +53,9 @@ static int pull(struct session *s, const struct args *a, const struct image_spec
     CLEANUP(progress_clear) struct progress bar;
     unsigned long long max = 0;
     progress_init(&bar, stderr, PROGRESS_AUTO);
+    progress_hear(&bar, s);
     bool import = a->command == &cmd_image_import;
     struct image_pull_options o = {
-        .progress = progress_for_images(&bar),
         .checksum = args_get(a, "checksum"),
         .checksum_beside = !args_has(a, "no-checksum"),
         .import = import,
@@ -64,7 +64,7 @@ static int pull(struct session *s, const struct args *a, const struct image_spec
         .vagrant_url = import ? NULL : args_get(a, "vagrant-url"),
     };
     if (import)
-        o.progress.notice = NULL; // where it comes from was just typed
+        s->events.notice = NULL; // where it comes from was just typed
     if (args_size(a, "max-size", &max, err) < 0 ||
         (!import && pull_policy_parse(args_get(a, "policy"), &o.policy, err) < 0) ||
         (o.checksum && checksum_check(o.checksum, err) < 0))

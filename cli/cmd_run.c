@@ -59,10 +59,10 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
     enum pull_policy pull;
-    if (args_pull(a, &pull, err) < 0 || build_shown_init(&shown, NULL, err) < 0)
+    if (args_pull(a, &pull, err) < 0 || build_shown_init(&shown, s, NULL, err) < 0)
         return -1;
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
-    if (image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
+    if (image_chain_open(s, a->pos[0], pull, &chain, err) < 0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;

@@ -49,10 +49,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
     }
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
     int status = 0;
-    if (build_shown_init(&shown, "plain", err) < 0)
+    if (build_shown_init(&shown, s, "plain", err) < 0)
         return -1;
-    shown.ui.output = raw_output;
-    if (shell_run(s, &o, &shown.ui, &status, err) < 0)
+    s->events.output = raw_output;
+    if (shell_run(s, &o, &status, err) < 0)
         return -1;
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

@@ -499,6 +499,18 @@ static int verbosity(const struct args *a)
     return n;
 }
 
+static void show_notice(void *arg, const char *line)
+{
+    (void)arg;
+    print_note("", line);
+}
+
+static void show_warning(void *arg, const char *text)
+{
+    (void)arg;
+    printable_print(stderr, text);
+}
+
 static int run_command(const struct command *c, struct args *before, int argc, char **argv,
                        struct error **err)
 {
@@ -519,6 +531,7 @@ static int run_command(const struct command *c, struct args *before, int argc, c
     if (session_catch_signals(&s, err) < 0)
         return -1;
     s.verbosity = verbosity(&a);
+    s.events = (struct session_events){.notice = show_notice, .warning = show_warning};
     set_path(&s.backend, args_get(&a, "image-backend"));
     set_path(&s.vmstore, args_get(&a, "vmstore"));
     int rc = c->run(&s, &a, err);

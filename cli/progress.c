@@ -135,6 +135,9 @@ void progress_clear(struct progress *p)
     if (p->on_line)
         fputc('\n', p->out);
     p->on_line = false;
+    if (p->session)
+        p->session->events = p->before;
+    p->session = NULL;
 }
 
 static void on_notice(void *arg, const char *line)
@@ -142,15 +145,18 @@ static void on_notice(void *arg, const char *line)
     progress_line(arg, line);
 }
 
-static void on_update(void *arg, uint64_t done, uint64_t total, bool end)
+static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total, bool end)
 {
+    (void)what;
     if (end)
         progress_end(arg, done, total);
     else
         progress_update(arg, done, total);
 }
 
-struct image_progress progress_for_images(struct progress *p)
+void progress_hear(struct progress *p, struct session *s)
 {
-    return (struct image_progress){.notice = on_notice, .update = on_update, .arg = p};
+    p->session = s;
+    p->before = s->events;
+    s->events = (struct session_events){.notice = on_notice, .progress = on_progress, .arg = p};
 }

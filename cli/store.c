@@ -73,18 +73,9 @@ int cli_store_roots(void *session, struct strv *ids, struct error **err)
     return add_vms(s, ids, err);
 }
 
-static void to_stderr(void *arg, const char *line)
-{
-    (void)arg;
-    print_note("", line);
-}
-
 int cli_store_to_prune(const struct session *s, struct store **ret, struct error **err)
 {
-    if (store_open_to_prune(s, s->backend, ret, err) < 0)
-        return -1;
-    store_set_notice(*ret, to_stderr, NULL);
-    return 0;
+    return store_open_to_prune(s, s->backend, ret, err);
 }
 
 int cli_prune_to_limit(const struct session *s, unsigned long long max_size, struct error **err)

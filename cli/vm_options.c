@@ -14,12 +14,6 @@
 
 #define DISK_MAX (64ULL << 40)
 
-static void say(void *arg, const char *line)
-{
-    (void)arg;
-    print_note("", line);
-}
-
 /* What vm/run.h calls back with. */
 struct boot {
     struct vm_run_options o;
@@ -54,7 +48,7 @@ static void up(void *arg, pid_t pid, unsigned ssh_port)
                   "ssh_timeout_ms", vm_options_ssh_timeout(spec, b->o.accel), "memory_mb",
                   (int)spec->memory_mb, "started", (json_int_t)time(NULL), "detached", b->detach);
     if (!record || named_vm_set_running(b->named, pid, record, &why) < 0)
-        say(NULL, why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
+        print_note("", why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
 }
 
 /* Seconds on the command line, milliseconds in the spec. */
@@ -300,9 +294,8 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     b.o.qemu = &qemu;
     b.o.accel = ACCEL_AUTO;
     if (!vm_run_args_choose_accel(spec->qemu_args.ptr) &&
-        accel_choose(s, spec->accel, qemu.version, say, NULL, &b.o.accel, err) < 0)
+        accel_choose(s, spec->accel, qemu.version, &b.o.accel, err) < 0)
         return -1;
-    b.o.notice = say;
     b.o.started = started;
     b.o.up = up;
     b.o.arg = &b;

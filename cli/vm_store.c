@@ -28,7 +28,7 @@ static json_t *make_config(const struct vm_spec *spec, const char *image, const 
                : NULL;
 }
 
-int vm_store_create(const struct session *s, const struct args *a, const struct vm_spec *spec,
+int vm_store_create(struct session *s, const struct args *a, const struct vm_spec *spec,
                     const char *name, bool temporary, struct error **err)
 {
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
@@ -37,8 +37,8 @@ int vm_store_create(const struct session *s, const struct args *a, const struct 
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
     enum pull_policy pull;
     if (args_pull(a, &pull, err) < 0 || named_vm_begin(s->vmstore, name, &w, err) < 0 ||
-        build_shown_init(&shown, NULL, err) < 0 ||
-        image_chain_open(s, a->pos[0], pull, &shown.ui, &chain, err) < 0)
+        build_shown_init(&shown, s, NULL, err) < 0 ||
+        image_chain_open(s, a->pos[0], pull, &chain, err) < 0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;

@@ -14,7 +14,7 @@
 #include "vm/spec.h"
 
 /* Makes a VM from the image that args names. temporary: it goes once it has run. */
-int vm_store_create(const struct session *s, const struct args *a, const struct vm_spec *spec,
+int vm_store_create(struct session *s, const struct args *a, const struct vm_spec *spec,
                     const char *name, bool temporary, struct error **err);
 /* Boots it as it was created, and with what args say if they are those of `start`. As
  * vm_options_boot. */

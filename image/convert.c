@@ -30,7 +30,7 @@ enum {
 }; // what fits beside the header in a cluster of 64 KiB
 
 /* The last percentage in what came, as part of total; what was read is dropped. */
-static void show_progress(struct buf *b, const struct image_progress *p, uint64_t total)
+static void show_progress(const struct session *s, struct buf *b, uint64_t total)
 {
     double percent = -1;
     char *line = b->data, *end;
@@ -39,8 +39,8 @@ static void show_progress(struct buf *b, const struct image_progress *p, uint64_
         line = end + 1;
     }
     buf_consume(b, (size_t)(line - b->data));
-    if (percent >= 0 && p->update)
-        p->update(p->arg, (uint64_t)(percent / 100 * (double)total), total, false);
+    if (percent >= 0 && total)
+        session_progress(s, "", (uint64_t)(percent / 100 * (double)total), total, false);
 }
 
 static bool drain(int fd, struct buf *b)
@@ -70,8 +70,8 @@ static int check_growth(const struct growth *g, struct error **err)
     return error_hint(err, "--max-size allows it");
 }
 
-static int watch(const struct session *s, struct process *q, const struct image_progress *p,
-                 uint64_t total, const struct growth *g, struct buf *errors, struct error **err)
+static int watch(const struct session *s, struct process *q, uint64_t total, const struct growth *g,
+                 struct buf *errors, struct error **err)
 {
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
     bool out_open = true, errors_open = true;
@@ -87,7 +87,7 @@ static int watch(const struct session *s, struct process *q, const struct image_
             return error_set(err, ERR_CANCELLED, "interrupted");
         if (f[0].revents) {
             out_open = drain(q->out, &out);
-            show_progress(&out, p, total);
+            show_progress(s, &out, total);
         }
         if (f[1].revents)
             errors_open = drain(q->errors, errors);
@@ -112,9 +112,9 @@ static void trim(struct buf *b)
 
 /* Runs qemu-img with a bar of `total` bytes. *ret_status gets its wait status, *errors what it
  * said. */
-static int run_for_status(const struct session *s, char *const *argv,
-                          const struct image_progress *p, uint64_t total, const struct growth *g,
-                          int *ret_status, struct buf *errors, struct error **err)
+static int run_for_status(const struct session *s, char *const *argv, uint64_t total,
+                          const struct growth *g, int *ret_status, struct buf *errors,
+                          struct error **err)
 {
     CLEANUP(process_clear) struct process q = PROCESS_INIT;
     struct process_spec spec = {
@@ -123,7 +123,7 @@ static int run_for_status(const struct session *s, char *const *argv,
     for (char *const *a = argv; *a; a++)
         buf_addf(&line, " %s", *a);
     session_debug(s, 2, "run:%s", line.data);
-    if (process_start(&q, &spec, err) < 0 || watch(s, &q, p, total, g, errors, err) < 0)
+    if (process_start(&q, &spec, err) < 0 || watch(s, &q, total, g, errors, err) < 0)
         return -1;
     trim(errors);
     *ret_status = q.status;
@@ -137,17 +137,17 @@ static int qemu_img_failed(int status, const struct buf *errors, struct error **
                      errors->data);
 }
 
-static int run(const struct session *s, char *const *argv, const struct image_progress *p,
-               uint64_t total, const struct growth *g, struct error **err)
+static int run(const struct session *s, char *const *argv, uint64_t total, const struct growth *g,
+               struct error **err)
 {
     CLEANUP(buf_clear) struct buf errors = BUF_INIT;
     int status;
-    if (run_for_status(s, argv, p, total, g, &status, &errors, err) < 0)
+    if (run_for_status(s, argv, total, g, &status, &errors, err) < 0)
         return -1;
     if (status)
         return qemu_img_failed(status, &errors, err);
-    if (p->update)
-        p->update(p->arg, total, total, true);
+    if (total)
+        session_progress(s, "", total, total, true);
     return 0;
 }
 
@@ -170,7 +170,6 @@ static char *file_json(enum format f, const char *path)
 static int check_qcow2(const struct session *s, const char *file, struct error **err)
 {
     enum { LEAKS = 3 }; // clusters that nothing uses: they do no harm
-    static const struct image_progress silent;
     static const struct growth unlimited;
     CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
     CLEANUP(buf_clear) struct buf errors = BUF_INIT;
@@ -183,7 +182,7 @@ static int check_qcow2(const struct session *s, const char *file, struct error *
     char *const *argv = info.dirty
                             ? ARGV("qemu-img", "check", "-q", "-f", "qcow2", "-r", "all", file)
                             : ARGV("qemu-img", "check", "-q", "-f", "qcow2", file);
-    if (run_for_status(s, argv, &silent, 0, &unlimited, &status, &errors, err) < 0)
+    if (run_for_status(s, argv, 0, &unlimited, &status, &errors, err) < 0)
         return -1;
     if (status == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == LEAKS))
         return 0;
@@ -215,7 +214,7 @@ static uint64_t bytes_on_disk(int fd)
 }
 
 static int to_qcow2(const struct session *s, const char *file, enum format f, uint64_t max_size,
-                    const struct image_progress *p, struct error **err)
+                    struct error **err)
 {
     AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
@@ -231,8 +230,7 @@ static int to_qcow2(const struct session *s, const char *file, enum format f, ui
         return error_wrap(err, "the %s is not readable", format_name(f));
     (void)unlink(made);
     struct growth g = {made, max_size ? max_size : sink_data_limit(bytes_on_disk(fd))};
-    if (run(s, ARGV("qemu-img", "convert", "-p", "-O", "qcow2", node, made), p, size, &g, err) <
-        0) {
+    if (run(s, ARGV("qemu-img", "convert", "-p", "-O", "qcow2", node, made), size, &g, err) < 0) {
         (void)unlink(made);
         return error_wrap(err, "cannot convert the %s", format_name(f));
     }
@@ -253,7 +251,7 @@ static int check_disk_size(const char *file, struct error **err)
 }
 
 static int to_sound_qcow2(const struct session *s, const char *file, enum format f,
-                          uint64_t max_size, const struct image_progress *p, struct error **err)
+                          uint64_t max_size, struct error **err)
 {
     switch (f) {
     case FORMAT_RAW:
@@ -263,7 +261,7 @@ static int to_sound_qcow2(const struct session *s, const char *file, enum format
     case FORMAT_VMDK:
     case FORMAT_VHDX:
     case FORMAT_VDI:
-        return to_qcow2(s, file, f, max_size, p, err);
+        return to_qcow2(s, file, f, max_size, err);
     case FORMAT_UNKNOWN:
         break;
     }
@@ -271,9 +269,9 @@ static int to_sound_qcow2(const struct session *s, const char *file, enum format
 }
 
 int convert_in(const struct session *s, const char *file, enum format f, uint64_t max_size,
-               const struct image_progress *p, struct error **err)
+               struct error **err)
 {
-    return to_sound_qcow2(s, file, f, max_size, p, err) < 0 ? -1 : check_disk_size(file, err);
+    return to_sound_qcow2(s, file, f, max_size, err) < 0 ? -1 : check_disk_size(file, err);
 }
 
 /* Options of the output format, owned or NULL; sets *compress when -c is needed. */
@@ -297,8 +295,7 @@ static int output_options(const struct image_export *o, char **ret, bool *compre
 
 /* Chain → one file at `made`. */
 static int write_out(const struct session *s, const char *name, const char *made,
-                     const struct image_export *o, const struct image_progress *p,
-                     struct error **err)
+                     const struct image_export *o, struct error **err)
 {
     CLEANUP(backend_image_clear) struct backend_image image = {0};
     CLEANUP(strv_clear) struct strv chain = {0}, argv = {0};
@@ -324,7 +321,7 @@ static int write_out(const struct session *s, const char *name, const char *made
     strv_add(&argv, node);
     strv_add(&argv, made);
     static const struct growth unlimited;
-    if (run(s, argv.ptr, p, image.virtual_size, &unlimited, err) < 0)
+    if (run(s, argv.ptr, image.virtual_size, &unlimited, err) < 0)
         return -1;
     return o->format == FORMAT_QCOW2 && image.metadata
                ? qcow2_set_metadata(made, image.metadata, strlen(image.metadata), err)
@@ -332,7 +329,7 @@ static int write_out(const struct session *s, const char *name, const char *made
 }
 
 int image_export(const struct session *s, const char *name, const char *file,
-                 const struct image_export *o, const struct image_progress *p, struct error **err)
+                 const struct image_export *o, struct error **err)
 {
     AUTO_FREE char *dir = path_parent(file);
     AUTO_FREE char *folder = xasprintf("%s/.kiln-export-XXXXXX", dir);
@@ -342,7 +339,7 @@ int image_export(const struct session *s, const char *name, const char *file,
     if (!mkdtemp(folder))
         return error_errno(err, "cannot write to '%s'", dir);
     AUTO_FREE char *made = path_join(folder, "disk");
-    int rc = write_out(s, name, made, o, p, err);
+    int rc = write_out(s, name, made, o, err);
     if (rc == 0) {
         AUTO_CLOSE int fd = open(made, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || fsync(fd) < 0 || rename(made, file) < 0)
@@ -375,20 +372,19 @@ static int copy_out(const struct session *s, const char *made, int to, struct er
 }
 
 int image_export_to(const struct session *s, const char *name, int fd, const struct image_export *o,
-                    const struct image_progress *p, struct error **err)
+                    struct error **err)
 {
     CLEANUP(working_clear) struct working w = WORKING_INIT;
     AUTO_FREE char *parent = path_join(s->cache, "work");
     if (working_open(&w, parent, err) < 0)
         return -1;
     AUTO_FREE char *made = path_join(w.dir, "disk");
-    if (write_out(s, name, made, o, p, err) < 0 || copy_out(s, made, fd, err) < 0)
+    if (write_out(s, name, made, o, err) < 0 || copy_out(s, made, fd, err) < 0)
         return error_wrap(err, "cannot export image '%s'", name);
     return 0;
 }
 
-int image_flatten(const struct session *s, const char *name, const struct image_progress *p,
-                  struct error **err)
+int image_flatten(const struct session *s, const char *name, struct error **err)
 {
     CLEANUP(backend_image_clear) struct backend_image image = {0};
     CLEANUP(working_clear) struct working w = WORKING_INIT;
@@ -401,7 +397,7 @@ int image_flatten(const struct session *s, const char *name, const struct image_
         return -1;
     AUTO_FREE char *made = path_join(w.dir, "disk");
     struct image_export o = {.format = FORMAT_QCOW2};
-    if (write_out(s, name, made, &o, p, err) < 0)
+    if (write_out(s, name, made, &o, err) < 0)
         return error_wrap(err, "cannot flatten image '%s'", name);
     return backend_register_file(s->backend, name, made, err);
 }

@@ -19,7 +19,7 @@
  * (sink_data_limit). A disk under 64 KiB is refused: nothing can be on it.
  */
 int convert_in(const struct session *s, const char *file, enum format f, uint64_t max_size,
-               const struct image_progress *p, struct error **err);
+               struct error **err);
 
 struct image_export {
     enum format format; /* not FORMAT_UNKNOWN */
@@ -29,12 +29,11 @@ struct image_export {
 /* Writes the whole chain of an image as one file: appears whole, replaces what is there. The folder
  * of `file` must exist. A qcow2 keeps the image's metadata (env, labels, history). */
 int image_export(const struct session *s, const char *name, const char *file,
-                 const struct image_export *o, const struct image_progress *p, struct error **err);
+                 const struct image_export *o, struct error **err);
 /* The same to a descriptor, such as a pipe, by way of a file in the cache folder. */
 int image_export_to(const struct session *s, const char *name, int fd, const struct image_export *o,
-                    const struct image_progress *p, struct error **err);
+                    struct error **err);
 /* Makes a thin image standalone (its metadata is kept); nothing to do for others. */
-int image_flatten(const struct session *s, const char *name, const struct image_progress *p,
-                  struct error **err);
+int image_flatten(const struct session *s, const char *name, struct error **err);
 
 #endif

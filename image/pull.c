@@ -55,11 +55,11 @@ static void origin_clear(struct origin *x)
     free(x->path);
 }
 
-static int find_box(const struct image_spec *spec, const struct image_pull_options *o,
-                    struct origin *x, struct error **err)
+static int find_box(const struct session *s, const struct image_spec *spec,
+                    const struct image_pull_options *o, struct origin *x, struct error **err)
 {
     struct vagrant_box box = {0};
-    pull_notice(o, "Pulling from vagrant cloud: %s:%s", spec->box, spec->version);
+    session_notice(s, "Pulling from vagrant cloud: %s:%s", spec->box, spec->version);
     if (vagrant_lookup(o->vagrant_url, spec->box, spec->version, &box, err) < 0)
         return -1;
     x->url = box.url;
@@ -69,10 +69,10 @@ static int find_box(const struct image_spec *spec, const struct image_pull_optio
     return 0;
 }
 
-static void find_url(const char *url, const struct image_pull_options *o, struct origin *x)
+static void find_url(const struct session *s, const char *url, struct origin *x)
 {
     AUTO_FREE char *shown = fetch_shown_url(url);
-    pull_notice(o, "Downloading image from '%s'", shown);
+    session_notice(s, "Downloading image from '%s'", shown);
     x->url = xstrdup(url);
 }
 
@@ -89,19 +89,19 @@ static int find_checksum(const struct image_pull_options *o, struct origin *x, s
     return 0;
 }
 
-static int find_origin(const struct image_spec *spec, const struct image_pull_options *o,
-                       struct origin *x, struct error **err)
+static int find_origin(const struct session *s, const struct image_spec *spec,
+                       const struct image_pull_options *o, struct origin *x, struct error **err)
 {
     switch (spec->kind) {
     case SPEC_HTTP:
-        find_url(spec->source, o, x);
+        find_url(s, spec->source, x);
         break;
     case SPEC_FILE:
         x->path = xstrdup(spec->source);
-        pull_notice(o, "Copying image from '%s'", x->path);
+        session_notice(s, "Copying image from '%s'", x->path);
         break;
     case SPEC_VAGRANT:
-        if (find_box(spec, o, x, err) < 0)
+        if (find_box(s, spec, o, x, err) < 0)
             return -1;
         break;
     case SPEC_NAME:
@@ -115,8 +115,8 @@ static int make_image(const struct session *s, const char *dir, enum format f,
 {
     AUTO_FREE char *disk = path_join(dir, "disk");
     if (f != FORMAT_QCOW2 && f != FORMAT_RAW)
-        pull_notice(o, "Converting the image from %s", format_name(f));
-    return convert_in(s, disk, f, o->max_size, &o->progress, err);
+        session_notice(s, "Converting the image from %s", format_name(f));
+    return convert_in(s, disk, f, o->max_size, err);
 }
 
 /* Once more from nothing if the source changed under us. */
@@ -143,7 +143,7 @@ static int receive_image(const struct session *s, const char *dir, const struct 
                 error_wrap(&why, "'%s'", shown);
             return error_propagate(err, STEAL(why));
         }
-        pull_notice(o, "The file changed on the server: starting again");
+        session_notice(s, "The file changed on the server: starting again");
         if (remove_tree(dir, err) < 0)
             return -1;
     }
@@ -170,7 +170,7 @@ static int fetch_image(const struct session *s, const struct image_spec *spec, c
     CLEANUP(origin_clear) struct origin x = {0};
     CLEANUP(received_clear) struct received got = {0};
     struct stat before;
-    if (find_origin(spec, o, &x, err) < 0)
+    if (find_origin(s, spec, o, &x, err) < 0)
         return -1;
     bool file = x.path && stat(x.path, &before) == 0;
     if (receive_image(s, dir, &x, o, &got, err) < 0)
@@ -196,8 +196,8 @@ static void leave(const char *dir, const char *lock, bool done)
 }
 
 /* The lock of a name; *ret_waited: somebody else had it. */
-static int take_lock(const struct session *s, const char *lock, const char *name,
-                     const struct image_pull_options *o, bool *ret_waited, struct error **err)
+static int take_lock(const struct session *s, const char *lock, const char *name, bool *ret_waited,
+                     struct error **err)
 {
     CLEANUP(error_freep) struct error *why = NULL;
     int fd = lock_try(lock, LOCK_EXCLUSIVE, &why);
@@ -206,7 +206,7 @@ static int take_lock(const struct session *s, const char *lock, const char *name
         return fd;
     if (!*ret_waited)
         return error_propagate(err, STEAL(why));
-    pull_notice(o, "Waiting for another process that pulls '%s'", name);
+    session_notice(s, "Waiting for another process that pulls '%s'", name);
     return lock_wait(lock, LOCK_EXCLUSIVE, s->cancel_fd, err);
 }
 
@@ -245,7 +245,7 @@ static int pull_locked(const struct session *s, const struct image_spec *spec,
     bool waited, there = backend_has(s->backend, spec->name);
     AUTO_FREE char *file = image_name_encode(spec->name);
     AUTO_FREE char *dir = xasprintf("%s/pull-%s", parent, file), *lock = xasprintf("%s.lock", dir);
-    AUTO_CLOSE int fd = take_lock(s, lock, spec->name, o, &waited, err);
+    AUTO_CLOSE int fd = take_lock(s, lock, spec->name, &waited, err);
     if (fd < 0)
         return -1;
     // the one we waited for, or one just before us, may have done the work
@@ -276,7 +276,7 @@ int image_pull(const struct session *s, const struct image_spec *given,
     if (needed <= 0)
         return needed;
     if (!backend_has(s->backend, spec->name))
-        pull_notice(o, "Unable to find image '%s' in backend", spec->name);
+        session_notice(s, "Unable to find image '%s' in backend", spec->name);
     AUTO_FREE char *parent = path_join(s->backend, WORKING);
     if (make_dirs_inside(parent, err) < 0)
         return -1;

@@ -4,7 +4,7 @@
  * they arrive, judged, made a read-only qcow2, registered whole or not at all.
  *
  *     // given struct image_spec spec; struct backend_image image;
- *     struct image_pull_options o = {.progress = {.notice = notice, .arg = arg}};
+ *     struct image_pull_options o = {.policy = PULL_MISSING};
  *     if (image_ensure(session, &spec, &o, &image, &err) < 0) ...
  *
  * What arrives is told by content, never by name: gzip, bzip2, xz, zstd or none; in it qcow2, raw
@@ -29,14 +29,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* For people; called on the caller's thread. total 0 = not known. `end` is the last call of a bar.
- */
-struct image_progress {
-    void (*notice)(void *arg, const char *line); /* a whole line without newline; NULL = silent */
-    void (*update)(void *arg, uint64_t done, uint64_t total, bool end); /* bytes; NULL = none */
-    void *arg;
-};
-
 /* When an image that is there is fetched again; the words are docker's and podman's. */
 enum pull_policy {
     PULL_MISSING, /* if it is missing, its source is a file with other content now, or another
@@ -50,7 +42,6 @@ enum pull_policy {
 int pull_policy_parse(const char *text, enum pull_policy *ret, struct error **err);
 
 struct image_pull_options {
-    struct image_progress progress;
     const char *checksum; /* "sha256:<hex>" or "<hex>" of the file as it is at the source, or the
                            * URL or path of a SHA256SUMS-like file; NULL = none */
     bool checksum_beside; /* look for <file>.sha256 and SHA256SUMS beside the source; absent is fine

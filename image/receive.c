@@ -82,8 +82,7 @@ static int tick(struct receiver *r, struct error **err)
         return 0;
     r->ticked = now;
     struct fetch_status st = fetch_status(r->fetch);
-    if (r->o->pull->progress.update)
-        r->o->pull->progress.update(r->o->pull->progress.arg, st.done, st.total, false);
+    session_progress(r->s, "", st.done, st.total, false);
     if (now - r->noted >= NOTE_MS)
         note_state(r);
     return 0;
@@ -229,9 +228,7 @@ static void stop(struct receiver *r, struct received *ret)
 static int finish(struct receiver *r, struct received *ret, struct error **err)
 {
     struct fetch_status st = fetch_status(r->fetch);
-    const struct image_progress *p = &r->o->pull->progress;
-    if (p->update)
-        p->update(p->arg, st.done, st.total, true);
+    session_progress(r->s, "", st.done, st.total, true);
     if (!r->sink && open_sink(r, err) < 0) // nothing came
         return -1;
     stop(r, ret);

@@ -20,7 +20,7 @@ struct receive_options {
     const char *path;              /* a file */
     bool box;                      /* it is a Vagrant box: the disk is in it */
     const struct digest *expected; /* of the file at the source; NULL = any */
-    const struct image_pull_options *pull; /* progress, raw, resumable, max_size */
+    const struct image_pull_options *pull; /* raw, resumable, max_size */
 };
 
 struct received {

@@ -30,17 +30,6 @@ static void look_clear(struct look *l)
     free(l->from);
 }
 
-void pull_notice(const struct image_pull_options *o, const char *fmt, ...)
-{
-    CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    va_list ap;
-    va_start(ap, fmt);
-    buf_vaddf(&b, fmt, ap);
-    va_end(ap);
-    if (o->progress.notice)
-        o->progress.notice(o->progress.arg, b.data);
-}
-
 /* "me/box:1.0" without a source: the name says where it comes from. */
 static bool is_box_name(const struct image_spec *spec)
 {
@@ -54,17 +43,17 @@ static int unknown(const struct look *l)
     if (l->policy == PULL_NEWER)
         return 1;
     if (!is_box_name(l->spec))
-        pull_notice(l->o,
-                    "Image '%s' is used as it is: nothing is recorded of where it came from "
-                    "(--pull=always fetches '%s')",
-                    l->spec->name, l->from);
+        session_notice(l->s,
+                       "Image '%s' is used as it is: nothing is recorded of where it came from "
+                       "(--pull=always fetches '%s')",
+                       l->spec->name, l->from);
     return 0;
 }
 
 static int other(const struct look *l)
 {
-    pull_notice(l->o, "Image '%s' is from '%s', and '%s' is meant now: fetching it", l->spec->name,
-                l->known.from, l->from);
+    session_notice(l->s, "Image '%s' is from '%s', and '%s' is meant now: fetching it",
+                   l->spec->name, l->known.from, l->from);
     return 1;
 }
 
@@ -76,7 +65,7 @@ static int gone(const struct look *l, struct error *why, struct error **err)
                    l->known.from);
         return error_propagate(err, why);
     }
-    pull_notice(l->o, "Image '%s' is used as it is: %s", l->spec->name, why->message);
+    session_notice(l->s, "Image '%s' is used as it is: %s", l->spec->name, why->message);
     error_free(why);
     return 0;
 }
@@ -98,7 +87,8 @@ static int look_at_file(struct look *l, struct error **err)
     }
     if (!l->same)
         return other(l);
-    pull_notice(l->o, "'%s' has changed since image '%s' was made of it", l->from, l->spec->name);
+    session_notice(l->s, "'%s' has changed since image '%s' was made of it", l->from,
+                   l->spec->name);
     return 1;
 }
 
@@ -130,8 +120,8 @@ static int look_at_server(const struct look *l, struct error **err)
     if (current < 0)
         return gone(l, why, err);
     if (!current)
-        pull_notice(l->o, "'%s' may have changed since image '%s' was made of it", l->from,
-                    l->spec->name);
+        session_notice(l->s, "'%s' may have changed since image '%s' was made of it", l->from,
+                       l->spec->name);
     return !current;
 }
 

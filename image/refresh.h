@@ -20,8 +20,4 @@ int refresh_needed(const struct session *s, const struct image_spec *spec,
  * else, or that can't be told. */
 int refresh_verify(const struct session *s, const struct image_spec *spec,
                    const struct image_pull_options *o, struct error **err);
-/* o->progress.notice with a formatted line. */
-void pull_notice(const struct image_pull_options *o, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
 #endif

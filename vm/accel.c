@@ -157,11 +157,11 @@ bool accel_tell_once(const struct session *s, const char *why)
     return true;
 }
 
-void accel_tell_tcg(const struct session *s, const char *why, accel_notice_fn *notice, void *arg)
+void accel_tell_tcg(const struct session *s, const char *why)
 {
     AUTO_FREE char *line = xasprintf("using TCG (slow): %s; 'kiln doctor' says more", why);
-    if (notice && accel_tell_once(s, why))
-        notice(arg, line);
+    if (s->events.notice && accel_tell_once(s, why))
+        session_notice(s, "%s", line);
     else
         session_debug(s, 1, "%s", line);
 }
@@ -187,7 +187,7 @@ static int find_out(const struct session *s, const char *qemu_version, struct er
 }
 
 int accel_choose(const struct session *s, const char *wish, const char *qemu_version,
-                 accel_notice_fn *notice, void *arg, enum accel *ret, struct error **err)
+                 enum accel *ret, struct error **err)
 {
     CLEANUP(error_freep) struct error *why = NULL;
     enum accel a;
@@ -198,7 +198,7 @@ int accel_choose(const struct session *s, const char *wish, const char *qemu_ver
     if (a == ACCEL_AUTO) {
         a = find_out(s, qemu_version, &why) < 0 ? ACCEL_TCG : ACCEL_KVM;
         if (why)
-            accel_tell_tcg(s, why->message, notice, arg);
+            accel_tell_tcg(s, why->message);
     }
     *ret = a;
     return 0;

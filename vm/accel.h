@@ -3,8 +3,8 @@
  * Accelerators: what the user wants, and what this host can do.
  *
  *     #include "vm/qemu.h"
- *     // given struct qemu qemu; accel_notice_fn *notice; enum accel accel;
- *     accel_choose(session, text, qemu.version, notice, arg, &accel, &err);
+ *     // given struct qemu qemu; enum accel accel;
+ *     accel_choose(session, text, qemu.version, &accel, &err);
  *     ...                                                            // start QEMU
  *     if (accel == ACCEL_KVM) accel_worked(session, qemu.version);   // once the guest has answered
  *
@@ -55,7 +55,6 @@ int accel_verdict_store(const struct session *s, const char *qemu_version, enum 
                         const char *why, struct error **err);
 void accel_verdict_clear(struct accel_verdict *v);
 
-typedef void accel_notice_fn(void *arg, const char *line);
 /*
  * Which accelerator to use: `wish` as accel_parse takes it. "auto" is KVM if it runs guests here
  * (asked by the probe when it is not known yet), else TCG, and notice (may be NULL) gets one line
@@ -63,12 +62,12 @@ typedef void accel_notice_fn(void *arg, const char *line);
  * accel_kvm_check and kvm_probe.
  */
 int accel_choose(const struct session *s, const char *wish, const char *qemu_version,
-                 accel_notice_fn *notice, void *arg, enum accel *ret, struct error **err);
+                 enum accel *ret, struct error **err);
 /* A guest ran under KVM: that is remembered, and mends an older verdict. */
 void accel_worked(const struct session *s, const char *qemu_version);
 /* The line for the user that TCG is used, and why (a phrase): to notice if accel_tell_once, else to
  * the debug output. */
-void accel_tell_tcg(const struct session *s, const char *why, accel_notice_fn *notice, void *arg);
+void accel_tell_tcg(const struct session *s, const char *why);
 
 /* Whether the user is still to be told why KVM is not used: true at the first call with this reason
  * since the host booted, or where that can't be noted. */

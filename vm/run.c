@@ -49,12 +49,6 @@ static void run_clear(struct run *r)
         close(r->log);
 }
 
-static void notice(const struct run *r, const char *line)
-{
-    if (r->o->notice)
-        r->o->notice(r->o->arg, line);
-}
-
 static const char *temp_dir(void)
 {
     const char *tmp = getenv("TMPDIR");
@@ -77,7 +71,7 @@ static void on_event(void *arg, const char *event, const json_t *data)
                          where, (unsigned long long)free_bytes(where))
              : xasprintf("the guest's disk has errors: %s", reason ? reason : "not told which");
     r->full_told = true;
-    notice(r, line);
+    session_notice(r->session, "%s", line);
 }
 
 /* A file that has no name, so that nothing can be left behind. */
@@ -159,7 +153,7 @@ static void show_console(void *arg, const char *bytes, size_t n)
         AUTO_FREE char *line =
             xasprintf("cannot write to '%s': %s; the rest of the console is lost",
                       r->o->spec->console_log, strerror(errno));
-        notice(r, line);
+        session_notice(r->session, "%s", line);
         close(r->log);
         r->log = -1;
     }
@@ -262,7 +256,7 @@ static int serial(struct run *r, struct error **err)
     CLEANUP(buf_clear) struct buf keys = BUF_INIT;
     bool stdin_open = true;
     if (isatty(STDIN_FILENO))
-        notice(r, "Ctrl-A x ends the VM, Ctrl-A h shows more");
+        session_notice(r->session, "Ctrl-A x ends the VM, Ctrl-A h shows more");
     if (terminal_raw(&t, STDIN_FILENO, err) < 0)
         return -1;
     r->console_to = STDOUT_FILENO;
@@ -337,7 +331,7 @@ static void finish(struct run *r, bool failed)
     if (r->panicked || (failed && !o->keep))
         (void)vm_quit(r->vm, 3000, NULL); // nothing of it stays: no reason to let the user wait
     else if (vm_powerdown(r->vm, o->spec->shutdown_timeout_ms, &e) < 0)
-        notice(r, e->message);
+        session_notice(r->session, "%s", e->message);
 }
 
 int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_status,

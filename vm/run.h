@@ -35,8 +35,7 @@ struct vm_run_options {
     uint64_t size; /* of the disk, bytes */
     bool keep;     /* the guest writes to the top file itself */
     int hold;      /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
-    void (*notice)(void *arg, const char *line); /* one line for the user; NULL = none */
-    void (*started)(void *arg);                  /* just before QEMU starts; NULL = none */
+    void (*started)(void *arg); /* just before QEMU starts; NULL = none */
     /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none. NULL = not asked */
     void (*up)(void *arg, pid_t pid, unsigned ssh_port);
     void *arg;

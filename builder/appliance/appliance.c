@@ -326,13 +326,12 @@ static int make(const struct session *s, const char *store, struct appliance *a,
     return json_write_file(path, 0644, index, err);
 }
 
-int appliance_get(const struct session *s, kernel_notice_fn *notice, void *arg,
-                  struct appliance *ret, struct error **err)
+int appliance_get(const struct session *s, struct appliance *ret, struct error **err)
 {
     CLEANUP(appliance_clear) struct appliance a = APPLIANCE_INIT;
     AUTO_FREE char *store = path_join(s->cache, "appliance");
     AUTO_FREE char *lock_path = path_join(store, "lock");
-    if (kernel_find(s, notice, arg, &a.kernel, err) < 0)
+    if (kernel_find(s, &a.kernel, err) < 0)
         return -1;
     if (!load_index(store, &a)) {
         if (make_dirs(store, 0700, err) < 0)
@@ -358,18 +357,16 @@ static bool is_whole(const struct appliance *a)
            both_digests(a->kernel.path, &initrd, hex, NULL) == 0 && !strcmp(hex, a->digest);
 }
 
-int appliance_check(const struct session *s, kernel_notice_fn *notice, void *arg,
-                    struct appliance *a, struct error **err)
+int appliance_check(const struct session *s, struct appliance *a, struct error **err)
 {
     if (is_whole(a))
         return 0;
     AUTO_FREE char *index = xasprintf("%s/appliance/index.json", s->cache);
-    if (notice)
-        notice(arg, "the builder VM's initramfs is damaged: making it anew");
+    session_notice(s, "the builder VM's initramfs is damaged: making it anew");
     (void)unlink(a->initrd);
     (void)unlink(index);
     appliance_clear(a);
-    return appliance_get(s, notice, arg, a, err);
+    return appliance_get(s, a, err);
 }
 
 void appliance_clear(struct appliance *a)

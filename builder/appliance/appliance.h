@@ -4,7 +4,7 @@
  * the modules it needs and the host's programs for making file systems. Made without root.
  *
  *     CLEANUP(appliance_clear) struct appliance a = APPLIANCE_INIT;
- *     appliance_get(session, notice, arg, &a, &err);
+ *     appliance_get(session, &a, &err);
  *
  * The initramfs is kept as <cache>/appliance/<digest>/initrd.img under the SHA-256 of its content.
  * <cache>/appliance/index.json says which files of the host it was made from; as long as none of
@@ -37,12 +37,10 @@ struct appliance {
 
 /* Builds that need it at once wait for the one that makes it. Errors: kernel_find's, ERR_NOT_FOUND
  * (the kernel lacks a module), ERR_SYSTEM, ERR_CANCELLED. */
-int appliance_get(const struct session *s, kernel_notice_fn *notice, void *arg,
-                  struct appliance *ret, struct error **err);
+int appliance_get(const struct session *s, struct appliance *ret, struct error **err);
 /* For before it is booted: reads kernel and initramfs in full (0.1 s), and makes the initramfs anew
  * if they are not what they were when it was made. */
-int appliance_check(const struct session *s, kernel_notice_fn *notice, void *arg,
-                    struct appliance *a, struct error **err);
+int appliance_check(const struct session *s, struct appliance *a, struct error **err);
 void appliance_clear(struct appliance *a);
 
 #endif

@@ -286,18 +286,15 @@ int kernel_here(const struct session *s, struct kernel *ret, bool *ret_unreadabl
     return find_in("/boot", ret, ret_unreadable) == 0 || find_downloaded(store, ret) == 0;
 }
 
-int kernel_find(const struct session *s, kernel_notice_fn *notice, void *arg, struct kernel *ret,
-                struct error **err)
+int kernel_find(const struct session *s, struct kernel *ret, struct error **err)
 {
     bool unreadable;
     int found = kernel_here(s, ret, &unreadable, err);
     if (found)
         return found < 0 ? -1 : 0;
-    if (notice)
-        notice(arg, unreadable ? "the kernels in /boot are readable by root only: "
-                                 "downloading the distribution's kernel package"
-                               : "no kernel with modules in /boot: "
-                                 "downloading the distribution's kernel package");
+    session_notice(s, "%s: downloading the distribution's kernel package",
+                   unreadable ? "the kernels in /boot are readable by root only"
+                              : "no kernel with modules in /boot");
     if (kernel_download(s, ret, err) == 0)
         return 0;
     error_wrap(err, unreadable ? "no kernel in /boot may be read" : "no kernel in /boot");

@@ -3,7 +3,7 @@
  * The builder VM's Linux: one of the distribution's, with its modules.
  *
  *     CLEANUP(kernel_clear) struct kernel k = KERNEL_INIT;
- *     kernel_find(session, notice, arg, &k, &err);
+ *     kernel_find(session, &k, &err);
  *
  * Looked for in this order: KILN_KERNEL; the newest readable /boot/vmlinuz-* that has modules, a
  * "cloud" one first (it is small); one that was downloaded before; the distribution's kernel
@@ -29,11 +29,8 @@ struct kernel {
         NULL, NULL, NULL \
     }
 
-typedef void kernel_notice_fn(void *arg, const char *line);
-
-/* notice (may be NULL) tells of a download. Errors: ERR_NOT_FOUND or ERR_USER with what to do. */
-int kernel_find(const struct session *s, kernel_notice_fn *notice, void *arg, struct kernel *ret,
-                struct error **err);
+/* A download is told as a notice. Errors: ERR_NOT_FOUND or ERR_USER with what to do. */
+int kernel_find(const struct session *s, struct kernel *ret, struct error **err);
 void kernel_clear(struct kernel *k);
 /* The same without a download: 1 found, 0 there is none, -1 KILN_KERNEL is of no use.
  * *ret_unreadable: /boot has one that we may not read. */

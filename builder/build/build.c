@@ -66,17 +66,7 @@ void build_timing(struct build *b, const char *what, long long since_us)
 
 void build_took(struct build *b, const char *what, long long us)
 {
-    double ms = (double)us / 1000;
-    session_debug(b->s, 1, "time: %s %.1f ms", what, ms);
-    if (b->ui->timing)
-        b->ui->timing(b->ui->arg, what, ms);
-}
-
-void build_notice(void *build, const char *line)
-{
-    struct build *b = build;
-    if (b->ui->notice)
-        b->ui->notice(b->ui->arg, line);
+    session_timing(b->s, what, (double)us / 1000);
 }
 
 void build_output(void *build, int stream, const char *bytes, size_t n)
@@ -85,8 +75,7 @@ void build_output(void *build, int stream, const char *bytes, size_t n)
     CLEANUP(error_freep) struct error *err = NULL;
     if (step_log_add(&b->log, bytes, n, &err) < 0)
         session_debug(b->s, 1, "%s", err->message);
-    if (b->ui->output)
-        b->ui->output(b->ui->arg, stream, bytes, n);
+    session_output(b->s, stream, bytes, n);
 }
 
 char *step_text(const struct imagefile_step *step)
@@ -103,25 +92,13 @@ void step_shown(struct build *b, const struct imagefile_step *step, enum step_st
         b->ui->step(b->ui->arg, b->step, b->total, step->text.ptr, state, why);
 }
 
-static void select_progress(void *build, const char *what, uint64_t done, uint64_t total)
-{
-    struct build *b = build;
-    if (b->ui->progress)
-        b->ui->progress(b->ui->arg, what, done, total, done == total);
-}
-
 int build_context(struct build *b, struct error **err)
 {
     if (b->ctx)
         return 0;
     AUTO_FREE char *product = xasprintf("%s.qcow2", b->name);
-    struct context_options o = {.dir = b->o->dir,
-                                .imagefile = b->file_path,
-                                .hidden = b->o->local ? product : NULL,
-                                .progress = select_progress,
-                                .progress_arg = b,
-                                .notice = build_notice,
-                                .notice_arg = b};
+    struct context_options o = {
+        .dir = b->o->dir, .imagefile = b->file_path, .hidden = b->o->local ? product : NULL};
     return context_open(b->s, &o, &b->ctx, err);
 }
 
@@ -447,8 +424,7 @@ static int read_imagefile(struct build *b, struct error **err)
         if (!imagefile_declares(b->file, name)) {
             AUTO_FREE char *line =
                 xasprintf("warning: no ARG declares '" STR_FMT "' of --build-arg\n", STR_ARG(name));
-            if (b->ui->warning)
-                b->ui->warning(b->ui->arg, line);
+            session_warning(b->s, line);
         }
     }
     return report_diags(b, DIAG_WARNING, err);
@@ -536,7 +512,6 @@ static int prepare(struct build *b, struct error **err)
         return -1;
     if (store_open(b->s, b->s->backend, &b->store, err) < 0)
         return -1;
-    store_set_notice(b->store, build_notice, b);
     b->last = history_read(b->store, b->name);
     return 0;
 }

@@ -82,22 +82,14 @@ struct build_diagnostic {
     const char *text;           /* all of it with the line and a caret, as for a terminal */
 };
 
-/* What the user is shown. All members may be NULL. Called on the caller's thread, but for progress,
- * which may come from another while the caller's thread waits in build_image. */
+/* What the user is shown beside the session's events. All members may be NULL. */
 struct build_ui {
     void *arg;
     /* `why` (only STEP_RUNS): why no layer was used, such as "conf/app.ini changed". */
     void (*step)(void *arg, size_t n, size_t total, const char *text, enum step_state state,
                  const char *why);
     void (*step_done)(void *arg, size_t n, double seconds, uint64_t layer_bytes);
-    void (*output)(void *arg, int stream, const char *bytes, size_t n); /* 1 stdout, 2 stderr */
-    void (*notice)(void *arg, const char *line);
-    void (*warning)(void *arg, const char *line);
     void (*diagnostic)(void *arg, const struct build_diagnostic *d);
-    /* bytes; total 0 = not known; `end`: the last call for this bar. */
-    void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total, bool end);
-    /* Where time goes: "vm-start", "mount", "hash", "commit"…; milliseconds. */
-    void (*timing)(void *arg, const char *what, double ms);
 };
 
 struct build_result {
@@ -126,7 +118,7 @@ struct image_chain {
     struct store *store; /* lease; owned */
 };
 int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
-                     const struct build_ui *ui, struct image_chain *ret, struct error **err);
+                     struct image_chain *ret, struct error **err);
 void image_chain_clear(struct image_chain *c);
 /* For a disk that will stand on the chain's top for long: makes that a layer if it is an image's
  * own file, which may be replaced (hashed once, linked; then the last of c->files is the layer's).

@@ -56,7 +56,7 @@ void build_failed(struct build *b, const struct stage_run *st, const struct imag
         session_debug(b->s, 1, "the failed step's output is not kept: %s", why->message);
     if (!err || !*err || step->op != OP_RUN)
         return;
-    if (!b->ui->output)
+    if (!b->s->events.output)
         add_output(log, *err);
     if (!(*err)->hint)
         add_next_steps(b, st, err);

@@ -26,20 +26,6 @@ void image_chain_clear(struct image_chain *c)
     *c = (struct image_chain){0};
 }
 
-static void notice(void *ui, const char *line)
-{
-    const struct build_ui *u = ui;
-    if (u && u->notice)
-        u->notice(u->arg, line);
-}
-
-static void update(void *ui, uint64_t done, uint64_t total, bool end)
-{
-    const struct build_ui *u = ui;
-    if (u && u->progress)
-        u->progress(u->arg, "", done, total, end);
-}
-
 static int top_size(struct image_chain *c, struct error **err)
 {
     struct qcow2_info info = {0};
@@ -51,13 +37,10 @@ static int top_size(struct image_chain *c, struct error **err)
 }
 
 static int open_image(const struct session *s, const char *ref, enum pull_policy pull,
-                      const struct build_ui *ui, struct image_chain *c, struct error **err)
+                      struct image_chain *c, struct error **err)
 {
     struct backend_image image = {0};
-    struct image_pull_options o = {
-        .progress = {.notice = notice, .update = update, .arg = (void *)ui},
-        .policy = pull,
-        .checksum_beside = true};
+    struct image_pull_options o = {.policy = pull, .checksum_beside = true};
     int rc = transfer_ensure(s, ref, &o, &image, err);
     if (rc < 0)
         return -1;
@@ -127,7 +110,7 @@ static int open_step(const struct session *s, const char *name, const char *step
 }
 
 int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
-                     const struct build_ui *ui, struct image_chain *ret, struct error **err)
+                     struct image_chain *ret, struct error **err)
 {
     CLEANUP(image_chain_clear) struct image_chain c = {0};
     const char *at = strrchr(ref, '@');
@@ -136,7 +119,7 @@ int image_chain_open(const struct session *s, const char *ref, enum pull_policy 
     if (store_open(s, s->backend, &c.store, err) < 0)
         return -1;
     AUTO_FREE char *name = step ? xstrndup(ref, (size_t)(at - ref)) : xstrdup(ref);
-    if ((step ? open_step(s, name, at + 1, &c, err) : open_image(s, name, pull, ui, &c, err)) < 0)
+    if ((step ? open_step(s, name, at + 1, &c, err) : open_image(s, name, pull, &c, err)) < 0)
         return -1;
     if (step && top_size(&c, err) < 0)
         return -1;

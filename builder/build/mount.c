@@ -242,11 +242,7 @@ static int attach_caches(struct build *b, struct mounts *m, struct error **err)
         qsort(m->caches, m->n_caches, sizeof *m->caches, by_id);
     for (size_t i = 0; i < m->n_caches; i++) {
         struct cache *c = &m->caches[i];
-        struct cache_disk_request r = {.id = c->id,
-                                       .own = c->own,
-                                       .size = b->o->cache_mount_size,
-                                       .notice = build_notice,
-                                       .notice_arg = b};
+        struct cache_disk_request r = {.id = c->id, .own = c->own, .size = b->o->cache_mount_size};
         if (cache_disk_open(b->s, &r, &c->disk, err) < 0 || attach_cache(b, m, c, err) < 0)
             return -1;
     }

@@ -94,7 +94,6 @@ struct imagefile_vars stage_vars(struct stage_run *st);
 /* Expansion of one word into an owned C string; NULL with *err. An absent word gives "". */
 char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err);
 
-void build_notice(void *build, const char *line);
 struct diag;
 void build_show_diagnostic(const struct build *b, const struct diag *d);
 void build_output(void *build, int stream, const char *bytes, size_t n); /* a builder_output_fn */

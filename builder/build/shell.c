@@ -23,17 +23,10 @@ static void shell_clear(struct shell *sh)
     image_chain_clear(&sh->chain);
 }
 
-static void notice(void *ui, const char *line)
-{
-    const struct build_ui *u = ui;
-    if (u && u->notice)
-        u->notice(u->arg, line);
-}
-
 static int shell_start(const struct session *s, struct shell *sh, const struct shell_options *so,
-                       const struct build_ui *ui, struct error **err)
+                       struct error **err)
 {
-    if (image_chain_open(s, so->ref, so->pull, ui, &sh->chain, err) < 0)
+    if (image_chain_open(s, so->ref, so->pull, &sh->chain, err) < 0)
         return -1;
     sh->overlay = overlay_new(store_scratch(sh->chain.store), 0, "", sh->chain.size, err);
     if (!sh->overlay)
@@ -44,26 +37,22 @@ static int shell_start(const struct session *s, struct shell *sh, const struct s
                                    .accel = so->accel,
                                    .cwd = store_cwd(sh->chain.store),
                                    .target = {(const char *const *)sh->chain.files.ptr,
-                                              sh->chain.files.len, true, sh->chain.size},
-                                   .notice = notice,
-                                   .notice_arg = (void *)ui};
+                                              sh->chain.files.len, true, sh->chain.size}};
     return builder_vm_start(s, &o, &sh->vm, err);
 }
 
-static void show_output(void *ui, int stream, const char *bytes, size_t n)
+static void show_output(void *session, int stream, const char *bytes, size_t n)
 {
-    const struct build_ui *u = ui;
-    if (u && u->output)
-        u->output(u->arg, stream, bytes, n);
+    session_output(session, stream, bytes, n);
 }
 
-int shell_run(const struct session *s, const struct shell_options *o, const struct build_ui *ui,
-              int *ret_status, struct error **err)
+int shell_run(const struct session *s, const struct shell_options *o, int *ret_status,
+              struct error **err)
 {
     CLEANUP(shell_clear) struct shell sh = {0};
     CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
     CLEANUP(config_clear) struct config config = {0};
-    if (shell_start(s, &sh, o, ui, err) < 0)
+    if (shell_start(s, &sh, o, err) < 0)
         return -1;
     const json_t *mounts = json_object_get(sh.chain.metadata, "mounts");
     if (guest_mount(sh.vm, GUEST_TARGET, false, mounts, err) < 0)
@@ -80,16 +69,16 @@ int shell_run(const struct session *s, const struct shell_options *o, const stru
     run_put_environment(NULL, &config, NULL, &e);
     if (o->terminal)
         return guest_terminal(sh.vm, &e, ret_status, err);
-    struct guest_wait w = {-1, show_output, (void *)ui};
+    struct guest_wait w = {-1, show_output, (void *)s};
     return guest_exec(sh.vm, &e, w, ret_status, NULL, err);
 }
 
 json_t *shell_inspect(const struct session *s, const char *ref, const char *accel,
-                      const struct build_ui *ui, struct error **err)
+                      struct error **err)
 {
     CLEANUP(shell_clear) struct shell sh = {0};
     struct shell_options o = {.ref = ref, .accel = accel, .pull = PULL_NEVER};
-    if (shell_start(s, &sh, &o, ui, err) < 0)
+    if (shell_start(s, &sh, &o, err) < 0)
         return NULL;
     // the operating system is only seen in a mounted tree; a disk without one is described all the
     // same

@@ -18,12 +18,12 @@ struct shell_options {
 };
 
 /* *ret_status: a wait status. */
-int shell_run(const struct session *s, const struct shell_options *o, const struct build_ui *ui,
-              int *ret_status, struct error **err);
+int shell_run(const struct session *s, const struct shell_options *o, int *ret_status,
+              struct error **err);
 
 /* What is on an image's disk, as JSON: partitions, file systems, operating system. New reference.
  */
 json_t *shell_inspect(const struct session *s, const char *ref, const char *accel,
-                      const struct build_ui *ui, struct error **err);
+                      struct error **err);
 
 #endif

@@ -186,13 +186,6 @@ int stages_choose(struct build *b, struct error **err)
     return rc;
 }
 
-static void pull_update(void *build, uint64_t done, uint64_t total, bool end)
-{
-    struct build *b = build;
-    if (b->ui->progress)
-        b->ui->progress(b->ui->arg, "", done, total, end);
-}
-
 static bool was_pulled(const struct build *b, const char *text)
 {
     for (size_t i = 0; i < b->pulled.len; i++)
@@ -205,11 +198,9 @@ int image_disk(struct build *b, const char *text, struct disk_state *ret, struct
                struct error **err)
 {
     struct backend_image image = {0};
-    struct image_pull_options o = {
-        .progress = {.notice = build_notice, .update = pull_update, .arg = b},
-        .checksum = config ? b->o->checksum : NULL,
-        .policy = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
-        .checksum_beside = true};
+    struct image_pull_options o = {.checksum = config ? b->o->checksum : NULL,
+                                   .policy = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
+                                   .checksum_beside = true};
     int rc = transfer_ensure(b->s, text, &o, &image, err);
     if (rc < 0)
         return -1;

@@ -256,10 +256,10 @@ static ssize_t produce(void *arg, void *bytes, size_t n)
     struct sending *p = arg;
     ssize_t got = sender_read(p->c->sender, bytes, n);
     long long now = now_ms();
-    if (p->b->ui->progress && (now - p->c->shown >= 100 || got <= 0)) {
+    if (now - p->c->shown >= 100 || got <= 0) {
         struct sender_progress at;
         sender_progress(p->c->sender, &at);
-        p->b->ui->progress(p->b->ui->arg, "", at.done, at.total, got <= 0);
+        session_progress(p->b->s, "", at.done, at.total, got <= 0);
         p->c->shown = now;
     }
     return got;
@@ -423,9 +423,9 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
     if (vm_ready(b, &st->disk, err) < 0 || vm_detach_others(b, 0, err) < 0)
         return -1;
     b->dirty = true;
-    build_notice(b,
-                 "INSPECT: a shell in the image; changes are thrown away; the build goes on when "
-                 "it exits");
+    session_notice(b->s,
+                   "INSPECT: a shell in the image; changes are thrown away; the build goes on when "
+                   "it exits");
     CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
     run_put_shell(&e);
     run_put_environment(b, &st->config, &st->args, &e);

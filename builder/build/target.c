@@ -80,9 +80,7 @@ static struct builder_vm_options vm_options(struct build *b)
     return (struct builder_vm_options){.memory_mb = b->o->memory_mb,
                                        .cpus = b->o->cpus,
                                        .accel = b->o->accel,
-                                       .cwd = store_cwd(b->store),
-                                       .notice = build_notice,
-                                       .notice_arg = b};
+                                       .cwd = store_cwd(b->store)};
 }
 
 /* The chain of files of a layer, and a new overlay on it. */
@@ -314,12 +312,13 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
     CLEANUP(error_freep) struct error *err = NULL;
     if (b->o->on_error == ON_ERROR_SHELL) {
         CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
-        build_notice(b, "the step failed; this is a shell in its state, leave it to end the build");
+        session_notice(b->s,
+                       "the step failed; this is a shell in its state, leave it to end the build");
         run_put_shell(&e);
         run_put_environment(b, &b->stages[step->stage].config, &b->stages[step->stage].args, &e);
         int status;
         if (guest_terminal(b->vm, &e, &status, &err) < 0)
-            build_notice(b, err->message);
+            session_notice(b->s, "%s", err->message);
         return;
     }
     AUTO_FREE char *sealed = vm_seal(b, draft_id(draft), b->stages[step->stage].disk.size, &err);
@@ -327,12 +326,11 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
     json_auto_t *fields = json_pack("{s:s}", "step", text);
     if (!sealed || link(sealed, draft_disk(draft)) < 0 ||
         store_keep_failed(draft, b->name, fields, &err) < 0) {
-        build_notice(b, err ? err->message : "the failed step's state could not be kept");
+        session_notice(b->s, "%s",
+                       err ? err->message : "the failed step's state could not be kept");
         return;
     }
-    AUTO_FREE char *line =
-        xasprintf("the failed step's state is kept: kiln shell %s@failed", b->name);
-    build_notice(b, line);
+    session_notice(b->s, "the failed step's state is kept: kiln shell %s@failed", b->name);
 }
 
 /* In a VM on the right disk; *ret_start: when the step began, which the VM's start is not part of.
@@ -385,11 +383,10 @@ static char *do_work(struct build *b, struct stage_run *st, const struct imagefi
         error_propagate(err, STEAL(why));
         return NULL;
     }
-    AUTO_FREE char *line = xasprintf(
-        "the builder VM failed, and its template is damaged: trying the step once more "
-        "(%.*s)",
-        (int)strcspn(why->message, "\n"), why->message);
-    build_notice(b, line);
+    session_notice(b->s,
+                   "the builder VM failed, and its template is damaged: trying the step once more "
+                   "(%.*s)",
+                   (int)strcspn(why->message, "\n"), why->message);
     vm_drop(b);
     return run_sealed(b, st, step, draft, work, arg, ret_start, err);
 }

@@ -122,8 +122,7 @@ static int fetch_part(struct select *s, const char *url, struct error **err)
                        .shown = xstrdup(url),
                        .remote = REMOTE_FILE_INIT,
                        .unpack = r->unpack_remote};
-    if (remote_fetch(s->ctx->session, url, r->checksum, s->ctx->options.progress,
-                     s->ctx->options.progress_arg, &p->remote, err) < 0)
+    if (remote_fetch(s->ctx->session, url, r->checksum, &p->remote, err) < 0)
         return -1;
     p->own_name = xstrdup(p->remote.name);
     if (*p->own_name || p->unpack || !s->dest_is_folder)
@@ -274,15 +273,13 @@ static int pick_all(struct select *s, struct error **err)
 static void tell_of_sockets(struct select *s)
 {
     struct context *ctx = s->ctx;
-    if (!s->sel->sockets || ctx->told_of_sockets || !ctx->options.notice)
+    if (!s->sel->sockets || ctx->told_of_sockets)
         return;
     ctx->told_of_sockets = true;
     AUTO_FREE char *more = s->sel->sockets > 1 ? xasprintf(" and %llu more are",
                                                            (unsigned long long)s->sel->sockets - 1)
                                                : xstrdup(" is");
-    AUTO_FREE char *line =
-        xasprintf("'%s'%s left out: a socket can't be copied", s->sel->socket, more);
-    ctx->options.notice(ctx->options.notice_arg, line);
+    session_notice(ctx->session, "'%s'%s left out: a socket can't be copied", s->sel->socket, more);
 }
 
 static int compare_strings(const void *a, const void *b)
@@ -365,8 +362,7 @@ static int hash_unknown(struct select *s, struct error **err)
         if (is_file(p) && !p->first && !p->node->content)
             *node_list_push(&todo) = p->node;
     struct context *ctx = s->ctx;
-    if (hash_files(ctx->session, ctx->tree, ctx->index, todo.ptr, todo.len, ctx->options.progress,
-                   ctx->options.progress_arg, err) < 0)
+    if (hash_files(ctx->session, ctx->tree, ctx->index, todo.ptr, todo.len, err) < 0)
         return -1;
     ctx->hashed_files += todo.len;
     vec_foreach (struct node **, n, &todo)

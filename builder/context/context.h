@@ -50,14 +50,6 @@ struct context_options {
     const char *imagefile; /* its path, for ignore_file.h; NULL = only dir is looked at */
     const char *hidden; /* the name of a file in dir that is hidden as if the ignore file said so:
                          * the build's own product; NULL = none */
-    /* Called from the thread that selects, some ten times a second, while files are hashed or
-     * fetched (`what` is "hashing" or "fetching"); bytes, total 0 = not known. The last call of
-     * each has done == total. May be NULL. */
-    void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
-    void *progress_arg;
-    /* A line for the user, such as that a socket was left out. May be NULL. */
-    void (*notice)(void *arg, const char *line);
-    void *notice_arg;
 };
 
 /* Without session.cache nothing is written. Errors: no such directory (ERR_NOT_FOUND), a line of

@@ -195,7 +195,7 @@ static size_t thread_count(const struct job *j)
     return n < j->n_files ? n : j->n_files;
 }
 
-static void wait_and_tell(struct job *j, hash_progress_fn *progress, void *arg)
+static void wait_and_tell(const struct session *s, struct job *j)
 {
     bool told = false;
     (void)pthread_mutex_lock(&j->lock);
@@ -210,19 +210,19 @@ static void wait_and_tell(struct job *j, hash_progress_fn *progress, void *arg)
         if (pthread_cond_timedwait(&j->ended, &j->lock, &until) == 0)
             continue;
         (void)pthread_mutex_unlock(&j->lock);
-        if (progress)
-            progress(arg, "hashing", __atomic_load_n(&j->done, __ATOMIC_RELAXED), j->total);
+        session_progress(s, "hashing", __atomic_load_n(&j->done, __ATOMIC_RELAXED), j->total,
+                         false);
         told = true;
         if (session_cancelled(j->session))
             __atomic_store_n(&j->stop, true, __ATOMIC_RELAXED);
         (void)pthread_mutex_lock(&j->lock);
     }
     (void)pthread_mutex_unlock(&j->lock);
-    if (progress && told)
-        progress(arg, "hashing", j->total, j->total);
+    if (told)
+        session_progress(s, "hashing", j->total, j->total, true);
 }
 
-static void run(struct job *j, hash_progress_fn *progress, void *arg)
+static void run(const struct session *s, struct job *j)
 {
     pthread_t threads[THREADS_MAX];
     size_t want = thread_count(j), started = 0;
@@ -243,7 +243,7 @@ static void run(struct job *j, hash_progress_fn *progress, void *arg)
         j->running = 1;
         (void)work(j);
     }
-    wait_and_tell(j, progress, arg);
+    wait_and_tell(s, j);
     for (size_t i = 0; i < started; i++)
         (void)pthread_join(threads[i], NULL);
 }
@@ -267,8 +267,7 @@ static void keep_results(struct job *j, struct index *index)
 }
 
 int hash_files(const struct session *s, struct tree *t, struct index *index,
-               struct node *const *files, size_t n_files, hash_progress_fn *progress,
-               void *progress_arg, struct error **err)
+               struct node *const *files, size_t n_files, struct error **err)
 {
     if (!n_files)
         return 0;
@@ -282,7 +281,7 @@ int hash_files(const struct session *s, struct tree *t, struct index *index,
                     .ended = PTHREAD_COND_INITIALIZER};
     for (size_t i = 0; i < n_files; i++)
         j.total += files[i]->id.size;
-    run(&j, progress, progress_arg);
+    run(s, &j);
     if (j.error)
         return error_propagate(err, j.error);
     if (j.stop)

@@ -15,18 +15,14 @@ struct node;
 struct session;
 struct tree;
 
-typedef void hash_progress_fn(void *arg, const char *what, uint64_t done, uint64_t total);
-
 /*
  * Reads `files` (of type MANIFEST_FILE), fills in their content and xattrs, and their id by what
  * was read, and tells the index. A file that changes while it is read is read again; one that
- * keeps changing, or is no file any more, is an error (ERR_USER). progress (may be NULL) is called
- * from this thread, some ten times a second, with what = "hashing" and bytes; if at all, then also
- * at the end, with done == total.
+ * keeps changing, or is no file any more, is an error (ERR_USER). It takes long, so the
+ * session is told of its progress ("hashing", bytes).
  */
 int hash_files(const struct session *s, struct tree *t, struct index *index,
-               struct node *const *files, size_t n_files, hash_progress_fn *progress,
-               void *progress_arg, struct error **err);
+               struct node *const *files, size_t n_files, struct error **err);
 
 struct sha256;
 /* Adds n zero bytes: what a hole stands for. */

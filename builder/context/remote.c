@@ -35,8 +35,6 @@ struct job {
     const struct session *session;
     const char *url;
     char *shown; /* the URL for messages */
-    remote_progress_fn *progress;
-    void *arg;
     char *dir, *record_path;
     struct index *index;
     char *etag, *last_modified; /* of what was fetched */
@@ -181,11 +179,11 @@ static int is_current(struct job *j, const struct record *record, struct error *
 static void tell(struct job *j, struct fetch *f, bool end)
 {
     long long now = now_ms();
-    if (!j->progress || (!end && now - j->told_ms < WAKE_MS))
+    if (!end && now - j->told_ms < WAKE_MS)
         return;
     struct fetch_status st = fetch_status(f);
     j->told_ms = now;
-    j->progress(j->arg, "fetching", st.done, end ? st.done : st.total);
+    session_progress(j->session, "fetching", st.done, end ? st.done : st.total, end);
 }
 
 /* Everything from the flow into the file. */
@@ -305,16 +303,13 @@ static int get(struct job *j, const struct digest *expected, struct remote_file 
 }
 
 int remote_fetch(const struct session *s, const char *url, const char *checksum,
-                 remote_progress_fn *progress, void *arg, struct remote_file *ret,
-                 struct error **err)
+                 struct remote_file *ret, struct error **err)
 {
     CLEANUP(remote_file_clear) struct remote_file file = REMOTE_FILE_INIT;
     CLEANUP(job_clear)
     struct job j = {.session = s,
                     .url = url,
                     .shown = fetch_shown_url(url),
-                    .progress = progress,
-                    .arg = arg,
                     .dir = path_join(s->cache, "remote")};
     struct digest expected;
     if (parse_url(url, &file.name, err) < 0 ||

@@ -33,17 +33,13 @@ struct remote_file {
         -1, NULL, {{0}}, 0, 0 \
     }
 
-/* `what` is "fetching"; bytes. */
-typedef void remote_progress_fn(void *arg, const char *what, uint64_t done, uint64_t total);
-
 /*
- * checksum: what the content must have ("sha256:<64 hex>"), or NULL. progress may be NULL; total 0
- * = not known. Errors: ERR_USER (no such URL form, checksum that is none or does not match),
+ * checksum: what the content must have ("sha256:<64 hex>"), or NULL. The session is told of
+ * the progress ("fetching"). Errors: ERR_USER (no such URL form, checksum that is none or does not match),
  * ERR_NOT_FOUND (404, 410), ERR_SYSTEM (network, other answers), ERR_CANCELLED.
  */
 int remote_fetch(const struct session *s, const char *url, const char *checksum,
-                 remote_progress_fn *progress, void *arg, struct remote_file *ret,
-                 struct error **err);
+                 struct remote_file *ret, struct error **err);
 void remote_file_clear(struct remote_file *f);
 
 bool remote_is_url(const char *text); /* begins with http:// or https:// */

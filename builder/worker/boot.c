@@ -172,7 +172,7 @@ static int stop_rehearsing(struct builder_vm *vm, int timeout_ms, struct error *
 
 static int check_appliance(struct builder_vm *vm, struct error **err)
 {
-    return appliance_check(vm->session, vm->notice, vm->notice_arg, &vm->machine.appliance, err);
+    return appliance_check(vm->session, &vm->machine.appliance, err);
 }
 
 /* Boots the machine without disks and keeps it as it is when the agent has answered. */
@@ -232,7 +232,7 @@ static int boot_cold(struct builder_vm *vm, json_t *target, struct error **err)
 /* The first line of an error, for a notice. */
 static void tell(const struct builder_vm *vm, const char *what, const struct error *e)
 {
-    builder_notice(vm, "%s: %.*s; booting it cold", what, (int)strcspn(e->message, "\n"),
+    session_notice(vm->session, "%s: %.*s; booting it cold", what, (int)strcspn(e->message, "\n"),
                    e->message);
 }
 
@@ -247,8 +247,8 @@ static int get_template(struct builder_vm *vm, struct template *t, int timeout_m
         return 0;
     if (free_bytes(vm->session->cache) < TEMPLATE_ROOM)
         return error_set(err, ERR_SYSTEM, "too little room in '%s'", vm->session->cache);
-    builder_notice(vm, t->damaged ? "the builder VM's template is damaged: making it anew"
-                                  : "booting the builder VM once to make its template");
+    session_notice(vm->session, t->damaged ? "the builder VM's template is damaged: making it anew"
+                                           : "booting the builder VM once to make its template");
     return make_template(vm, t, timeout_ms, err);
 }
 
@@ -308,7 +308,7 @@ int builder_vm_boot(struct builder_vm *vm, json_t *target, struct error **err)
     AUTO_FREE char *text = xasprintf("the builder VM does not start under KVM: %.*s",
                                      (int)strcspn(why->message, "\n"), why->message);
     (void)accel_verdict_store(vm->session, version, ACCEL_FOUND_FAILED, text, NULL);
-    accel_tell_tcg(vm->session, text, vm->notice, vm->notice_arg);
+    accel_tell_tcg(vm->session, text);
     builder_vm_kill(vm);
     vm->machine.accel = ACCEL_TCG;
     return boot(vm, target, err);

@@ -40,12 +40,6 @@ static int try_lock(const char *base, struct error **err)
     return why->kind == ERR_BUSY ? -2 : error_propagate(err, STEAL(why));
 }
 
-static void tell(const struct cache_disk_request *r, const char *line)
-{
-    if (r->notice)
-        r->notice(r->notice_arg, line);
-}
-
 /* Takes the lock of the disk *base (its path without the ending, owned), or of another one of this
  * id, which *base then is. */
 static int take_lock(const struct session *s, const struct cache_disk_request *r, char **base,
@@ -58,12 +52,12 @@ static int take_lock(const struct session *s, const struct cache_disk_request *r
         AUTO_FREE char *path = xasprintf("%s.lock", *base);
         AUTO_FREE char *line =
             xasprintf("waiting for another build that uses the cache mount '%s'", r->id);
-        tell(r, line);
+        session_notice(s, "%s", line);
         return lock_wait(path, LOCK_EXCLUSIVE, s->cancel_fd, err);
     }
     AUTO_FREE char *line = xasprintf(
         "another build uses the cache mount '%s': this one gets a cache of its own", r->id);
-    tell(r, line);
+    session_notice(s, "%s", line);
     AUTO_FREE char *first = STEAL(*base);
     for (unsigned n = 1; fd == -2; n++) {
         free(*base);

@@ -34,18 +34,6 @@ struct call {
     bool done;
 };
 
-void builder_notice(const struct builder_vm *vm, const char *fmt, ...)
-{
-    if (!vm->notice)
-        return;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    va_list ap;
-    va_start(ap, fmt);
-    buf_vaddf(&b, fmt, ap);
-    va_end(ap);
-    vm->notice(vm->notice_arg, b.data);
-}
-
 static const char *type_name(int type)
 {
     static const char *const names[] = {
@@ -115,7 +103,7 @@ static void warn(struct call *c, const struct message *m)
 {
     struct str text;
     if (message_get(m, AGENT_TAG_MESSAGE, &text))
-        builder_notice(c->vm, STR_FMT, STR_ARG(text));
+        session_notice(c->vm->session, STR_FMT, STR_ARG(text));
 }
 
 static int fail(const struct message *m, struct error **err)

@@ -46,8 +46,6 @@ struct builder_vm {
     struct machine machine;
     bool restored;      /* from its template */
     bool may_fall_back; /* KVM was our choice, not the user's */
-    builder_notice_fn *notice;
-    void *notice_arg;
     struct disk_slot slots[AGENT_DISKS];
     unsigned next_node;  /* for names of nodes */
     char *cwd;           /* QEMU's; NULL = ours */
@@ -70,9 +68,6 @@ enum {
     QMP_TIMEOUT_MS = 20 * 1000,
     RESTORE_TIMEOUT_MS = 40 * 1000
 };
-
-void builder_notice(const struct builder_vm *vm, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /* machine.c: the command line. */
 

@@ -19,9 +19,9 @@
 enum { PRACTICE_BYTES = 64 << 20 }; /* unlike AGENT_EMPTY_SIZE, so that the guest sees a change */
 
 struct standby {
-    const struct session *build;       /* of whoever takes it */
-    struct session *own;               /* of the thread; the VM's once it is taken */
-    struct builder_vm_options options; /* with the taker's notice */
+    const struct session *build; /* of whoever takes it */
+    struct session *own;         /* of the thread; the VM's once it is taken */
+    struct builder_vm_options options;
     int cancel_fd;
     struct strv notices;
     pthread_t thread;
@@ -41,8 +41,6 @@ static void *start(void *standby)
     struct builder_vm_options o = sb->options;
     struct builder_disk practice = {.size = PRACTICE_BYTES};
     o.target = (struct builder_disk){.n_files = 0};
-    o.notice = keep_notice;
-    o.notice_arg = sb;
     if (builder_vm_start(sb->own, &o, &sb->vm, &sb->err) == 0 &&
         builder_vm_set_disk(sb->vm, AGENT_DISK_TARGET, &practice, &sb->err) < 0)
         builder_vm_free(STEAL(sb->vm));
@@ -69,6 +67,7 @@ struct standby *standby_start(const struct session *s, const struct builder_vm_o
     sb->own = xmalloc(sizeof *sb->own);
     *sb->own = *s;
     sb->own->cancel_fd = sb->cancel_fd;
+    sb->own->events = (struct session_events){.arg = sb, .notice = keep_notice};
     if (sb->cancel_fd >= 0 && pthread_create(&sb->thread, NULL, start, sb) == 0)
         return sb;
     clear(sb);
@@ -81,10 +80,9 @@ static void hand_over(struct standby *sb)
     struct builder_vm *vm = sb->vm;
     sb->own->cancel_fd = sb->build->cancel_fd;
     vm->own_session = STEAL(sb->own);
-    vm->notice = sb->options.notice;
-    vm->notice_arg = sb->options.notice_arg;
+    vm->own_session->events = sb->build->events;
     vec_foreach (char **, line, &sb->notices)
-        builder_notice(vm, "%s", *line);
+        session_notice(sb->build, "%s", *line);
 }
 
 struct builder_vm *standby_take(struct standby *sb, const struct builder_disk *target)

@@ -23,9 +23,8 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
     struct machine *m = &vm->machine;
     enum accel wish;
     if (accel_parse(o->accel, &wish, err) < 0 || qemu_find(vm->session, NULL, &m->qemu, err) < 0 ||
-        accel_choose(vm->session, o->accel, m->qemu.version, o->notice, o->notice_arg, &m->accel,
-                     err) < 0 ||
-        appliance_get(vm->session, o->notice, o->notice_arg, &m->appliance, err) < 0)
+        accel_choose(vm->session, o->accel, m->qemu.version, &m->accel, err) < 0 ||
+        appliance_get(vm->session, &m->appliance, err) < 0)
         return -1;
     vm->may_fall_back = wish == ACCEL_AUTO && m->accel == ACCEL_KVM;
     machine_size(m, o);
@@ -44,7 +43,7 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
         return 0;
     if (why->kind != ERR_GUEST || !builder_vm_template_failed(vm))
         return error_propagate(err, STEAL(why));
-    builder_notice(vm,
+    session_notice(vm->session,
                    "the builder VM failed, and its template is damaged: starting another (%.*s)",
                    (int)strcspn(why->message, "\n"), why->message);
     vm->restored = vm->lost = false;
@@ -56,8 +55,6 @@ int builder_vm_start(const struct session *s, const struct builder_vm_options *o
 {
     CLEANUP(builder_vm_freep) struct builder_vm *vm = xcalloc(1, sizeof *vm);
     vm->session = s;
-    vm->notice = o->notice;
-    vm->notice_arg = o->notice_arg;
     vm->io_slot = -1;
     vm->work = (struct working)WORKING_INIT;
     buf_init(&vm->received);

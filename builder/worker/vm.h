@@ -37,16 +37,12 @@ struct builder_disk {
     uint64_t size; /* virtual size in bytes */
 };
 
-typedef void builder_notice_fn(void *arg, const char *line);
-
 struct builder_vm_options {
     unsigned memory_mb;         /* 0 = by what the host has free, bounded */
     unsigned cpus;              /* 0 = by the host, bounded */
     const char *cwd;            /* store_cwd of the backend whose layers the VM gets; may be NULL */
     const char *accel;          /* "auto", "kvm", "tcg"; NULL = KILN_ACCEL or auto */
     struct builder_disk target; /* n_files 0: none yet */
-    builder_notice_fn *notice;  /* one line for the user ("using TCG: …"); may be NULL */
-    void *notice_arg;
 };
 
 /* With the VM's template restored, or made first; cold (and a notice) where restoring fails, and

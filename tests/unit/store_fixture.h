@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/session.h"
 #include "cache/internal.h"
 #include "cache/key.h"
 #include "cache/prune.h"
@@ -28,6 +29,7 @@
 
 struct fixture {
     char dir[32];
+    struct session session;
     struct store *st;
     struct buf said; /* notices, one a line */
 };
@@ -41,9 +43,9 @@ static struct store *open_store(struct fixture *f)
 {
     struct store *st = NULL;
     struct error *err = NULL;
-    if (store_open(NULL, f->dir, &st, &err) < 0)
+    f->session = (struct session){.cancel_fd = -1, .events = {.notice = hear, .arg = &f->said}};
+    if (store_open(&f->session, f->dir, &st, &err) < 0)
         fail_msg("%s", err->message);
-    store_set_notice(st, hear, &f->said);
     return st;
 }
 

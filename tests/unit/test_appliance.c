@@ -152,7 +152,7 @@ static void bad_kernels(void **state)
     AUTO_FREE char *path = path_join(f->dir, "vmlinuz");
     put_file(path, "not a kernel");
     setenv("KILN_KERNEL", path, 1);
-    assert_int_equal(kernel_find(&f->session, NULL, NULL, &k, &err), -1);
+    assert_int_equal(kernel_find(&f->session, &k, &err), -1);
     assert_non_null(strstr(err->message, "is not a bootable Linux kernel"));
     error_free(STEAL(err));
     // a good header whose modules are nowhere
@@ -162,7 +162,7 @@ static void bad_kernels(void **state)
     head[0x20e] = 0x80;
     memcpy(head + 0x280, "9.9.9-none (x@y) #1", 20);
     ok(file_write_whole(path, 0644, head, sizeof head, &err), err);
-    assert_int_equal(kernel_find(&f->session, NULL, NULL, &k, &err), -1);
+    assert_int_equal(kernel_find(&f->session, &k, &err), -1);
     assert_non_null(strstr(err->message, "has no modules in '/lib/modules/9.9.9-none'"));
     error_free(STEAL(err));
     // beside it, as a package unpacks
@@ -172,11 +172,11 @@ static void bad_kernels(void **state)
     put_file(dep, "");
     ok(file_write_whole(boot, 0644, head, sizeof head, &err), err);
     setenv("KILN_KERNEL", boot, 1);
-    ok(kernel_find(&f->session, NULL, NULL, &k, &err), err);
+    ok(kernel_find(&f->session, &k, &err), err);
     assert_string_equal(k.version, "9.9.9-none");
     // whose modules are not enough
     CLEANUP(appliance_clear) struct appliance a = APPLIANCE_INIT;
-    assert_int_equal(appliance_get(&f->session, NULL, NULL, &a, &err), -1);
+    assert_int_equal(appliance_get(&f->session, &a, &err), -1);
     assert_non_null(strstr(err->message, "has no module 'virtio_pci'"));
     error_free(STEAL(err));
     unsetenv("KILN_KERNEL");
@@ -187,7 +187,7 @@ static void initramfs_of_this_host(void **state)
     struct fixture *f = *state;
     struct error *err = NULL;
     CLEANUP(appliance_clear) struct appliance a = APPLIANCE_INIT, b = APPLIANCE_INIT;
-    ok(appliance_get(&f->session, NULL, NULL, &a, &err), err);
+    ok(appliance_get(&f->session, &a, &err), err);
     struct stat first, second;
     assert_int_equal(stat(a.initrd, &first), 0);
     CLEANUP(buf_clear) struct buf list = BUF_INIT;
@@ -204,12 +204,12 @@ static void initramfs_of_this_host(void **state)
         if (!strstr(list.data, wanted[i]))
             fail_msg("the initramfs lacks '%s'", wanted[i]);
     // again: the same file, not made anew; and made anew when it is gone, with the same digest
-    ok(appliance_get(&f->session, NULL, NULL, &b, &err), err);
+    ok(appliance_get(&f->session, &b, &err), err);
     assert_int_equal(stat(b.initrd, &second), 0);
     assert_int_equal(first.st_ino, second.st_ino);
     assert_int_equal(unlink(b.initrd), 0);
     appliance_clear(&b);
-    ok(appliance_get(&f->session, NULL, NULL, &b, &err), err);
+    ok(appliance_get(&f->session, &b, &err), err);
     assert_string_equal(a.digest, b.digest);
     assert_int_equal(access(b.initrd, R_OK), 0);
 }

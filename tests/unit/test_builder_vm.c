@@ -99,6 +99,12 @@ static void make_qemu(struct fixture *f)
     setenv("KILN_QEMU", path, 1);
 }
 
+static void take_notice(void *arg, const char *line)
+{
+    struct fixture *f = arg;
+    buf_addf(&f->notices, "%s\n", line);
+}
+
 static int setup(void **state)
 {
     struct fixture *f = xcalloc(1, sizeof *f);
@@ -108,6 +114,7 @@ static int setup(void **state)
     setenv("KILN_HOME", f->dir, 1);
     setenv("KILN_ACCEL", "tcg", 0);
     ok(session_init(&f->session, &err), err);
+    f->session.events = (struct session_events){.notice = take_notice, .arg = f};
     buf_init(&f->notices);
     buf_init(&f->output);
     make_base(f);
@@ -126,12 +133,6 @@ static int teardown(void **state)
     free(f->base);
     free(f);
     return 0;
-}
-
-static void take_notice(void *arg, const char *line)
-{
-    struct fixture *f = arg;
-    buf_addf(&f->notices, "%s\n", line);
 }
 
 static void take_output(void *arg, int stream, const char *bytes, size_t n)
@@ -155,11 +156,8 @@ static struct builder_vm *start_on(struct fixture *f, const char *top)
     struct error *err = NULL;
     struct builder_vm *vm = NULL;
     const char *files[] = {f->base, top};
-    struct builder_vm_options o = {.notice = take_notice,
-                                   .notice_arg = f,
-                                   .cpus = 1,
-                                   .memory_mb = 512,
-                                   .target = {files, 2, true, DISK_SIZE}};
+    struct builder_vm_options o = {
+        .cpus = 1, .memory_mb = 512, .target = {files, 2, true, DISK_SIZE}};
     long long t = now_ms();
     ok(builder_vm_start(&f->session, &o, &vm, &err), err);
     bench("start", t);
@@ -247,11 +245,8 @@ static void overlay_a_step(void **state)
     RUN("qemu-img", "check", "-q", "-f", "qcow2", "-U", two);
     AUTO_FREE char *top = new_overlay(f, "look.qcow2");
     const char *files[] = {f->base, one, two, top};
-    struct builder_vm_options o = {.notice = take_notice,
-                                   .notice_arg = f,
-                                   .cpus = 1,
-                                   .memory_mb = 512,
-                                   .target = {files, 4, true, DISK_SIZE}};
+    struct builder_vm_options o = {
+        .cpus = 1, .memory_mb = 512, .target = {files, 4, true, DISK_SIZE}};
     ok(builder_vm_start(&f->session, &o, &vm, &err), err);
     call_slot(f, vm, AGENT_MOUNT, AGENT_DISK_TARGET);
     run(f, vm, "busybox cat /one /two");
@@ -381,8 +376,7 @@ static void killed_while_restoring(void **state)
     AUTO_FREE char *flag = path_join(f->dir, "no-restore");
     ok(file_write_whole(flag, 0644, "kill", 4, &err), err);
     buf_reset(&f->notices);
-    struct builder_vm_options o = {
-        .memory_mb = 512, .cpus = 1, .notice = take_notice, .notice_arg = f};
+    struct builder_vm_options o = {.memory_mb = 512, .cpus = 1};
     struct builder_vm *vm = NULL;
     assert_int_equal(builder_vm_start(&f->session, &o, &vm, &err), -1);
     assert_int_equal(err->kind, ERR_KILLED);
@@ -500,8 +494,7 @@ static void started_ahead(void **state)
     struct fixture *f = *state;
     struct error *err = NULL;
     AUTO_FREE char *top = new_overlay(f, "ahead.qcow2");
-    struct builder_vm_options o = {
-        .notice = take_notice, .notice_arg = f, .cpus = 1, .memory_mb = 512};
+    struct builder_vm_options o = {.cpus = 1, .memory_mb = 512};
     struct standby *next = standby_start(&f->session, &o);
     assert_non_null(next);
     struct builder_disk target = {(const char *[]){f->base, top}, 2, true, DISK_SIZE};

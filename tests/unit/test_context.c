@@ -290,7 +290,8 @@ static void sockets_are_named(void **state)
     EXPECT_SENT(f, "a ", "sub/*");
     fixture_forget(f);
     CLEANUP(buf_clear) struct buf said = BUF_INIT;
-    struct context_options o = {.dir = f->dir, .notice = keep_line, .notice_arg = &said};
+    struct context_options o = {.dir = f->dir};
+    f->session.events = (struct session_events){.notice = keep_line, .arg = &said};
     assert_int_equal(context_open(&f->session, &o, &f->ctx, NULL), 0);
     struct context_source source = {.text = "sub"};
     struct context_request r = {.sources = &source, .n_sources = 1, .dest = "/x"};

@@ -176,12 +176,11 @@ static void the_second_says_for_whom_it_waits_and_can_be_stopped(void **state)
     int cancel[2];
     assert_int_equal(pipe(cancel), 0);
     assert_int_equal(write(cancel[1], "x", 1), 1);
-    struct session s = {.cancel_fd = cancel[0]};
     struct store *other = NULL;
     CLEANUP(error_freep) struct error *err = NULL;
     CLEANUP(buf_clear) struct buf said = BUF_INIT;
+    struct session s = {.cancel_fd = cancel[0], .events = {.notice = hear, .arg = &said}};
     assert_int_equal(store_open(&s, f->dir, &other, NULL), 0);
-    store_set_notice(other, hear, &said);
     char key[DIGEST_HEX + 1];
     key_of(NULL, "RUN make", key);
     struct draft_request r = {.key = key, .step = "RUN make"};
@@ -201,13 +200,13 @@ static void the_second_says_for_whom_it_waits_and_can_be_stopped(void **state)
 static void builder(const char *dir, unsigned seed, long long until)
 {
     CLEANUP(buf_clear) struct buf said = BUF_INIT;
+    struct session s = {.cancel_fd = -1, .events = {.notice = hear, .arg = &said}};
     while (now_ms() < until) {
         struct store *st = NULL;
         char id[DIGEST_HEX + 1] = "";
         struct strv files = {0};
-        if (store_open(NULL, dir, &st, NULL) < 0)
+        if (store_open(&s, dir, &st, NULL) < 0)
             _exit(10);
-        store_set_notice(st, hear, &said);
         for (int i = 0; i < 6; i++) {
             struct layer *l = NULL;
             struct draft *d = NULL;

@@ -95,7 +95,7 @@ static char *fetch_text_of(struct fixture *f, struct server *s, const char *chec
 {
     AUTO_FREE char *url = xasprintf("http://127.0.0.1:%u/dir/file%%20name.txt?x=/y", s->port);
     CLEANUP(remote_file_clear) struct remote_file file = REMOTE_FILE_INIT;
-    if (remote_fetch(&f->session, url, checksum, NULL, NULL, &file, err) < 0)
+    if (remote_fetch(&f->session, url, checksum, &file, err) < 0)
         return NULL;
     assert_string_equal(file.name, "file name.txt");
     char *text = xcalloc(file.size + 1, 1);
@@ -199,11 +199,10 @@ static void what_is_not_there_is_said(void **state)
     assert_int_equal(err->kind, ERR_NOT_FOUND);
     error_free(STEAL(err));
     struct remote_file file = REMOTE_FILE_INIT;
-    assert_int_equal(remote_fetch(&f->session, "ftp://x/y", NULL, NULL, NULL, &file, &err), -1);
+    assert_int_equal(remote_fetch(&f->session, "ftp://x/y", NULL, &file, &err), -1);
     assert_non_null(strstr(err->message, "no http or https URL"));
     error_free(STEAL(err));
-    assert_int_equal(remote_fetch(&f->session, "file:///etc/passwd", NULL, NULL, NULL, &file, &err),
-                     -1);
+    assert_int_equal(remote_fetch(&f->session, "file:///etc/passwd", NULL, &file, &err), -1);
 }
 
 static void add_copies_what_it_fetched(void **state)

@@ -350,14 +350,16 @@ static void kvm_is_probed_in_a_moment(void **state)
     (void)unlink(path);
     unsetenv("KILN_ACCEL");
     enum accel a;
-    assert_int_equal(accel_choose(&session, NULL, "7.2.22", take_line, &said, &a, NULL), 0);
+    session.events = (struct session_events){.notice = take_line, .arg = &said};
+    assert_int_equal(accel_choose(&session, NULL, "7.2.22", &a, NULL), 0);
+    session.events = (struct session_events){0};
     assert_int_equal(a, works ? ACCEL_KVM : ACCEL_TCG);
     assert_int_equal(found("7.2.22") == ACCEL_FOUND_PROBED, works);
     assert_int_equal(said.len == 0, works);
     if (!works)
         assert_non_null(strstr(said.data, "using TCG (slow): "));
     // asked for, KVM is not replaced
-    assert_int_equal(accel_choose(&session, "kvm", "7.2.22", NULL, NULL, &a, &strict), works - 1);
+    assert_int_equal(accel_choose(&session, "kvm", "7.2.22", &a, &strict), works - 1);
     if (opens && !works) {
         assert_int_equal(err->kind, ERR_GUEST);
         assert_non_null(strstr(strict->hint, "--accel tcg"));
