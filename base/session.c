@@ -166,16 +166,22 @@ void session_progress(const struct session *s, const char *what, uint64_t done, 
         s->events.progress(s->events.arg, what, done, total, end);
 }
 
-void session_timing(const struct session *s, const char *what, double ms)
+void session_timing(const struct session *s, const char *what, long long us)
 {
+    double ms = (double)us / 1000;
     session_debug(s, 1, "time: %s %.1f ms", what, ms);
     if (s && s->events.timing)
         s->events.timing(s->events.arg, what, ms);
 }
 
-long long now_ms(void)
+long long now_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+long long now_ms(void)
+{
+    return now_us() / 1000;
 }

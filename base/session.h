@@ -59,9 +59,10 @@ void session_warning(const struct session *s, const char *text);
 void session_output(const struct session *s, int stream, const char *bytes, size_t n);
 void session_progress(const struct session *s, const char *what, uint64_t done, uint64_t total,
                       bool end);
-/* The time goes to the log at verbosity 1, too. */
-void session_timing(const struct session *s, const char *what, double ms);
-/* Milliseconds of the monotonic clock: for deadlines. */
+/* us: microseconds. They go to the log at verbosity 1, too. */
+void session_timing(const struct session *s, const char *what, long long us);
+/* Of the monotonic clock: for deadlines, and to say where time goes. */
 long long now_ms(void);
+long long now_us(void);
 
 #endif

@@ -3,7 +3,7 @@
 // Walks the steps of the stages that the target needs, in file order. Instructions that only change
 // what is known (ARG, ENV…) are done here; the others go to step.c and run.c, which end
 // in step_layer: find the layer of the step's key, or carry the step out and commit its overlay.
-// After every step, failed ones too, the build's history is complete in b->steps, so that the next
+// After every step, failed ones too, the build's history is complete in b->record, so that the next
 // build can say what changed and `kiln shell NAME@STEP` finds every state.
 #include "builder/build/build.h"
 
@@ -36,37 +36,6 @@ void build_result_clear(struct build_result *r)
     free(r->file);
     free(r->layer);
     *r = (struct build_result){0};
-}
-
-void disk_state_copy(struct disk_state *to, const struct disk_state *from)
-{
-    json_t *mounts = from->mounts ? json_deep_copy(from->mounts) : NULL;
-    json_decref(to->mounts);
-    *to = *from;
-    to->mounts = mounts;
-}
-
-void disk_state_clear(struct disk_state *d)
-{
-    json_decref(d->mounts);
-    *d = (struct disk_state){0};
-}
-
-long long now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-void build_timing(struct build *b, const char *what, long long since_us)
-{
-    build_took(b, what, now_us() - since_us);
-}
-
-void build_took(struct build *b, const char *what, long long us)
-{
-    session_timing(b->s, what, (double)us / 1000);
 }
 
 void build_output(void *build, int stream, const char *bytes, size_t n)
@@ -140,7 +109,7 @@ static int do_arg(struct build *b, struct stage_run *st, const struct imagefile_
         AUTO_FREE char *name = expand_word(b, st, &step->pairs.ptr[i].name, err);
         if (!name)
             return -1;
-        const char *value = build_arg(b, name);
+        const char *value = build_arg(b->o, name);
         AUTO_FREE char *expanded = NULL;
         if (!value && word_given(&step->pairs.ptr[i].value)) {
             value = expanded = expand_word(b, st, &step->pairs.ptr[i].value, err);
@@ -250,14 +219,6 @@ static int do_step(struct build *b, struct stage_run *st, size_t i, struct error
     return 0;
 }
 
-static void note_shown(struct build *b, const struct imagefile_step *step,
-                       const struct stage_run *st)
-{
-    AUTO_FREE char *text = step_text(step);
-    (void)json_array_append_new(b->shown, json_pack("{s:I, s:s, s:s}", "n", (json_int_t)b->step,
-                                                    "step", text, "layer", st->disk.id));
-}
-
 static int walk(struct build *b, struct error **err)
 {
     for (size_t i = 0; i < b->file->n_steps; i++) {
@@ -275,7 +236,8 @@ static int walk(struct build *b, struct error **err)
             error_at(err, b->file_path, step->line, step->column);
             return -1;
         }
-        note_shown(b, step, st);
+        AUTO_FREE char *text = step_text(step);
+        record_shown(&b->record, b->step, text, st->disk.id);
         st->done = i + 1 == b->file->stages[step->stage].end;
     }
     return 0;
@@ -294,7 +256,7 @@ static char *image_metadata(struct build *b, struct stage_run *st)
 {
     json_auto_t *m = json_pack("{s:s, s:I, s:o, s:O, s:s}", "kiln", KILN_VERSION, "created",
                                (json_int_t)time(NULL), "config", config_to_json(&st->config),
-                               "steps", b->shown, "name", b->name);
+                               "steps", b->record.shown, "name", b->name);
     if (st->disk.mounts)
         (void)json_object_set(m, "mounts", st->disk.mounts);
     char *text = json_text(m);
@@ -364,7 +326,7 @@ static int finish(struct build *b, struct build_result *ret, struct error **err)
         if (store_drop_failed(b->store, b->name, err) < 0)
             return -1;
     }
-    build_timing(b, "register", start);
+    session_timing(b->s, "register", now_us() - start);
     ret->name = xstrdup(b->name);
     ret->layer = xstrdup(st->disk.id);
     ret->steps = b->layers;
@@ -512,13 +474,19 @@ static int prepare(struct build *b, struct error **err)
         return -1;
     if (store_open(b->s, b->s->backend, &b->store, err) < 0)
         return -1;
-    b->last = history_read(b->store, b->name);
+    record_open(&b->record, b->store, b->name);
+    b->target = (struct target){.s = b->s,
+                                .store = b->store,
+                                .options = {.memory_mb = b->o->memory_mb,
+                                            .cpus = b->o->cpus,
+                                            .accel = b->o->accel,
+                                            .cwd = store_cwd(b->store)}};
     return 0;
 }
 
 static void build_clear(struct build *b)
 {
-    vm_drop_all(b);
+    target_clear(&b->target);
     (void)step_log_close(&b->log, NULL);
     context_free(b->ctx);
     for (size_t i = 0; b->stages && i < b->file->n_stages; i++) {
@@ -534,9 +502,7 @@ static void build_clear(struct build *b)
     free(b->stages);
     settings_clear(&b->global_args);
     strv_clear(&b->pulled);
-    json_decref(b->steps);
-    json_decref(b->shown);
-    json_decref(b->last);
+    record_clear(&b->record);
     imagefile_free(b->file);
     store_free(b->store);
     if (b->name_lock >= 0) {
@@ -548,36 +514,16 @@ static void build_clear(struct build *b)
     free(b->file_path);
 }
 
-/* What was built stays known, also when the build failed; of the steps it did not come to, what the
- * build before knew. */
-static void keep_history(struct build *b)
-{
-    if (!b->store || !json_array_size(b->steps) || b->o->require_cached)
-        return;
-    size_t i;
-    json_t *e;
-    json_array_foreach(b->last, i, e) if (json_int(e, "n", 0) > (int64_t)b->step)(void)
-        json_array_append(b->steps, e);
-    CLEANUP(error_freep) struct error *err = NULL;
-    if (history_write(b->store, b->name, b->steps, &err) < 0)
-        session_debug(b->s, 1, "history of '%s' was not written: %s", b->name, err->message);
-}
-
 int build_image(const struct session *s, const struct build_options *o, const struct build_ui *ui,
                 struct build_result *ret, struct error **err)
 {
-    struct build b = {.s = s,
-                      .o = o,
-                      .ui = ui,
-                      .name_lock = -1,
-                      .log = STEP_LOG_INIT,
-                      .steps = json_array(),
-                      .shown = json_array()};
+    struct build b = {.s = s, .o = o, .ui = ui, .name_lock = -1, .log = STEP_LOG_INIT};
     long long start = now_us();
     int rc = prepare(&b, err);
     if (rc == 0) {
         rc = walk(&b, err);
-        keep_history(&b);
+        if (!o->require_cached)
+            record_keep(&b.record, s, b.store, b.name, b.step);
     }
     if (rc == 0)
         rc = finish(&b, ret, err);

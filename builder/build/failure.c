@@ -27,20 +27,20 @@ static void add_output(const char *log, struct error *e)
 }
 
 /* The number of the last step of the stage before this one that made a layer; 0: none. */
-static int64_t step_before(const struct build *b, const struct stage_run *st)
+static size_t step_before(const struct build *b, const struct stage_run *st)
 {
-    int64_t n = json_int(json_array_get(b->steps, json_array_size(b->steps) - 1), "n", 0);
-    return n > (int64_t)st->from ? n : 0;
+    size_t n = record_last(&b->record);
+    return n > st->from ? n : 0;
 }
 
 static void add_next_steps(const struct build *b, const struct stage_run *st, struct error **err)
 {
     CLEANUP(buf_clear) struct buf hint = BUF_INIT;
-    int64_t before = step_before(b, st);
+    size_t before = step_before(b, st);
     buf_addf(&hint, "'kiln image log %s failed' prints its output", b->name);
     if (before)
-        buf_addf(&hint, ", 'kiln shell %s@%lld' opens a shell in the state before it", b->name,
-                 (long long)before);
+        buf_addf(&hint, ", 'kiln shell %s@%zu' opens a shell in the state before it", b->name,
+                 before);
     if (b->o->on_error == ON_ERROR_FAIL)
         buf_adds(&hint, ", 'kiln image build --on-error=shell' in the state it left");
     error_hint(err, "%s", hint.data);

@@ -104,18 +104,18 @@ static int ask_agent(struct build *b, const struct disk_state *for_disk,
                      const struct from_request *r, struct buf *ret, struct error **err)
 {
     long long start = now_us();
-    if (vm_untouched(b, for_disk, err) < 0)
+    if (target_untouched(&b->target, for_disk, err) < 0)
         return -1;
-    int slot = vm_attach(b, r->disk, 0, err);
+    int slot = target_attach(&b->target, r->disk, 0, err);
     if (slot < 0)
         return -1;
     struct guest_sources sources = {slot, r->sources, r->excludes};
     struct guest_wait w = {-1, take_output, ret};
     bool listed;
     buf_reset(ret);
-    if (guest_survey(b->vm, &sources, r->flags, w, &listed, err) < 0)
+    if (guest_survey(b->target.vm, &sources, r->flags, w, &listed, err) < 0)
         return -1;
-    build_timing(b, "survey", start);
+    session_timing(b->s, "survey", now_us() - start);
     if (!listed) {
         buf_reset(ret);
         return 0;

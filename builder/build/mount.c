@@ -219,15 +219,15 @@ static int by_id(const void *a, const void *b)
 
 static int attach_cache(struct build *b, struct mounts *m, struct cache *c, struct error **err)
 {
-    c->slot = vm_free_slot(b, m->slots, err);
+    c->slot = target_free_slot(&b->target, m->slots, err);
     if (c->slot < 0)
         return -1;
     m->slots |= 1u << c->slot;
     const char *const files[] = {cache_disk_path(c->disk)};
     struct builder_disk d = {files, 1, true, cache_disk_size(c->disk)};
-    if (builder_vm_set_disk(b->vm, c->slot, &d, err) < 0)
+    if (builder_vm_set_disk(b->target.vm, c->slot, &d, err) < 0)
         return -1;
-    return guest_format(b->vm, c->slot, err);
+    return guest_format(b->target.vm, c->slot, err);
 }
 
 static int attach_caches(struct build *b, struct mounts *m, struct error **err)
@@ -257,10 +257,10 @@ static int unpack(struct build *b, struct mount *p, struct error **err)
     CLEANUP(error_freep) struct error *why = NULL;
     uint64_t offset;
     int number;
-    if (builder_vm_stream_begin(b->vm, sender_read, sender, &offset, err) < 0)
+    if (builder_vm_stream_begin(b->target.vm, sender_read, sender, &offset, err) < 0)
         return -1;
-    int rc = guest_unpack(b->vm, offset, step_wait(b), &number, &why);
-    builder_vm_stream_end(b->vm);
+    int rc = guest_unpack(b->target.vm, offset, step_wait(b), &number, &why);
+    builder_vm_stream_end(b->target.vm);
     // what the sender has to say comes first: the agent's failure then only repeats it
     if (sender_result(sender, err) < 0)
         return -1;
@@ -270,7 +270,8 @@ static int unpack(struct build *b, struct mount *p, struct error **err)
 static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct guest_exec *e,
                     struct error **err)
 {
-    int from = p->spec.from ? vm_attach(b, &p->disk, m->slots, err) : unpack(b, p, err);
+    int from =
+        p->spec.from ? target_attach(&b->target, &p->disk, m->slots, err) : unpack(b, p, err);
     if (from < 0)
         return -1;
     struct guest_run_mount bind = {
@@ -355,15 +356,15 @@ int mounts_attach(struct build *b, struct mounts *m, struct guest_exec *e, struc
     for (size_t i = 0; i < m->len; i++)
         if (put(b, m, &m->ptr[i], e, err) < 0)
             return -1;
-    return vm_detach_others(b, m->slots, err);
+    return target_detach_others(&b->target, m->slots, err);
 }
 
 int mounts_detach(struct build *b, struct mounts *m, struct error **err)
 {
     for (size_t i = 0; i < m->n_caches; i++) {
         struct cache *c = &m->caches[i];
-        if (guest_umount(b->vm, c->slot, err) < 0 ||
-            builder_vm_set_disk(b->vm, c->slot, NULL, err) < 0)
+        if (guest_umount(b->target.vm, c->slot, err) < 0 ||
+            builder_vm_set_disk(b->target.vm, c->slot, NULL, err) < 0)
             return -1;
         cache_disk_clean(c->disk);
         cache_disk_free(STEAL(c->disk));

@@ -1,33 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the files of one build share: build.c walks the steps, stage.c resolves FROM, step.c runs
- * all instructions but RUN, which is run.c and mount.c, from.c looks at what --from reads, target.c
- * keeps the builder VM on the right disk.
+ * all instructions but RUN, which is run.c and mount.c, from.c looks at what --from reads, layer.c
+ * finds or makes a step's layer, target.h keeps the builder VM on the right disk.
  */
 #ifndef BUILDER_BUILD_PRIVATE_H
 #define BUILDER_BUILD_PRIVATE_H
 
 #include "builder/build/build.h"
 #include "builder/build/config.h"
+#include "builder/build/environment.h"
+#include "builder/build/record.h"
 #include "builder/build/step_log.h"
+#include "builder/build/target.h"
 #include "builder/context/context.h"
-#include "builder/worker/guest.h"
-#include "builder/worker/standby.h"
-#include "builder/worker/vm.h"
 #include "cache/key.h"
 #include "cache/store.h"
 #include "imagefile/imagefile.h"
-
-#define ID_SIZE (DIGEST_HEX + 1)
-
-/* A disk to build on or copy from: the top layer and what mounting it needs to know. */
-struct disk_state {
-    char id[ID_SIZE]; /* "" = an empty disk */
-    uint64_t size;    /* of the disk, bytes */
-    json_t *mounts; /* [[partition number, "/path"], …] of a disk we partitioned; NULL = find out */
-};
-void disk_state_copy(struct disk_state *to, const struct disk_state *from);
-void disk_state_clear(struct disk_state *d);
 
 struct build;
 
@@ -47,12 +36,6 @@ struct stage_run {
     struct disk_spec spec;
 };
 
-/* One of the slots GUEST_EXTRA… and what is in it. */
-struct attachment {
-    char id[ID_SIZE];   /* layer; "" = free */
-    unsigned long used; /* for replacing the least recently used */
-};
-
 struct build {
     const struct session *s;
     const struct build_options *o;
@@ -67,23 +50,10 @@ struct build {
     struct settings global_args;
     struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
     size_t step, total; /* number shown, and of how many */
-    json_t *steps;      /* for cache/history.h */
-    json_t *last;       /* of the last build of the name; NULL = none */
-    json_t *shown;      /* for the image's metadata: every step with its layer */
     size_t layers, cached;
 
-    struct builder_vm *vm;
-    struct standby *next;   /* for the next stage; NULL = none */
-    char top[ID_SIZE];      /* layer under the overlay; "" = none */
-    char *overlay;          /* the target's writable top, in the store's scratch folder */
-    uint64_t overlay_size;  /* of its disk, bytes */
-    bool dirty;             /* the overlay holds something no layer should */
-    bool mounted;           /* the target's tree */
-    bool spent;             /* a command changed the VM itself: no further step may run in it */
-    unsigned long overlays; /* for their names */
-    struct attachment slots[GUEST_SLOTS];
-    unsigned long tick;
-
+    struct target target; /* what the steps change */
+    struct record record;
     long long step_deadline; /* of the running step, by now_ms; 0 = none */
     struct step_log log;     /* of the running step */
     const struct imagefile_step *current;
@@ -97,11 +67,6 @@ char *expand_word(struct build *b, struct stage_run *st, const struct word *w, s
 struct diag;
 void build_show_diagnostic(const struct build *b, const struct diag *d);
 void build_output(void *build, int stream, const char *bytes, size_t n); /* a builder_output_fn */
-void build_timing(struct build *b, const char *what, long long since_us);
-/* The same, for a span that is known: us microseconds. */
-void build_took(struct build *b, const char *what, long long us);
-long long now_us(void);
-
 /* check.c */
 /* Mistakes that show once variables have values; they are in b->file's diagnostics. */
 void check_variables(struct build *b);
@@ -113,9 +78,6 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
 void variable_missing(void *stage, struct str name, struct span at);
 
 /* stage.c */
-/* The value that --build-arg gives a name (borrowed), or NULL. "--build-arg NAME" alone takes it
- * from our own environment. */
-const char *build_arg(const struct build *b, const char *name);
 int stages_choose(struct build *b, struct error **err); /* marks the needed ones, counts steps */
 int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                struct error **err);
@@ -126,34 +88,16 @@ int stage_source(struct build *b, const char *name, struct disk_state *ret, stru
 int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct config *config,
                struct error **err);
 
-/* target.c */
-/* A VM runs in which only steps below `disk` have run, a clean overlay on `disk` is its target, its
- * tree is mounted (but for an empty disk). */
-int vm_ready(struct build *b, const struct disk_state *disk, struct error **err);
-int vm_mount_target(struct build *b, const json_t *mounts, struct error **err);
-/* The overlay is complete in b->overlay's old path, which the caller owns from now on. The next one
- * names `backing_id`. */
-char *vm_seal(struct build *b, const char *backing_id, uint64_t size, struct error **err);
-/* A layer mounted read-only in an extra slot; returns the slot. `keep`: as for vm_free_slot. */
-int vm_attach(struct build *b, const struct disk_state *disk, unsigned keep, struct error **err);
-/* An extra slot that is free now, by ending the least recently used attachment; -1. `keep`: bit
- * mask of slots to leave alone. */
-int vm_free_slot(struct build *b, unsigned keep, struct error **err);
-/* Ends the attachments that are not in `keep`: a command sees no disk that it did not ask for. */
-int vm_detach_others(struct build *b, unsigned keep, struct error **err);
+/* layer.c */
 /* Until the step's deadline, as of now; output is shown and logged. */
 struct guest_wait step_wait(struct build *b);
 int step_left_ms(const struct build *b); /* until the step's deadline; -1 = it has none */
-void vm_drop(struct build *b);
-/* The same, and of the one that was started ahead. */
-void vm_drop_all(struct build *b);
-/* Makes a complete empty overlay file in the scratch folder; owned path. */
-char *overlay_new(const char *scratch, unsigned long n, const char *backing_id, uint64_t size,
-                  struct error **err);
-
-/* A VM for `disk` in which nothing has run and whose target is not mounted: what it says about other
- * layers can be believed. */
-int vm_untouched(struct build *b, const struct disk_state *disk, struct error **err);
+/* One instruction's work in the VM. */
+typedef int step_fn(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                    void *arg, struct error **err);
+/* A step that changes the disk: finds its layer or makes it. Takes key. manifest may be empty. */
+int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err);
 
 /* from.c */
 /* What is read of another image. All borrowed. */
@@ -172,13 +116,6 @@ bool from_by_content(const struct strv *sources);
  * --require-cached. */
 int from_manifest(struct build *b, const struct disk_state *for_disk, const struct from_request *r,
                   struct buf *ret, struct error **err);
-
-/* One instruction's work in the VM. */
-typedef int step_fn(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                    void *arg, struct error **err);
-/* A step that changes the disk: finds its layer or makes it. Takes key. manifest may be empty. */
-int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err);
 
 /* failure.c: what is left of a step that failed, whose output is in `log`: it is kept for
  * `kiln image log NAME failed`, shown again if nobody saw it, and *err says what to do next. */
@@ -216,12 +153,6 @@ void mounts_put_key(const struct mounts *m, struct key *key);
 int mounts_attach(struct build *b, struct mounts *m, struct guest_exec *e, struct error **err);
 /* After the command: the caches are whole again and free for others. */
 int mounts_detach(struct build *b, struct mounts *m, struct error **err);
-/* The environment, directory and user of a command. b may be NULL: it gives the proxies that
- * --build-arg names. */
-void run_put_environment(const struct build *b, const struct config *c, const struct settings *args,
-                         struct guest_exec *e);
-/* An interactive shell, for guest_terminal. */
-void run_put_shell(struct guest_exec *e);
 /* What the image's metadata keeps is JSON, where other bytes would be lost without a word: ERR_USER
  * names `what` if the value is not UTF-8. */
 int check_utf8(const char *what, const char *value, struct error **err);

@@ -31,56 +31,6 @@ static void run_clear(struct run *r)
     strv_clear(&r->argv);
 }
 
-/* As in Dockerfile: from --build-arg or kiln's own environment, seen by RUN without an ARG, no part of
- * any key. */
-static const char *const proxy_vars[][2] = {{"http_proxy", "HTTP_PROXY"},
-                                            {"https_proxy", "HTTPS_PROXY"},
-                                            {"ftp_proxy", "FTP_PROXY"},
-                                            {"no_proxy", "NO_PROXY"},
-                                            {"all_proxy", "ALL_PROXY"}};
-
-/* A --build-arg for one of the two spellings is for both. */
-static void put_proxies(const struct build *b, const struct config *c, const struct settings *args,
-                        struct guest_exec *e)
-{
-    for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
-        for (size_t j = 0; j < 2; j++) {
-            const char *name = proxy_vars[i][j], *v = b ? build_arg(b, name) : NULL;
-            v = v || !b ? v : build_arg(b, proxy_vars[i][!j]);
-            v = v ? v : getenv(name);
-            if (v && *v && !settings_get(&c->env, name) && !(args && settings_get(args, name)))
-                guest_exec_env(e, name, v);
-        }
-    }
-}
-
-void run_put_environment(const struct build *b, const struct config *c, const struct settings *args,
-                         struct guest_exec *e)
-{
-    if (!settings_get(&c->env, "PATH"))
-        guest_exec_env(e, "PATH", imagefile_default_path);
-    guest_exec_env(e, "SYSTEMD_OFFLINE", "1");
-    guest_exec_env(e, "DM_DISABLE_UDEV",
-                   "1"); // device mapper makes its nodes itself, and waits for nobody
-    put_proxies(b, c, args, e);
-    for (size_t i = 0; args && i < args->len; i++)
-        if (!settings_get(&c->env, args->ptr[i].name))
-            guest_exec_env(e, args->ptr[i].name, args->ptr[i].value);
-    for (size_t i = 0; i < c->env.len; i++)
-        guest_exec_env(e, c->env.ptr[i].name, c->env.ptr[i].value);
-    guest_exec_cwd(e, config_workdir(c));
-    guest_exec_user(e, c->user);
-}
-
-void run_put_shell(struct guest_exec *e)
-{
-    const char *term = getenv("TERM");
-    unsigned columns, rows;
-    terminal_size(STDIN_FILENO, &columns, &rows);
-    guest_exec_arg(e, "/bin/sh");
-    guest_exec_terminal(e, term && *term ? term : "linux", columns, rows);
-}
-
 /* What the kernel takes as one argument, with its NUL (MAX_ARG_STRLEN of execve(2)). */
 enum { ARGUMENT_MAX = 128 * 1024 };
 
@@ -222,12 +172,12 @@ static int exec(struct build *b, struct run *r, const struct guest_exec *e, int 
     struct guest_wait w = step_wait(b);
     if (r->mask)
         w = (struct guest_wait){w.deadline_ms, masked_output, &out};
-    int rc = guest_exec(b->vm, e, w, status, &changed, err);
+    int rc = guest_exec(b->target.vm, e, w, status, &changed, err);
     if (r->mask)
         flush_mask(&out);
     if (changed) {
         session_debug(b->s, 1, "the builder VM is not used again, the step changed %s", changed);
-        b->spent = true;
+        b->target.spent = true;
     }
     return rc;
 }
@@ -265,7 +215,7 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
     CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
     for (size_t i = 0; i < r->argv.len; i++)
         guest_exec_arg(&e, r->argv.ptr[i]);
-    run_put_environment(b, &st->config, &st->args, &e);
+    environment_put(b->o, &st->config, &st->args, &e);
     for (size_t i = 0; i < b->o->n_nameservers; i++)
         guest_exec_nameserver(&e, b->o->nameservers[i]);
     if (r->script.len)
@@ -279,8 +229,8 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
         return -1;
     long long start = now_us();
     int rc = exec(b, r, &e, &status, err);
-    b->spent |= insecure;
-    build_timing(b, "exec", start);
+    b->target.spent |= insecure;
+    session_timing(b->s, "exec", now_us() - start);
     if (rc < 0 || mounts_detach(b, r->mounts, err) < 0)
         return -1;
     if (status == 0)

@@ -3,7 +3,8 @@
 
 #include "base/alloc.h"
 #include "base/session.h"
-#include "builder/build/private.h"
+#include "builder/build/environment.h"
+#include "builder/build/target.h"
 
 #include <unistd.h>
 
@@ -63,10 +64,10 @@ int shell_run(const struct session *s, const struct shell_options *o, int *ret_s
         config.user = xstrdup(o->user);
     }
     if (o->terminal)
-        run_put_shell(&e);
+        environment_put_shell(&e);
     for (const char *const *a = o->argv; !o->terminal && a && *a; a++)
         guest_exec_arg(&e, *a);
-    run_put_environment(NULL, &config, NULL, &e);
+    environment_put(NULL, &config, NULL, &e);
     if (o->terminal)
         return guest_terminal(sh.vm, &e, ret_status, err);
     struct guest_wait w = {-1, show_output, (void *)s};

@@ -22,10 +22,10 @@ static int grow_work(struct build *b, struct stage_run *st, const struct imagefi
 {
     const struct disk_spec *spec = arg;
     (void)step;
-    b->mounted = false; // the agent unmounts it
-    if (guest_grow(b->vm, table_name(spec->table), step_wait(b), err) < 0)
+    b->target.mounted = false; // the agent unmounts it
+    if (guest_grow(b->target.vm, table_name(spec->table), step_wait(b), err) < 0)
         return -1;
-    return vm_mount_target(b, st->disk.mounts, err);
+    return target_mount(&b->target, st->disk.mounts, err);
 }
 
 /* The size that a DISK asks for, from the image's own. */
@@ -80,13 +80,13 @@ static int partition_work(struct build *b, struct stage_run *st, const struct im
         parts[i] = (struct guest_partition){p->size, p->fs, p->options, p->mount,
                                             partition_flags_text(p->flags)};
     }
-    int rc = guest_make_partitions(b->vm, table_name(st->spec.table), parts, st->n_parts,
+    int rc = guest_make_partitions(b->target.vm, table_name(st->spec.table), parts, st->n_parts,
                                    step_wait(b), err);
     for (size_t i = 0; i < st->n_parts; i++)
         free(parts[i].flags);
     if (rc < 0)
         return -1;
-    return vm_mount_target(b, st->disk.mounts, err);
+    return target_mount(&b->target, st->disk.mounts, err);
 }
 
 static json_t *partition_mounts(const struct stage_run *st)
@@ -240,7 +240,7 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
         rc = build_context(b, err);
     if (rc == 0)
         rc = context_select(b->ctx, &r, &c->selection, err);
-    build_timing(b, "select", start);
+    session_timing(b->s, "select", now_us() - start);
     return rc;
 }
 
@@ -285,13 +285,13 @@ static int send_work(struct build *b, struct stage_run *st, const struct imagefi
     struct sending p = {b, c};
     uint64_t offset;
     long long start = now_us();
-    if (builder_vm_stream_begin(b->vm, produce, &p, &offset, err) < 0)
+    if (builder_vm_stream_begin(b->target.vm, produce, &p, &offset, err) < 0)
         return -1;
     struct guest_place place = copy_place(c);
     CLEANUP(error_freep) struct error *why = NULL;
-    int rc = guest_receive(b->vm, offset, &place, step_wait(b), &why);
-    builder_vm_stream_end(b->vm);
-    build_timing(b, "receive", start);
+    int rc = guest_receive(b->target.vm, offset, &place, step_wait(b), &why);
+    builder_vm_stream_end(b->target.vm);
+    session_timing(b->s, "receive", now_us() - start);
     // what the sender has to say comes first: the agent's failure then only repeats it
     if (sender_result(sender, err) < 0)
         return -1;
@@ -304,12 +304,12 @@ static int copy_work(struct build *b, struct stage_run *st, const struct imagefi
     struct copy *c = arg;
     (void)st;
     (void)step;
-    int slot = vm_attach(b, &c->source, 0, err);
+    int slot = target_attach(&b->target, &c->source, 0, err);
     if (slot < 0)
         return -1;
     struct guest_sources from = {slot, &c->sources, &c->excludes};
     struct guest_place place = copy_place(c);
-    return guest_copy(b->vm, &from, &place, step_wait(b), err);
+    return guest_copy(b->target.vm, &from, &place, step_wait(b), err);
 }
 
 static void key_optional(struct key *key, const char *name, const char *value)
@@ -384,7 +384,7 @@ static int workdir_work(struct build *b, struct stage_run *st, const struct imag
                         void *arg, struct error **err)
 {
     (void)step;
-    return guest_mkdir(b->vm, arg, st->config.user, step_wait(b), err);
+    return guest_mkdir(b->target.vm, arg, st->config.user, step_wait(b), err);
 }
 
 int step_workdir(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -420,15 +420,16 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
         error_set(err, ERR_USER, "INSPECT needs a terminal, and there is none");
         return error_hint(err, "take the INSPECT line out for builds without one");
     }
-    if (vm_ready(b, &st->disk, err) < 0 || vm_detach_others(b, 0, err) < 0)
+    if (target_ready(&b->target, &st->disk, err) < 0 ||
+        target_detach_others(&b->target, 0, err) < 0)
         return -1;
-    b->dirty = true;
+    b->target.dirty = true;
     session_notice(b->s,
                    "INSPECT: a shell in the image; changes are thrown away; the build goes on when "
                    "it exits");
     CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
-    run_put_shell(&e);
-    run_put_environment(b, &st->config, &st->args, &e);
+    environment_put_shell(&e);
+    environment_put(b->o, &st->config, &st->args, &e);
     int status;
-    return guest_terminal(b->vm, &e, &status, err);
+    return guest_terminal(b->target.vm, &e, &status, err);
 }

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#include "builder/build/environment.h"
+
+#include "base/terminal.h"
+#include "imagefile/imagefile.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *build_arg(const struct build_options *o, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = o->n_build_args; i-- > 0;) {
+        const char *given = o->build_args[i];
+        if (!strncmp(given, name, n) && given[n] == '=')
+            return given + n + 1;
+        if (!strcmp(given, name))
+            return getenv(name);
+    }
+    return NULL;
+}
+
+/* As in Dockerfile: from --build-arg or kiln's own environment, seen by RUN without an ARG, no part of
+ * any key. */
+static const char *const proxy_vars[][2] = {{"http_proxy", "HTTP_PROXY"},
+                                            {"https_proxy", "HTTPS_PROXY"},
+                                            {"ftp_proxy", "FTP_PROXY"},
+                                            {"no_proxy", "NO_PROXY"},
+                                            {"all_proxy", "ALL_PROXY"}};
+
+/* A --build-arg for one of the two spellings is for both. */
+static void put_proxies(const struct build_options *o, const struct config *c,
+                        const struct settings *args, struct guest_exec *e)
+{
+    for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
+        for (size_t j = 0; j < 2; j++) {
+            const char *name = proxy_vars[i][j], *v = o ? build_arg(o, name) : NULL;
+            v = v || !o ? v : build_arg(o, proxy_vars[i][!j]);
+            v = v ? v : getenv(name);
+            if (v && *v && !settings_get(&c->env, name) && !(args && settings_get(args, name)))
+                guest_exec_env(e, name, v);
+        }
+    }
+}
+
+void environment_put(const struct build_options *o, const struct config *c,
+                     const struct settings *args, struct guest_exec *e)
+{
+    if (!settings_get(&c->env, "PATH"))
+        guest_exec_env(e, "PATH", imagefile_default_path);
+    guest_exec_env(e, "SYSTEMD_OFFLINE", "1");
+    guest_exec_env(e, "DM_DISABLE_UDEV",
+                   "1"); // device mapper makes its nodes itself, and waits for nobody
+    put_proxies(o, c, args, e);
+    for (size_t i = 0; args && i < args->len; i++)
+        if (!settings_get(&c->env, args->ptr[i].name))
+            guest_exec_env(e, args->ptr[i].name, args->ptr[i].value);
+    for (size_t i = 0; i < c->env.len; i++)
+        guest_exec_env(e, c->env.ptr[i].name, c->env.ptr[i].value);
+    guest_exec_cwd(e, config_workdir(c));
+    guest_exec_user(e, c->user);
+}
+
+void environment_put_shell(struct guest_exec *e)
+{
+    const char *term = getenv("TERM");
+    unsigned columns, rows;
+    terminal_size(STDIN_FILENO, &columns, &rows);
+    guest_exec_arg(e, "/bin/sh");
+    guest_exec_terminal(e, term && *term ? term : "linux", columns, rows);
+}

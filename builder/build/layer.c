@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+//
+// A step that changes the disk: its layer is found by its key, or the step is run in the builder VM
+// (target.h), and what it left becomes the layer. Where no layer is found, the user is told why.
+#include "base/alloc.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "builder/build/private.h"
+#include "builder/context/manifest.h"
+
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+struct guest_wait step_wait(struct build *b)
+{
+    return (struct guest_wait){step_left_ms(b), build_output, b};
+}
+
+int step_left_ms(const struct build *b)
+{
+    long long left = b->step_deadline - now_ms();
+    return !b->step_deadline ? -1 : left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
+}
+
+/* Whether a step to come will want another VM than this one's: it is of another stage, or looks at
+ * what a --from reads. If it is cached it will not, but that shows only then. */
+static bool needs_another(const struct build *b)
+{
+    for (size_t i = (size_t)(b->current - b->file->steps) + 1; i < b->file->n_steps; i++) {
+        const struct imagefile_step *step = &b->file->steps[i];
+        if (step->stage != NO_STAGE && b->stages[step->stage].needed &&
+            (step->stage != b->current->stage || step_has_from(step)))
+            return true;
+    }
+    return false;
+}
+
+/* Which files differ from those of the layer the last build made, in words; owned, NULL: not known.
+ */
+static char *explain_files(struct build *b, const char *old_id, struct str manifest)
+{
+    CLEANUP(layer_freep) struct layer *layer = NULL;
+    CLEANUP(buf_clear) struct buf old = BUF_INIT, out = BUF_INIT;
+    CLEANUP(strv_clear) struct strv changes = {0};
+    if (!old_id || !manifest.len || store_get(b->store, old_id, &layer, NULL) < 0 ||
+        layer_manifest(layer, &old, NULL) < 0)
+        return NULL;
+    manifest_diff(buf_str(&old), manifest, 5, &changes);
+    for (size_t i = 0; i < changes.len; i++)
+        buf_addf(&out, "%s%s", i ? ", " : "", changes.ptr[i]);
+    if ((b->current->op == OP_COPY || b->current->op == OP_ADD) &&
+        word_given(&b->current->copy.from))
+        buf_addf(&out, " in '" STR_FMT "'", STR_ARG(b->current->copy.from.raw));
+    return changes.len ? buf_detach(&out, NULL) : NULL;
+}
+
+/* Why store_find has just given no layer for the step's key, in words; owned. */
+static char *explain(struct build *b, const struct stage_run *st, const struct imagefile_step *step,
+                     const json_t *inputs, struct str manifest)
+{
+    if (store_damage(b->store))
+        return xasprintf("its layer is damaged: %s", store_damage(b->store));
+    AUTO_FREE char *text = step_text(step);
+    const json_t *old = record_match(&b->record, text);
+    AUTO_FREE char *files =
+        explain_files(b, json_string_value(json_object_get(old, "id")), manifest);
+    char *why = key_explain(json_object_get(old, "inputs"), inputs, files,
+                            record_changed_step(&b->record, st->from));
+    return why ? why : xstrdup("its layer is gone");
+}
+
+static void use_layer(struct stage_run *st, const struct layer *layer)
+{
+    memcpy(st->disk.id, layer->id, ID_SIZE);
+    st->disk.size = layer->virtual_size;
+}
+
+/* What --on-error asks for, once a step has failed in a VM that still runs. */
+static void on_failure(struct build *b, struct draft *draft, const struct imagefile_step *step)
+{
+    if (b->o->on_error == ON_ERROR_FAIL || session_cancelled(b->s) || !b->target.vm)
+        return;
+    CLEANUP(error_freep) struct error *err = NULL;
+    if (b->o->on_error == ON_ERROR_SHELL) {
+        CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
+        session_notice(b->s,
+                       "the step failed; this is a shell in its state, leave it to end the build");
+        environment_put_shell(&e);
+        environment_put(b->o, &b->stages[step->stage].config, &b->stages[step->stage].args, &e);
+        int status;
+        if (guest_terminal(b->target.vm, &e, &status, &err) < 0)
+            session_notice(b->s, "%s", err->message);
+        return;
+    }
+    AUTO_FREE char *sealed =
+        target_seal(&b->target, draft_id(draft), b->stages[step->stage].disk.size, &err);
+    AUTO_FREE char *text = step_text(step);
+    json_auto_t *fields = json_pack("{s:s}", "step", text);
+    if (!sealed || link(sealed, draft_disk(draft)) < 0 ||
+        store_keep_failed(draft, b->name, fields, &err) < 0) {
+        session_notice(b->s, "%s",
+                       err ? err->message : "the failed step's state could not be kept");
+        return;
+    }
+    session_notice(b->s, "the failed step's state is kept: kiln shell %s@failed", b->name);
+}
+
+/* In a VM on the right disk; *ret_start: when the step began, which the VM's start is not part of.
+ */
+static int try_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                    struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                    struct error **err)
+{
+    if (target_ready(&b->target, &st->disk, err) < 0)
+        return -1;
+    *ret_start = now_us();
+    b->step_deadline = b->o->step_timeout_s ? now_ms() + b->o->step_timeout_s * 1000 : 0;
+    CLEANUP(error_freep) struct error *no_log = NULL;
+    if (step_log_open(&b->log, draft_log(draft), &no_log) < 0)
+        session_debug(b->s, 1, "%s", no_log->message);
+    b->target.dirty = true;
+    if (needs_another(b))
+        target_start_ahead(&b->target);
+    CLEANUP(error_freep) struct error *why = NULL;
+    int rc = work(b, st, step, arg, &why);
+    bool late = rc < 0 && why->kind == ERR_GUEST && step_left_ms(b) == 0;
+    b->step_deadline = 0;
+    (void)step_log_close(&b->log, NULL);
+    if (late)
+        return error_set(err, ERR_GUEST, "step %zu (" STR_FMT ") took longer than %lld s", b->step,
+                         STR_ARG(step->text), b->o->step_timeout_s);
+    return rc < 0 ? error_propagate(err, STEAL(why)) : 0;
+}
+
+/* The step is run, and its overlay sealed; returns the overlay's path, owned. */
+static char *run_sealed(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                        struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                        struct error **err)
+{
+    if (try_work(b, st, step, draft, work, arg, ret_start, err) < 0)
+        return NULL;
+    return target_seal(&b->target, draft_id(draft), st->disk.size, err);
+}
+
+/* Once more in another VM if this one's template was damaged: what it did then says nothing of the
+ * step. */
+static char *do_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                     struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                     struct error **err)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    char *sealed = run_sealed(b, st, step, draft, work, arg, ret_start, &why);
+    if (sealed)
+        return sealed;
+    if (why->kind != ERR_GUEST || !b->target.vm || !builder_vm_template_failed(b->target.vm)) {
+        error_propagate(err, STEAL(why));
+        return NULL;
+    }
+    session_notice(b->s,
+                   "the builder VM failed, and its template is damaged: trying the step once more "
+                   "(%.*s)",
+                   (int)strcspn(why->message, "\n"), why->message);
+    target_drop(&b->target);
+    return run_sealed(b, st, step, draft, work, arg, ret_start, err);
+}
+
+/* The step is run and its overlay becomes the draft's layer. */
+static int make_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                      struct draft *draft, json_t *inputs, struct str manifest, step_fn *work,
+                      void *arg, struct layer **ret, struct error **err)
+{
+    long long start = 0;
+    AUTO_FREE char *sealed = do_work(b, st, step, draft, work, arg, &start, err);
+    if (!sealed) {
+        if (!start) // no VM, or not on the right disk: there is no state to keep
+            return -1;
+        build_failed(b, st, step, draft_log(draft), err);
+        on_failure(b, draft, step);
+        target_drop(&b->target);
+        return -1;
+    }
+    b->target.dirty = false;
+    // a second name: QEMU opens the file by the first one again when it makes it read-only; that
+    // one goes with the store's scratch folder
+    if (link(sealed, draft_disk(draft)) < 0)
+        return error_errno(err, "cannot link '%s'", sealed);
+    if (manifest.len && draft_manifest(draft, manifest.ptr, manifest.len, err) < 0)
+        return -1;
+    double seconds = (double)(now_us() - start) / 1e6;
+    AUTO_FREE char *text = step_text(step);
+    json_auto_t *fields =
+        json_pack("{s:f, s:O, s:s}", "seconds", seconds, "inputs", inputs, "step", text);
+    long long commit = now_us();
+    if (store_commit(draft, fields, ret, err) < 0)
+        return -1;
+    session_timing(b->s, "commit", now_us() - commit);
+    if (b->ui->step_done)
+        b->ui->step_done(b->ui->arg, b->step, seconds, layer_bytes(*ret));
+    return 0;
+}
+
+/* Why no layer may be used, as an option says; NULL: one may. */
+static const char *forced(const struct build *b, const struct stage_run *st)
+{
+    if (b->o->no_cache)
+        return "--no-cache";
+    if (b->o->no_cache_from && b->step >= b->o->no_cache_from)
+        return "--no-cache-from";
+    return st->no_cache ? "--no-cache-filter" : NULL;
+}
+
+/* 1: *ret is the layer to use; 0: *draft is to be filled. */
+static int find_or_draft(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                         const char *key, const json_t *inputs, struct str manifest,
+                         struct layer **ret, struct draft **draft, struct error **err)
+{
+    const char *option = forced(b, st);
+    int found = option ? 0 : store_find(b->store, key, ret, err);
+    if (found)
+        return found;
+    AUTO_FREE char *why = option ? xstrdup(option) : explain(b, st, step, inputs, manifest);
+    if (b->o->require_cached) {
+        error_set(err, ERR_USER, "step %zu is not cached: %s", b->step, why);
+        return error_hint(err, "--require-cached asks for a build that does nothing");
+    }
+    AUTO_FREE char *text = step_text(step);
+    struct draft_request r = {.key = key,
+                              .parent = *st->disk.id ? st->disk.id : NULL,
+                              .step = text,
+                              .rebuild = option != NULL};
+    found = store_build_begin(b->store, &r, ret, draft, err);
+    if (found == 0)
+        step_shown(b, step, STEP_RUNS, why);
+    return found;
+}
+
+int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err)
+{
+    char hex[ID_SIZE];
+    json_t *inputs_owned = NULL;
+    key_finish(key, hex, &inputs_owned);
+    json_auto_t *inputs = inputs_owned;
+    struct layer *layer = NULL;
+    CLEANUP(draft_freep) struct draft *draft = NULL;
+    int rc = find_or_draft(b, st, step, hex, inputs, manifest, &layer, &draft, err);
+    b->layers++;
+    if (rc == 1) {
+        b->cached++;
+        step_shown(b, step, STEP_CACHED, NULL);
+    } else if (rc == 0) {
+        rc = make_layer(b, st, step, draft, inputs, manifest, work, arg, &layer, err);
+    }
+    if (rc >= 0) {
+        AUTO_FREE char *text = step_text(step);
+        record_step(&b->record, b->step, text, hex, layer->id, inputs);
+        use_layer(st, layer);
+    }
+    layer_free(layer);
+    return rc < 0 ? -1 : 0;
+}
