@@ -4,6 +4,7 @@
 // a name, or detached, it is a VM of the store.
 #include "base/alloc.h"
 #include "builder/build/build.h"
+#include "builder/build/image_chain.h"
 #include "cli/build_ui.h"
 #include "cli/vm_options.h"
 #include "cli/vm_store.h"
@@ -62,7 +63,8 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
     if (args_pull(a, &pull, err) < 0 || build_shown_init(&shown, s, NULL, err) < 0)
         return -1;
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
-    if (image_chain_open(s, a->pos[0], pull, &chain, err) < 0)
+    if (image_chain_open(s, &(struct image_request){.ref = a->pos[0], .pull = pull}, &chain, err) <
+        0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;

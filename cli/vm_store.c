@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "builder/build/build.h"
+#include "builder/build/image_chain.h"
 #include "cache/store.h"
 #include "cli/build_ui.h"
 #include "cli/vm_options.h"
@@ -38,11 +39,12 @@ int vm_store_create(struct session *s, const struct args *a, const struct vm_spe
     enum pull_policy pull;
     if (args_pull(a, &pull, err) < 0 || named_vm_begin(s->vmstore, name, &w, err) < 0 ||
         build_shown_init(&shown, s, NULL, err) < 0 ||
-        image_chain_open(s, a->pos[0], pull, &chain, err) < 0)
+        image_chain_open(s, &(struct image_request){.ref = a->pos[0], .pull = pull}, &chain, err) <
+            0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;
-    AUTO_FREE char *layer = image_chain_layer(s, &chain, err);
+    AUTO_FREE char *layer = image_chain_layer(s, chain.store, &chain, err);
     if (!layer)
         return -1;
     AUTO_FREE char *disk = path_join(w.dir, NAMED_VM_DISK);

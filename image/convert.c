@@ -294,19 +294,16 @@ static int output_options(const struct image_export *o, char **ret, bool *compre
 }
 
 /* Chain → one file at `made`. */
-static int write_out(const struct session *s, const char *name, const char *made,
-                     const struct image_export *o, struct error **err)
+static int write_chain(const struct session *s, const struct image_content *c, const char *made,
+                       const struct image_export *o, struct error **err)
 {
-    CLEANUP(backend_image_clear) struct backend_image image = {0};
-    CLEANUP(strv_clear) struct strv chain = {0}, argv = {0};
+    CLEANUP(strv_clear) struct strv argv = {0};
     AUTO_FREE char *options = NULL;
     bool compress;
-    if (output_options(o, &options, &compress, err) < 0 ||
-        backend_find(s->backend, name, &image, err) < 0 ||
-        backend_image_chain(s->backend, name, &chain, err) < 0)
+    if (output_options(o, &options, &compress, err) < 0)
         return -1;
-    AUTO_FREE char *node = backend_chain_json(&chain);
-    if (image.metadata && strlen(image.metadata) > METADATA_IN_64K && !options)
+    AUTO_FREE char *node = backend_chain_json(c->chain);
+    if (c->metadata && strlen(c->metadata) > METADATA_IN_64K && !options)
         options = o->format == FORMAT_QCOW2 ? xstrdup("cluster_size=2M") : NULL;
     static const char *const fixed[] = {"qemu-img", "convert", "-p", "-O"};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
@@ -321,15 +318,27 @@ static int write_out(const struct session *s, const char *name, const char *made
     strv_add(&argv, node);
     strv_add(&argv, made);
     static const struct growth unlimited;
-    if (run(s, argv.ptr, image.virtual_size, &unlimited, err) < 0)
+    if (run(s, argv.ptr, c->size, &unlimited, err) < 0)
         return -1;
-    return o->format == FORMAT_QCOW2 && image.metadata
-               ? qcow2_set_metadata(made, image.metadata, strlen(image.metadata), err)
+    return o->format == FORMAT_QCOW2 && c->metadata
+               ? qcow2_set_metadata(made, c->metadata, strlen(c->metadata), err)
                : 0;
 }
 
-int image_export(const struct session *s, const char *name, const char *file,
-                 const struct image_export *o, struct error **err)
+static int write_out(const struct session *s, const char *name, const char *made,
+                     const struct image_export *o, struct error **err)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    CLEANUP(strv_clear) struct strv chain = {0};
+    if (backend_find(s->backend, name, &image, err) < 0 ||
+        backend_image_chain(s->backend, name, &chain, err) < 0)
+        return -1;
+    struct image_content c = {&chain, image.virtual_size, image.metadata};
+    return write_chain(s, &c, made, o, err);
+}
+
+int image_export_chain(const struct session *s, const struct image_content *c, const char *file,
+                       const struct image_export *o, struct error **err)
 {
     AUTO_FREE char *dir = path_parent(file);
     AUTO_FREE char *folder = xasprintf("%s/.kiln-export-XXXXXX", dir);
@@ -339,7 +348,7 @@ int image_export(const struct session *s, const char *name, const char *file,
     if (!mkdtemp(folder))
         return error_errno(err, "cannot write to '%s'", dir);
     AUTO_FREE char *made = path_join(folder, "disk");
-    int rc = write_out(s, name, made, o, err);
+    int rc = write_chain(s, c, made, o, err);
     if (rc == 0) {
         AUTO_CLOSE int fd = open(made, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || fsync(fd) < 0 || rename(made, file) < 0)
@@ -347,7 +356,21 @@ int image_export(const struct session *s, const char *name, const char *file,
     }
     (void)unlink(made);
     (void)rmdir(folder);
-    return rc < 0 ? error_wrap(err, "cannot export image '%s'", name) : fsync_dir(dir, err);
+    return rc < 0 ? -1 : fsync_dir(dir, err);
+}
+
+int image_export(const struct session *s, const char *name, const char *file,
+                 const struct image_export *o, struct error **err)
+{
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    CLEANUP(strv_clear) struct strv chain = {0};
+    if (backend_find(s->backend, name, &image, err) < 0 ||
+        backend_image_chain(s->backend, name, &chain, err) < 0)
+        return error_wrap(err, "cannot export image '%s'", name);
+    struct image_content c = {&chain, image.virtual_size, image.metadata};
+    return image_export_chain(s, &c, file, o, err) < 0
+               ? error_wrap(err, "cannot export image '%s'", name)
+               : 0;
 }
 
 static int copy_out(const struct session *s, const char *made, int to, struct error **err)

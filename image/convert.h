@@ -26,6 +26,15 @@ struct image_export {
     const char
         *compress; /* "zstd" or "zlib" (qcow2), "zlib" (vmdk, as streamOptimized); NULL = no */
 };
+/* What is exported. Borrowed. */
+struct image_content {
+    const struct strv *chain; /* qcow2 files, the base first */
+    uint64_t size;            /* of the disk, bytes */
+    const char *metadata;     /* as image/backend.h has it; NULL = none */
+};
+/* The same as image_export for a chain that no name has. */
+int image_export_chain(const struct session *s, const struct image_content *c, const char *file,
+                       const struct image_export *o, struct error **err);
 /* Writes the whole chain of an image as one file: appears whole, replaces what is there. The folder
  * of `file` must exist. A qcow2 keeps the image's metadata (env, labels, history). */
 int image_export(const struct session *s, const char *name, const char *file,

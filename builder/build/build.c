@@ -18,8 +18,8 @@
 #include "builder/build/private.h"
 #include "cache/history.h"
 #include "image/backend.h"
+#include "image/convert.h"
 #include "image/name.h"
-#include "image/qcow2.h"
 #include "imagefile/source.h"
 
 #include <errno.h>
@@ -276,22 +276,10 @@ static int export_local(struct build *b, struct stage_run *st, const char *metad
     CLEANUP(strv_clear) struct strv chain = {0};
     if (store_chain(b->store, st->disk.id, &chain, err) < 0)
         return -1;
-    AUTO_FREE char *source = backend_chain_json(&chain);
-    AUTO_FREE char *temp = xasprintf("%s.%d.tmp", path, (int)getpid());
-    int rc = process_run(b->s, ARGV("qemu-img", "convert", "-O", "qcow2", source, temp), NULL, err);
-    if (rc == 0)
-        rc = qcow2_set_metadata(temp, metadata, strlen(metadata), err);
-    if (rc == 0) {
-        AUTO_CLOSE int fd = open(temp, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fsync(fd) < 0 || rename(temp, path) < 0)
-            rc = error_errno(err, "cannot write '%s'", path);
-    }
-    if (rc == 0)
-        rc = fsync_parent(path, err);
-    if (rc < 0) {
-        unlink(temp);
+    struct image_export o = {.format = FORMAT_QCOW2};
+    struct image_content c = {&chain, st->disk.size, metadata};
+    if (image_export_chain(b->s, &c, path, &o, err) < 0)
         return error_wrap(err, "cannot store '%s'", path);
-    }
     ret->file = STEAL(path);
     return 0;
 }

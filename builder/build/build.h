@@ -107,22 +107,4 @@ void build_result_clear(struct build_result *r);
 int build_image(const struct session *s, const struct build_options *o, const struct build_ui *ui,
                 struct build_result *ret, struct error **err);
 
-/* The image's disk as a chain of files (base first) for `run` and `shell`: NAME, or NAME@STEP (the
- * number shown in the build's output, or "failed"), pulling image specs. The layers are leased
- * until *ret_store is freed (it may be NULL for a standalone image). */
-struct store;
-struct image_chain {
-    struct strv files;
-    uint64_t size;       /* of the disk, bytes */
-    json_t *metadata;    /* config and mounts; NULL = none; owned */
-    struct store *store; /* lease; owned */
-};
-int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
-                     struct image_chain *ret, struct error **err);
-void image_chain_clear(struct image_chain *c);
-/* For a disk that will stand on the chain's top for long: makes that a layer if it is an image's
- * own file, which may be replaced (hashed once, linked; then the last of c->files is the layer's).
- * Its id, owned, or NULL. */
-char *image_chain_layer(const struct session *s, struct image_chain *c, struct error **err);
-
 #endif

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/session.h"
 #include "builder/build/base_env.h"
+#include "builder/build/image_chain.h"
 #include "builder/build/private.h"
 #include "image/backend.h"
 #include "image/spec.h"
@@ -47,6 +48,9 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
                 const struct word *w, struct error **err)
 {
     struct image_spec spec = {0};
+    AUTO_FREE char *of_step = image_step_name(b->s, name);
+    if (of_step && backend_has(b->s->backend, of_step))
+        return 0; // which steps there are is looked up when it is used
     if (reference_is(name) || image_spec_parse(str_of(name), &spec, NULL) < 0)
         return 0; // the step says what is wrong with it
     bool there =

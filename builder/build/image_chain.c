@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-//
-// What `run`, `shell` and `export` boot or read: an image, or the state after a step of its last
-// build, as a chain of files whose layers are leased.
+#include "builder/build/image_chain.h"
+
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
-#include "builder/build/build.h"
 #include "builder/transfer/transfer.h"
 #include "cache/history.h"
 #include "cache/store.h"
@@ -23,6 +21,7 @@ void image_chain_clear(struct image_chain *c)
     strv_clear(&c->files);
     json_decref(c->metadata);
     store_free(c->store);
+    free(c->ref);
     *c = (struct image_chain){0};
 }
 
@@ -36,25 +35,22 @@ static int top_size(struct image_chain *c, struct error **err)
     return 0;
 }
 
-static int open_image(const struct session *s, const char *ref, enum pull_policy pull,
+static int open_image(const struct session *s, struct store *st, const struct image_request *r,
                       struct image_chain *c, struct error **err)
 {
-    struct backend_image image = {0};
-    struct image_pull_options o = {.policy = pull, .checksum_beside = true};
-    int rc = transfer_ensure(s, ref, &o, &image, err);
-    if (rc < 0)
+    CLEANUP(backend_image_clear) struct backend_image image = {0};
+    struct image_pull_options o = {
+        .policy = r->pull, .checksum = r->checksum, .checksum_beside = true};
+    if (transfer_ensure(s, r->ref, &o, &image, err) < 0)
         return -1;
     if (image.metadata)
         c->metadata = json_loads(image.metadata, 0, NULL);
-    if (image.thin)
-        rc = store_chain(c->store, image.layer, &c->files, err);
-    else
-        strv_add(&c->files, image.path);
     c->size = image.virtual_size;
-    if (rc < 0)
-        error_wrap(err, "image '%s'", image.name);
-    backend_image_clear(&image);
-    return rc;
+    if (!image.thin)
+        strv_add(&c->files, image.path);
+    else if (store_chain(st, image.layer, &c->files, err) < 0)
+        return error_wrap(err, "image '%s'", image.name);
+    return 0;
 }
 
 /* The number of the last step in a list of {"n": number, …}. */
@@ -83,14 +79,14 @@ static json_t *metadata_of(const struct session *s, const char *name)
     return json_loads(image.metadata, 0, NULL);
 }
 
-static int open_step(const struct session *s, const char *name, const char *step,
+static int open_step(const struct session *s, struct store *st, const char *name, const char *step,
                      struct image_chain *c, struct error **err)
 {
     if (!strcmp(step, "failed"))
-        return store_failed(c->store, name, &c->files, &c->metadata, err);
+        return store_failed(st, name, &c->files, &c->metadata, err);
     char *end;
     long n = strtol(step, &end, 10);
-    json_auto_t *steps = history_read(c->store, name);
+    json_auto_t *steps = history_read(st, name);
     if (!steps) {
         error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
         return error_hint(err, "'kiln image ls' lists the images");
@@ -106,32 +102,46 @@ static int open_step(const struct session *s, const char *name, const char *step
                   n > last ? "'%s' has no step %ld" : "'%s' has no disk yet at step %ld", name, n);
         return error_hint(err, "'kiln image history %s' lists the steps", name);
     }
-    return store_chain(c->store, id, &c->files, err);
+    return store_chain(st, id, &c->files, err);
 }
 
-int image_chain_open(const struct session *s, const char *ref, enum pull_policy pull,
+char *image_step_name(const struct session *s, const char *ref)
+{
+    const char *at = strrchr(ref, '@');
+    bool step = at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',') && !reference_is(ref);
+    return step ? xstrndup(ref, (size_t)(at - ref)) : NULL;
+}
+
+int image_chain_find(const struct session *s, struct store *st, const struct image_request *r,
                      struct image_chain *ret, struct error **err)
 {
-    CLEANUP(image_chain_clear) struct image_chain c = {0};
-    const char *at = strrchr(ref, '@');
-    bool step =
-        at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',') && !reference_is(ref);
-    if (store_open(s, s->backend, &c.store, err) < 0)
+    CLEANUP(image_chain_clear) struct image_chain c = {.ref = xstrdup(r->ref)};
+    AUTO_FREE char *name = image_step_name(s, r->ref);
+    if (!name && open_image(s, st, r, &c, err) < 0)
         return -1;
-    AUTO_FREE char *name = step ? xstrndup(ref, (size_t)(at - ref)) : xstrdup(ref);
-    if ((step ? open_step(s, name, at + 1, &c, err) : open_image(s, name, pull, &c, err)) < 0)
-        return -1;
-    if (step && top_size(&c, err) < 0)
+    if (name &&
+        (open_step(s, st, name, r->ref + strlen(name) + 1, &c, err) < 0 || top_size(&c, err) < 0))
         return -1;
     // partitions of ours are mounted as the image's metadata says, whatever step is looked at
-    if (step && !c.metadata)
+    if (name && !c.metadata)
         c.metadata = metadata_of(s, name);
     *ret = c;
     c = (struct image_chain){0};
     return 0;
 }
 
-char *image_chain_layer(const struct session *s, struct image_chain *c, struct error **err)
+int image_chain_open(const struct session *s, const struct image_request *r,
+                     struct image_chain *ret, struct error **err)
+{
+    CLEANUP(store_freep) struct store *st = NULL;
+    if (store_open(s, s->backend, &st, err) < 0 || image_chain_find(s, st, r, ret, err) < 0)
+        return -1;
+    ret->store = STEAL(st);
+    return 0;
+}
+
+char *image_chain_layer(const struct session *s, struct store *st, struct image_chain *c,
+                        struct error **err)
 {
     CLEANUP(layer_freep) struct layer *layer = NULL;
     const char *top = c->files.ptr[c->files.len - 1];
@@ -140,12 +150,18 @@ char *image_chain_layer(const struct session *s, struct image_chain *c, struct e
     size_t n = strlen(layers);
     if (!strncmp(folder, layers, n) && folder + n == id)
         return xstrdup(id + 1);
+    if (c->files.len > 1) {
+        error_set(err, ERR_USER, "'%s' is what a failed step left: nothing can stand on it",
+                  c->ref);
+        error_hint(err, "'kiln shell %s' shows it", c->ref);
+        return NULL;
+    }
     struct digest digest;
     char hex[DIGEST_HEX + 1];
     if (backend_digest(s->cache, top, &digest, err) < 0)
         return NULL;
     digest_hex(&digest, hex);
-    if (store_import_base(c->store, top, hex, "a VM's disk", &layer, err) < 0)
+    if (store_import_base(st, top, hex, c->ref, &layer, err) < 0)
         return NULL;
     strv_clear(&c->files);
     strv_add(&c->files, layer->disk);

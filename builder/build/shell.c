@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/session.h"
 #include "builder/build/environment.h"
+#include "builder/build/image_chain.h"
 #include "builder/build/target.h"
 
 #include <unistd.h>
@@ -27,7 +28,8 @@ static void shell_clear(struct shell *sh)
 static int shell_start(const struct session *s, struct shell *sh, const struct shell_options *so,
                        struct error **err)
 {
-    if (image_chain_open(s, so->ref, so->pull, &sh->chain, err) < 0)
+    if (image_chain_open(s, &(struct image_request){.ref = so->ref, .pull = so->pull}, &sh->chain,
+                         err) < 0)
         return -1;
     sh->overlay = overlay_new(store_scratch(sh->chain.store), 0, "", sh->chain.size, err);
     if (!sh->overlay)

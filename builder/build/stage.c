@@ -3,11 +3,8 @@
 // Which stages a build needs, and what FROM and --from stand for.
 #include "base/alloc.h"
 #include "base/session.h"
+#include "builder/build/image_chain.h"
 #include "builder/build/private.h"
-#include "builder/transfer/transfer.h"
-#include "image/backend.h"
-#include "image/pull.h"
-#include "image/qcow2.h"
 
 #include <string.h>
 
@@ -181,44 +178,33 @@ static bool was_pulled(const struct build *b, const char *text)
     return false;
 }
 
+/* By the text, and by the name that it gives the image. */
+static void note_pulled(struct build *b, const char *text)
+{
+    strv_add(&b->pulled, text);
+    strv_add_take(&b->pulled, xstrndup(text, strcspn(text, ",")));
+}
+
 int image_disk(struct build *b, const char *text, struct disk_state *ret, struct config *config,
                struct error **err)
 {
-    struct backend_image image = {0};
-    struct image_pull_options o = {.checksum = config ? b->o->checksum : NULL,
-                                   .policy = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
-                                   .checksum_beside = true};
-    int rc = transfer_ensure(b->s, text, &o, &image, err);
-    if (rc < 0)
+    CLEANUP(image_chain_clear) struct image_chain chain = {0};
+    struct image_request r = {.ref = text,
+                              .pull = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
+                              .checksum = config ? b->o->checksum : NULL};
+    if (image_chain_find(b->s, b->store, &r, &chain, err) < 0)
         return -1;
-    strv_add(&b->pulled, text);
-    strv_add(&b->pulled, image.name);
-    struct layer *layer = NULL;
-    if (image.thin) {
-        rc = store_get(b->store, image.layer, &layer, err);
-    } else {
-        struct digest digest;
-        char hex[ID_SIZE];
-        rc = backend_digest(b->s->cache, image.path, &digest, err);
-        if (rc == 0) {
-            digest_hex(&digest, hex);
-            rc = store_import_base(b->store, image.path, hex, text, &layer, err);
-        }
-    }
-    if (rc == 0) {
-        json_auto_t *m = image.metadata ? json_loads(image.metadata, 0, NULL) : NULL;
-        memcpy(ret->id, layer->id, sizeof ret->id);
-        ret->size = image.virtual_size;
-        json_decref(ret->mounts);
-        ret->mounts = json_incref(json_object_get(m, "mounts"));
-        if (config)
-            config_from_json(config, json_object_get(m, "config"));
-    } else {
-        error_wrap(err, "image '%s'", image.name);
-    }
-    layer_free(layer);
-    backend_image_clear(&image);
-    return rc;
+    note_pulled(b, text);
+    AUTO_FREE char *id = image_chain_layer(b->s, b->store, &chain, err);
+    if (!id)
+        return -1;
+    memcpy(ret->id, id, sizeof ret->id);
+    ret->size = chain.size;
+    json_decref(ret->mounts);
+    ret->mounts = json_incref(json_object_get(chain.metadata, "mounts"));
+    if (config)
+        config_from_json(config, json_object_get(chain.metadata, "config"));
+    return 0;
 }
 
 int stage_source(struct build *b, const char *name, struct disk_state *ret, struct error **err)

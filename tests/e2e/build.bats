@@ -1143,6 +1143,21 @@ with open(sys.argv[1], "r+b") as f:
   [ "$output" = half ]
 }
 
+@test "FROM and --from take NAME@STEP; what a failed step left is nothing to stand on" {
+  local at=$BATS_TEST_NUMBER
+  build <<<$'RUN echo one >/one\nRUN echo two >/two'
+  printf 'FROM t%s@2\nCOPY --from=t%s@3 /two /copied\nRUN cat /one /copied; ! test -e /two\n' "$at" "$at" >"$DIR/Imagefile"
+  run --separate-stderr "$KILN" image build --name "u$at" "$DIR"
+  [ "$status" -eq 0 ] && [[ $output == *$'one\ntwo'* ]]
+  printf 'FROM t%s@9\nRUN true\n' "$at" >"$DIR/Imagefile"
+  run --separate-stderr "$KILN" image build --name "u$at" "$DIR"
+  [ "$status" -eq 1 ] && [[ $stderr == *"'t$at' has no step 9"* ]]
+  run build --on-error=keep <<<'RUN exit 4'
+  printf 'FROM t%s@failed\nRUN true\n' "$at" >"$DIR/Imagefile"
+  run --separate-stderr "$KILN" image build --name "u$at" "$DIR"
+  [ "$status" -eq 1 ] && [[ $stderr == *"'t$at@failed' is what a failed step left"* ]]
+}
+
 @test "--step-timeout ends a step; its state can be kept" {
   run -1 build --step-timeout 2s --on-error=keep <<'END'
 RUN echo begun >/begun; sleep 1000
