@@ -6,7 +6,6 @@
 #include "base/json.h"
 #include "cache/store.h"
 #include "cli/image_use.h"
-#include "cli/progress.h"
 #include "image/convert.h"
 
 #include <string.h>
@@ -102,15 +101,12 @@ int build_results_write(const struct session *s, const struct args *a,
                         const struct build_outputs *outputs, const struct build_result *r,
                         struct error **err)
 {
-    CLEANUP(progress_clear) struct progress bar;
     CLEANUP(store_freep) struct store *st = NULL;
-    progress_init(&bar, stderr, args_has(a, "quiet") ? PROGRESS_NONE : PROGRESS_AUTO);
-    struct image_progress p = progress_for_images(&bar);
     if (outputs->len && image_lease(s, r->name, &st, err) < 0)
         return -1;
     vec_foreach (const struct build_output *, o, outputs) {
         struct image_export e = {.format = o->format};
-        if (image_export(s, r->name, o->dest, &e, &p, err) < 0)
+        if (image_export(s, r->name, o->dest, &e, err) < 0)
             return -1;
     }
     const char *id_file = args_get(a, "iidfile"), *json_file = args_get(a, "metadata-file");

@@ -93,7 +93,7 @@ static int pull_from_registry(struct session *s, const struct args *a, struct er
     struct transfer_options o = {0};
     enum pull_policy policy = PULL_MISSING;
     progress_init(&bar, stderr, PROGRESS_AUTO);
-    o.progress = progress_for_images(&bar);
+    progress_hear(&bar, s);
     if (check_registry_options(a, err) < 0 || registry_options_take(a, &o, err) < 0 ||
         pull_policy_parse(args_get(a, "policy"), &policy, err) < 0 ||
         reference_parse(a->pos[0], &ref, err) < 0)

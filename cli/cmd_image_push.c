@@ -29,7 +29,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(progress_clear) struct progress bar;
     struct transfer_options o = {0};
     progress_init(&bar, stderr, PROGRESS_AUTO);
-    o.progress = progress_for_images(&bar);
+    progress_hear(&bar, s);
     if (registry_options_take(a, &o, err) < 0 || check(a, err) < 0)
         return -1;
     for (size_t i = 1; i < a->n_pos; i++) {

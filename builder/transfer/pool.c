@@ -2,6 +2,7 @@
 #include "builder/transfer/pool.h"
 
 #include "base/alloc.h"
+#include "base/session.h"
 
 #include <time.h>
 
@@ -49,8 +50,7 @@ void pool_start(struct pool *p, unsigned threads)
 
 static void show(struct pool *p, bool end)
 {
-    if (p->progress && p->progress->update)
-        p->progress->update(p->progress->arg, p->moved, p->total, end);
+    session_progress(p->session, "", p->moved, p->total, end);
 }
 
 /* The mutex is held. */

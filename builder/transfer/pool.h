@@ -2,8 +2,8 @@
  *
  * Pieces of work, done by a few threads in order; the first error ends it.
  *
- *     // given pool_fn *work; void *arg; struct image_progress *progress;
- *     struct pool p = {.work = work, .arg = arg, .n = 3, .progress = progress};
+ *     // given pool_fn *work; void *arg; struct session *session;
+ *     struct pool p = {.work = work, .arg = arg, .n = 3, .session = session};
  *     pool_start(&p, 4);
  *     pool_wait(&p, 0);           // until item 0 is done; false: there was an error
  *     pool_end(&p, &err);         // waits for all
@@ -12,11 +12,12 @@
 #define BUILDER_TRANSFER_POOL_H
 
 #include "base/error.h"
-#include "image/pull.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+struct session;
 
 typedef int pool_fn(void *arg, size_t item, struct error **err);
 
@@ -25,9 +26,9 @@ struct pool {
     void *arg;
     size_t n;     /* items */
     size_t ahead; /* most items begun that pool_wait was not asked for; 0 = any number */
-    const struct image_progress *progress; /* told from the thread that waits */
-    _Atomic uint64_t moved;                /* bytes, by the workers */
-    uint64_t total;                        /* 0 = not known */
+    const struct session *session; /* told of the progress, from the thread that waits */
+    _Atomic uint64_t moved;        /* bytes, by the workers */
+    uint64_t total;                /* 0 = not known */
     /* the pool's own */
     pthread_t threads[16];
     unsigned n_threads;

@@ -188,7 +188,7 @@ static int fetch(struct pull *p, const struct transfer_options *o, struct error 
                             .arg = p,
                             .n = p->plan.pieces.len - p->first,
                             .ahead = 2 * jobs,
-                            .progress = &o->progress};
+                            .session = p->session};
     for (size_t i = p->first; i < p->plan.pieces.len; i++)
         p->pool.total += p->plan.pieces.ptr[i].size;
     pool_start(&p->pool, jobs);
@@ -232,8 +232,7 @@ static void leave(const struct pull *p, const struct error *why)
         (void)unlink(p->lock);
 }
 
-static int open_folder(struct pull *p, const char *digest, const struct transfer_options *o,
-                       struct error **err)
+static int open_folder(struct pull *p, const char *digest, struct error **err)
 {
     // '%' and a letter that is no hex digit: not the folder of an image's name (image/pull.c)
     p->folder = xasprintf("%s/.working/pull-%%oci-%s", p->session->backend, digest);
@@ -243,9 +242,7 @@ static int open_folder(struct pull *p, const char *digest, const struct transfer
     if (p->lock_fd < 0 && why->kind != ERR_BUSY)
         return error_propagate(err, STEAL(why));
     if (p->lock_fd < 0) {
-        if (o->progress.notice)
-            o->progress.notice(o->progress.arg,
-                               "Waiting for another process that pulls this image");
+        session_notice(p->session, "Waiting for another process that pulls this image");
         p->lock_fd = lock_wait(p->lock, LOCK_EXCLUSIVE, p->session->cancel_fd, err);
     }
     return p->lock_fd < 0 ? -1 : make_dirs(p->folder, 0700, err);
@@ -287,7 +284,7 @@ static int pull(struct pull *p, const struct reference *ref, const char *name,
     int taken = name_taken(p, name, o, err);
     if (taken)
         return taken;
-    if (open_folder(p, digest, o, err) < 0)
+    if (open_folder(p, digest, err) < 0)
         return -1;
     struct error *why = NULL;
     find_here(p);

@@ -304,8 +304,7 @@ int transfer_push(const struct session *s, const char *name, const struct refere
         return -1;
     vec_foreach (struct layer **, l, &p.layers)
         cut(&p, *l);
-    p.pool =
-        (struct pool){.work = send_piece, .arg = &p, .n = p.pieces.len, .progress = &o->progress};
+    p.pool = (struct pool){.work = send_piece, .arg = &p, .n = p.pieces.len, .session = s};
     pool_start(&p.pool, o->jobs ? o->jobs : TRANSFER_JOBS);
     for (size_t i = 0; i < p.pieces.len && pool_wait(&p.pool, i); i++)
         ;

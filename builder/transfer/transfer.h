@@ -37,7 +37,6 @@ struct transfer_options {
     unsigned jobs; /* at once; 0 = TRANSFER_JOBS */
     bool replace;  /* pull: an image that has the name */
     struct registry_options registry;
-    struct image_progress progress;
 };
 
 /* Sends the image and gives it the reference's tag; *digest is its manifest's. ERR_USER if ref has a
