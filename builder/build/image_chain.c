@@ -108,7 +108,8 @@ static int open_step(const struct session *s, struct store *st, const char *name
 char *image_step_name(const struct session *s, const char *ref)
 {
     const char *at = strrchr(ref, '@');
-    bool step = at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',') && !reference_is(ref);
+    bool step =
+        at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',') && !reference_is(ref);
     return step ? xstrndup(ref, (size_t)(at - ref)) : NULL;
 }
 

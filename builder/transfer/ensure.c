@@ -14,7 +14,7 @@ static int ensure_reference(const struct session *s, const char *text,
     if (reference_parse(text, &ref, err) < 0)
         return -1;
     AUTO_FREE char *name = reference_text(&ref);
-    struct transfer_options to = {.progress = o->progress, .replace = true};
+    struct transfer_options to = {.replace = true};
     bool again = o->policy == PULL_NEWER || o->policy == PULL_ALWAYS;
     if (o->checksum) {
         error_set(err, ERR_USER, "a checksum is not for '%s'", name);
@@ -24,10 +24,8 @@ static int ensure_reference(const struct session *s, const char *text,
     if (image_name_check(name, err) < 0)
         return -1;
     bool there = backend_has(s->backend, name);
-    if (!there && o->policy != PULL_NEVER && o->progress.notice) {
-        AUTO_FREE char *line = xasprintf("Unable to find image '%s' in backend", name);
-        o->progress.notice(o->progress.arg, line);
-    }
+    if (!there && o->policy != PULL_NEVER)
+        session_notice(s, "Unable to find image '%s' in backend", name);
     if ((again || (!there && o->policy != PULL_NEVER)) &&
         transfer_pull(s, &ref, name, &to, err) < 0)
         return -1;
