@@ -34,6 +34,8 @@ static const struct option_spec options[] = {
     {"require-cached", 0, NULL, "Fail if anything would have to be built", NULL},
     {"explain", 0, NULL, "Say for each step why it was built (always said in plain output)", NULL},
     {"check", 0, NULL, "Only look for mistakes, as 'kiln image check'", NULL},
+    {"strict", 0, NULL, "CMD, EXPOSE and their like, which only a container runs, are errors",
+     NULL},
     {"label", 0, "NAME=VALUE", "Add a LABEL to the image", NULL},
     BUILD_RESULT_OPTIONS,
     {"network", 0, "default|none", "none: no RUN has a network [default: default]", NULL},
@@ -216,6 +218,8 @@ static int run_check(struct session *s, const struct args *a, struct error **err
         strv_add(&words, "--build-arg");
         strv_add(&words, v);
     }
+    if (args_has(a, "strict"))
+        strv_add(&words, "--strict");
     if (a->n_pos)
         strv_add(&words, a->pos[0]);
     CLEANUP(args_clear) struct args check = {0};
@@ -256,6 +260,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     o.dir = in.dir;
     const char *network = args_get(a, "network");
+    o.strict = args_has(a, "strict");
     o.no_network = network && !strcmp(network, "none");
     o.labels = all(a, "label", &labels, &o.n_labels);
     o.no_cache_stages = stage_list(a, &fresh, &o.n_no_cache_stages);

@@ -21,6 +21,8 @@ static const struct option_spec options[] = {
      NULL},
     {"build-arg", 0, "NAME=VALUE",
      "A value for an ARG, as for image build; may be given several times", NULL},
+    {"strict", 0, NULL, "CMD, EXPOSE and their like, which only a container runs, are errors",
+     NULL},
     {"json", 0, NULL, "Print a JSON list for programs", NULL},
     {0},
 };
@@ -123,7 +125,9 @@ static void print_json(const struct imagefile *f)
         json_object_set_new(item, "end_line", d->line ? json_integer(end_line) : json_null());
         json_object_set_new(item, "end_column", d->line ? json_integer(end_column) : json_null());
         json_object_set_new(item, "severity",
-                            json_string(d->severity == DIAG_ERROR ? "error" : "warning"));
+                            json_string(d->severity == DIAG_ERROR     ? "error"
+                                        : d->severity == DIAG_WARNING ? "warning"
+                                                                      : "note"));
         json_object_set_new(item, "message", text_json(d->message));
         json_object_set_new(item, "help", d->help ? text_json(d->help) : json_null());
         json_array_append_new(list, item);
@@ -151,6 +155,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (check_directory(s, f, in.dir, err) < 0)
         return -1;
     check_build_args(a, f);
+    if (args_has(a, "strict"))
+        diags_strict(&f->diags);
     if (args_has(a, "json"))
         print_json(f);
     else

@@ -189,6 +189,13 @@ static void print_map(const char *title, const json_t *map)
     }
 }
 
+/* A text, or a list as JSON has it. */
+static void print_text_or_list(const char *title, const json_t *v)
+{
+    AUTO_FREE char *list = json_is_array(v) ? json_dumps(v, 0) : NULL;
+    print_line(title, list ? list : json_string_value(v));
+}
+
 static void print_parents(const json_t *ids)
 {
     size_t i;
@@ -241,6 +248,12 @@ static void print_text(const json_t *o)
     print_time("created", json_int(o, "created", 0));
     print_line("user", json_str(o, "user"));
     print_line("workdir", json_str(o, "workdir"));
+    print_text_or_list("cmd", json_object_get(o, "cmd"));
+    print_text_or_list("entrypoint", json_object_get(o, "entrypoint"));
+    print_text_or_list("ports", json_object_get(o, "expose"));
+    print_text_or_list("volumes", json_object_get(o, "volumes"));
+    print_text_or_list("healthcheck", json_object_get(o, "healthcheck"));
+    print_text_or_list("stop signal", json_object_get(o, "stopsignal"));
     print_map("env", json_object_get(o, "env"));
     print_map("labels", json_object_get(o, "labels"));
     print_steps(json_object_get(o, "steps"));

@@ -317,9 +317,19 @@ static void visit(struct evaluation *e, struct imagefile_step *s)
         for (size_t i = 0; i < s->words.len; i++)
             look_at(e, &s->words.ptr[i]);
         break;
+    case OP_EXPOSE:
+    case OP_VOLUME:
+    case OP_STOPSIGNAL:
+        for (size_t i = 0; i < s->words.len; i++)
+            look_at(e, &s->words.ptr[i]);
+        break;
     case OP_FROM:
     case OP_SHELL:
     case OP_INSPECT:
+    case OP_CMD:
+    case OP_ENTRYPOINT:
+    case OP_HEALTHCHECK:
+    case OP_MAINTAINER:
     case OP_COUNT:
         break;
     }
@@ -340,6 +350,16 @@ static void take_image_env(struct evaluation *e, const char *image)
     }
 }
 
+static void check_platform(struct evaluation *e, const struct word *w)
+{
+    AUTO_FREE char *platform = value_of(e, w, NULL);
+    if (platform && !e->unknown && memchr(w->raw.ptr, '$', w->raw.len) &&
+        !imagefile_platform_ours(platform))
+        diag_help(diag_add(&e->f->diags, &e->f->source, DIAG_ERROR, w->span,
+                           "the platform '%.60s' can't be built", platform),
+                  "the builder VM and its images are linux/amd64");
+}
+
 /* Opens e->scope for a stage as its FROM says; false: there is something wrong with it. */
 static bool begin_stage(struct evaluation *e, size_t stage, bool *ret_scratch)
 {
@@ -347,6 +367,7 @@ static bool begin_stage(struct evaluation *e, size_t stage, bool *ret_scratch)
     CLEANUP(error_freep) struct error *err = NULL;
     e->scope = &e->globals;
     e->step = st->first;
+    check_platform(e, &e->f->steps[st->first].from.platform);
     AUTO_FREE char *image = value_of(e, &e->f->steps[st->first].from.image, &err);
     size_t base = image ? imagefile_find_stage(e->f, str_of(image), st->first, false) : NO_STAGE;
     e->scope = &e->stages[stage];

@@ -36,6 +36,14 @@ enum imagefile_op {
     OP_SHELL,
     OP_LABEL,
     OP_INSPECT,
+    /* What only a container runs: kept in the image's metadata (imagefile_is_note). */
+    OP_CMD,
+    OP_ENTRYPOINT,
+    OP_EXPOSE,
+    OP_VOLUME,
+    OP_HEALTHCHECK,
+    OP_STOPSIGNAL,
+    OP_MAINTAINER,
     OP_COUNT,
 };
 
@@ -138,7 +146,8 @@ struct copy_args {
     struct word checksum;  /* ADD --checksum=sha256:… */
     const char *checksum_known;
     struct words excludes;
-    int unpack; /* ADD --unpack: 1 true, 0 false, -1 not given */
+    int unpack;   /* ADD --unpack: 1 true, 0 false, -1 not given */
+    bool parents; /* COPY --parents: sources keep their folders */
 };
 
 enum run_network { NETWORK_DEFAULT, NETWORK_NONE };
@@ -174,8 +183,9 @@ struct imagefile_step {
     size_t n_heredocs;
     union {
         struct {
-            struct word image; /* unless it is a stage's name: what image/ understands */
-            struct str as;     /* name of the stage, lower case; len 0 = none */
+            struct word image;    /* unless it is a stage's name: what image/ understands */
+            struct str as;        /* name of the stage, lower case; len 0 = none */
+            struct word platform; /* --platform */
         } from;
         struct copy_args copy; /* COPY, ADD */
         struct run_args run;
@@ -184,7 +194,9 @@ struct imagefile_step {
             size_t len;
         } pairs;            /* ARG, ENV, LABEL: at least 1 */
         struct word word;   /* WORKDIR, USER */
-        struct words words; /* SHELL (literal argv); DISK, PARTITION: see imagefile_disk */
+        struct words words; /* SHELL (literal argv); DISK, PARTITION: see imagefile_disk; notes: the
+                             * list or the words, or the whole text as one (CMD, ENTRYPOINT not as
+                             * a list, HEALTHCHECK, MAINTAINER) */
     };
 };
 
@@ -222,6 +234,19 @@ DEFINE_CLEANUP(struct imagefile, imagefile_free);
 size_t imagefile_find_stage(const struct imagefile *f, struct str name, size_t from_step,
                             bool by_number);
 const char *imagefile_op_name(enum imagefile_op op); /* "RUN" */
+static inline bool imagefile_is_note(enum imagefile_op op)
+{
+    return op >= OP_CMD && op <= OP_MAINTAINER;
+}
+/* A port of EXPOSE, once expanded: "80", "53/udp", "7000-7010/tcp". */
+bool imagefile_port_valid(const char *text);
+/* Whether what --platform names is what kiln builds: linux/amd64, or no platform at all. */
+bool imagefile_platform_ours(const char *text);
+/* A stage from scratch without DISK: it holds files for COPY --from, and is not an image. `image` is
+ * its FROM's, expanded. */
+bool imagefile_holds_files(const struct imagefile *f, size_t stage, const char *image);
+/* The error of a build whose target is such a stage. ERR_USER with its place. */
+int imagefile_needs_disk(const struct imagefile *f, size_t stage, struct error **err);
 /* Whether a --from of the step may have this name: -1 with ERR_USER (no place) for a number that no
  * stage has, for a stage that begins below, and for the step's own. 0: a stage, or an image. */
 int imagefile_check_source(const struct imagefile *f, struct str name, size_t step,

@@ -8,6 +8,14 @@
 #include <stdint.h>
 #include <strings.h>
 
+static const struct flag from_flags[] = {
+    {"platform", "--platform=<linux/amd64>",
+     "Accepted for Dockerfiles, with $BUILDPLATFORM and $TARGETPLATFORM: all is linux/amd64, and "
+     "any other platform is an error.",
+     0},
+    {0},
+};
+
 static const struct flag copy_flags[] = {
     {"from", "--from=<stage or image>",
      "Copy from an earlier stage or another image, not from the build directory.", 0},
@@ -25,6 +33,7 @@ static const struct flag copy_flags[] = {
     {"exclude", "--exclude=<pattern>",
      "Leave out what matches, by the rules of .imageignore; may be given several times.",
      FLAG_REPEATS},
+    {"link", "--link", "Accepted for Dockerfiles: it changes nothing in a disk.", FLAG_BARE},
     {0},
 };
 
@@ -45,6 +54,7 @@ static const struct flag add_flags[] = {
      FLAG_REPEATS},
     {"unpack", "--unpack=<true|false>",
      "Unpack archives or not: local ones are by default, those from a URL are not.", FLAG_BARE},
+    {"link", "--link", "Accepted for Dockerfiles: it changes nothing in a disk.", FLAG_BARE},
     {0},
 };
 
@@ -58,7 +68,7 @@ static const struct flag run_flags[] = {
 };
 
 const struct instruction instructions[] = {
-    {"FROM", OP_FROM, 0, 1, 3, NULL, "<image> [AS <stage>]",
+    {"FROM", OP_FROM, 0, 1, 3, from_flags, "[<flags>] <image> [AS <stage>]",
      "Starts a stage from an image of the backend, an image spec (name,http=URL, name,file=PATH, "
      "name,vagrant=box:version, box:version), an image of a registry (oci://HOST/REPOSITORY:TAG), "
      "an earlier stage, or from nothing (scratch). Only "
@@ -108,6 +118,23 @@ const struct instruction instructions[] = {
      "Metadata that kiln image inspect shows."},
     {"INSPECT", OP_INSPECT, 0, 0, 0, NULL, "",
      "Stops the build here and opens a shell in the image; the build goes on when it exits."},
+    {"CMD", OP_CMD, TRAIT_COMMAND | TRAIT_JSON, 1, SIZE_MAX, NULL,
+     "<command> | [\"<program>\", \"<argument>\"…]",
+     "Kept in the image's metadata, with a note: a virtual machine boots its own init."},
+    {"ENTRYPOINT", OP_ENTRYPOINT, TRAIT_COMMAND | TRAIT_JSON, 1, SIZE_MAX, NULL,
+     "<command> | [\"<program>\", \"<argument>\"…]",
+     "Kept in the image's metadata, with a note: a virtual machine boots its own init."},
+    {"EXPOSE", OP_EXPOSE, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<port>[-<port>][/<tcp|udp>]…",
+     "Ports that the image's services listen on, kept in its metadata, with a note."},
+    {"VOLUME", OP_VOLUME, TRAIT_QUOTES | TRAIT_JSON, 1, SIZE_MAX, NULL, "<dir>… | [\"<dir>\"…]",
+     "Kept in the image's metadata, with a note: the folder is on the image's own disk."},
+    {"HEALTHCHECK", OP_HEALTHCHECK, TRAIT_COMMAND, 1, SIZE_MAX, NULL,
+     "[<flags>] CMD <command> | NONE",
+     "Kept in the image's metadata, with a note: nothing runs it."},
+    {"STOPSIGNAL", OP_STOPSIGNAL, TRAIT_QUOTES, 1, 1, NULL, "<signal>",
+     "Kept in the image's metadata, with a note: a virtual machine is powered off."},
+    {"MAINTAINER", OP_MAINTAINER, 0, 1, SIZE_MAX, NULL, "<text>",
+     "Kept as the label maintainer, with a note: LABEL is the way to say it."},
 };
 _Static_assert(sizeof instructions / sizeof *instructions == OP_COUNT, "one entry for each op");
 
@@ -115,15 +142,7 @@ _Static_assert(sizeof instructions / sizeof *instructions == OP_COUNT, "one entr
 static const struct {
     const char *name, *advice;
 } foreign[] = {
-    {"CMD", "a virtual machine boots its own init: enable a service in a RUN instead"},
-    {"ENTRYPOINT", "a virtual machine boots its own init: enable a service in a RUN instead"},
-    {"EXPOSE", "a virtual machine has a network of its own: 'kiln run -p 8080:80' forwards a port"},
-    {"VOLUME",
-     "a virtual machine has disks of its own: use PARTITION, or 'kiln run NAME -- -drive …'"},
-    {"HEALTHCHECK", "there is nothing that would run it: use a timer of the image's init"},
-    {"STOPSIGNAL", "a virtual machine is powered off, not signalled"},
     {"ONBUILD", "images carry no instructions: put them into the Imagefile that says FROM"},
-    {"MAINTAINER", "write LABEL maintainer=\"…\" instead"},
 };
 
 /* Flags of Dockerfile that mean nothing here. */
@@ -131,10 +150,6 @@ static const struct {
     enum imagefile_op op;
     const char *name, *advice;
 } foreign_flags[] = {
-    {OP_FROM, "platform", "leave it out: the builder VM and its images are x86-64"},
-    {OP_COPY, "link", "leave it out: it would change nothing in a disk image"},
-    {OP_ADD, "link", "leave it out: it would change nothing in a disk image"},
-    {OP_COPY, "parents", "name the folders in the destination instead"},
     {OP_ADD, "keep-git-dir", "ADD does not clone: use git in a RUN"},
 };
 
@@ -189,7 +204,8 @@ char *instruction_advice(struct str name)
     CLEANUP(buf_clear) struct buf all = BUF_INIT;
     for (size_t i = 0; i < OP_COUNT; i++) {
         names[i] = instructions[i].name;
-        buf_addf(&all, "%s%s", i ? ", " : "", names[i]);
+        if (!imagefile_is_note(instructions[i].op))
+            buf_addf(&all, "%s%s", i ? ", " : "", names[i]);
     }
     const char *near = nearest_name(name, names);
     return near ? xasprintf("did you mean %s?", near)

@@ -57,9 +57,22 @@ static enum section see(struct stage_view *v, const struct seen *s, enum section
     return SECTION_REST;
 }
 
+/* Whether a stage from scratch may lack its DISK, as it is only to hold files. Of several stages the
+ * last one is what is built unless --target names another: the build then says that it can't be. */
+static bool may_hold_files(const struct imagefile *f)
+{
+    return f->n_stages > 1;
+}
+
 static void check_scratch(struct parser *p, const struct stage_view *v)
 {
-    if (!v->disk && !v->doubt)
+    size_t stage = v->from->stage;
+    bool files = !v->disk && !v->partition && may_hold_files(p->f);
+    if (files && stage + 1 == p->f->n_stages)
+        diag_help(diag_add(&p->f->diags, &p->f->source, DIAG_NOTE, v->from->at,
+                           "the last stage has no DISK: it holds files, and is not an image"),
+                  "build another stage with --target, or write DISK and PARTITION after FROM");
+    if (!v->disk && !v->doubt && !files)
         diag_help(parse_error(p, v->from->at, "%s", needs_disk),
                   "write DISK 4 GB GPT on the next line, then the PARTITION instructions");
     if (v->second_disk)
@@ -168,6 +181,25 @@ bool imagefile_is_scratch(const char *image)
     return !strcasecmp(image, "scratch");
 }
 
+bool imagefile_holds_files(const struct imagefile *f, size_t stage, const char *image)
+{
+    const struct imagefile_stage *st = &f->stages[stage];
+    bool disk = false;
+    for (size_t i = st->first; i < st->end; i++)
+        disk |= f->steps[i].op == OP_DISK;
+    return imagefile_is_scratch(image) && !disk;
+}
+
+int imagefile_needs_disk(const struct imagefile *f, size_t stage, struct error **err)
+{
+    const struct imagefile_step *at = &f->steps[f->stages[stage].first];
+    error_set(err, ERR_USER, "%s", needs_disk);
+    error_hint(err,
+               "this stage holds files for COPY --from; build another one with --target, or "
+               "write DISK and PARTITION after FROM");
+    return error_at(err, f->source.path, at->line, at->column);
+}
+
 int imagefile_check_from(const struct imagefile *f, size_t stage, const char *image,
                          struct error **err)
 {
@@ -180,9 +212,9 @@ int imagefile_check_from(const struct imagefile *f, size_t stage, const char *im
     bool scratch = imagefile_is_scratch(image);
     if (!*image) {
         error_set(err, ERR_USER, "FROM names no image: its variables are empty");
-    } else if (scratch && !disk) {
+    } else if (scratch && !disk && (partition || !may_hold_files(f))) {
         error_set(err, ERR_USER, "%s", needs_disk);
-    } else if (scratch && !partition) {
+    } else if (scratch && disk && !partition) {
         error_set(err, ERR_USER, "%s", needs_partition);
     } else if (!scratch && partition) {
         at = partition;

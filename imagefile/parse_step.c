@@ -26,13 +26,12 @@ struct word parse_word(struct parser *p, const struct logical *l, struct str raw
     return w;
 }
 
-/* Where an instruction is that lacks something: at its word. */
-static struct span keyword_span(const struct logical *l)
+struct span keyword_span(const struct logical *l)
 {
     return (struct span){l->keyword_at, l->keyword_at + l->keyword.len};
 }
 
-static void say_form(struct diag *d, const struct instruction *in)
+void say_form(struct diag *d, const struct instruction *in)
 {
     diag_help(d, "the form is %s%s%s", in->name, *in->form ? " " : "", in->form);
 }
@@ -120,8 +119,7 @@ bool parse_list(struct parser *p, const struct logical *l, struct str text, enum
     return true;
 }
 
-/* Does the text want to be a JSON list? A glob or a test may begin with '[' too. */
-static bool looks_like_list(struct str text)
+bool looks_like_list(struct str text)
 {
     if (text.len < 2 || text.ptr[0] != '[')
         return false;
@@ -155,11 +153,42 @@ static struct word plain_word(struct parser *p, const struct logical *l, struct 
     return parse_word(p, l, raw, WORD_VARS);
 }
 
+bool imagefile_platform_ours(const char *text)
+{
+    static const char *const ours[] = {"",
+                                       "linux/amd64",
+                                       "linux/x86_64",
+                                       "linux/x86-64",
+                                       "amd64",
+                                       "linux/amd64/v1",
+                                       "linux/amd64/v2",
+                                       "linux/amd64/v3",
+                                       "local",
+                                       NULL};
+    for (const char *const *p = ours; *p; p++)
+        if (!strcasecmp(text, *p))
+            return true;
+    return false;
+}
+
+static void take_from_flag(struct parser *p, const struct logical *l, struct imagefile_step *s,
+                           const struct flag *flag, struct str value)
+{
+    (void)flag;
+    s->from.platform = parse_word(p, l, value, WORD_SHELL);
+    AUTO_FREE char *text = str_dup(value);
+    if (!memchr(value.ptr, '$', value.len) && !strpbrk(text, "'\"\\") &&
+        !imagefile_platform_ours(text))
+        diag_help(
+            parse_error(p, s->from.platform.span, "the platform '%.60s' can't be built", text),
+            "the builder VM and its images are linux/amd64");
+}
+
 static void parse_from(struct parser *p, const struct logical *l, struct imagefile_step *s)
 {
     struct str rest = l->text, words[4];
     size_t n = 0;
-    parse_flags(p, l, s, &rest, NULL);
+    parse_flags(p, l, s, &rest, take_from_flag);
     while (n < 4 && lex_word(&rest, false, &words[n]))
         n++;
     if (!n) {
@@ -239,12 +268,15 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
             !(value.len == 71 && str_starts(value, "sha256:")))
             diag_help(parse_error(p, w.span, "a checksum is sha256: and 64 hex digits"),
                       "sha256sum FILE prints them");
-    } else if (!strcmp(flag->name, "unpack")) {
+    } else if (flag->traits & FLAG_BARE) {
         AUTO_FREE char *text = str_dup(value);
         bool on = false;
         if (!read_bool(text, &on))
-            parse_error(p, w.span, "--unpack is true or false");
-        c->unpack = on;
+            parse_error(p, w.span, "--%s is true or false", flag->name);
+        if (!strcmp(flag->name, "unpack"))
+            c->unpack = on;
+        else if (!strcmp(flag->name, "parents"))
+            c->parents = on; // and --link changes nothing
     } else {
         struct words *list = &c->excludes;
         list->ptr = arena_grow(p->f->arena, list->ptr, list->len, sizeof w);
@@ -485,7 +517,10 @@ void parse_step(struct parser *p, const struct logical *l, struct imagefile_step
         [OP_ARG] = parse_arg,         [OP_ENV] = parse_pairs,
         [OP_WORKDIR] = parse_single,  [OP_USER] = parse_single,
         [OP_SHELL] = parse_shell,     [OP_LABEL] = parse_pairs,
-        [OP_INSPECT] = parse_inspect,
+        [OP_INSPECT] = parse_inspect, [OP_CMD] = parse_note,
+        [OP_ENTRYPOINT] = parse_note, [OP_EXPOSE] = parse_note,
+        [OP_VOLUME] = parse_note,     [OP_HEALTHCHECK] = parse_note,
+        [OP_STOPSIGNAL] = parse_note, [OP_MAINTAINER] = parse_note,
     };
     s->heredocs = l->heredocs;
     s->n_heredocs = l->n_heredocs;

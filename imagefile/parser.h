@@ -35,7 +35,15 @@ struct parser {
 /* Fills s (op, json, heredocs and its arguments) from l, whose instruction is known; reports every
  * mistake in it. */
 void parse_step(struct parser *p, const struct logical *l, struct imagefile_step *s);
+void parse_note(struct parser *p, const struct logical *l, struct imagefile_step *s);
 void parse_run(struct parser *p, const struct logical *l, struct imagefile_step *s);
+
+/* A JSON list that is not one, as far as one can tell: a glob or a test may begin with '[' too. */
+bool looks_like_list(struct str text);
+/* Where an instruction is that lacks something: at its word. */
+struct span keyword_span(const struct logical *l);
+/* Adds the form of the instruction as help; NULL d is fine. */
+void say_form(struct diag *d, const struct instruction *in);
 
 /* Adds the mount that stands in `text` to run; reports its mistakes. */
 void parse_mount(struct parser *p, const struct logical *l, struct run_args *run, struct str text);

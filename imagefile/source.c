@@ -59,8 +59,10 @@ static struct diag *keep(struct diags *d, struct diag item)
 {
     if (item.severity == DIAG_ERROR)
         d->errors++;
-    else
+    else if (item.severity == DIAG_WARNING)
         d->warnings++;
+    else
+        d->notes++;
     if (d->len >= DIAGS_MAX) {
         free(item.message);
         return NULL;
@@ -279,7 +281,9 @@ void diag_format(const struct source *s, const struct diag *d, struct buf *out)
     add_plain(out, s->path);
     if (d->line)
         buf_addf(out, ":%u:%u", d->line, d->column);
-    buf_adds(out, d->severity == DIAG_ERROR ? ": error: " : ": warning: ");
+    buf_adds(out, d->severity == DIAG_ERROR     ? ": error: "
+                  : d->severity == DIAG_WARNING ? ": warning: "
+                                                : ": note: ");
     add_plain(out, d->message);
     buf_addc(out, '\n');
     if (d->line && d->line <= s->n_lines) {
@@ -326,6 +330,15 @@ void source_format_error(const struct source *s, const struct error *e, struct b
         add_plain(out, e->hint);
         buf_addc(out, '\n');
     }
+}
+
+void diags_strict(struct diags *d)
+{
+    for (size_t i = 0; i < d->len; i++)
+        if (d->ptr[i].severity == DIAG_NOTE)
+            d->ptr[i].severity = DIAG_ERROR;
+    d->errors += d->notes;
+    d->notes = 0;
 }
 
 int diags_to_error(const struct diags *d, const struct source *s, struct error **err)

@@ -33,7 +33,8 @@ struct span {
     size_t start, end;
 };
 
-enum diag_severity { DIAG_ERROR, DIAG_WARNING };
+/* A note says what kiln makes of something that is right elsewhere. */
+enum diag_severity { DIAG_ERROR, DIAG_WARNING, DIAG_NOTE };
 
 struct diag {
     enum diag_severity severity;
@@ -47,7 +48,7 @@ struct diag {
 struct diags {
     struct diag *ptr;
     size_t len, alloc;
-    size_t errors, warnings; /* how many of each, also of those past DIAGS_MAX */
+    size_t errors, warnings, notes; /* how many of each, also of those past DIAGS_MAX */
 };
 #define DIAGS_MAX 10000 /* further ones are counted but not kept */
 
@@ -68,6 +69,8 @@ struct diag *diag_add(struct diags *d, const struct source *s, enum diag_severit
 void diag_help(struct diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void diags_sort(struct diags *d); /* by place, stable */
 void diags_clear(struct diags *d);
+/* Makes every note an error. */
+void diags_strict(struct diags *d);
 
 /* Appends "path:line:col: error: message", the source line, a caret line with ~~~ and "help: …".
  * Tabs are kept in both lines so that they align; a long line is trimmed around the caret; bytes

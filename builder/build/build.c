@@ -176,7 +176,8 @@ static int do_shell(struct stage_run *st, const struct imagefile_step *step, str
 
 static bool is_meta(enum imagefile_op op)
 {
-    return op == OP_ARG || op == OP_ENV || op == OP_USER || op == OP_SHELL || op == OP_LABEL;
+    return op == OP_ARG || op == OP_ENV || op == OP_USER || op == OP_SHELL || op == OP_LABEL ||
+           imagefile_is_note(op);
 }
 
 static int do_step(struct build *b, struct stage_run *st, size_t i, struct error **err)
@@ -213,6 +214,14 @@ static int do_step(struct build *b, struct stage_run *st, size_t i, struct error
         return do_shell(st, step, err);
     case OP_INSPECT:
         return step_inspect(b, st, step, err);
+    case OP_CMD:
+    case OP_ENTRYPOINT:
+    case OP_EXPOSE:
+    case OP_VOLUME:
+    case OP_HEALTHCHECK:
+    case OP_STOPSIGNAL:
+    case OP_MAINTAINER:
+        return step_note(b, st, step, err);
     case OP_COUNT:
         break;
     }
@@ -341,7 +350,7 @@ void build_show_diagnostic(const struct build *b, const struct diag *d)
 static int report_diags(struct build *b, enum diag_severity least, struct error **err)
 {
     for (size_t i = 0; i < b->file->diags.len; i++)
-        if (least == DIAG_WARNING || b->file->diags.ptr[i].severity == DIAG_ERROR)
+        if (least != DIAG_ERROR || b->file->diags.ptr[i].severity == DIAG_ERROR)
             build_show_diagnostic(b, &b->file->diags.ptr[i]);
     if (!b->file->diags.errors)
         return 0;
@@ -377,7 +386,9 @@ static int read_imagefile(struct build *b, struct error **err)
             session_warning(b->s, line);
         }
     }
-    return report_diags(b, DIAG_WARNING, err);
+    if (b->o->strict)
+        diags_strict(&b->file->diags);
+    return report_diags(b, DIAG_NOTE, err);
 }
 
 static bool stage_needed(void *build, size_t stage)

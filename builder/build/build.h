@@ -55,6 +55,7 @@ struct build_options {
     const char *const *labels; /* "name=value" or "name", after those of the Imagefile */
     size_t n_labels;
     bool no_network; /* for any RUN */
+    bool strict;     /* a note about the Imagefile is an error */
     const struct build_secret *secrets;
     size_t n_secrets;
     unsigned memory_mb, cpus;       /* of the builder VM; 0 = chosen */

@@ -73,6 +73,7 @@ void config_clear(struct config *c)
     strv_clear(&c->shell);
     free(c->workdir);
     free(c->user);
+    json_decref(c->notes);
     *c = (struct config){0};
 }
 
@@ -85,6 +86,7 @@ void config_copy(struct config *to, const struct config *from)
         strv_add(&to->shell, from->shell.ptr[i]);
     to->workdir = from->workdir ? xstrdup(from->workdir) : NULL;
     to->user = from->user ? xstrdup(from->user) : NULL;
+    to->notes = from->notes ? json_deep_copy(from->notes) : NULL;
 }
 
 static json_t *settings_to_json(const struct settings *p)
@@ -108,6 +110,8 @@ json_t *config_to_json(const struct config *c)
             (void)json_array_append_new(list, json_string(c->shell.ptr[i]));
         (void)json_object_set_new(v, "shell", list);
     }
+    if (c->notes)
+        (void)json_object_update_missing(v, c->notes);
     return v;
 }
 
@@ -117,6 +121,23 @@ static void settings_from_json(struct settings *p, const json_t *object)
     json_t *value;
     json_object_foreach((json_t *)object, name, value) if (json_is_string(value))
         settings_set(p, name, json_string_value(value));
+}
+
+/* Of a stranger's metadata: texts and lists of texts are taken, anything else is not. */
+static json_t *notes_from_json(const json_t *v)
+{
+    static const char *const names[] = {"cmd",     "entrypoint",  "expose",
+                                        "volumes", "healthcheck", "stopsignal"};
+    json_t *notes = json_object();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        json_t *field = json_object_get(v, names[i]), *item;
+        bool good = json_is_string(field) || json_is_array(field), list = i == 2 || i == 3;
+        size_t at;
+        json_array_foreach(field, at, item) good = good && json_is_string(item);
+        if (good && (!list || json_is_array(field)))
+            (void)json_object_set_new(notes, names[i], json_deep_copy(field));
+    }
+    return notes;
 }
 
 void config_from_json(struct config *c, const json_t *v)
@@ -134,6 +155,7 @@ void config_from_json(struct config *c, const json_t *v)
     json_t *word;
     json_array_foreach(json_object_get(v, "shell"), i, word) if (json_is_string(word))
         strv_add(&c->shell, json_string_value(word));
+    c->notes = notes_from_json(v);
 }
 
 const char *config_workdir(const struct config *c)

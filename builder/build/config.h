@@ -6,6 +6,12 @@
  *
  *   {"env": {"k": "v"}, "workdir": "/", "user": "", "shell": ["/bin/sh", "-c"], "labels": {…}}
  *
+ * and, each only if the Imagefile has it, what a container would do (notes):
+ *
+ *   "cmd", "entrypoint": ["program", "argument"] or "text for a shell",
+ *   "expose": ["80/tcp", "53/udp", "7000-7010/tcp"], "volumes": ["/data"],
+ *   "healthcheck": "CMD curl …", "stopsignal": "SIGTERM"
+ *
  * Strings that are no UTF-8 are kept in memory byte for byte but left out of the JSON.
  */
 #ifndef BUILDER_BUILD_CONFIG_H
@@ -33,6 +39,7 @@ struct config {
     char *workdir;     /* absolute; NULL = "/" */
     char *user;        /* "name[:group]"; NULL = root */
     struct strv shell; /* empty = /bin/sh -c */
+    json_t *notes;     /* an object; NULL = none; owned */
 };
 
 void config_clear(struct config *c);

@@ -25,6 +25,7 @@ struct stage_run {
     struct build *build; /* NULL: nobody is told of undefined variables */
     bool needed, done;
     bool no_cache; /* --no-cache-filter names it */
+    bool files;    /* from scratch without DISK: it only holds files */
     size_t from;   /* number of its FROM */
     struct config config;
     struct settings
@@ -77,6 +78,11 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
 /* Warns of a variable that nothing sets (missing of struct imagefile_vars; ctx is the stage). */
 void variable_missing(void *stage, struct str name, struct span at);
 
+/* note.c */
+/* CMD, EXPOSE and their like: into st->config.notes. */
+int step_note(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+              struct error **err);
+
 /* stage.c */
 int stages_choose(struct build *b, struct error **err); /* marks the needed ones, counts steps */
 int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -127,6 +133,9 @@ int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step
               struct error **err);
 int step_partition(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                    bool last, struct error **err);
+/* FROM scratch of a stage without DISK. */
+int step_files(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct error **err);
 int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step *step,
               struct error **err);
 int step_workdir(struct build *b, struct stage_run *st, const struct imagefile_step *step,

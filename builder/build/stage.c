@@ -122,6 +122,23 @@ static bool uses_image(struct build *b, struct stage_run *scope)
     return false;
 }
 
+/* What is built must be a disk: not a stage that only holds files, nor one that begins from it. */
+static int check_target(struct build *b, struct stage_run *scope, size_t stage, struct error **err)
+{
+    for (;;) {
+        size_t at = b->file->stages[stage].first;
+        AUTO_FREE char *name = expand_word(b, scope, &b->file->steps[at].from.image, err);
+        if (!name)
+            return -1;
+        size_t base = imagefile_find_stage(b->file, str_of(name), at, false);
+        if (base == NO_STAGE)
+            return imagefile_holds_files(b->file, stage, name)
+                       ? imagefile_needs_disk(b->file, stage, err)
+                       : 0;
+        stage = base;
+    }
+}
+
 /* --no-cache-filter */
 static int take_no_cache(struct build *b, struct error **err)
 {
@@ -159,6 +176,8 @@ int stages_choose(struct build *b, struct error **err)
     }
     if (rc == 0)
         rc = need(b, &scope, target, err);
+    if (rc == 0)
+        rc = check_target(b, &scope, target, err);
     if (rc == 0)
         rc = take_no_cache(b, err);
     if (rc == 0 && b->o->checksum && !uses_image(b, &scope)) {
@@ -233,13 +252,16 @@ int stage_from(struct build *b, struct stage_run *st, const struct imagefile_ste
         return -1;
     size_t at = (size_t)(step - b->file->steps);
     size_t stage = imagefile_find_stage(b->file, str_of(name), at, false);
-    step_shown(b, step, STEP_META, NULL);
+    st->files = imagefile_holds_files(b->file, step->stage, name);
+    if (!st->files)
+        step_shown(b, step, STEP_META, NULL);
     if (stage == NO_STAGE && imagefile_check_from(b->file, step->stage, name, err) < 0)
         return -1;
     if (imagefile_is_scratch(name))
-        return 0;
+        return st->files ? step_files(b, st, step, err) : 0;
     if (stage == NO_STAGE)
         return image_disk(b, name, &st->disk, &st->config, err);
+    st->files = b->stages[stage].files;
     disk_state_copy(&st->disk, &b->stages[stage].disk);
     config_copy(&st->config, &b->stages[stage].config);
     settings_copy(&st->args, &b->stages[stage].args);

@@ -99,23 +99,10 @@ static json_t *partition_mounts(const struct stage_run *st)
     return mounts;
 }
 
-int step_partition(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                   bool last, struct error **err)
+/* The layer of st->spec and st->parts. */
+static int make_disk(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                     struct error **err)
 {
-    struct imagefile_vars vars = stage_vars(st);
-    st->parts = xreallocarray(st->parts, st->n_parts + 1, sizeof *st->parts);
-    st->parts[st->n_parts] = (struct partition_spec){0};
-    if (imagefile_partition(b->file, step, &vars, &st->parts[st->n_parts], err) < 0)
-        return -1;
-    st->n_parts++;
-    if (!st->parts[st->n_parts - 1].number)
-        st->parts[st->n_parts - 1].number = (unsigned)st->n_parts;
-    if (!last) {
-        step_shown(b, step, STEP_META, NULL);
-        return 0;
-    }
-    if (imagefile_check_disk(b->file, step->stage, &st->spec, st->parts, st->n_parts, err) < 0)
-        return -1;
     struct key *key = key_begin(NULL);
     AUTO_FREE char *disk = xasprintf("%llu %s", (unsigned long long)st->spec.size,
                                      st->spec.table == TABLE_GPT ? "GPT" : "MBR");
@@ -133,6 +120,41 @@ int step_partition(struct build *b, struct stage_run *st, const struct imagefile
     json_decref(st->disk.mounts);
     st->disk.mounts = partition_mounts(st);
     return step_layer(b, st, step, key, (struct str){"", 0}, partition_work, NULL, err);
+}
+
+int step_partition(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                   bool last, struct error **err)
+{
+    struct imagefile_vars vars = stage_vars(st);
+    st->parts = xreallocarray(st->parts, st->n_parts + 1, sizeof *st->parts);
+    st->parts[st->n_parts] = (struct partition_spec){0};
+    if (imagefile_partition(b->file, step, &vars, &st->parts[st->n_parts], err) < 0)
+        return -1;
+    st->n_parts++;
+    if (!st->parts[st->n_parts - 1].number)
+        st->parts[st->n_parts - 1].number = (unsigned)st->n_parts;
+    if (!last) {
+        step_shown(b, step, STEP_META, NULL);
+        return 0;
+    }
+    if (imagefile_check_disk(b->file, step->stage, &st->spec, st->parts, st->n_parts, err) < 0)
+        return -1;
+    return make_disk(b, st, step, err);
+}
+
+/* The disk that a stage without DISK has, so that it can be mounted: nothing of its size is written.
+ * Bytes. */
+#define FILES_DISK (64ull << 30)
+
+int step_files(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+               struct error **err)
+{
+    st->spec = (struct disk_spec){.size = FILES_DISK, .table = TABLE_GPT};
+    st->parts = xcalloc(1, sizeof *st->parts);
+    st->parts[0] = (struct partition_spec){
+        .number = 1, .fs = "ext4", .options = xstrdup("-m 0"), .mount = xstrdup("/")};
+    st->n_parts = 1;
+    return make_disk(b, st, step, err);
 }
 
 /* Where files go and what they get, as a number in the key: 2 has owner and mode of made folders,
@@ -348,6 +370,14 @@ static void key_manifest(struct key *key, struct str manifest)
     key_field(key, "files", hex, DIGEST_HEX);
 }
 
+/* Whether --from names a stage without DISK, or one that begins from such a stage. */
+static bool holds_files(const struct build *b, const char *name)
+{
+    size_t at = (size_t)(b->current - b->file->steps);
+    size_t stage = imagefile_find_stage(b->file, str_of(name), at, true);
+    return stage != NO_STAGE && b->stages[stage].files;
+}
+
 static int step_copy_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                           struct copy *c, struct error **err)
 {
@@ -356,6 +386,8 @@ static int step_copy_from(struct build *b, struct stage_run *st, const struct im
                              c->chown ? 0 : GUEST_KEEP_OWNER};
     if (stage_source(b, c->from, &c->source, err) < 0)
         return -1;
+    if (holds_files(b, c->from)) // mkfs made it there, nobody copied it in
+        strv_add(&c->excludes, "lost+found");
     if (from_by_content(&c->sources) && from_manifest(b, &st->disk, &r, &manifest, err) < 0)
         return -1;
     c->listed = manifest.len;

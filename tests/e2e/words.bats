@@ -120,3 +120,30 @@ t.addfile(i, io.BytesIO(b"x")); t.close()' | says 1 "cannot unpack standard inpu
   says 1 "there is no stage 'oen'" build -t filter --no-cache-filter oen .
   [[ "$output" == *"did you mean one?"* ]]
 }
+
+@test "what only a container runs is kept as metadata; a stage without DISK holds files" {
+  echo content >a
+  printf '%s\n' 'ARG PORT=80' 'FROM scratch AS files' 'COPY a /dir/a' 'FROM files AS more' 'COPY a /b' \
+    'FROM --platform=$BUILDPLATFORM base' 'ARG PORT' 'COPY --link --from=more / /all/' 'EXPOSE $PORT 53/udp' 'EXPOSE 80/tcp' \
+    'CMD ["nginx", "-g", "x"]' 'ENTRYPOINT run it # all' 'VOLUME /data' "MAINTAINER O'Neil <o@example.org>" \
+    'HEALTHCHECK --interval=5m CMD curl -f localhost' 'STOPSIGNAL SIGINT' \
+    'RUN test "$(find /all | sort | tr "\n" " ")" = "/all /all/b /all/dir /all/dir/a "' 'LABEL kiln.ssh-user=admin' >Imagefile
+  says 0 "note: EXPOSE is only kept in the image's metadata" build -t kept .
+  "$KILN" inspect kept --json | python3 -c 'import json, sys
+i = json.load(sys.stdin)
+assert i["expose"] == ["80/tcp", "53/udp"], i["expose"]
+assert i["cmd"] == ["nginx", "-g", "x"] and i["entrypoint"] == "run it # all", i
+assert i["volumes"] == ["/data"] and i["stopsignal"] == "SIGINT", i
+assert i["healthcheck"] == "--interval=5m CMD curl -f localhost", i
+assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user": "admin"}, i["labels"]'
+  says 0 '["80/tcp", "53/udp"]' inspect kept
+  echo 'FROM kept' | says 0 "Built" build -t heir -
+  says 0 '"SIGINT"' inspect heir --json
+  says 1 "error: CMD is only kept" build --strict .
+  says 1 "error: CMD is only kept" check --strict .
+  says 1 "exactly one DISK instruction" build --target more .
+  printf '%s\n' 'FROM base' 'EXPOSE http' >Imagefile
+  says 1 "'http' is not a port" check .
+  printf '%s\n' 'ARG P=linux/arm64' 'FROM --platform=$P base' >Imagefile
+  says 1 "the platform 'linux/arm64' can't be built" check .
+}

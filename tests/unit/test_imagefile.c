@@ -444,7 +444,7 @@ static void examples_of_the_manual_are_right(void **state)
         p += 5;
         const char *end = strstr(p, "\n```");
         assert_non_null(end);
-        if (!strncmp(p, "FROM ", 5) && strncmp(p, "FROM <", 6) != 0) {
+        if (!strncmp(p, "FROM ", 5) && p[5] != '<' && p[5] != '[') {
             CLEANUP(buf_clear) struct buf text = BUF_INIT;
             for (const char *c = p; c <= end; c++)
                 if (!(c[0] == '\\' && c[1] == '\\'))

@@ -172,6 +172,13 @@ static void add_step(struct buf *out, const struct imagefile *f, const struct im
         add_word(out, "word", &s->word);
         buf_addc(out, '\n');
         break;
+    case OP_CMD:
+    case OP_ENTRYPOINT:
+    case OP_EXPOSE:
+    case OP_VOLUME:
+    case OP_HEALTHCHECK:
+    case OP_STOPSIGNAL:
+    case OP_MAINTAINER:
     case OP_SHELL:
         buf_addc(out, ' ');
         add_words(out, "arg", &s->words);
