@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/store.h"
 #include "image/checksum.h"
+#include "registry/reference.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -31,6 +32,10 @@ static const struct option_spec options[] = {
     {"no-cache-from", 0, "STEP", "Run the steps from this number on; ignore the cache", NULL},
     {"no-cache-filter", 0, "STAGE[,STAGE...]", "Run the steps of these stages; ignore the cache",
      NULL},
+    {"cache-from", 0, "REF",
+     "Take missing layers from oci://HOST/REPOSITORY, as --cache-to wrote it", NULL},
+    {"cache-to", 0, "REF", "Send the image's layers to oci://HOST/REPOSITORY afterwards", NULL},
+    {"cache-strict", 0, NULL, "A cache that fails is an error, not a warning", NULL},
     {"require-cached", 0, NULL, "Fail if anything would have to be built", NULL},
     {"explain", 0, NULL, "Say for each step why it was built (always said in plain output)", NULL},
     {"check", 0, NULL, "Only look for mistakes, as 'kiln image check'", NULL},
@@ -205,6 +210,33 @@ static const char *const *stage_list(const struct args *a, struct strv *into, si
     return (const char *const *)into->ptr;
 }
 
+/* --cache-from and --cache-to, or the environment's; each is a repository without a tag. */
+static int take_caches(const struct args *a, struct strv *from, struct build_options *o,
+                       struct error **err)
+{
+    const char *env_from = getenv("KILN_CACHE_FROM"), *env_to = getenv("KILN_CACHE_TO");
+    o->cache_from = all(a, "cache-from", from, &o->n_cache_from);
+    o->cache_to = args_get(a, "cache-to");
+    o->cache_strict = args_has(a, "cache-strict");
+    for (const char *p = from->len || !env_from ? "" : env_from; *(p += strspn(p, " "));) {
+        strv_add_take(from, xstrndup(p, strcspn(p, " ")));
+        p += strcspn(p, " ");
+    }
+    o->cache_from = (const char *const *)from->ptr;
+    o->n_cache_from = from->len;
+    if (!o->cache_to && env_to && *env_to)
+        o->cache_to = env_to;
+    for (size_t i = 0; i <= from->len; i++) {
+        CLEANUP(reference_clear) struct reference ref = {0};
+        const char *text = i < from->len ? from->ptr[i] : o->cache_to;
+        if (text && reference_parse(text, &ref, err) < 0)
+            return -1;
+        if (text && (ref.digest || strcmp(ref.tag, "latest") != 0))
+            return error_set(err, ERR_USER, "cache '%s': it is a repository, without a tag", text);
+    }
+    return 0;
+}
+
 /* `kiln image build --check` */
 static int run_check(struct session *s, const struct args *a, struct error **err)
 {
@@ -230,7 +262,8 @@ static int run_check(struct session *s, const struct args *a, struct error **err
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    CLEANUP(strv_clear) struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0};
+    CLEANUP(strv_clear)
+    struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0}, caches = {0};
     CLEANUP(secret_list_clear) struct secret_list secrets = {0};
     CLEANUP(build_outputs_free) struct build_outputs outputs = {0};
     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
@@ -252,7 +285,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
         args_seconds(a, "step-timeout", &o.step_timeout_s, err) < 0 ||
         parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
         check_terminal(o.on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0 ||
-        build_outputs_parse(a, &outputs, err) < 0 || parse_secrets(a, &secrets, err) < 0)
+        take_caches(a, &caches, &o, err) < 0 || build_outputs_parse(a, &outputs, err) < 0 ||
+        parse_secrets(a, &secrets, err) < 0)
         return -1;
     if (args_has(a, "check"))
         return run_check(s, a, err);

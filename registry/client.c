@@ -223,16 +223,27 @@ static char *blob_url(const struct registry *r, const char *hex)
     return xasprintf("%s/v2/%s/blobs/sha256:%s", r->base, r->ref.repo, hex);
 }
 
-int registry_has_blob(struct registry *r, const char *hex, struct error **err)
+static int is_there(struct registry *r, const char *url, const char *accept, struct error **err)
 {
     CLEANUP(answer_clear) struct answer a = {0};
-    AUTO_FREE char *url = blob_url(r, hex);
-    struct request q = {REQUEST_INIT, .method = "HEAD", .url = url};
+    struct request q = {REQUEST_INIT, .method = "HEAD", .url = url, .accept = accept};
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
     if (a.status != 200 && a.status != 404)
-        return registry_refused(r, "the question for a blob", a.status, NULL, err);
+        return registry_refused(r, "the question what is there", a.status, NULL, err);
     return a.status == 200;
+}
+
+int registry_has_blob(struct registry *r, const char *hex, struct error **err)
+{
+    AUTO_FREE char *url = blob_url(r, hex);
+    return is_there(r, url, NULL, err);
+}
+
+int registry_has_manifest(struct registry *r, const char *version, struct error **err)
+{
+    AUTO_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->ref.repo, version);
+    return is_there(r, url, ACCEPT, err);
 }
 
 static int wrong_content(const struct registry *r, const char *hex, struct error **err)

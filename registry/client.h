@@ -49,6 +49,8 @@ int registry_ping(struct registry *r, struct error **err);
  * it was. ERR_NOT_FOUND. */
 int registry_manifest(struct registry *r, const char *version, struct buf *ret,
                       char digest[DIGEST_HEX + 1], struct error **err);
+/* 1, 0, -1; nothing is fetched. */
+int registry_has_manifest(struct registry *r, const char *version, struct error **err);
 int registry_put_manifest(struct registry *r, const char *version, const char *type,
                           const struct buf *text, struct error **err);
 

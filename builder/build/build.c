@@ -488,6 +488,7 @@ static void build_clear(struct build *b)
     target_clear(&b->target);
     (void)step_log_close(&b->log, NULL);
     context_free(b->ctx);
+    remote_caches_free(b->caches);
     for (size_t i = 0; b->stages && i < b->file->n_stages; i++) {
         struct stage_run *st = &b->stages[i];
         config_clear(&st->config);
@@ -528,6 +529,8 @@ int build_image(const struct session *s, const struct build_options *o, const st
         rc = finish(&b, ret, err);
     if (rc == 0)
         history_drop_failed(b.store, b.name);
+    if (rc == 0)
+        rc = remote_store(&b, ret->layer, err);
     ret->seconds = (double)(now_us() - start) / 1e6;
     build_clear(&b);
     return rc;

@@ -62,8 +62,12 @@ struct build_options {
     const char *accel;              /* NULL = KILN_ACCEL or auto */
     const char *const *nameservers; /* for RUN; n_nameservers 0 = the user network's own */
     size_t n_nameservers;
-    const char *checksum;      /* of FROM's image (image/pull.h) */
-    enum pull_policy pull;     /* when images are fetched again */
+    const char *checksum;          /* of FROM's image (image/pull.h) */
+    enum pull_policy pull;         /* when images are fetched again */
+    const char *const *cache_from; /* oci://HOST/REPOSITORY each: layers that are not here */
+    size_t n_cache_from;
+    const char *cache_to;      /* the same: where its layers go; NULL = nowhere */
+    bool cache_strict;         /* a cache that fails is an error, not a warning */
     long long step_timeout_s;  /* a step that takes longer in the VM fails; 0 = none */
     uint64_t cache_mount_size; /* bytes a new cache disk may grow to; 0 = 10 GiB */
 };

@@ -24,6 +24,7 @@ struct build;
 struct stage_run {
     struct build *build; /* NULL: nobody is told of undefined variables */
     bool needed, done;
+    bool missed;   /* no remote cache had a step's layer, so it has none of the later ones */
     bool no_cache; /* --no-cache-filter names it */
     bool files;    /* from scratch without DISK: it only holds files */
     size_t from;   /* number of its FROM */
@@ -52,6 +53,7 @@ struct build {
     struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
     size_t step, total; /* number shown, and of how many */
     size_t layers, cached;
+    struct remote_caches *caches; /* of --cache-from; NULL = not looked at yet */
 
     struct target target; /* what the steps change */
     struct record record;
@@ -122,6 +124,14 @@ bool from_by_content(const struct strv *sources);
  * --require-cached. */
 int from_manifest(struct build *b, const struct disk_state *for_disk, const struct from_request *r,
                   struct buf *ret, struct error **err);
+
+/* remote.c */
+/* After store_find gave nothing for the key: the layer from a --cache-from. 1, 0, -1. */
+int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
+                struct error **err);
+/* The layers of the image to --cache-to. */
+int remote_store(struct build *b, const char *layer, struct error **err);
+void remote_caches_free(struct remote_caches *c); /* NULL is fine */
 
 /* failure.c: what is left of a step that failed, whose output is in `log`: it is kept for
  * `kiln image log NAME failed`, shown again if nobody saw it, and *err says what to do next. */

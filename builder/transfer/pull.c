@@ -271,14 +271,21 @@ static int name_taken(const struct pull *p, const char *name, const struct trans
     return error_hint(err, "--force replaces it; --name gives the pulled one another name");
 }
 
+static int read_plan(struct pull *p, const char *version, char digest[DIGEST_HEX + 1],
+                     struct error **err)
+{
+    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
+    if (registry_manifest(p->registry, version, &manifest, digest, err) < 0)
+        return -1;
+    return plan_read(p->registry, &manifest, &p->plan, err);
+}
+
 static int pull(struct pull *p, const struct reference *ref, const char *name,
                 const struct transfer_options *o, struct error **err)
 {
-    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
     char digest[DIGEST_HEX + 1];
     if (registry_open(p->session, ref, &o->registry, &p->registry, err) < 0 ||
-        registry_manifest(p->registry, reference_version(ref), &manifest, digest, err) < 0 ||
-        plan_read(p->registry, &manifest, &p->plan, err) < 0 ||
+        read_plan(p, reference_version(ref), digest, err) < 0 ||
         store_open(p->session, p->session->backend, &p->store, err) < 0)
         return -1;
     int taken = name_taken(p, name, o, err);
@@ -302,4 +309,33 @@ int transfer_pull(const struct session *s, const struct reference *ref, const ch
         return rc;
     AUTO_FREE char *text = reference_text(ref);
     return error_wrap(err, "cannot pull '%s'", text);
+}
+
+int transfer_take_key(const struct session *s, struct registry *r, struct store *store,
+                      const char *key, const struct transfer_options *o, struct error **err)
+{
+    CLEANUP(pull_clear) struct pull p = {.session = s, .lock_fd = -1};
+    AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", key);
+    struct error *why = NULL;
+    char digest[DIGEST_HEX + 1];
+    int rc = registry_has_manifest(r, tag, err);
+    if (rc <= 0)
+        return rc;
+    p.registry = r; // borrowed, as is the store
+    p.store = store;
+    rc = read_plan(&p, tag, digest, &why);
+    const json_t *top = rc < 0 ? NULL : p.plan.layers.ptr[p.plan.layers.len - 1].record;
+    const char *got = json_str(top, "key");
+    if (rc == 0 && (!got || strcmp(got, key) != 0))
+        rc = error_set(&why, ERR_USER, "what the cache has under a key is of another one");
+    if (rc == 0)
+        rc = open_folder(&p, digest, &why);
+    if (rc == 0) {
+        find_here(&p);
+        rc = fetch(&p, o, &why);
+        leave(&p, why);
+    }
+    p.registry = NULL;
+    p.store = NULL;
+    return rc < 0 ? error_propagate(err, why) : 1;
 }

@@ -274,8 +274,7 @@ static int put_text(struct push *p, const char *text, char hex[DIGEST_HEX + 1], 
     return registry_put_blob(p->registry, hex, strlen(text), fd, NULL, err);
 }
 
-static int publish(struct push *p, const struct reference *ref, char digest[DIGEST_HEX + 1],
-                   struct error **err)
+static int publish(struct push *p, const char *tag, char digest[DIGEST_HEX + 1], struct error **err)
 {
     char hex[DIGEST_HEX + 1];
     json_auto_t *config = new_config(p);
@@ -288,8 +287,25 @@ static int publish(struct push *p, const struct reference *ref, char digest[DIGE
     buf_adds(&body, all);
     struct digest d = digest_of(body.data, body.len);
     digest_hex(&d, digest);
-    return registry_put_manifest(p->registry, ref->tag,
-                                 "application/vnd.oci.image.manifest.v1+json", &body, err);
+    return registry_put_manifest(p->registry, tag, "application/vnd.oci.image.manifest.v1+json",
+                                 &body, err);
+}
+
+/* Every piece is in the registry afterwards. */
+static int send_pieces(struct push *p, const struct transfer_options *o, struct error **err)
+{
+    vec_foreach (struct layer **, l, &p->layers)
+        cut(p, *l);
+    p->pool =
+        (struct pool){.work = send_piece, .arg = p, .n = p->pieces.len, .session = p->session};
+    pool_start(&p->pool, o->jobs ? o->jobs : TRANSFER_JOBS);
+    for (size_t i = 0; i < p->pieces.len && pool_wait(&p->pool, i); i++)
+        ;
+    if (pool_end(&p->pool, err) < 0)
+        return -1;
+    vec_foreach (struct layer **, l, &p->layers)
+        remember(p, *l);
+    return 0;
 }
 
 int transfer_push(const struct session *s, const char *name, const struct reference *ref,
@@ -302,15 +318,61 @@ int transfer_push(const struct session *s, const char *name, const struct refere
         return error_set(err, ERR_USER, "push to a tag, not to a digest");
     if (find_layers(&p, name, err) < 0 || registry_open(s, ref, &with, &p.registry, err) < 0)
         return -1;
-    vec_foreach (struct layer **, l, &p.layers)
-        cut(&p, *l);
-    p.pool = (struct pool){.work = send_piece, .arg = &p, .n = p.pieces.len, .session = s};
-    pool_start(&p.pool, o->jobs ? o->jobs : TRANSFER_JOBS);
-    for (size_t i = 0; i < p.pieces.len && pool_wait(&p.pool, i); i++)
-        ;
-    if (pool_end(&p.pool, err) < 0)
+    if (send_pieces(&p, o, err) < 0 || publish(&p, ref->tag, digest, err) < 0)
         return error_wrap(err, "cannot push image '%s'", name);
-    vec_foreach (struct layer **, l, &p.layers)
-        remember(&p, *l);
-    return publish(&p, ref, digest, err) < 0 ? error_wrap(err, "cannot push image '%s'", name) : 0;
+    return 0;
+}
+
+/* How many of the layers, from the base up, the cache has under their keys; -1. */
+static ssize_t count_cached(const struct push *p, struct error **err)
+{
+    for (size_t n = p->layers.len; n; n--) {
+        AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", p->layers.ptr[n - 1]->key);
+        int there = registry_has_manifest(p->registry, tag, err);
+        if (there)
+            return there < 0 ? -1 : (ssize_t)n;
+    }
+    return 0;
+}
+
+/* The first n layers under the key of the last of them. */
+static int publish_prefix(struct push *p, size_t n, struct error **err)
+{
+    char digest[DIGEST_HEX + 1];
+    struct layer *top = p->layers.ptr[n - 1];
+    size_t layers = p->layers.len, pieces = p->pieces.len;
+    AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", top->key);
+    while (p->pieces.ptr[p->pieces.len - 1].layer != top)
+        p->pieces.len--;
+    p->layers.len = n;
+    p->image.virtual_size = top->virtual_size;
+    int rc = publish(p, tag, digest, err);
+    p->layers.len = layers;
+    p->pieces.len = pieces;
+    return rc;
+}
+
+int transfer_push_keys(const struct session *s, const char *layer, const struct reference *ref,
+                       const struct transfer_options *o, struct error **err)
+{
+    CLEANUP(push_clear) struct push p = {.session = s};
+    CLEANUP(strv_clear) struct strv ids = {0};
+    struct registry_options with = o->registry;
+    with.push = true;
+    if (store_open(s, s->backend, &p.store, err) < 0 ||
+        store_chain_ids(p.store, layer, &ids, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ids.len; i++)
+        if (store_get(p.store, ids.ptr[i], layers_push(&p.layers), err) < 0)
+            return -1;
+    if (registry_open(s, ref, &with, &p.registry, err) < 0)
+        return -1;
+    ssize_t have = count_cached(&p, err);
+    if (have < 0 || ((size_t)have < p.layers.len && send_pieces(&p, o, err) < 0))
+        return -1;
+    // from below, so that what is there has all below it there, too
+    for (size_t n = (size_t)have + 1; n <= p.layers.len; n++)
+        if (publish_prefix(&p, n, err) < 0)
+            return -1;
+    return 0;
 }

@@ -56,6 +56,20 @@ int transfer_pull(const struct session *s, const struct reference *ref, const ch
 int transfer_ensure(const struct session *s, const char *text, const struct image_pull_options *o,
                     struct backend_image *ret, struct error **err);
 
+/*
+ * A build cache in a repository: each layer's chain is an image under the tag TRANSFER_KEY_TAG and its
+ * key, so that any number of builds share it without an index that they could spoil.
+ *
+ * take_key: brings the layers of the chain that are not here: 1; 0: there is none for the key; -1.
+ * push_keys: every layer of the chain whose top is that layer, unless it is there.
+ */
+#define TRANSFER_KEY_TAG "k-"
+struct store;
+int transfer_take_key(const struct session *s, struct registry *r, struct store *store,
+                      const char *key, const struct transfer_options *o, struct error **err);
+int transfer_push_keys(const struct session *s, const char *layer, const struct reference *ref,
+                       const struct transfer_options *o, struct error **err);
+
 /* Keeps in the layer's folder which blobs it became: [{"digest": hex, "size": bytes}…]. */
 struct layer;
 void transfer_remember(const struct layer *l, const json_t *blobs);

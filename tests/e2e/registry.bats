@@ -319,3 +319,45 @@ EOF
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"a checksum is not for"* ]]
 }
+
+@test "a remote cache: built here, cached there, without a VM; what fails is one warning" {
+  "$KILN" image build --cache-to "oci://$BAD/ci/cache" --name app build
+  [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 3 ]
+  rm bad/log
+  # nothing is sent again
+  "$KILN" image build --cache-to "oci://$BAD/ci/cache" --name app build
+  run ! grep -q '^PUT' bad/log
+  rm bad/log
+  # another machine
+  cp -a "$KILN_HOME/backend" first
+  rm -rf "$KILN_HOME/backend"
+  KILN_CACHE_FROM="oci://$BAD/none oci://$BAD/ci/cache" "$KILN" image build --require-cached --name app build
+  qemu-img compare "$KILN_HOME/backend/app" first/app
+  "$KILN" system verify
+  [ "$(grep -c '^HEAD .*/none/manifests/k-.* 404' bad/log)" -eq 3 ]
+  # after the first miss it is not asked again, and what was built goes up beside the rest
+  rm -rf "$KILN_HOME/backend" first bad/log
+  mkdir "$BATS_TEST_TMPDIR/more"
+  cp -a build/. "$BATS_TEST_TMPDIR/more"
+  echo 'RUN echo two >/etc/two' >>"$BATS_TEST_TMPDIR/more/Imagefile"
+  echo 'RUN echo three >/etc/three' >>"$BATS_TEST_TMPDIR/more/Imagefile"
+  "$KILN" image build --cache-from "oci://$BAD/ci/cache" --cache-to "oci://$BAD/ci/cache" --name more "$BATS_TEST_TMPDIR/more" >out 2>&1
+  [ "$(grep -c '(cached)' out)" -eq 3 ]
+  [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 2 ]
+  [ "$(grep -c '^HEAD .*/manifests/k-.* 404' bad/log)" -eq 3 ] # one looked for, two before they are sent
+  # a cache that lies, or refuses
+  local m
+  for m in corrupt evil; do
+    rm -rf "$KILN_HOME/backend"
+    echo $m >bad/mode
+    "$KILN" image build --cache-from "oci://$BAD/ci/cache" --name app build >out 2>&1
+    cat out
+    [ "$(grep -c "cache 'oci://$BAD/ci/cache' is not used" out)" -eq 1 ]
+    "$KILN" system verify
+  done
+  run -1 "$KILN" image build --cache-strict --cache-to "oci://$BAD/ci/cache" --name app build
+  [[ "$output" == *"answers 403"* ]]
+  rm bad/mode
+  run -1 "$KILN" image build --cache-to "oci://$BAD/ci/cache:tag" build
+  [[ "$output" == *"without a tag"* ]]
+}
