@@ -197,9 +197,9 @@ static int describe_disk(struct draft *d, const char *known_digest, json_t *reco
     (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     if (disk_head_read(fd, &head, err) < 0)
         return error_wrap(err, "'%s' can't become a layer", d->disk);
-    if (strcmp(head.backing, d->backing ? d->backing : "") != 0)
+    if (strcmp(head.qcow2.backing, d->backing ? d->backing : "") != 0)
         return error_set(err, ERR_USER, "'%s' names '%s' as its backing file, not '%s'", d->disk,
-                         head.backing, d->backing ? d->backing : "");
+                         head.qcow2.backing, d->backing ? d->backing : "");
     if (!known_digest && digest_of_fd(fd, &digest, err) < 0)
         return -1;
     if (!known_digest)
@@ -207,7 +207,7 @@ static int describe_disk(struct draft *d, const char *known_digest, json_t *reco
     json_object_set_new(record, "digest", json_string(known_digest ? known_digest : hex));
     json_object_set_new(record, "header", json_string(head.header));
     json_object_set_new(record, "size", json_integer((json_int_t)head.size));
-    json_object_set_new(record, "virtual_size", json_integer((json_int_t)head.virtual_size));
+    json_object_set_new(record, "virtual_size", json_integer((json_int_t)head.qcow2.virtual_size));
     return 0;
 }
 

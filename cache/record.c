@@ -213,37 +213,6 @@ int record_check_parent(const struct layer *child, const struct layer *parent, s
     return 0;
 }
 
-int disk_head_parse(const unsigned char *b, size_t n, struct disk_head *ret, struct error **err)
-{
-    enum { CORRUPT = 1 << 1, DATA_FILE = 1 << 2 };
-    if (n < 72 || memcmp(b, "QFI\xfb", 4) != 0)
-        return error_set(err, ERR_USER, "it is not a qcow2 file");
-    uint32_t version = be32_at(b + 4), name_len = be32_at(b + 16);
-    uint64_t name_at = be64_at(b + 8);
-    if (version != 2 && version != 3)
-        return error_set(err, ERR_USER, "it is a qcow2 of the unknown version %u", version);
-    if (be32_at(b + 32))
-        return error_set(err, ERR_USER, "it is encrypted");
-    if (version == 3 && n < 104)
-        return error_set(err, ERR_USER, "its header is cut short");
-    uint64_t incompatible = version == 3 ? be64_at(b + 72) : 0;
-    if (incompatible & CORRUPT)
-        return error_set(err, ERR_USER, "QEMU has marked it as corrupt");
-    if (incompatible & DATA_FILE)
-        return error_set(err, ERR_USER, "it has an external data file");
-    ret->virtual_size = be64_at(b + 24);
-    if (ret->virtual_size > INT64_MAX)
-        return error_set(err, ERR_USER, "its virtual size is impossible");
-    ret->backing[0] = '\0';
-    if (!name_at)
-        return 0;
-    if (name_len >= sizeof ret->backing || name_at > n || name_len > n - name_at)
-        return error_set(err, ERR_USER, "the name of its backing file can't be read");
-    memcpy(ret->backing, b + name_at, name_len);
-    ret->backing[name_len] = '\0';
-    return 0;
-}
-
 int disk_head_read(int fd, struct disk_head *ret, struct error **err)
 {
     // The name of the backing file lies in the first cluster, which may have up to 2 MiB; QEMU and
@@ -256,5 +225,5 @@ int disk_head_read(int fd, struct disk_head *ret, struct error **err)
     ret->size = (uint64_t)st.st_size;
     struct digest d = digest_of(head, (size_t)n < RECORD_HEADER ? (size_t)n : RECORD_HEADER);
     digest_hex(&d, ret->header);
-    return disk_head_parse(head, (size_t)n, ret, err);
+    return qcow2_head_parse(head, (size_t)n, &ret->qcow2, err);
 }

@@ -23,12 +23,13 @@
 #define CACHE_RECORD_H
 
 #include "cache/store.h"
+#include "qcow2/head.h"
 
 #define RECORD_VERSION 1
 #define RECORD_HEADER 4096
 /*
  * Layers in a chain. One more costs little: `kiln shell` has its VM after 0.22, 0.25, 0.33, 0.52
- * and 0.72 s on 2, 32, 64, 128 and 190 layers (TCG, 2 cores; vm_disk_nodes in vm/qemu.h says what
+ * and 0.72 s on 2, 32, 64, 128 and 190 layers (TCG, 2 cores; qcow2_nodes in qcow2/nodes.h says what
  * makes it so), and reading 100 MB takes no longer on 64 than on 3 (docs/BENCHMARKS.md). So nothing
  * is merged. But qemu-img, and QEMU for `kiln run`, take 2 to 3 s for 199 files, and with the third
  * power: hence a limit. image/ follows at most 256 files.
@@ -53,17 +54,12 @@ int record_check_mark(const struct layer *l, struct error **err);
 /* That child was made on the bytes parent has. An error says what is wrong with child. */
 int record_check_parent(const struct layer *child, const struct layer *parent, struct error **err);
 
-/* From the header, as docs/interop/qcow2.rst of QEMU describes it. */
 struct disk_head {
     uint64_t size;               /* of the file, bytes */
-    uint64_t virtual_size;       /* bytes */
-    char backing[1024];          /* name in the header; "" = none */
     char header[DIGEST_HEX + 1]; /* digest of the first RECORD_HEADER bytes */
+    struct qcow2_head qcow2;
 };
-/* ERR_USER: not a qcow2 of version 2 or 3, or one that is encrypted, has an external data file or
- * says that it is corrupt. */
-int disk_head_parse(const unsigned char *bytes, size_t n, struct disk_head *ret,
-                    struct error **err);
+/* Errors: qcow2_head_parse's. */
 int disk_head_read(int fd, struct disk_head *ret, struct error **err);
 
 #endif

@@ -119,10 +119,10 @@ static bool backing_id(const struct node *n, char id[DIGEST_HEX + 1])
     struct disk_head head;
     AUTO_FREE char *disk = path_join(n->folder, "disk.qcow2");
     AUTO_CLOSE int fd = open(disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 || disk_head_read(fd, &head, NULL) < 0 || strncmp(head.backing, "../", 3) != 0 ||
-        strlen(head.backing) < 3 + DIGEST_HEX)
+    if (fd < 0 || disk_head_read(fd, &head, NULL) < 0 ||
+        strncmp(head.qcow2.backing, "../", 3) != 0 || strlen(head.qcow2.backing) < 3 + DIGEST_HEX)
         return false;
-    memcpy(id, head.backing + 3, DIGEST_HEX);
+    memcpy(id, head.qcow2.backing + 3, DIGEST_HEX);
     id[DIGEST_HEX] = '\0';
     return true;
 }

@@ -176,7 +176,7 @@ const char *draft_log(const struct draft *d);    /* where the caller writes the 
 /* What the overlay's header must name as its backing file: right once it is committed, and not
  * before (so `qemu-img create` needs -u), or NULL if it must name none. QEMU may have the overlay
  * open while it is committed, if it was given the chain explicitly and the protocol node has
- * "auto-read-only" (vm_disk_nodes sets it): then blockdev-snapshot makes QEMU's descriptor
+ * "auto-read-only" (qcow2_nodes sets it): then blockdev-snapshot makes QEMU's descriptor
  * read-only and it has no reason to open the file by its old name again. The old name leads to the
  * file until store_free all the same. */
 const char *draft_backing(const struct draft *d);

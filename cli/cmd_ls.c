@@ -3,6 +3,7 @@
 #include "base/session.h"
 #include "cli/command.h"
 #include "cli/store.h"
+#include "qcow2/head.h"
 #include "vm/named.h"
 #include "vm/qemu.h"
 
@@ -24,7 +25,7 @@ static json_t *describe(const struct session *s, const char *name)
     CLEANUP(error_freep) struct error *err = NULL;
     uint64_t size = 0;
     struct stat st = {0};
-    if (named_vm_open(s->vmstore, name, &vm, &err) < 0 || vm_disk_size(vm.disk, &size, &err) < 0 ||
+    if (named_vm_open(s->vmstore, name, &vm, &err) < 0 || qcow2_size(vm.disk, &size, &err) < 0 ||
         stat(vm.disk, &st) < 0)
         return json_pack("{s:s, s:s, s:s}", "name", name, "state", "broken", "broken",
                          err ? err->message : "its disk is missing");

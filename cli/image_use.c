@@ -15,7 +15,7 @@
 #include "cache/store.h"
 #include "image/backend.h"
 #include "image/name.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 #include "vm/named.h"
 
 #include <dirent.h>

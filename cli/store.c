@@ -12,7 +12,7 @@
 #include "cache/store.h"
 #include "cli/command.h"
 #include "image/backend.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <dirent.h>
 #include <errno.h>

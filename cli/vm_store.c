@@ -3,6 +3,7 @@
 // A VM's disk is an empty overlay on a layer, and beside it lies its definition (vm/spec.h). It
 // stands on the layer and not on the image's name, which may be replaced.
 #include "cli/vm_store.h"
+#include "qcow2/head.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -12,7 +13,7 @@
 #include "cache/store.h"
 #include "cli/build_ui.h"
 #include "cli/vm_options.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <string.h>
 #include <time.h>
@@ -101,7 +102,7 @@ static int open_chain(const struct session *s, const struct named_vm *vm, struct
     strv_add(files, vm->disk);
     o->files = (const char *const *)files->ptr;
     o->n_files = files->len;
-    return vm_disk_size(vm->disk, &o->size, err);
+    return qcow2_size(vm->disk, &o->size, err);
 }
 
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,

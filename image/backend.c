@@ -11,8 +11,9 @@
 #include "base/working.h"
 #include "image/chain.h"
 #include "image/name.h"
-#include "image/qcow2.h"
 #include "image/source.h"
+#include "qcow2/head.h"
+#include "qcow2/qcow2.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -258,8 +259,7 @@ static bool may_need_layer(const struct backend_image *i)
     ssize_t n = pread_all(fd, head, sizeof head, 0);
     if (n != (ssize_t)sizeof head)
         return n < 0;
-    static const unsigned char none[8];
-    return !memcmp(head, "QFI\xfb", 4) && memcmp(head + 8, none, 8);
+    return qcow2_claims_backing(head, sizeof head);
 }
 
 int backend_roots(const char *dir, struct strv *ret, struct error **err)

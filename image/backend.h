@@ -13,7 +13,7 @@
  *                               what the next pull of that name can resume (image/pull.h)
  *
  * All backing names are relative, so a backend that is moved or copied works. They are read by our
- * own header reader (image/qcow2.h) and followed only to a layer or an image of the same backend;
+ * own header reader (qcow2/qcow2.h) and followed only to a layer or an image of the same backend;
  * QEMU gets the files of a chain by name, never a header to follow. Images are replaced by rename:
  * a VM that runs on the old file keeps it. `dir` is always the backend's directory
  * (session.backend); it is made when something is first put there.
@@ -77,14 +77,11 @@ int backend_remove(const char *dir, const char *name, struct error **err);
 int backend_tag(const char *dir, const char *from, const char *to, struct error **err);
 
 /*
- * Files of a chain from base to top, below dir. Each header is read by image/qcow2.h (so this costs
+ * Files of a chain from base to top, below dir. Each header is read by qcow2/qcow2.h (so this costs
  * a read a file), at most 256 files; a backing name that is anything but a layer or an image of
  * this backend is ERR_USER, so are links.
  */
 int backend_image_chain(const char *dir, const char *name, struct strv *ret, struct error **err);
-/* The chain as a JSON blockdev description for `qemu-img` ("json:{…}"): every node explicit,
- * backing null at the base, nothing probed, read-only. Owned. */
-char *backend_chain_json(const struct strv *chain);
 
 /* Ids of the layers that names stand for (each once, sorted): what pruning must keep, with all
  * below them. An image that can't be used but has a backing file is an error here:

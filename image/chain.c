@@ -9,11 +9,10 @@
 #include "base/buf.h"
 #include "image/backend.h"
 #include "image/name.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -159,18 +158,4 @@ int backend_image_chain(const char *dir, const char *name, struct strv *ret, str
     if (!backend_has(dir, name))
         return backend_not_found(dir, name, err);
     return chain_walk(dir, file, ret, NULL, err);
-}
-
-char *backend_chain_json(const struct strv *chain)
-{
-    json_t *node = json_null();
-    for (size_t i = 0; i < chain->len; i++) {
-        node = json_pack("{s:s, s:b, s:{s:s, s:s}, s:o}", "driver", "qcow2", "read-only", 1, "file",
-                         "driver", "file", "filename", chain->ptr[i], "backing", node);
-        if (!node)
-            alloc_failed();
-    }
-    AUTO_FREE char *text = json_dumps(node, JSON_COMPACT);
-    json_decref(node);
-    return xasprintf("json:%s", text);
 }

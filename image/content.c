@@ -2,7 +2,7 @@
 #include "image/content.h"
 
 #include "base/alloc.h"
-#include "image/zero.h"
+#include "base/zero.h"
 
 #include <endian.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 // qemu-img writes its progress as "    (12.34/100%)\r" when asked with -p; the numbers are read
 // from its output and shown as bytes of the disk.
 #include "image/convert.h"
+#include "qcow2/nodes.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -10,8 +11,8 @@
 #include "base/working.h"
 #include "image/backend.h"
 #include "image/chain.h"
-#include "image/qcow2.h"
 #include "image/sink.h"
+#include "qcow2/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -302,7 +303,7 @@ static int write_chain(const struct session *s, const struct image_content *c, c
     bool compress;
     if (output_options(o, &options, &compress, err) < 0)
         return -1;
-    AUTO_FREE char *node = backend_chain_json(c->chain);
+    AUTO_FREE char *node = qcow2_chain_json(c->chain);
     if (c->metadata && strlen(c->metadata) > METADATA_IN_64K && !options)
         options = o->format == FORMAT_QCOW2 ? xstrdup("cluster_size=2M") : NULL;
     static const char *const fixed[] = {"qemu-img", "convert", "-p", "-O"};

@@ -13,7 +13,7 @@
 
 /*
  * Makes `file` (of that format, in a folder of ours) a qcow2 at the same path: qcow2 is judged by
- * image/qcow2.h and `qemu-img check` (a dirty one is repaired), raw is one already, of our own
+ * qcow2/qcow2.h and `qemu-img check` (a dirty one is repaired), raw is one already, of our own
  * writing (image/sink.h), the others are judged by image/format.h and converted beside the file,
  * which is then replaced. max_size: most bytes the result may take on disk; 0 = by ratio
  * (sink_data_limit). A disk under 64 KiB is refused: nothing can be on it.

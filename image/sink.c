@@ -8,9 +8,9 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
-#include "image/qcow2.h"
-#include "image/qcow2_stream.h"
-#include "image/zero.h"
+#include "base/zero.h"
+#include "qcow2/qcow2.h"
+#include "qcow2/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
  *     sink_end(k, &format, &err);                             // then the file is complete
  *     sink_free(k);
  *
- * raw is written as qcow2 at once (image/qcow2_stream.h), everything else as it is, with zeros as
+ * raw is written as qcow2 at once (qcow2/stream.h), everything else as it is, with zeros as
  * holes; what is not qcow2 then still has to be converted (image/convert.h).
  *
  * Limits: `max_size` bytes in all; of bytes that are not zero 1 GiB and 200 times, of all bytes

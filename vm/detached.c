@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "base/session.h"
+#include "qcow2/nodes.h"
 #include "vm/named.h"
 #include "vm/qmp.h"
 #include "vm/run_machine.h"
@@ -225,11 +226,11 @@ int vm_detach(const struct session *s, const struct vm_run_options *given, const
     if (vm_run_check_ports(o.spec, err) < 0 || absolute_files(&o, &files, err) < 0 ||
         make_room(dir, err) < 0)
         return -1;
-    struct vm_disk d = {.node = "disk",
-                        .files = (const char *const *)files.ptr,
-                        .n_files = files.len,
-                        .writable = true};
-    json_auto_t *nodes = vm_disk_nodes(&d, err);
+    struct qcow2_disk d = {.node = "disk",
+                           .files = (const char *const *)files.ptr,
+                           .n_files = files.len,
+                           .writable = true};
+    json_auto_t *nodes = qcow2_nodes(&d, err);
     if (!nodes)
         return -1;
     vm_run_machine(&o, nodes, &args);

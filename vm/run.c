@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "base/terminal.h"
+#include "qcow2/nodes.h"
 #include "vm/run_machine.h"
 #include "vm/ssh.h"
 #include "vm/vm.h"
@@ -127,13 +128,13 @@ static json_t *disk_nodes(struct run *r, struct strv *args, struct error **err)
         strv_add(args, "-add-fd");
         strv_addf(args, "fd=%d,set=%d", r->overlay, OVERLAY_SET);
     }
-    struct vm_disk d = {.node = "disk",
-                        .files = o->files,
-                        .n_files = o->n_files,
-                        .writable = true,
-                        .unsafe = !o->keep,
-                        .top_fdset = o->keep ? 0 : OVERLAY_SET};
-    return vm_disk_nodes(&d, err);
+    struct qcow2_disk d = {.node = "disk",
+                           .files = o->files,
+                           .n_files = o->n_files,
+                           .writable = true,
+                           .unsafe = !o->keep,
+                           .top_fdset = o->keep ? 0 : OVERLAY_SET};
+    return qcow2_nodes(&d, err);
 }
 
 /* A kernel's last words come with a trace behind them; a user at the console sees them himself. */

@@ -10,7 +10,7 @@
 #include "cache/store.h"
 #include "image/backend.h"
 #include "image/pull.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 #include "registry/reference.h"
 
 #include <stdio.h>

@@ -12,7 +12,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>

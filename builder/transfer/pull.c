@@ -14,7 +14,7 @@
 #include "builder/transfer/transfer.h"
 #include "cache/store.h"
 #include "image/backend.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>

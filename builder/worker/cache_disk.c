@@ -12,7 +12,7 @@
 #include "base/lock.h"
 #include "base/session.h"
 #include "base/vector.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <dirent.h>
 #include <errno.h>

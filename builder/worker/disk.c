@@ -6,12 +6,13 @@
 // guest. A disk that is not to be written to gets a throw-away overlay: the device is a writable
 // one, and file systems that were not unmounted can then replay their journal.
 #include "builder/worker/internal.h"
+#include "qcow2/nodes.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <unistd.h>
 
@@ -61,13 +62,13 @@ json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct buil
     }
     // the target is kept only if all of its step succeeds, and is fsynced then; a throw-away
     // overlay is never kept
-    struct vm_disk d = {.node = name,
-                        .files = files,
-                        .n_files = n,
-                        .writable = true,
-                        .cwd = vm->cwd,
-                        .unsafe = slot == AGENT_DISK_TARGET || overlay};
-    json_t *nodes = vm_disk_nodes(&d, err);
+    struct qcow2_disk d = {.node = name,
+                           .files = files,
+                           .n_files = n,
+                           .writable = true,
+                           .cwd = vm->cwd,
+                           .unsafe = slot == AGENT_DISK_TARGET || overlay};
+    json_t *nodes = qcow2_nodes(&d, err);
     if (!nodes)
         return NULL;
     *ret = (struct disk_slot){.path = xstrdup(files[n - 1]), .size = disk->size};
@@ -153,9 +154,9 @@ int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_di
 static int add_overlay(struct builder_vm *vm, const char *path, const char *name,
                        struct error **err)
 {
-    struct vm_disk d = {
+    struct qcow2_disk d = {
         .node = name, .files = &path, .n_files = 1, .writable = true, .unsafe = true};
-    json_auto_t *nodes = vm_disk_nodes(&d, err);
+    json_auto_t *nodes = qcow2_nodes(&d, err);
     return nodes ? add_nodes(vm, nodes, err) : -1;
 }
 

@@ -93,7 +93,7 @@ void builder_vm_kill(struct builder_vm *vm);
 
 /* disk.c */
 
-/* The block nodes of a disk for this slot (vm_disk_nodes); their names go to *ret. */
+/* The block nodes of a disk for this slot (qcow2_nodes); their names go to *ret. */
 json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
                               struct disk_slot *ret, struct error **err);
 /* Puts another disk behind the device of a slot whose disk was of another size, so that the guest

@@ -4,7 +4,7 @@
 // the other formats.
 #include "base/file.h"
 #include "image/format.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <assert.h>
 #include <sys/mman.h>

@@ -33,8 +33,8 @@ static void reseal(const char *text, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct disk_head head;
-    if (disk_head_parse(data, size, &head, NULL) == 0)
+    struct qcow2_head head;
+    if (qcow2_head_parse(data, size, &head, NULL) == 0)
         assert(strlen(head.backing) < sizeof head.backing);
     CLEANUP(layer_freep) struct layer *l = record_parse((const char *)data, size, NULL);
     if (!l)

@@ -8,8 +8,8 @@
 #include "base/printable.h"
 #include "image/checksum.h"
 #include "image/format.h"
-#include "image/qcow2.h"
 #include "image/vagrant.h"
+#include "qcow2/qcow2.h"
 
 #include <assert.h>
 #include <sys/mman.h>

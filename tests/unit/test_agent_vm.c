@@ -9,7 +9,7 @@
 #include "base/session.h"
 #include "builder/agent/protocol.h"
 #include "builder/worker/vm.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

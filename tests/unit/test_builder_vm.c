@@ -12,7 +12,7 @@
 #include "builder/agent/stream.h"
 #include "builder/worker/standby.h"
 #include "builder/worker/vm.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 #include "vm/accel.h"
 #include "vm/qemu.h"
 

@@ -14,9 +14,10 @@
 #include "image/backend.h"
 #include "image/content.h"
 #include "image/name.h"
-#include "image/qcow2.h"
 #include "image/source.h"
 #include "image/spec.h"
+#include "qcow2/nodes.h"
+#include "qcow2/qcow2.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -157,7 +158,7 @@ static void thin_images_stand_on_layers(void **state)
     assert_int_equal(backend_image_chain(moved, "my-img", &chain, NULL), 0);
     assert_int_equal(chain.len, 4);
     assert_true(strstr(chain.ptr[0], "l0/disk.qcow2") && strstr(chain.ptr[3], "/my%2Dimg"));
-    AUTO_FREE char *json = backend_chain_json(&chain);
+    AUTO_FREE char *json = qcow2_chain_json(&chain);
     AUTO_FREE char *copy = path_join(dir, "copy");
     if (process_run(NULL, ARGV("qemu-img", "convert", "-O", "qcow2", json, copy), NULL, &err) < 0)
         fail_msg("%s", err->message);

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <sys/stat.h>
 

@@ -12,9 +12,9 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "image/checksum.h"
-#include "image/qcow2.h"
-#include "image/qcow2_stream.h"
 #include "image/sink.h"
+#include "qcow2/qcow2.h"
+#include "qcow2/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,8 @@
 
 #include "base/process.h"
 #include "base/session.h"
-#include "image/qcow2.h"
+#include "qcow2/nodes.h"
+#include "qcow2/qcow2.h"
 #include "vm/qemu.h"
 #include "vm/vm.h"
 
@@ -43,8 +44,8 @@ static void add_node(struct vm *vm, const char *file, int layer)
     struct error *err = NULL;
     AUTO_FREE char *node = xasprintf("n%d", layer);
     AUTO_FREE char *below = xasprintf("n%d", layer - 1);
-    struct vm_disk disk = {.node = node, .files = &file, .n_files = 1, .writable = true};
-    json_auto_t *nodes = vm_disk_nodes(&disk, &err);
+    struct qcow2_disk disk = {.node = node, .files = &file, .n_files = 1, .writable = true};
+    json_auto_t *nodes = qcow2_nodes(&disk, &err);
     json_t *o = json_incref(json_array_get(nodes, 0));
     if (!o || qmp_command(vm_qmp(vm), "blockdev-add", o, 10000, NULL, &err) < 0 ||
         (!layer && qmp_callf(vm_qmp(vm), 10000, NULL, &err, "device_add", "{s:s,s:s,s:s}", "driver",

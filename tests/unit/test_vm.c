@@ -13,6 +13,8 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/session.h"
+#include "qcow2/head.h"
+#include "qcow2/nodes.h"
 #include "vm/accel.h"
 #include "vm/console.h"
 #include "vm/kvm_probe.h"
@@ -251,12 +253,12 @@ static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
     for (size_t i = 0; i < 2; i++)
         assert_int_equal(process_run(NULL, more[i], NULL, NULL), 0);
     const char *files[] = {base, mid, top};
-    struct vm_disk d = {.node = "disk", .files = files, .n_files = 3, .writable = true};
+    struct qcow2_disk d = {.node = "disk", .files = files, .n_files = 3, .writable = true};
     CLEANUP(strv_clear) struct strv args = {0};
     CLEANUP(error_freep) struct error *err = NULL;
-    assert_int_equal(vm_disk_blockdev(&args, &d, &err), 0);
+    assert_int_equal(qcow2_blockdev_args(&args, &d, &err), 0);
     uint64_t size;
-    assert_int_equal(vm_disk_size(top, &size, NULL), 0);
+    assert_int_equal(qcow2_size(top, &size, NULL), 0);
     assert_int_equal(size >> 30, 64);
     CLEANUP(vm_freep) struct vm *vm = start(args.ptr, NULL, &err);
     assert_non_null(vm);
@@ -276,7 +278,7 @@ static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
     }
     assert_int_equal(qcow2, 3);
     // from the top down the chain can be taken away, and comes back from the base up
-    json_auto_t *again = vm_disk_nodes(&d, NULL);
+    json_auto_t *again = qcow2_nodes(&d, NULL);
     for (size_t k = json_array_size(again); k-- > 0;)
         assert_int_equal(qmp_callf(vm_qmp(vm), 5000, NULL, &err, "blockdev-del", "{s:s}",
                                    "node-name", json_str(json_array_get(again, k), "node-name")),
@@ -284,8 +286,8 @@ static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
     json_array_foreach(again, i, n) assert_int_equal(
         qmp_command(vm_qmp(vm), "blockdev-add", json_incref(n), 5000, NULL, &err), 0);
     const char *no[] = {"/etc/passwd"};
-    struct vm_disk bad = {.node = "x", .files = no, .n_files = 1};
-    assert_null(vm_disk_nodes(&bad, &err));
+    struct qcow2_disk bad = {.node = "x", .files = no, .n_files = 1};
+    assert_null(qcow2_nodes(&bad, &err));
     assert_int_equal(err->kind, ERR_USER);
 }
 

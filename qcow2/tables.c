@@ -8,7 +8,7 @@
 #include "base/endian.h"
 #include "base/file.h"
 #include "base/session.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/endian.h"
 #include "base/file.h"
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include <endian.h>
 #include <errno.h>

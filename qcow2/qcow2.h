@@ -6,8 +6,8 @@
  * Spec: QEMU docs/interop/qcow2.txt, sections "Header", "Header extensions"; limits of QEMU's
  * block/qcow2.h (L1 table 32 MiB, refcount table 8 MiB, 65536 snapshots, clusters to 2 MiB).
  */
-#ifndef IMAGE_QCOW2_H
-#define IMAGE_QCOW2_H
+#ifndef QCOW2_QCOW2_H
+#define QCOW2_QCOW2_H
 
 #include "base/error.h"
 

@@ -2,8 +2,8 @@
  *
  * Whether bytes are all zero, at the speed of memory.
  */
-#ifndef IMAGE_ZERO_H
-#define IMAGE_ZERO_H
+#ifndef BASE_ZERO_H
+#define BASE_ZERO_H
 
 #include <stdbool.h>
 #include <string.h>

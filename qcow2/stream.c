@@ -4,12 +4,12 @@
 // table when the stream has passed its 512 MiB); L1 table; refcount blocks; refcount table. The
 // file has no holes, so every cluster of it has the count 1. The header comes last: without it the
 // file is nothing.
-#include "image/qcow2_stream.h"
+#include "qcow2/stream.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "image/qcow2.h"
-#include "image/zero.h"
+#include "base/zero.h"
+#include "qcow2/qcow2.h"
 
 #include <endian.h>
 #include <string.h>

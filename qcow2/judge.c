@@ -4,7 +4,7 @@
 // is used in a calculation, sums are made so that they can't overflow, and tables must lie in the
 // file. What the tables say is not read here; `qemu-img check` does that once the header has
 // passed.
-#include "image/qcow2.h"
+#include "qcow2/qcow2.h"
 
 #include "base/alloc.h"
 #include "base/endian.h"

@@ -8,8 +8,8 @@
  *     while (qcow2_stream_add(q, bytes, n, &err) == 0) ...   // in order
  *     qcow2_stream_finish(q, &err);                          // frees q; the file is complete
  */
-#ifndef IMAGE_QCOW2_STREAM_H
-#define IMAGE_QCOW2_STREAM_H
+#ifndef QCOW2_STREAM_H
+#define QCOW2_STREAM_H
 
 #include "base/cleanup.h"
 #include "base/error.h"
