@@ -3,6 +3,7 @@
 // backslashes as the word's mode says, and calls itself for what stands after ":-" and its like, up
 // to the '}'. Without variables to look up (vars NULL) it only checks the syntax.
 #include "imagefile/parser.h"
+#include "imagefile/pattern.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -120,6 +121,41 @@ static bool required(struct expansion *x, size_t start, struct str name, char qu
     return fail(x, start, "%.150s", text.data);
 }
 
+/* An operand up to `end`, expanded into text. */
+static bool read_operand(struct expansion *x, char end, char quote, struct buf *text)
+{
+    struct buf *out = x->out;
+    if (out)
+        x->out = text;
+    bool good = expand_until(x, end, quote);
+    x->out = out;
+    return good;
+}
+
+/* ${name#pattern}, ##, %, %%, /pattern/text, //; x->at is after the first byte of the operator. */
+static bool expand_pattern(struct expansion *x, size_t start, struct str name, char op, char quote)
+{
+    CLEANUP(buf_clear) struct buf pattern = BUF_INIT, by = BUF_INIT, result = BUF_INIT;
+    bool twice = !at_end(x) && x->text.ptr[x->at] == op;
+    x->at += twice;
+    if (op == '/' && !memchr(x->text.ptr + x->at, '/', x->text.len - x->at))
+        return fail(x, start, "write ${name/pattern/text}");
+    if (!read_operand(x, op == '/' ? '/' : '}', quote, &pattern) ||
+        (op == '/' && !read_operand(x, '}', quote, &by)))
+        return false;
+    const char *text = look_up(x, name);
+    if (!text || !x->out)
+        return give_value(x, name, start);
+    struct str value = str_of(text), p = buf_str(&pattern);
+    if (value.len > PATTERN_VALUE_MAX || p.len > PATTERN_MAX)
+        return fail(x, start, "the value or the pattern is too long");
+    if (op != '/')
+        buf_add_str(&result, pattern_cut(value, p, op, twice));
+    else
+        pattern_replace(value, p, buf_str(&by), twice, &result);
+    return give(x, result.data, result.len);
+}
+
 /* At the byte after "${". */
 static bool expand_braces(struct expansion *x, size_t start, char quote)
 {
@@ -152,8 +188,10 @@ static bool expand_braces(struct expansion *x, size_t start, char quote)
             good = required(x, start, name, quote);
         else
             good = expand_operand(x, op == '-' || set, quote);
+    } else if (!colon && (op == '#' || op == '%' || op == '/')) {
+        good = expand_pattern(x, start, name, op, quote);
     } else {
-        good = fail(x, x->at - 1, "unknown operator '%c' in ${…}: there are :- - :+ + :? ?",
+        good = fail(x, x->at - 1, "unknown operator '%c' in ${…}: there are :- - :+ + :? ? # %% /",
                     (unsigned char)op < 0x7f ? op : '?');
     }
     x->depth--;
@@ -227,7 +265,7 @@ static bool expand_until(struct expansion *x, char end, char quote)
                 return false;
         } else {
             size_t n = 1;
-            while (x->at + n < x->text.len && !strchr("$\\}\"'", p[n]))
+            while (x->at + n < x->text.len && !strchr("$\\}/\"'", p[n]))
                 n++;
             x->at += n;
             if (!give(x, p, n))
