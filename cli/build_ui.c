@@ -295,6 +295,8 @@ void build_shown_result(struct build_shown *s, const struct build_result *r)
     end_line(s);
     printf("Built %s '%s' in %.2f s (%zu of %zu layers from the cache)\n",
            r->file ? "file" : "image", name, r->seconds, r->cached, r->steps);
+    if (s->mode == SHOWN_TTY && !r->file)
+        printf("next: kiln run %s\n", r->name);
 }
 
 void build_shown_error(struct build_shown *s, const struct error *err)

@@ -147,3 +147,13 @@ assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user
   printf '%s\n' 'ARG P=linux/arm64' 'FROM --platform=$P base' >Imagefile
   says 1 "the platform 'linux/arm64' can't be built" check .
 }
+
+@test "on a terminal a build says what comes next, in a pipe it does not" {
+  echo 'FROM base' >Imagefile
+  run script -qec "'$KILN' build -t next --progress tty ." /dev/null
+  echo "$output"
+  [[ "$output" == *"next: kiln run next"* ]]
+  run "$KILN" build -t next .
+  [[ "$output" == *"Built image 'next'"* ]]
+  [[ "$output" != *next:* ]]
+}
