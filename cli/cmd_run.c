@@ -16,6 +16,8 @@ static const struct option_spec options[] = {
     {"name", 0, "NAME", "Name of the VM, which stays when it has ended", NULL},
     DETACH_OPTION,
     {"rm", 0, NULL, "Remove a VM with a name when it has ended", NULL},
+    {"interactive", 'i', NULL, "For docker's users: standard input always reaches the guest", NULL},
+    {"tty", 't', NULL, "Give COMMAND a terminal; without COMMAND as --ssh", NULL},
     PULL_OPTION,
     DISK_SIZE_OPTION,
     VM_OPTIONS,
@@ -79,7 +81,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(vm_spec_clear) struct vm_spec spec;
     vm_spec_init(&spec);
-    if (vm_options_take(a, &spec, err) < 0 || vm_options_check_detach(a, err) < 0)
+    spec.tty = args_has(a, "tty") && !args_has(a, "detach");
+    if (vm_options_check_command(a, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
+        vm_options_check_detach(a, err) < 0)
         return -1;
     return args_has(a, "name") || args_has(a, "detach") ? run_named(s, a, &spec, err)
                                                         : run_nameless(s, a, &spec, err);
@@ -88,9 +92,12 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_run = {
     .name = "run",
     .summary = "Boot an image; what the guest changes is thrown away",
-    .usage = "IMAGE [options] [-- QEMU-ARGUMENT...]",
+    .usage = "[options] IMAGE [options] [COMMAND [ARGUMENT...] | -- QEMU-ARGUMENT...]",
     .detail =
-        "Without an SSH option the guest's serial console is yours; Ctrl-A x ends the VM.\n"
+        "COMMAND is run in the guest over SSH with these arguments as they are, and its exit "
+        "status\n"
+        "becomes kiln's. Without it and without an SSH option the guest's serial console is yours; "
+        "Ctrl-A x ends the VM.\n"
         "The VM ends when you leave, and leaves nothing behind. With -d it runs on in the\n"
         "background, and its name is printed: see ps, ssh, logs, console and stop. With --name it "
         "is\n"
@@ -98,6 +105,6 @@ const struct command cmd_run = {
     .options = options,
     .min_args = 1,
     .max_args = 1,
-    .flags = CMD_REST,
+    .flags = CMD_REST | CMD_COMMAND,
     .run = run,
 };

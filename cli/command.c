@@ -338,13 +338,19 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
     return takes_next;
 }
 
-static int too_many(const struct args *a, struct error **err)
+/* -v HOST:GUEST, as docker's users know it. */
+static bool has_mapping(const struct args *a)
 {
-    error_set(err, ERR_USAGE, "unrecognized arguments: %s", a->pos[a->command->max_args]);
-    bool mapping = false; // -v HOST:GUEST, as docker's users know it
+    bool mapping = false;
     for (size_t i = 0; i < a->n_pos; i++)
         mapping |= *a->pos[i] == '/' && strchr(a->pos[i], ':');
-    if (mapping && args_has(a, "verbose"))
+    return mapping && args_has(a, "verbose");
+}
+
+static int too_many(const struct args *a, const char *word, struct error **err)
+{
+    error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
+    if (has_mapping(a))
         return error_hint(err, "-v means --verbose; kiln shares no folders with a VM");
     return error_hint(err, "usage: kiln %s %s", a->command->name, a->command->usage);
 }
@@ -368,6 +374,9 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
             took = take_long(a, word, next, err);
         } else if (!only_pos && word[0] == '-' && word[1]) {
             took = take_letters(a, word, next, err);
+        } else if ((a->command->flags & CMD_COMMAND) && a->n_pos == a->command->max_args) {
+            a->words = argv + i;
+            break;
         } else {
             a->pos[a->n_pos++] = word;
             only_pos |= (a->command->flags & CMD_WORDS) != 0;
@@ -382,8 +391,8 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
         return error_set(err, ERR_USAGE, "an argument is missing: kiln %s %s", a->command->name,
                          a->command->usage);
     if (a->n_pos > a->command->max_args)
-        return too_many(a, err);
-    return 0;
+        return too_many(a, a->pos[a->command->max_args], err);
+    return a->words && has_mapping(a) ? too_many(a, a->words[0], err) : 0;
 }
 
 int args_each(const struct session *s, const struct args *a, args_each_fn *fn, struct error **err)

@@ -38,11 +38,13 @@ struct args {
     size_t n_pos;
     char **rest; /* what follows "--" when the command takes it (CMD_REST); NULL-terminated */
     size_t n_rest;
+    char **words; /* with CMD_COMMAND: a command for the guest; NULL-terminated, NULL = none */
 };
 
 enum command_flags {
     CMD_REST = 1,    /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
     CMD_WORDS = 4,   /* what follows the first argument are words of another command */
+    CMD_COMMAND = 8, /* what follows the last positional argument is a command for the guest */
     CMD_NO_HOME = 2, /* works without KILN_HOME and HOME: uses no backend and no cache */
 };
 

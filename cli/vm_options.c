@@ -2,8 +2,10 @@
 #include "cli/vm_options.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/file.h"
 #include "vm/detached.h"
+#include "vm/ssh.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -70,8 +72,11 @@ static int take_seconds(const struct args *a, const char *name, int *ms, struct 
 static void take_session(const struct args *a, struct vm_spec *spec)
 {
     bool console = args_has(a, "ssh-console"), serial = args_has(a, "ssh-with-serial");
-    const char *command = args_get(a, "ssh-command");
-    if (!command && !console && !serial)
+    CLEANUP(buf_clear) struct buf words = BUF_INIT;
+    if (a->words)
+        buf_add_shell_words(&words, (const char *const *)a->words);
+    const char *command = a->words ? words.data : args_get(a, "ssh-command");
+    if (!command && !console && !serial && !spec->tty)
         return;
     vm_spec_set(&spec->command, command);
     spec->show_serial = serial;
@@ -251,6 +256,19 @@ int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **er
     return 0;
 }
 
+int vm_options_check_command(const struct args *a, struct error **err)
+{
+    if (a->words && args_has(a, "ssh-command"))
+        return error_set(err, ERR_USAGE, "'%s': not with --ssh-command", a->words[0]);
+    if (a->words && args_has(a, "detach")) {
+        error_set(err, ERR_USAGE, "--detach and a command do not go together");
+        return error_hint(err, "'kiln exec' runs it once the VM is in the background");
+    }
+    if (args_has(a, "tty") && !args_has(a, "detach") && !isatty(STDIN_FILENO))
+        return error_set(err, ERR_USAGE, "argument --tty: standard input is not a terminal");
+    return 0;
+}
+
 int vm_options_check_detach(const struct args *a, struct error **err)
 {
     static const char *const names[] = {"ssh-command", "ssh-console", "ssh-with-serial", "timeout",
@@ -281,16 +299,28 @@ static int detach(const struct session *s, struct boot *b, struct error **err)
     return 0;
 }
 
+/* kiln's public key for a guest that somebody may log in to with it; *ret is NULL for others. */
+static int own_key(const struct session *s, const struct vm_run_options *o,
+                   const struct vm_spec *spec, char **ret, struct error **err)
+{
+    if (spec->ssh.key || !spec->nics.len || (spec->session == VM_SERIAL && !o->keep))
+        return 0;
+    *ret = vm_ssh_own_key(s, err);
+    return *ret ? 0 : -1;
+}
+
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
                     const struct vm_run_options *disk, const struct named_vm *named, bool detached,
                     struct error **err)
 {
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
     struct boot b = {.o = *disk, .named = named, .detach = detached};
+    AUTO_FREE char *key = NULL;
     int status = 0;
-    if (qemu_find(s, spec->qemu, &qemu, err) < 0)
+    if (qemu_find(s, spec->qemu, &qemu, err) < 0 || own_key(s, &b.o, spec, &key, err) < 0)
         return -1;
     b.o.spec = spec;
+    b.o.public_key = key;
     b.o.qemu = &qemu;
     b.o.accel = ACCEL_AUTO;
     if (!vm_run_args_choose_accel(spec->qemu_args.ptr) &&

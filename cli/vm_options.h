@@ -26,6 +26,8 @@ int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **er
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
                     const struct vm_run_options *disk, const struct named_vm *named, bool detach,
                     struct error **err);
+/* ERR_USAGE: run's command with an option that it does not go with, or --tty without a terminal. */
+int vm_options_check_command(const struct args *a, struct error **err);
 /* ERR_USAGE: --detach with an option that connects the user. */
 int vm_options_check_detach(const struct args *a, struct error **err);
 /* How long its guest may take to its first login, ms. */

@@ -94,6 +94,7 @@ void vm_machine_args(struct strv *args, const struct vm_machine *m)
     add(args, "-serial", "chardev:console");
     add_ports(args, m);
     add(args, "-device", "virtio-rng-pci");
+    add(args, "-smbios", m->smbios);
     add(args, "-device", m->scsi ? "virtio-scsi-pci,id=scsi" : NULL);
     for (size_t i = 0; i < m->n_nics; i++)
         add_nic(args, &m->nics[i]);

@@ -52,8 +52,9 @@ struct vm_machine {
     size_t n_ports;
     const struct vm_machine_nic *nics;
     size_t n_nics;
-    bool no_nics; /* not QEMU's default one either */
-    bool scsi;    /* a virtio-scsi controller, for devices such as scsi-hd */
+    bool no_nics;       /* not QEMU's default one either */
+    const char *smbios; /* value of -smbios; NULL = none */
+    bool scsi;          /* a virtio-scsi controller, for devices such as scsi-hd */
     const struct vm_machine_disk *disks;
     size_t n_disks;
     char *const *extra; /* NULL-terminated, last; NULL = none */

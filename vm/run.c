@@ -312,7 +312,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
         return -1;
     if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
-    int rc = command ? vm_ssh_run(ssh, o->spec->command, ret_status, err)
+    int rc = command ? (o->spec->tty ? vm_ssh_run_tty : vm_ssh_run)(ssh, o->spec->command,
+                                                                    ret_status, err)
                      : vm_ssh_console(ssh, ret_status, err);
     // "poweroff" typed into the shell ends the connection before the shell
     if (rc < 0 && !command && vm_wait_end(r->vm, 2000, NULL) == 0 && vm_status(r->vm) == 0) {

@@ -29,6 +29,8 @@ struct session;
 struct vm_run_options {
     const struct vm_spec *spec;
     const struct qemu *qemu;
+    const char *public_key;   /* one line for root's authorized_keys in a guest with systemd 252 or
+                               * newer, which has none; NULL = none */
     enum accel accel;         /* ACCEL_AUTO only where the spec's QEMU arguments choose one */
     const char *const *files; /* qcow2 chain from base to top */
     size_t n_files;

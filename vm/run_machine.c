@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -104,6 +105,18 @@ int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
                       "--ssh-port; without the option a free one is taken", err);
 }
 
+/* systemd (252 or newer) in the guest writes it to root's authorized_keys, unless there is that
+ * file: systemd.system-credentials(7), "ssh.authorized_keys.root". Owned. */
+static char *key_credential(const char *key)
+{
+    AUTO_FREE char *line = xasprintf("%s\n", key);
+    size_t n = strlen(line);
+    AUTO_FREE char *coded = xcalloc(4, n / 3 + 2);
+    EVP_EncodeBlock((unsigned char *)coded, (const unsigned char *)line, (int)n);
+    return xasprintf("type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root=%s",
+                     coded);
+}
+
 void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct strv *args)
 {
     const struct vm_spec *spec = o->spec;
@@ -114,6 +127,7 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
         [VM_BUS_VIRTIO] = "virtio-blk-pci", [VM_BUS_IDE] = "ide-hd", [VM_BUS_SCSI] = "scsi-hd"};
     AUTO_FREE char *device =
         xasprintf("%s,bootindex=1,werror=report,rerror=report", devices[spec->disk_bus]);
+    AUTO_FREE char *smbios = o->public_key ? key_credential(o->public_key) : NULL;
     struct vm_machine_disk disk = {nodes, device};
     struct vm_machine machine = {.accel = o->accel,
                                  .memory_mb = spec->memory_mb,
@@ -122,6 +136,7 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
                                  .n_nics = make_nics(o, nics, &first, &texts),
                                  .no_nics = !spec->nics.len,
                                  .scsi = spec->disk_bus == VM_BUS_SCSI,
+                                 .smbios = smbios,
                                  .kernel = spec->kernel,
                                  .initrd = spec->initrd,
                                  .append = spec->append,

@@ -42,6 +42,7 @@ static const struct member members[] = {
     {NULL, "timeout_ms", NUMBER, AT(timeout_ms), 0, INT_MAX, NULL},
     {NULL, "session", CHOICE, AT(session), 0, 0, sessions},
     {NULL, "command", TEXT, AT(command), 0, 0, NULL},
+    {NULL, "tty", FLAG, AT(tty), 0, 0, NULL},
     {NULL, "show_serial", FLAG, AT(show_serial), 0, 0, NULL},
     {"ssh", "user", TEXT, AT(ssh.user), 0, 0, NULL},
     {"ssh", "key", TEXT, AT(ssh.key), 0, 0, NULL},

@@ -18,7 +18,8 @@
  *    "nics": [{"driver": "virtio-net-pci",
  *              "forwards": [{"address": "127.0.0.1", "host_port": 8080, "guest_port": 80,
  *                           "udp": true}]}],
- *    "session": "serial" | "ssh" | "command", "command": "uname -a", "show_serial": false,
+ *    "session": "serial" | "ssh" | "command", "command": "uname -a", "tty": false,
+ *    "show_serial": false,
  *    "ssh": {"user": "vagrant", "key": "/path", "port": 2222, "timeout_ms": -1},
  *    "shutdown_timeout_ms": 20000, "qmp_timeout_ms": 10000, "timeout_ms": 0,
  *    "console_log": "/path", "qemu_args": ["-snapshot"]}
@@ -71,6 +72,7 @@ struct vm_spec {
     struct vm_nics nics;   /* the first one gets the forward to the guest's SSH; may be empty */
     enum vm_session session;
     char *command;    /* for VM_SSH_COMMAND */
+    bool tty;         /* the command gets a terminal if stdin is one */
     bool show_serial; /* the serial console is shown until SSH answers */
     struct {
         char *user;

@@ -521,7 +521,7 @@ static int open_channel(struct relay *r, bool pty, struct error **err)
     return rc == SSH_OK ? 0 : lib_error(ssh, "no pseudo-terminal", err);
 }
 
-static int run(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
+static int run(struct vm_ssh *ssh, const char *command, bool tty, const int fds[3], int *ret_status,
                struct error **err)
 {
     CLEANUP(relay_clear)
@@ -539,7 +539,7 @@ static int run(struct vm_ssh *ssh, const char *command, const int fds[3], int *r
     ssh_callbacks_init(&r.callbacks);
     ssh->o.deadline = now_ms() + 30000; // the login is done; this is for the channel
     // without one the end of our stdin ends the shell, as for ssh
-    bool pty = !command && isatty(STDIN_FILENO);
+    bool pty = tty && isatty(STDIN_FILENO);
     if (open_channel(&r, pty, err) < 0)
         return -1;
     ssh_set_channel_callbacks(r.channel, &r.callbacks);
@@ -562,16 +562,21 @@ static const int standard[3] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
 
 int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err)
 {
-    return run(ssh, command, standard, ret_status, err);
+    return run(ssh, command, false, standard, ret_status, err);
+}
+
+int vm_ssh_run_tty(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err)
+{
+    return run(ssh, command, true, standard, ret_status, err);
 }
 
 int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
                   struct error **err)
 {
-    return run(ssh, command, fds, ret_status, err);
+    return run(ssh, command, false, fds, ret_status, err);
 }
 
 int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err)
 {
-    return run(ssh, NULL, standard, ret_status, err);
+    return run(ssh, NULL, true, standard, ret_status, err);
 }

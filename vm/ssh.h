@@ -59,7 +59,9 @@ DEFINE_CLEANUP(struct vm_ssh, vm_ssh_free);
  * was killed by signal n. -1: the connection or the VM went away before the status came.
  */
 int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
-/* The same with three other descriptors, which stay the caller's. One in place of stdout that takes
+/* The same on a pseudo-terminal if our stdin is a terminal, as vm_ssh_console. */
+int vm_ssh_run_tty(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
+/* vm_ssh_run with three other descriptors, which stay the caller's. One in place of stdout that takes
  * no more ends it: -1, errnum EPIPE. */
 int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
                   struct error **err);

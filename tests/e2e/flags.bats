@@ -37,15 +37,53 @@ setup() {
   [[ "$output" == *"error: the VM was stopped after 1 s"* ]]
   run timeout 120 "$KILN" run tiny --ssh --ssh-timeout 1 "${boot[@]}" --append "$append"
   [ "$status" = 126 ]
-  run timeout 120 "$KILN" run tiny --ssh-user root --ssh-command 'poweroff -f; sleep 60' "${boot[@]}" --append "$append"
+  run -127 timeout 120 "$KILN" run tiny --ssh-user root --ssh-command 'poweroff -f; sleep 60' "${boot[@]}" --append "$append"
+}
+
+@test "a command after the image reaches the guest as it is; a SCSI disk, kiln's key as a credential" {
+  run --separate-stderr timeout 120 "$KILN" run --disk-bus scsi --ssh-user root "${boot[@]}" --append "$append" tiny \
+    sh -c 'ls -d /dev/sda /dev/vda; tr "\0" "\n" </sys/firmware/dmi/tables/DMI; echo "$@"; exit 7' - 'a  b' '$HOME' -- -x
+  echo "$output / $stderr"
+  [ "$status" = 7 ]
+  [ "${lines[0]}" = /dev/sda ]
+  [[ "$output" != */dev/vda$'\n'* ]]
+  [ "${lines[-1]}" = "a  b \$HOME -- -x" ]
+  key=$(sed -n 's/^.*credential.binary:ssh.authorized_keys.root=//p' <<<"$output" | base64 -d)
+  [ "$key" = "$("$KILN" ssh-key)" ]
+}
+
+@test "run -it gives a command a terminal" {
+  run timeout 120 python3 - "$KILN" run -it "${boot[@]}" --append "$append" tiny tty <<'END'
+import os, pty, sys
+pid, fd = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+try:
+    while chunk := os.read(fd, 4096):
+        said += chunk
+except OSError:
+    pass
+print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
   echo "$output"
-  [ "$status" = 127 ]
+  [ "$status" = 0 ]
+  [[ "$output" == */dev/pts/* ]]
 }
 
 @test "what does not go together is an error before anything starts" {
   run "$KILN" run tiny --network none --ssh
   [ "$status" = 2 ]
   [[ "$output" == *"SSH needs a network"* ]]
+  run "$KILN" run -d tiny true
+  [ "$status" = 2 ]
+  [[ "$output" == *"--detach and a command do not go together"*"'kiln exec'"* ]]
+  run "$KILN" run --ssh-command true tiny true
+  [ "$status" = 2 ]
+  run "$KILN" run -it tiny sh </dev/null
+  [ "$status" = 2 ]
+  [[ "$output" == *"standard input is not a terminal"* ]]
   run "$KILN" run tiny --initrd initrd.img
   [ "$status" = 2 ]
   [[ "$output" == *"--initrd: needs --kernel"* ]]

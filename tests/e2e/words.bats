@@ -64,7 +64,7 @@ END
   says 1 "did you mean 'base'?" run docker.io/library/base
   says 2 "kiln cp" run --volume /a:/b base
   says 2 "kiln exec NAME env" run -e A=B base
-  says 2 "--ssh" run -it base
+  says 2 "argument --tty: standard input is not a terminal" run -it base
   says 2 "--json" images --format x
   says 2 "--secret" build --ssh default .
   says 2 "kiln image flatten" build --squash .
