@@ -29,8 +29,7 @@ static const json_t *nth_field(const json_t *fields, const char *name, size_t sk
 {
     size_t i;
     json_t *f;
-    json_array_foreach((json_t *)fields, i, f)
-    {
+    json_array_foreach ((json_t *)fields, i, f) {
         const char *its = json_str(f, "name");
         if (its && !strcmp(its, name) && skip-- == 0)
             return f;
@@ -86,8 +85,7 @@ static void explain_fields(struct reasons *r, const json_t *old, const json_t *n
 {
     size_t i;
     json_t *f;
-    json_array_foreach((json_t *)new, i, f)
-    {
+    json_array_foreach ((json_t *)new, i, f) {
         const char *name = json_str(f, "name");
         if (!name || !strcmp(name, "parent"))
             continue;
@@ -102,8 +100,7 @@ static void explain_fields(struct reasons *r, const json_t *old, const json_t *n
         else
             explain_value(r, name, was, f);
     }
-    json_array_foreach((json_t *)old, i, f)
-    {
+    json_array_foreach ((json_t *)old, i, f) {
         const char *name = json_str(f, "name");
         if (!name || nth_field(new, name, count_before(old, i, name)))
             continue;

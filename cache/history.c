@@ -113,8 +113,7 @@ const json_t *history_match(const json_t *last, size_t index, const char *step)
     const json_t *best = NULL;
     size_t i, best_off = SIZE_MAX;
     json_t *e;
-    json_array_foreach((json_t *)last, i, e)
-    {
+    json_array_foreach ((json_t *)last, i, e) {
         const char *text = json_str(e, "step");
         size_t off = i < index ? index - i : i - index;
         if (text && !strcmp(text, step) && off < best_off) {

@@ -78,8 +78,7 @@ static void make_rows(struct history *h)
     AUTO_FREE bool *shown = xcalloc(h->layers.len + 1, sizeof *shown);
     size_t i;
     json_t *e;
-    json_array_foreach((json_t *)steps, i, e)
-    {
+    json_array_foreach ((json_t *)steps, i, e) {
         const struct layer *l = layer_by_id(h, json_str(e, "layer"));
         for (size_t k = 0; l && k < h->layers.len; k++)
             if (h->layers.ptr[k] == l)
@@ -93,8 +92,7 @@ static void make_rows(struct history *h)
         fill_from_layer(r, h->layers.ptr[k]);
     }
     const struct layer *before = NULL;
-    json_array_foreach((json_t *)steps, i, e)
-    {
+    json_array_foreach ((json_t *)steps, i, e) {
         struct row *r = rows_push(&h->rows);
         const struct layer *l = layer_by_id(h, json_str(e, "layer"));
         r->n = json_int(e, "n", 0);
@@ -225,9 +223,9 @@ static int find_step_layer(struct store *st, const char *name, const char *text,
         error_set(err, ERR_NOT_FOUND, "nothing is known of a build of '%s'", name);
         return error_hint(err, "'kiln image ls' lists the images");
     }
-    json_array_foreach(steps, i, e) if (!*end && end != text &&
-                                        json_int(e, "n", 0) ==
-                                            n) return store_get(st, json_str(e, "id"), ret, err);
+    json_array_foreach (steps, i, e)
+        if (!*end && end != text && json_int(e, "n", 0) == n)
+            return store_get(st, json_str(e, "id"), ret, err);
     error_set(err, ERR_NOT_FOUND, "'%s' has no step '%s' that made a layer", name, text);
     return error_hint(err, "'kiln image history %s' lists the steps", name);
 }

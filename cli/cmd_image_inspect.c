@@ -44,8 +44,7 @@ static json_t *parent_list(const json_t *files, const char *own)
 {
     json_t *list = json_array(), *file;
     size_t i;
-    json_array_foreach((json_t *)files, i, file)
-    {
+    json_array_foreach ((json_t *)files, i, file) {
         AUTO_FREE char *folder = path_parent(json_string_value(file));
         const char *id = strrchr(folder, '/');
         AUTO_FREE char *above = path_parent(folder);
@@ -64,7 +63,8 @@ static void add_metadata(json_t *o, const char *text)
     json_auto_t *meta = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
     const char *key;
     json_t *value;
-    json_object_foreach(json_object_get(meta, "config"), key, value) json_object_set(o, key, value);
+    json_object_foreach (json_object_get(meta, "config"), key, value)
+        json_object_set(o, key, value);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (json_object_get(meta, own[i]))
             json_object_set(o, own[i], json_object_get(meta, own[i]));
@@ -180,8 +180,7 @@ static void print_map(const char *title, const json_t *map)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)map, key, value)
-    {
+    json_object_foreach ((json_t *)map, key, value) {
         AUTO_FREE char *line =
             xasprintf("%s=%s", key, json_is_string(value) ? json_string_value(value) : "");
         print_line(title, line);
@@ -200,14 +199,16 @@ static void print_parents(const json_t *ids)
 {
     size_t i;
     const json_t *id;
-    json_array_foreach(ids, i, id) print_line(i ? "" : "parents", json_string_value(id));
+    json_array_foreach (ids, i, id)
+        print_line(i ? "" : "parents", json_string_value(id));
 }
 
 static void print_steps(const json_t *steps)
 {
     size_t i;
     const json_t *step;
-    json_array_foreach(steps, i, step) print_line(i ? "" : "steps", json_str(step, "step"));
+    json_array_foreach (steps, i, step)
+        print_line(i ? "" : "steps", json_str(step, "step"));
 }
 
 static void print_partition(const char *title, const json_t *p)
@@ -228,7 +229,7 @@ static void print_system(const json_t *seen)
     const json_t *p;
     print_line("system", json_str(json_object_get(seen, "os"), "PRETTY_NAME"));
     print_line("table", json_str(seen, "table"));
-    json_array_foreach(json_object_get(seen, "partitions"), i, p)
+    json_array_foreach (json_object_get(seen, "partitions"), i, p)
         print_partition(i ? "" : "partitions", p);
 }
 

@@ -43,8 +43,7 @@ static void print_table(const json_t *list)
     size_t i;
     json_t *vm;
     printf(" %-*s  %-*s  STATE     VIRT SIZE   REAL SIZE\n", name, "NAME", image, "IMAGE");
-    json_array_foreach((json_t *)list, i, vm)
-    {
+    json_array_foreach ((json_t *)list, i, vm) {
         const char *broken = json_str(vm, "broken"), *from = json_str(vm, "image");
         printf(" %-*s  %-*s  %-7s", name, json_str(vm, "name"), image, from ? from : "-",
                json_str(vm, "state"));

@@ -44,8 +44,7 @@ static void print_result(const struct prune_options *o, const struct prune_resul
 {
     size_t i;
     json_t *gone;
-    json_array_foreach(r->removed, i, gone)
-    {
+    json_array_foreach (r->removed, i, gone) {
         const char *id = json_str(gone, "id"), *file = json_str(gone, "file");
         const char *what = file ? file : json_str(gone, "step");
         printf("%-12.12s  ", id ? id : file ? "file" : "failed step");

@@ -73,8 +73,7 @@ static void print_table(const json_t *list, bool quiet)
     if (!quiet)
         printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %s\n", name, "NAME", image, "IMAGE", "STATE",
                "PID", "MEM", "SSH", "AGE");
-    json_array_foreach((json_t *)list, i, v)
-    {
+    json_array_foreach ((json_t *)list, i, v) {
         if (quiet)
             puts(json_str(v, "name"));
         else

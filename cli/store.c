@@ -138,8 +138,7 @@ int cli_width(const json_t *list, const char *field, int least)
 {
     size_t i;
     json_t *v;
-    json_array_foreach((json_t *)list, i, v)
-    {
+    json_array_foreach ((json_t *)list, i, v) {
         const char *text = json_str(v, field);
         if (text && (int)strlen(text) > least)
             least = (int)strlen(text);

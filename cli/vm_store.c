@@ -65,8 +65,9 @@ static void add_texts(struct strv *to, const json_t *list)
 {
     size_t i;
     json_t *text;
-    json_array_foreach((json_t *)list, i, text) if (json_is_string(text))
-        strv_add(to, json_string_value(text));
+    json_array_foreach ((json_t *)list, i, text)
+        if (json_is_string(text))
+            strv_add(to, json_string_value(text));
 }
 
 /* A vm.json of kiln 0.1 holds the words of create's command line. */

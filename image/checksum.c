@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/url.h"
 #include "image/fetch.h"
 
 #include <string.h>
@@ -81,11 +82,6 @@ bool checksum_find(struct str text, const char *name, struct digest *ret)
         at += n + 1;
     }
     return false;
-}
-
-static bool is_url(const char *s)
-{
-    return !strncmp(s, "http://", 7) || !strncmp(s, "https://", 8);
 }
 
 /* "sha256:<hex>" or "<hex>" */

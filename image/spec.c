@@ -2,6 +2,7 @@
 #include "image/spec.h"
 
 #include "base/alloc.h"
+#include "base/url.h"
 #include "image/name.h"
 
 #include <ctype.h>
@@ -41,7 +42,7 @@ static int parse_source(struct image_spec *spec, const char *how, const char *va
                         struct error **err)
 {
     if (!strcmp(how, "http")) {
-        if (strncmp(value, "http://", 7) && strncmp(value, "https://", 8))
+        if (!is_url(value))
             return error_set(err, ERR_USER, "'%s' is not an http or https URL", value);
         if (!value[strcspn(value, "/") + 2] || value[strcspn(value, "/") + 2] == '/')
             return error_set(err, ERR_USER, "the URL '%s' names no host", value);
@@ -68,8 +69,7 @@ static int parse_source(struct image_spec *spec, const char *how, const char *va
 /* A URL or path where a name should be. A name may hold '/', but does not begin like this. */
 static bool looks_like_source(const char *text)
 {
-    return !strncmp(text, "http://", 7) || !strncmp(text, "https://", 8) || *text == '/' ||
-           !strncmp(text, "./", 2) || !strncmp(text, "../", 3);
+    return is_url(text) || *text == '/' || !strncmp(text, "./", 2) || !strncmp(text, "../", 3);
 }
 
 /* Says what to type, with a name made of the file's. */

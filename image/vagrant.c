@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/url.h"
 #include "image/fetch.h"
 
 #include <archive.h>
@@ -26,8 +27,7 @@ static const json_t *find_version(const json_t *versions, const char *version)
 {
     size_t i;
     const json_t *v;
-    json_array_foreach(versions, i, v)
-    {
+    json_array_foreach (versions, i, v) {
         const char *name = json_str(v, "version");
         if (name && !strcmp(name, version))
             return v;
@@ -52,8 +52,7 @@ static const json_t *best_provider(const json_t *providers)
     const json_t *best = NULL, *p;
     size_t i;
     int most = 0;
-    json_array_foreach(providers, i, p)
-    {
+    json_array_foreach (providers, i, p) {
         if (fitness(p) > most) {
             most = fitness(p);
             best = p;
@@ -67,8 +66,7 @@ static void add_names(struct buf *b, const json_t *array, const char *field)
 {
     size_t i;
     const json_t *v;
-    json_array_foreach(array, i, v)
-    {
+    json_array_foreach (array, i, v) {
         if (i == NAMES_SHOWN) {
             buf_adds(b, ", …");
             return;
@@ -83,7 +81,7 @@ static int take_provider(const json_t *p, struct vagrant_box *ret, struct error 
     const char *url = json_str(p, "url");
     if (!url)
         url = json_str(p, "download_url");
-    if (!url || (strncmp(url, "http://", 7) && strncmp(url, "https://", 8)))
+    if (!url || !is_url(url))
         return error_set(err, ERR_USER, "the registry's answer has no usable URL");
     const char *kind = json_str(p, "checksum_type"), *sum = json_str(p, "checksum");
     ret->has_digest = kind && sum && !strcasecmp(kind, "sha256") && digest_parse(sum, &ret->digest);

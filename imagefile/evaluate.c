@@ -341,8 +341,7 @@ static void take_image_env(struct evaluation *e, const char *image)
     const char *name;
     json_t *value;
     e->scope->open = !env;
-    json_object_foreach((json_t *)env, name, value)
-    {
+    json_object_foreach ((json_t *)env, name, value) {
         struct variable *v = scope_add(e->scope, e->f->arena, str_of(name));
         v->env = json_is_string(value)
                      ? arena_str(e->f->arena, str_of(json_string_value(value))).ptr

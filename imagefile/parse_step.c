@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/nearest.h"
+#include "base/url.h"
 
 #include <stdint.h>
 #include <strings.h>
@@ -102,8 +103,7 @@ bool parse_list(struct parser *p, const struct logical *l, struct str text, enum
     struct span at = lex_span(l, text);
     size_t i;
     json_t *item;
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach (list, i, item) {
         if (!json_is_string(item)) {
             parse_error(p, at, "the list may hold only strings");
             *ret_bad = true;
@@ -284,19 +284,13 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
     }
 }
 
-static bool is_url(struct str s)
-{
-    return (s.len > 7 && !strncasecmp(s.ptr, "http://", 7)) ||
-           (s.len > 8 && !strncasecmp(s.ptr, "https://", 8));
-}
-
 /* What Dockerfile's ADD clones. */
 static bool is_git(struct str s)
 {
     const char *fragment = memchr(s.ptr, '#', s.len);
     struct str url = {s.ptr, fragment ? (size_t)(fragment - s.ptr) : s.len};
     return str_starts(s, "git@") || str_starts(s, "git://") || str_starts(s, "ssh://") ||
-           (is_url(s) && url.len > 4 && !memcmp(url.ptr + url.len - 4, ".git", 4));
+           (str_is_url(s) && url.len > 4 && !memcmp(url.ptr + url.len - 4, ".git", 4));
 }
 
 /* Words of COPY and ADD; the ones that begin a here-document are taken as they are. */
@@ -330,7 +324,8 @@ static void set_sources(struct parser *p, const struct logical *l, struct imagef
                           "name the file after the here-document: COPY <<EOF /etc/motd");
             break;
         }
-        c->sources[i] = (struct copy_source){.path = *w, .url = s->op == OP_ADD && is_url(w->raw)};
+        c->sources[i] =
+            (struct copy_source){.path = *w, .url = s->op == OP_ADD && str_is_url(w->raw)};
         if (heredoc) {
             c->sources[i].heredoc = &l->heredocs[next_heredoc++];
             c->sources[i].path.raw = c->sources[i].heredoc->delimiter;
@@ -343,7 +338,7 @@ static void check_copy(struct parser *p, const struct logical *l, struct imagefi
 {
     struct copy_args *c = &s->copy;
     for (size_t i = 0; i < c->n_sources && s->op == OP_COPY && !word_given(&c->from); i++)
-        if (!c->sources[i].heredoc && is_url(c->sources[i].path.raw))
+        if (!c->sources[i].heredoc && str_is_url(c->sources[i].path.raw))
             diag_help(parse_error(p, c->sources[i].path.span, "COPY does not fetch URLs"),
                       "use ADD --checksum=sha256:<64 hex digits>");
     for (size_t i = 0; i < c->n_sources && s->op == OP_ADD; i++)

@@ -92,8 +92,7 @@ int qcow2_blockdev_args(struct strv *args, const struct qcow2_disk *d, struct er
     json_t *node;
     if (!nodes)
         return -1;
-    json_array_foreach(nodes, i, node)
-    {
+    json_array_foreach (nodes, i, node) {
         AUTO_FREE char *text = json_text(node);
         strv_add(args, "-blockdev");
         strv_add(args, text);

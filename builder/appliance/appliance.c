@@ -104,8 +104,7 @@ static bool inputs_unchanged(const json_t *files)
 {
     const char *path;
     json_t *value;
-    json_object_foreach((json_t *)files, path, value)
-    {
+    json_object_foreach ((json_t *)files, path, value) {
         AUTO_FREE char *now = fingerprint(path);
         if (!json_is_string(value) || strcmp(json_string_value(value), now) != 0)
             return false;

@@ -119,8 +119,9 @@ static void settings_from_json(struct settings *p, const json_t *object)
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)object, name, value) if (json_is_string(value))
-        settings_set(p, name, json_string_value(value));
+    json_object_foreach ((json_t *)object, name, value)
+        if (json_is_string(value))
+            settings_set(p, name, json_string_value(value));
 }
 
 /* Of a stranger's metadata: texts and lists of texts are taken, anything else is not. */
@@ -133,7 +134,8 @@ static json_t *notes_from_json(const json_t *v)
         json_t *field = json_object_get(v, names[i]), *item;
         bool good = json_is_string(field) || json_is_array(field), list = i == 2 || i == 3;
         size_t at;
-        json_array_foreach(field, at, item) good = good && json_is_string(item);
+        json_array_foreach (field, at, item)
+            good = good && json_is_string(item);
         if (good && (!list || json_is_array(field)))
             (void)json_object_set_new(notes, names[i], json_deep_copy(field));
     }
@@ -153,8 +155,9 @@ void config_from_json(struct config *c, const json_t *v)
         c->user = xstrdup(user);
     size_t i;
     json_t *word;
-    json_array_foreach(json_object_get(v, "shell"), i, word) if (json_is_string(word))
-        strv_add(&c->shell, json_string_value(word));
+    json_array_foreach (json_object_get(v, "shell"), i, word)
+        if (json_is_string(word))
+            strv_add(&c->shell, json_string_value(word));
     c->notes = notes_from_json(v);
 }
 

@@ -66,7 +66,9 @@ static const char *step_layer_id(const json_t *steps, long n)
     size_t i;
     json_t *e;
     // a step that changes no disk leaves the state of the one before it
-    json_array_foreach((json_t *)steps, i, e) if (json_int(e, "n", 0) <= n) id = json_str(e, "id");
+    json_array_foreach ((json_t *)steps, i, e)
+        if (json_int(e, "n", 0) <= n)
+            id = json_str(e, "id");
     return id;
 }
 

@@ -21,8 +21,9 @@ static bool holds(const json_t *list, const char *text)
 {
     size_t i;
     json_t *have;
-    json_array_foreach((json_t *)list, i,
-                       have) if (!strcmp(json_string_value(have), text)) return true;
+    json_array_foreach ((json_t *)list, i, have)
+        if (!strcmp(json_string_value(have), text))
+            return true;
     return false;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "builder/build/precheck.h"
 
+#include "base/url.h"
 #include "builder/build/private.h"
 #include "builder/context/remote.h"
 
@@ -34,7 +35,7 @@ static int check_copy(const struct precheck *p, const struct imagefile_step *ste
     const struct copy_args *a = &step->copy;
     for (size_t i = 0; i < a->n_sources && !word_given(&a->from); i++) {
         const struct copy_source *s = &a->sources[i];
-        if (s->heredoc || !s->known || (step->op == OP_ADD && remote_is_url(s->known)))
+        if (s->heredoc || !s->known || (step->op == OP_ADD && is_url(s->known)))
             continue;
         if (check_source(p, imagefile_op_name(step->op), s->known, s->path.span, err) < 0)
             return -1;

@@ -46,8 +46,7 @@ size_t record_changed_step(const struct record *r, size_t from)
 {
     size_t i;
     json_t *e;
-    json_array_foreach(r->steps, i, e)
-    {
+    json_array_foreach (r->steps, i, e) {
         size_t n = (size_t)json_int(e, "n", 0);
         const char *id = json_str(e, "id"), *text = json_str(e, "step");
         const char *was = text ? json_str(history_match(r->last, i, text), "id") : NULL;
@@ -69,8 +68,7 @@ void record_keep(struct record *r, const struct session *s, struct store *st, co
     json_t *e;
     if (!json_array_size(r->steps))
         return;
-    json_array_foreach(r->last, i, e)
-    {
+    json_array_foreach (r->last, i, e) {
         if (json_int(e, "n", 0) > (int64_t)n)
             (void)json_array_append(r->steps, e);
     }

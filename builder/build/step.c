@@ -4,6 +4,7 @@
 // that carry it out. DISK and all PARTITIONs of a stage are one layer, made at the last of them.
 #include "base/alloc.h"
 #include "base/session.h"
+#include "base/url.h"
 #include "builder/build/private.h"
 #include "builder/context/manifest.h"
 #include "builder/context/remote.h"
@@ -236,7 +237,7 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
         const struct heredoc *h = a->sources[i].heredoc;
         sources[i].text = c->sources.ptr[i];
         sources[i].kind = h ? SOURCE_INLINE : SOURCE_PATH;
-        if (step->op == OP_ADD && !h && remote_is_url(c->sources.ptr[i]))
+        if (step->op == OP_ADD && !h && is_url(c->sources.ptr[i]))
             sources[i].kind = SOURCE_URL;
         buf_init(&bodies[i]);
         if (h)

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
+#include "base/url.h"
 #include "base/working.h"
 #include "builder/context/index.h"
 #include "image/fetch.h"
@@ -94,11 +95,6 @@ static int parse_url(const char *url, char **ret_name, struct error **err)
     curl_free(path);
     curl_url_cleanup(u);
     return good ? 0 : error_set(err, ERR_USER, "'%s' is no http or https URL", url);
-}
-
-bool remote_is_url(const char *text)
-{
-    return !strncasecmp(text, "http://", 7) || !strncasecmp(text, "https://", 8);
 }
 
 int remote_checksum(const char *checksum, struct digest *ret, struct error **err)

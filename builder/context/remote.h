@@ -42,7 +42,6 @@ int remote_fetch(const struct session *s, const char *url, const char *checksum,
                  struct remote_file *ret, struct error **err);
 void remote_file_clear(struct remote_file *f);
 
-bool remote_is_url(const char *text); /* begins with http:// or https:// */
 /* "sha256:<64 hex digits>"; ERR_USER. */
 int remote_checksum(const char *checksum, struct digest *ret, struct error **err);
 

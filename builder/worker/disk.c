@@ -74,7 +74,8 @@ json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct buil
     *ret = (struct disk_slot){.path = xstrdup(files[n - 1]), .size = disk->size};
     size_t i;
     json_t *node;
-    json_array_foreach(nodes, i, node) strv_add(&ret->nodes, json_str(node, "node-name"));
+    json_array_foreach (nodes, i, node)
+        strv_add(&ret->nodes, json_str(node, "node-name"));
     return nodes;
 }
 
@@ -97,9 +98,10 @@ static int add_nodes(struct builder_vm *vm, json_t *nodes, struct error **err)
 {
     size_t i;
     json_t *node;
-    json_array_foreach(nodes, i,
-                       node) if (qmp_command(vm_qmp(vm->vm), "blockdev-add", json_incref(node),
-                                             QMP_TIMEOUT_MS, NULL, err) < 0) return -1;
+    json_array_foreach (nodes, i, node)
+        if (qmp_command(vm_qmp(vm->vm), "blockdev-add", json_incref(node), QMP_TIMEOUT_MS, NULL,
+                        err) < 0)
+            return -1;
     return 0;
 }
 

@@ -34,8 +34,7 @@ int guest_mount(struct builder_vm *vm, int slot, bool read_only, const json_t *m
     json_t *pair;
     message_put_num(&m, AGENT_TAG_SLOT, (uint64_t)slot);
     message_put_num(&m, AGENT_TAG_FLAGS, read_only ? AGENT_READ_ONLY : 0);
-    json_array_foreach((json_t *)mounts, i, pair)
-    {
+    json_array_foreach ((json_t *)mounts, i, pair) {
         message_put_num(&m, AGENT_TAG_DEVICE_INDEX,
                         (uint64_t)json_integer_value(json_array_get(pair, 0)));
         message_puts(&m, AGENT_TAG_PATH, json_string_value(json_array_get(pair, 1)));

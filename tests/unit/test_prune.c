@@ -81,8 +81,7 @@ static void check_order(const struct tree *t, const json_t *removed, char *const
     size_t i;
     json_t *r;
     bool gone[40] = {false};
-    json_array_foreach((json_t *)removed, i, r)
-    {
+    json_array_foreach ((json_t *)removed, i, r) {
         int oldest = -1, it = -1;
         for (int k = 0; k < (int)t->n; k++) {
             bool leaf = !gone[k];

@@ -268,8 +268,7 @@ static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
     size_t i;
     json_t *n;
     unsigned qcow2 = 0;
-    json_array_foreach(nodes, i, n)
-    {
+    json_array_foreach (nodes, i, n) {
         assert_null(strstr(json_str(n, "file"), "shadow"));
         if (strcmp(json_str(n, "drv"), "qcow2"))
             continue;
@@ -283,8 +282,9 @@ static void a_chain_is_opened_as_told_whatever_headers_say(void **state)
         assert_int_equal(qmp_callf(vm_qmp(vm), 5000, NULL, &err, "blockdev-del", "{s:s}",
                                    "node-name", json_str(json_array_get(again, k), "node-name")),
                          0);
-    json_array_foreach(again, i, n) assert_int_equal(
-        qmp_command(vm_qmp(vm), "blockdev-add", json_incref(n), 5000, NULL, &err), 0);
+    json_array_foreach (again, i, n)
+        assert_int_equal(qmp_command(vm_qmp(vm), "blockdev-add", json_incref(n), 5000, NULL, &err),
+                         0);
     const char *no[] = {"/etc/passwd"};
     struct qcow2_disk bad = {.node = "x", .files = no, .n_files = 1};
     assert_null(qcow2_nodes(&bad, &err));

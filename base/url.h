@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What kiln takes for the address of a file on a server: http and https, in either case of letters
+ * (RFC 3986, section 3.1).
+ */
+#ifndef BASE_URL_H
+#define BASE_URL_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <strings.h>
+
+static inline bool str_is_url(struct str s)
+{
+    return (s.len > 7 && !strncasecmp(s.ptr, "http://", 7)) ||
+           (s.len > 8 && !strncasecmp(s.ptr, "https://", 8));
+}
+
+static inline bool is_url(const char *text)
+{
+    return str_is_url(str_of(text));
+}
+
+#endif
