@@ -140,6 +140,7 @@ int registry_open(const struct session *s, const struct reference *ref,
     r->options = *o;
     r->have_credentials = -1;
     pthread_mutex_init(&r->mutex, NULL);
+    pthread_mutex_init(&r->idle_mutex, NULL);
     if (o->user) {
         r->have_credentials = 1;
         r->credentials.user = xstrdup(o->user);
@@ -166,7 +167,9 @@ void registry_free(struct registry *r)
     credentials_clear(&r->credentials);
     reference_clear(&r->ref);
     free(r->base);
+    http_end(r);
     pthread_mutex_destroy(&r->mutex);
+    pthread_mutex_destroy(&r->idle_mutex);
     free(r);
 }
 

@@ -264,13 +264,40 @@ static int judge(struct attempt *t, CURLcode rc, const char *why, long *pause, s
     return 1;
 }
 
+/* A handle of an earlier request, so that its connection is used again, or a new one. */
+static CURL *take_handle(struct registry *r)
+{
+    pthread_mutex_lock(&r->idle_mutex);
+    CURL *c = r->n_idle ? r->idle[--r->n_idle] : NULL;
+    pthread_mutex_unlock(&r->idle_mutex);
+    if (!c && !(c = curl_easy_init()))
+        alloc_failed();
+    return c;
+}
+
+static void give_back(struct registry *r, CURL *c)
+{
+    curl_easy_reset(c);
+    pthread_mutex_lock(&r->idle_mutex);
+    bool kept = r->n_idle < REGISTRY_IDLE;
+    if (kept)
+        r->idle[r->n_idle++] = c;
+    pthread_mutex_unlock(&r->idle_mutex);
+    if (!kept)
+        curl_easy_cleanup(c);
+}
+
+void http_end(struct registry *r)
+{
+    while (r->n_idle)
+        curl_easy_cleanup(r->idle[--r->n_idle]);
+}
+
 int http_once(struct registry *r, const struct request *q, const char *authorization, long *pause,
               struct answer *ret, struct error **err)
 {
     char why[CURL_ERROR_SIZE] = "";
-    CURL *c = curl_easy_init();
-    if (!c)
-        alloc_failed();
+    CURL *c = take_handle(r);
     struct attempt t = {.q = q, .r = r, .curl = c, .answer = ret};
     struct curl_slist *headers = headers_of(q, authorization);
     if (q->reply)
@@ -284,6 +311,6 @@ int http_once(struct registry *r, const struct request *q, const char *authoriza
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
     int judged = judge(&t, rc, why, pause, err);
     curl_slist_free_all(headers);
-    curl_easy_cleanup(c);
+    give_back(r, c);
     return judged;
 }

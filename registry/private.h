@@ -10,6 +10,8 @@
 
 #include <pthread.h>
 
+enum { REGISTRY_IDLE = 16 };
+
 struct registry {
     const struct session *session;
     struct reference ref;
@@ -21,6 +23,9 @@ struct registry {
     pthread_mutex_t mutex; /* of what follows and the credentials */
     char *authorization;   /* header value; NULL = none yet */
     unsigned generation;   /* of it */
+    pthread_mutex_t idle_mutex;
+    void *idle[REGISTRY_IDLE]; /* libcurl's handles between two requests, with connections */
+    unsigned n_idle;
 };
 
 struct request {
@@ -58,6 +63,8 @@ int registry_refused(const struct registry *r, const char *what, long status,
  * reason in *err; -1. */
 int http_once(struct registry *r, const struct request *q, const char *authorization,
               long *ret_pause_ms, struct answer *ret, struct error **err);
+/* Ends the connections that are kept for further requests. */
+void http_end(struct registry *r);
 /* The header value for a challenge; asks the token server. Owned. */
 char *registry_authorize(struct registry *r, const char *challenge, struct error **err);
 
