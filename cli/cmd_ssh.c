@@ -6,14 +6,28 @@
 #include "cli/vm_live.h"
 
 #include <stdint.h>
+#include <unistd.h>
 
-static const struct option_spec options[] = {LOGIN_OPTIONS, {0}};
+#define TTY_OPTION \
+    { \
+        "tty", 't', NULL, "Give the program a terminal, as ours is", NULL \
+    }
+static const struct option_spec ssh_options[] = {LOGIN_OPTIONS, TTY_OPTION, {0}};
+/* -i is docker's here, not ssh's. */
+static const struct option_spec exec_options[] = {
+    LOGIN_OPTIONS_WITH(0),
+    {"interactive", 'i', NULL, "For docker's users: standard input always reaches the guest", NULL},
+    TTY_OPTION,
+    {0},
+};
 
 static int log_in(struct session *s, const struct args *a, bool quote, struct error **err)
 {
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
     CLEANUP(buf_clear) struct buf command = BUF_INIT;
     int status = 0;
+    if (args_has(a, "tty") && !isatty(STDIN_FILENO))
+        return error_set(err, ERR_USAGE, "argument --tty: standard input is not a terminal");
     if (vm_live_open(s, a->pos[0], &live, err) < 0)
         return -1;
     if (quote)
@@ -23,8 +37,9 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
     if (!ssh)
         return -1;
-    int rc = command.len ? vm_ssh_run(ssh, command.data, &status, err)
-                         : vm_ssh_console(ssh, &status, err);
+    int rc = !command.len         ? vm_ssh_console(ssh, &status, err)
+             : args_has(a, "tty") ? vm_ssh_run_tty(ssh, command.data, &status, err)
+                                  : vm_ssh_run(ssh, command.data, &status, err);
     return rc < 0 ? -1 : status;
 }
 
@@ -49,7 +64,7 @@ const struct command cmd_ssh = {
         "for\n"
         "the guest's shell, and its exit status becomes kiln's. Options of kiln stand before "
         "NAME.\n",
-    .options = options,
+    .options = ssh_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
     .flags = CMD_WORDS,
@@ -64,7 +79,7 @@ const struct command cmd_exec = {
         "Over SSH, with these arguments as they are: sh -c '...' for a command line. Its exit "
         "status\n"
         "becomes kiln's. Options of kiln stand before NAME.\n",
-    .options = options,
+    .options = exec_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
     .flags = CMD_WORDS,

@@ -42,10 +42,11 @@ int vm_live_stop_timeout(const struct args *a, int *ret_ms, struct error **err);
 
 /* Rows of a command's table of options. */
 // clang-format off
-#define LOGIN_OPTIONS \
+#define LOGIN_OPTIONS_WITH(key_letter) \
     {"wait", 0, "SECONDS", "How long to wait for SSH [default: as the VM was started]", "ssh-timeout"}, \
     {"user", 'u', "USER", "User to log in as [default: as the VM was started]", "ssh-user"}, \
-    {"ssh-key", 'i', "FILE", "Private key [default: as the VM was started]", NULL}
+    {"ssh-key", (key_letter), "FILE", "Private key [default: as the VM was started]", NULL}
+#define LOGIN_OPTIONS LOGIN_OPTIONS_WITH('i')
 #define STOP_TIMEOUT_OPTION {"timeout", 't', "SECONDS", "How long it may take until the VM is killed [default: 40]", NULL}
 // clang-format on
 

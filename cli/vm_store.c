@@ -119,6 +119,11 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
         named_vm_lock(&vm, err) < 0 || open_chain(s, &vm, &st, &files, &o, err) < 0)
         return -1;
+    if (detach && (spec.timeout_ms || spec.console_log))
+        session_notice(s,
+                       "in the background, --timeout and --console of VM '%s' do nothing; 'kiln "
+                       "logs' has its console",
+                       name);
     o.hold = vm.lock;
     return vm_options_boot(s, &spec, &o, &vm, detach, err);
 }

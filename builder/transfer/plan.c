@@ -119,33 +119,57 @@ static int take_image(struct plan *p, const json_t *list, struct error **err)
     return 0;
 }
 
+/* The manifest, if it is of an image of kiln's, with its config's digest and size; new reference. */
+static json_t *read_manifest(struct str text, char hex[DIGEST_HEX + 1], uint64_t *size,
+                             struct error **err)
+{
+    json_auto_t *m = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, NULL);
+    const char *type = json_str(m, "artifactType");
+    int rc = 0;
+    if (!json_is_object(m))
+        rc = wrong("it is not JSON", err);
+    else if (json_object_get(m, "manifests"))
+        rc = error_set(err, ERR_USER, "it is an index of images for several platforms, not one");
+    else if (!type || strcmp(type, TRANSFER_TYPE) != 0)
+        rc = foreign(json_object_get(m, "layers"), err);
+    else
+        rc = take_descriptor(json_object_get(m, "config"), hex, size, err);
+    return rc < 0 ? NULL : STEAL(m);
+}
+
+static int read_image(const json_t *manifest, struct str config, struct plan *ret,
+                      struct error **err)
+{
+    CLEANUP(plan_clear) struct plan p = {0};
+    p.config = json_loadb(config.ptr, config.len, JSON_REJECT_DUPLICATES, NULL);
+    if (!p.config)
+        return wrong("its config is not JSON", err);
+    if (take_image(&p, json_object_get(manifest, "layers"), err) < 0)
+        return -1;
+    *ret = p;
+    p = (struct plan){0};
+    return 0;
+}
+
+int plan_parse(struct str manifest, struct str config, struct plan *ret, struct error **err)
+{
+    char hex[DIGEST_HEX + 1];
+    uint64_t size;
+    json_auto_t *m = read_manifest(manifest, hex, &size, err);
+    return m ? read_image(m, config, ret, err) : -1;
+}
+
 int plan_read(struct registry *r, const struct buf *manifest, struct plan *ret, struct error **err)
 {
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    CLEANUP(plan_clear) struct plan p = {0};
-    json_auto_t *m = json_loadb(manifest->data, manifest->len, JSON_REJECT_DUPLICATES, NULL);
-    const json_t *list = json_object_get(m, "layers");
-    const char *type = json_str(m, "artifactType");
     char hex[DIGEST_HEX + 1];
     uint64_t size;
-    if (!json_is_object(m))
-        return wrong("it is not JSON", err);
-    if (json_object_get(m, "manifests"))
-        return error_set(err, ERR_USER, "it is an index of images for several platforms, not one");
-    if (!type || strcmp(type, TRANSFER_TYPE) != 0)
-        return foreign(list, err);
-    if (take_descriptor(json_object_get(m, "config"), hex, &size, err) < 0)
+    json_auto_t *m = read_manifest(buf_str(manifest), hex, &size, err);
+    if (!m)
         return -1;
     if (size > CONFIG_MAX)
         return wrong("its config is larger than 16 MiB", err);
     if (registry_blob(r, hex, CONFIG_MAX, &text, err) < 0)
         return -1;
-    p.config = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
-    if (!p.config)
-        return wrong("its config is not JSON", err);
-    if (take_image(&p, list, err) < 0)
-        return -1;
-    *ret = p;
-    p = (struct plan){0};
-    return 0;
+    return read_image(m, buf_str(&text), ret, err);
 }

@@ -47,6 +47,8 @@ struct plan {
 /* Fetches the config. ERR_USER: not an image of kiln's (with the types of its layers), or something
  * in it is wrong. */
 int plan_read(struct registry *r, const struct buf *manifest, struct plan *ret, struct error **err);
+/* The same when the config is here: takes any text of either. */
+int plan_parse(struct str manifest, struct str config, struct plan *ret, struct error **err);
 void plan_clear(struct plan *p);
 
 #endif

@@ -72,6 +72,14 @@ END
   [[ "$output" == */dev/pts/* ]]
 }
 
+@test "a VM in the background says that its --timeout does nothing" {
+  "$KILN" create tiny --name "kept$$" --timeout 99
+  run --separate-stderr "$KILN" start -d "kept$$"
+  "$KILN" rm --force "kept$$"
+  [ "$status" = 0 ]
+  [[ "$stderr" == *"--timeout and --console of VM 'kept$$' do nothing"* ]]
+}
+
 @test "what does not go together is an error before anything starts" {
   run "$KILN" run tiny --network none --ssh
   [ "$status" = 2 ]

@@ -64,6 +64,30 @@ field() { # NAME FIELD: of a VM that runs
   [ "$status" = 1 ]
 }
 
+@test "exec -it gives the program a terminal, as docker's does" {
+  run timeout 60 python3 - "$KILN" exec -it web sh -c 'tty; exit 5' <<'END'
+import os, pty, sys
+pid, fd = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+try:
+    while chunk := os.read(fd, 4096):
+        said += chunk
+except OSError:
+    pass
+print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
+  [ "$status" = 5 ]
+  [[ $output == */dev/pts/* ]]
+  run "$KILN" exec web tty
+  [[ $output == *"not a tty"* ]]
+  run "$KILN" exec -it web sh </dev/null
+  [ "$status" = 2 ]
+  [[ $output == *"standard input is not a terminal"* ]]
+}
+
 @test "logs and console: one writes, others read along" {
   "$KILN" logs web | grep -q 'Linux version\|login:'
   [ "$("$KILN" logs -n 1 web | wc -l)" -le 1 ]
