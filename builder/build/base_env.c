@@ -2,6 +2,7 @@
 #include "builder/build/base_env.h"
 
 #include "base/cleanup.h"
+#include "builder/build/image_chain.h"
 #include "image/backend.h"
 #include "image/spec.h"
 
@@ -11,7 +12,8 @@ static json_t *read_env(const char *dir, const char *image)
     struct backend_image found = {0};
     if (image_spec_parse(str_of(image), &spec, NULL) < 0)
         return NULL;
-    int rc = backend_find(dir, spec.name, &found, NULL);
+    AUTO_FREE char *of_step = image_step_name(dir, image);
+    int rc = backend_find(dir, of_step ? of_step : spec.name, &found, NULL);
     image_spec_clear(&spec);
     if (rc < 0)
         return NULL;

@@ -48,7 +48,7 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
                 const struct word *w, struct error **err)
 {
     struct image_spec spec = {0};
-    AUTO_FREE char *of_step = image_step_name(b->s, name);
+    AUTO_FREE char *of_step = image_step_name(b->s->backend, name);
     if (of_step && backend_has(b->s->backend, of_step))
         return 0; // which steps there are is looked up when it is used
     if (reference_is(name) || image_spec_parse(str_of(name), &spec, NULL) < 0)

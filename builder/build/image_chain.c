@@ -107,11 +107,11 @@ static int open_step(const struct session *s, struct store *st, const char *name
     return store_chain(st, id, &c->files, err);
 }
 
-char *image_step_name(const struct session *s, const char *ref)
+char *image_step_name(const char *backend, const char *ref)
 {
     const char *at = strrchr(ref, '@');
     bool step =
-        at && at > ref && !backend_has(s->backend, ref) && !strchr(ref, ',') && !reference_is(ref);
+        at && at > ref && !backend_has(backend, ref) && !strchr(ref, ',') && !reference_is(ref);
     return step ? xstrndup(ref, (size_t)(at - ref)) : NULL;
 }
 
@@ -119,7 +119,7 @@ int image_chain_find(const struct session *s, struct store *st, const struct ima
                      struct image_chain *ret, struct error **err)
 {
     CLEANUP(image_chain_clear) struct image_chain c = {.ref = xstrdup(r->ref)};
-    AUTO_FREE char *name = image_step_name(s, r->ref);
+    AUTO_FREE char *name = image_step_name(s->backend, r->ref);
     if (!name && open_image(s, st, r, &c, err) < 0)
         return -1;
     if (name &&

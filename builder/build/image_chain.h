@@ -34,8 +34,8 @@ struct image_chain {
     struct store *store; /* the lease, if it is the chain's own; owned */
 };
 
-/* The NAME of a NAME@STEP, owned; NULL: it is none. */
-char *image_step_name(const struct session *s, const char *ref);
+/* The NAME of a NAME@STEP, owned; NULL: it is not one. backend: the folder. */
+char *image_step_name(const char *backend, const char *ref);
 /* The layers are leased by st. Errors: what was not found (ERR_NOT_FOUND) or cannot be fetched. */
 int image_chain_find(const struct session *s, struct store *st, const struct image_request *r,
                      struct image_chain *ret, struct error **err);

@@ -1149,6 +1149,8 @@ with open(sys.argv[1], "r+b") as f:
   printf 'FROM t%s@2\nCOPY --from=t%s@3 /two /copied\nRUN cat /one /copied; ! test -e /two\n' "$at" "$at" >"$DIR/Imagefile"
   run --separate-stderr "$KILN" image build --name "u$at" "$DIR"
   [ "$status" -eq 0 ] && [[ $output == *$'one\ntwo'* ]]
+  run "$KILN" image check "$DIR"
+  [ "$status" -eq 0 ] && [ -z "$output" ]
   printf 'FROM t%s@9\nRUN true\n' "$at" >"$DIR/Imagefile"
   run --separate-stderr "$KILN" image build --name "u$at" "$DIR"
   [ "$status" -eq 1 ] && [[ $stderr == *"'t$at' has no step 9"* ]]
