@@ -94,13 +94,10 @@ static int grow_partition(struct agent *a, const char *disk, int number, struct 
     return sfdisk(a, disk, "-N", text, STR(", +\n"), err);
 }
 
-// The table of the disk: a GPT's copy goes to the new end, an MBR's extended partition grows first.
+// The table of the disk: sfdisk moves a GPT's copy to the new end, an MBR's extended partition grows first.
 static int grow_table(struct agent *a, struct slot *s, const struct volumes *list,
                       const struct volume *last, const char *table, struct error **err)
 {
-    if (strcmp(table, "gpt") == 0 &&
-        sfdisk(a, s->disk, "--relocate", "gpt-bak-std", (struct str){"", 0}, err) < 0)
-        return -1;
     enum { FIRST_LOGICAL = 5 };
     vec_foreach (const struct volume *, v, list)
         if (strcmp(table, "mbr") == 0 && last->number >= FIRST_LOGICAL && is_extended(v) &&
