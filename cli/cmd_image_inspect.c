@@ -11,6 +11,8 @@
 #include "base/session.h"
 #include "builder/build/shell.h"
 #include "cli/command.h"
+#include "cli/registry_options.h"
+#include "cli/remote_image.h"
 #include "cli/store.h"
 #include "image/backend.h"
 #include "image/source.h"
@@ -24,6 +26,7 @@ static const struct option_spec options[] = {
     {"json", 0, NULL, "Print everything as JSON", NULL},
     {"system", 0, NULL, "Look into the disk too: partitions, file systems, operating system", NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM for --system", NULL},
+    REGISTRY_OPTIONS,
     {0},
 };
 
@@ -163,6 +166,8 @@ static void print_line(const char *title, const char *text)
 static void print_size(const char *title, int64_t bytes)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    if (bytes < 0)
+        return;
     buf_add_size(&b, (uint64_t)bytes);
     print_line(title, b.data);
 }
@@ -235,16 +240,19 @@ static void print_system(const json_t *seen)
 
 static void print_text(const json_t *o)
 {
-    AUTO_FREE char *chain = xasprintf("%zu files", json_array_size(json_object_get(o, "files")));
+    const json_t *files = json_object_get(o, "files");
+    AUTO_FREE char *chain = files ? xasprintf("%zu files", json_array_size(files)) : NULL;
     print_line("name", json_str(o, "name"));
     print_line("file", json_str(o, "path"));
+    print_line("digest", json_str(o, "digest"));
     print_line("type", json_str(o, "type"));
     print_line("layer", json_str(o, "layer"));
     print_line("source", json_str(o, "source"));
     print_parents(json_object_get(o, "parents"));
     print_line("chain", chain);
-    print_size("virtual size", json_int(o, "virtual_size", 0));
-    print_size("real size", json_int(o, "real_size", 0));
+    print_size("transfer size", json_int(o, "size", -1));
+    print_size("virtual size", json_int(o, "virtual_size", -1));
+    print_size("real size", json_int(o, "real_size", -1));
     print_time("modified", json_int(o, "modified", 0));
     print_time("created", json_int(o, "created", 0));
     print_line("user", json_str(o, "user"));
@@ -266,7 +274,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     const char *accel;
     if (args_accel(a, &accel, err) < 0)
         return -1;
-    json_auto_t *o = describe(s, a, err);
+    json_auto_t *o =
+        reference_is(a->pos[0]) ? remote_image_describe(s, a, a->pos[0], err) : describe(s, a, err);
     if (!o)
         return -1;
     if (args_has(a, "json"))
@@ -279,10 +288,12 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_inspect = {
     .name = "image inspect",
     .summary = "Show what is known about an image",
-    .usage = "[--json] [--system] [--accel ACCEL] NAME",
+    .usage = "[--json] [--system] [--accel ACCEL] NAME | oci://HOST/REPOSITORY[:TAG]",
     .detail =
         "--system starts a builder VM that looks into the disk. Its answer is kept, and later "
-        "shown\nwithout it, as long as the disk is the same.\n",
+        "shown\nwithout it, as long as the disk is the same. Of an image of a registry, the "
+        "manifest and "
+        "config are\nshown; no layer is fetched.\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,

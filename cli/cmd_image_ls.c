@@ -2,6 +2,8 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "cli/command.h"
+#include "cli/registry_options.h"
+#include "cli/remote_image.h"
 #include "cli/store.h"
 #include "image/backend.h"
 
@@ -10,6 +12,8 @@
 static const struct option_spec options[] = {
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
+    {"remote", 0, "HOST/REPOSITORY", "List the images of a registry's repository", NULL},
+    REGISTRY_OPTIONS,
     {0},
 };
 
@@ -52,8 +56,29 @@ static void print_table(const struct backend_images *images)
     }
 }
 
+static int list_remote(const struct session *s, const struct args *a, const char *repo,
+                       struct error **err)
+{
+    json_auto_t *list = remote_image_list(s, a, repo, err);
+    size_t i;
+    const json_t *image;
+    if (!list)
+        return -1;
+    if (args_has(a, "json"))
+        cli_print_json(list);
+    else
+        json_array_foreach (list, i, image) {
+            cli_print_text(json_str(image, "name"), 0);
+            putchar('\n');
+        }
+    return 0;
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
+    const char *remote = args_get(a, "remote");
+    if (remote)
+        return list_remote(s, a, remote, err);
     CLEANUP(backend_images_free) struct backend_images images = {0};
     if (backend_list(s->backend, &images, err) < 0)
         return -1;
@@ -70,10 +95,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_ls = {
     .name = "image ls",
     .summary = "List the images of the backend",
-    .usage = "[--quiet | --json]",
+    .usage = "[--quiet | --json] [--remote HOST/REPOSITORY]",
     .detail =
         "REAL SIZE is what an image takes on this disk, with every layer it stands on; images\n"
-        "that share layers count them each.\n",
+        "that share layers count them each. --remote asks a registry, and fetches no image.\n",
     .options = options,
     .run = run,
 };

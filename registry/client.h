@@ -21,6 +21,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/vector.h"
 #include "registry/reference.h"
 
 #include <stdbool.h>
@@ -53,6 +54,10 @@ int registry_manifest(struct registry *r, const char *version, struct buf *ret,
 int registry_has_manifest(struct registry *r, const char *version, struct error **err);
 int registry_put_manifest(struct registry *r, const char *version, const char *type,
                           const struct buf *text, struct error **err);
+
+/* The repository's tags, in the registry's order, are added to *ret. ERR_NOT_FOUND: no such
+ * repository. */
+int registry_tags(struct registry *r, struct strv *ret, struct error **err);
 
 /* hex: SHA-256 of the blob. 1, 0, -1. */
 int registry_has_blob(struct registry *r, const char *hex, struct error **err);

@@ -111,6 +111,29 @@ nothing_here() {
   "$KILN" system verify
 }
 
+@test "image ls --remote and image inspect look at a registry, and fetch no layer" {
+  local raw=$BATS_TEST_TMPDIR/raw
+  on_a image push app "oci://$PLAIN/look/app:1" "oci://$PLAIN/look/app:2" >/dev/null
+  [ "$("$KILN" image ls --remote "$PLAIN/look/app" | sort)" = "oci://$PLAIN/look/app:1
+oci://$PLAIN/look/app:2" ]
+  "$KILN" image ls --remote "$PLAIN/look/app" --json | python3 -c '
+import json, sys
+assert sorted(i["tag"] for i in json.load(sys.stdin)) == ["1", "2"]'
+  run "$KILN" image ls --remote "$PLAIN/none/here"
+  [ "$status" -eq 1 ] && [[ $output == *"answers 404 to the list of tags of 'none/here'"* ]]
+  skopeo inspect --tls-verify=false --raw "docker://$PLAIN/look/app:1" >"$raw"
+  run "$KILN" image inspect "oci://$PLAIN/look/app:1"
+  [ "$status" -eq 0 ] && [[ $output == *"sha256:$(sha256sum <"$raw" | cut -d ' ' -f 1)"*"64.00 MiB"* ]]
+  "$KILN" image inspect --json "oci://$PLAIN/look/app:1" | python3 -c '
+import json, sys
+o, raw = json.load(sys.stdin), json.load(open(sys.argv[1]))
+assert o["manifest"] == raw and o["config"]["os"] == "linux", o
+assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in raw["layers"]), o' "$raw"
+  run "$KILN" image inspect "oci://$PLAIN/look/app:3"
+  [ "$status" -eq 1 ] && [[ $output == *"answers 404"* ]]
+  nothing_here
+}
+
 @test "another image that has the name stays, unless --force" {
   "$KILN" image pull "oci://$PLAIN/team/app:1"
   mkdir "$BATS_TEST_TMPDIR/top"
@@ -323,6 +346,7 @@ EOF
 @test "a remote cache: built here, cached there, without a VM; what fails is one warning" {
   "$KILN" image build --cache-to "oci://$BAD/ci/cache" --name app build
   [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 3 ]
+  [ -z "$("$KILN" image ls --remote "$BAD/ci/cache")" ]
   rm bad/log
   # nothing is sent again
   "$KILN" image build --cache-to "oci://$BAD/ci/cache" --name app build

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+//
+// Tags come in pages; the next one begins behind the last tag of this one (OCI distribution spec 1.1,
+// "Listing tags"). A registry that knows no pages sends the first one again.
+#include "base/alloc.h"
+#include "base/json.h"
+#include "registry/client.h"
+#include "registry/private.h"
+
+#include <curl/curl.h>
+
+enum { PAGE_MAX = 4 << 20, TAGS_MAX = 1000000 };
+
+/* Adds a page's tags; returns how many, or -1. */
+static int add_page(const struct registry *r, const struct buf *reply, struct strv *ret,
+                    struct error **err)
+{
+    json_auto_t *page = json_loadb(reply->data, reply->len, 0, NULL);
+    const json_t *tags = json_object_get(page, "tags"), *tag;
+    size_t i, before = ret->len;
+    const char *first = json_string_value(json_array_get(tags, 0));
+    if (!json_is_object(page) || (tags && !json_is_array(tags) && !json_is_null(tags)))
+        return error_set(err, ERR_USER, "registry '%s' does not answer with a list of tags",
+                         r->ref.host);
+    if (before && first && !strcmp(ret->ptr[0], first))
+        return 0;
+    json_array_foreach (tags, i, tag) {
+        if (json_is_string(tag))
+            strv_add(ret, json_string_value(tag));
+    }
+    return (int)(ret->len - before);
+}
+
+static int get_page(struct registry *r, struct strv *ret, struct error **err)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
+    char *last = ret->len ? curl_easy_escape(NULL, ret->ptr[ret->len - 1], 0) : NULL;
+    AUTO_FREE char *url = xasprintf("%s/v2/%s/tags/list?n=1000%s%s", r->base, r->ref.repo,
+                                    last ? "&last=" : "", last ? last : "");
+    curl_free(last);
+    struct request q = {REQUEST_INIT, .method = "GET", .url = url, .reply = &reply,
+                        .reply_max = PAGE_MAX};
+    if (registry_request(r, &q, &a, err) < 0)
+        return -1;
+    AUTO_FREE char *what = xasprintf("the list of tags of '%s'", r->ref.repo);
+    if (a.status == 404 && ret->len)
+        return 0;
+    return a.status == 200 ? add_page(r, &reply, ret, err)
+                           : registry_refused(r, what, a.status, &reply, err);
+}
+
+int registry_tags(struct registry *r, struct strv *ret, struct error **err)
+{
+    for (int n = 1; n > 0;) {
+        n = get_page(r, ret, err);
+        if (n < 0)
+            return -1;
+        if (ret->len > TAGS_MAX)
+            return error_set(err, ERR_USER, "registry '%s' lists more than %d tags", r->ref.host,
+                             TAGS_MAX);
+    }
+    return 0;
+}
