@@ -69,7 +69,7 @@ capability() { debug "ea_get -x $1 security.capability" | sed -n 's/.*= *//p' | 
 
 @test "RUN: what it makes of resolv.conf, hosts and hostname is in the layer, and all of it" {
   build <<'END'
-RUN ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+RUN ln -s ../run/systemd/resolve/resolv.conf /etc/resolv.conf
 RUN [ ! -e /etc/resolv.conf ] && mv /etc/resolv.conf /etc/link && echo 'nameserver 192.0.2.53' >/etc/resolv.conf
 RUN sed -i 's/53$/54/' /etc/resolv.conf && mv /etc/resolv.conf /etc/moved && ln -s moved /etc/resolv.conf
 RUN echo web >/etc/hostname; echo '127.0.0.1 localhost web' >/etc/hosts; hostname
