@@ -193,8 +193,9 @@ static const char *enter(struct place *p, const struct entry *e, struct error **
     buf_add(&p->parent_path, p->path.data, n);
     if (real_folder(p, e, p->parent_path.data, &folder, err) < 0)
         return NULL;
-    struct place_as as = {p->has_owner ? p->uid : 0, p->has_owner ? p->gid : 0,
-                          mode_of(p, 0755, true)};
+    mode_t mode = mode_of(p, 0755, true);
+    mode |= (mode & 0444) >> 2; // who may read such a folder may enter it: 600 is 700 for a .ssh
+    struct place_as as = {p->has_owner ? p->uid : 0, p->has_owner ? p->gid : 0, mode};
     p->parent = place_folder(p->root, folder.data, &as, err);
     return p->parent < 0 ? NULL : slash + 1;
 }

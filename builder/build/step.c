@@ -159,8 +159,8 @@ int step_files(struct build *b, struct stage_run *st, const struct imagefile_ste
 }
 
 /* Where files go and what they get, as a number in the key: 2 has owner and mode of made folders,
- * links to nothing, and archives' own links. */
-#define COPY_RULES "rules 2"
+ * links to nothing, and archives' own links; in 3 who may read a made folder may enter it. */
+#define COPY_RULES "rules 3"
 
 /* A COPY or ADD once everything is expanded. */
 struct copy {

@@ -571,6 +571,7 @@ raw $WHO
 RAW
 END
   [ "$(inside 'stat -c %a /sym /sym/b.c /sym/from /sym/from/busybox /sym/from/passwd /sym/script' | xargs)" = '754 644 4755 4755 4644 755' ]
+  [ "$(inside 'stat -c "%a %u %g" /own')" = '750 1000 50' ]
   run inside 'stat -c "%a %u %g" /own/a.c; ls /c; ls /e; cat /h/EOF /h/RAW'
   [ "${lines[0]}" = '640 1000 50' ]
   [ "$(echo ${lines[@]:1})" = 'a.c b.c a.c b.c c.h hello world raw $WHO' ]
