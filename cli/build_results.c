@@ -97,6 +97,17 @@ static char *metadata(const struct build_result *r)
     return xasprintf("%s\n", text);
 }
 
+void build_results_files(const struct args *a, const struct build_outputs *outputs,
+                         struct strv *ret)
+{
+    static const char *const others[] = {"iidfile", "metadata-file"};
+    vec_foreach (const struct build_output *, o, outputs)
+        strv_add(ret, o->dest);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (args_get(a, others[i]))
+            strv_add(ret, args_get(a, others[i]));
+}
+
 int build_results_write(const struct session *s, const struct args *a,
                         const struct build_outputs *outputs, const struct build_result *r,
                         struct error **err)

@@ -27,6 +27,9 @@ void build_outputs_free(struct build_outputs *o);
 
 /* The values of --output, before anything is built: ERR_USAGE. */
 int build_outputs_parse(const struct args *a, struct build_outputs *ret, struct error **err);
+/* The files that will be written: their paths are added to *ret. */
+void build_results_files(const struct args *a, const struct build_outputs *outputs,
+                         struct strv *ret);
 /* Writes them all of the image that was built. */
 int build_results_write(const struct session *s, const struct args *a,
                         const struct build_outputs *outputs, const struct build_result *r,

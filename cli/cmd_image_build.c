@@ -263,7 +263,8 @@ static int run_check(struct session *s, const struct args *a, struct error **err
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear)
-    struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0}, caches = {0};
+    struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0}, caches = {0},
+                products = {0};
     CLEANUP(secret_list_clear) struct secret_list secrets = {0};
     CLEANUP(build_outputs_free) struct build_outputs outputs = {0};
     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
@@ -293,6 +294,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
         return -1;
     o.dir = in.dir;
+    build_results_files(a, &outputs, &products);
+    o.products = (const char *const *)products.ptr;
+    o.n_products = products.len;
     const char *network = args_get(a, "network");
     o.strict = args_has(a, "strict");
     o.no_network = network && !strcmp(network, "none");

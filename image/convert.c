@@ -342,7 +342,7 @@ int image_export_chain(const struct session *s, const struct image_content *c, c
                        const struct image_export *o, struct error **err)
 {
     AUTO_FREE char *dir = path_parent(file);
-    AUTO_FREE char *folder = xasprintf("%s/.kiln-export-XXXXXX", dir);
+    AUTO_FREE char *folder = xasprintf("%s/" EXPORT_TEMP "XXXXXX", dir);
     struct stat st;
     if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
         return error_set(err, ERR_USER, "'%s' is there and is no regular file", file);

@@ -21,6 +21,9 @@
 int convert_in(const struct session *s, const char *file, enum format f, uint64_t max_size,
                struct error **err);
 
+/* Begins the name of the folder beside an export's file while it is written; a killed kiln leaves it. */
+#define EXPORT_TEMP ".kiln-export-"
+
 struct image_export {
     enum format format; /* not FORMAT_UNKNOWN */
     const char

@@ -56,6 +56,9 @@ struct build_options {
     size_t n_labels;
     bool no_network; /* for any RUN */
     bool strict;     /* a note about the Imagefile is an error */
+    /* Files that the caller writes of the result: not a part of the build directory. */
+    const char *const *products;
+    size_t n_products;
     const struct build_secret *secrets;
     size_t n_secrets;
     unsigned memory_mb, cpus;       /* of the builder VM; 0 = chosen */

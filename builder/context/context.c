@@ -45,14 +45,15 @@ int context_open(const struct session *s, const struct context_options *o, struc
     ctx->session = s;
     ctx->options = *o;
     ctx->dir = xstrdup(o->dir);
-    ctx->hidden = o->hidden ? xstrdup(o->hidden) : NULL;
+    for (size_t i = 0; o->hidden && i < o->hidden->len; i++)
+        strv_add(&ctx->hidden, o->hidden->ptr[i]);
     if (ignore_file_read(o->dir, o->imagefile, &ctx->ignore, err) < 0)
         return -1;
     session_debug(s, 1, "ignore file: %s", ctx->ignore.path ? ctx->ignore.path : "none");
     struct tree_options t = {.root_fd = STEAL_FD(fd),
                              .dir = ctx->dir,
                              .ignore = ctx->ignore.ignore,
-                             .hidden = o->hidden,
+                             .hidden = &ctx->hidden,
                              .index = ctx->index = open_index(s, o->dir)};
     if (tree_new(s, &t, &ctx->tree, err) < 0)
         return -1;
@@ -76,8 +77,8 @@ void context_free(struct context *ctx)
     tree_free(ctx->tree);
     index_free(ctx->index);
     ignore_file_clear(&ctx->ignore);
-    free(ctx->hidden);
     free(ctx->dir);
+    strv_clear(&ctx->hidden);
     free(ctx);
 }
 

@@ -46,10 +46,10 @@ struct context;
 struct selection;
 
 struct context_options {
-    const char *dir;       /* the build directory */
-    const char *imagefile; /* its path, for ignore_file.h; NULL = only dir is looked at */
-    const char *hidden; /* the name of a file in dir that is hidden as if the ignore file said so:
-                         * the build's own product; NULL = none */
+    const char *dir;           /* the build directory */
+    const char *imagefile;     /* its path, for ignore_file.h; NULL = only dir is looked at */
+    const struct strv *hidden; /* paths below dir that are hidden as if the ignore file said so: the
+                                * build's own products; NULL = none */
 };
 
 /* Without session.cache nothing is written. Errors: no such directory (ERR_NOT_FOUND), a line of

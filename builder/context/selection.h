@@ -21,7 +21,8 @@ struct index;
 struct context {
     const struct session *session;
     struct context_options options; /* dir, imagefile and hidden are not kept here */
-    char *dir, *hidden;
+    char *dir;
+    struct strv hidden; /* of the options */
     struct ignore_file ignore;
     bool told_of_sockets;
     struct index *index;

@@ -196,8 +196,9 @@ static int not_found(struct finder *f, const char *cleaned, struct error **err)
     if (pattern && tree_exists(ctx->tree, cleaned))
         return error_hint(err, "it is there, but '%s' hides it by the pattern '%s'",
                           ctx->ignore.name, pattern);
-    if (ctx->hidden && !strcmp(cleaned, ctx->hidden))
-        return error_hint(err, "--local writes this file, so the build does not see it");
+    for (size_t i = 0; i < ctx->hidden.len; i++)
+        if (!strcmp(cleaned, ctx->hidden.ptr[i]))
+            return error_hint(err, "the build itself writes this file, so it does not see it");
     if (!tree_has_program(ctx->tree, "prepare"))
         return error_hint(err, "sources are paths in the build directory");
     AUTO_FREE char *program = path_join(ctx->dir, "prepare");

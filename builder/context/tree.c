@@ -12,6 +12,7 @@
 #include "builder/agent/manifest.h"
 #include "builder/agent/stream.h"
 #include "builder/context/xattr.h"
+#include "image/convert.h"
 #include "imagefile/ignore.h"
 
 #include <dirent.h>
@@ -43,7 +44,8 @@ struct arena {
 struct tree {
     const struct session *session;
     int root_fd;
-    char *dir, *hidden;
+    char *dir;
+    const struct strv *hidden;
     const struct ignore *ignore;
     struct index *index;
     struct node root;
@@ -188,13 +190,15 @@ static int compare_names(const void *pa, const void *pb)
     return strcmp(a->text, b->text);
 }
 
-/* What --local writes, and what a build that was killed left of it. */
+/* What the build itself writes, and what one that was killed left of it. */
 static bool is_product(const struct worker *w, const char *name)
 {
-    const char *hidden = w->path.len ? NULL : w->scan->tree->hidden;
-    size_t n = hidden ? strlen(hidden) : 0, len = strlen(name);
-    return hidden && !strncmp(name, hidden, n) &&
-           (!name[n] || (name[n] == '.' && len > n + 4 && !strcmp(name + len - 4, ".tmp")));
+    const struct strv *hidden = w->scan->tree->hidden;
+    size_t n = w->path.len;
+    for (size_t i = 0; i < hidden->len; i++)
+        if (!strncmp(hidden->ptr[i], w->path.data, n) && !strcmp(hidden->ptr[i] + n, name))
+            return true;
+    return !strncmp(name, EXPORT_TEMP, strlen(EXPORT_TEMP));
 }
 
 /* Adds a name, unless nothing of it is to be seen. w->path is the folder's, with a final '/'. */
@@ -494,7 +498,7 @@ int tree_new(const struct session *s, const struct tree_options *o, struct tree 
     t->root_fd = o->root_fd;
     t->dir = xstrdup(o->dir);
     t->ignore = o->ignore;
-    t->hidden = o->hidden ? xstrdup(o->hidden) : NULL;
+    t->hidden = o->hidden;
     t->index = o->index;
     t->root.name = "";
     fill_node(&t->root, &st);
@@ -512,7 +516,6 @@ void tree_free(struct tree *t)
             free(c);
         }
     (void)close(t->root_fd);
-    free(t->hidden);
     free(t->dir);
     free(t);
 }

@@ -50,7 +50,7 @@ struct tree_options {
     int root_fd;                 /* a folder, O_PATH or not; taken over */
     const char *dir;             /* for messages; this and the rest are borrowed */
     const struct ignore *ignore; /* NULL = none */
-    const char *hidden;          /* the name of a file in the root that is not seen; NULL = none */
+    const struct strv *hidden;   /* paths below the root that are not seen; outlives the tree */
     struct index *index;
 };
 /* Errors: the folder can't be looked at. */

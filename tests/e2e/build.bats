@@ -1117,7 +1117,15 @@ with open(sys.argv[1], "r+b") as f:
   # what it wrote is not in the next build
   echo 'COPY . /opt/' >>"$DIR/Imagefile"
   "$KILN" image build --local --name mine "$DIR"
+  mkdir "$DIR/.kiln-export-abcdef" && echo part >"$DIR/.kiln-export-abcdef/disk" # left by one that was killed
   "$KILN" image build --local --require-cached --name mine "$DIR"
+  # nor what other options write there
+  mkdir "$DIR/out"
+  for _ in 1 2; do
+    "$KILN" image build --name theirs --iidfile "$DIR/id" --metadata-file "$DIR/out/meta" --output "type=raw,dest=$DIR/out/d.raw" "$DIR"
+  done
+  "$KILN" image build --require-cached --name theirs --iidfile "$DIR/id" --metadata-file "$DIR/out/meta" -o "$DIR/out/d.raw" "$DIR"
+  [ -s "$DIR/id" ] && [ -s "$DIR/out/meta" ] && [ -s "$DIR/out/d.raw" ]
 }
 
 @test "history, require-cached, no-cache, replacing a name" {

@@ -150,14 +150,17 @@ static void the_first_ignore_file_counts(void **state)
     assert_int_equal(selection_entries(f->sel), 0);
 }
 
-static void the_builds_product_is_not_seen(void **state)
+static void the_builds_products_are_not_seen(void **state)
 {
     struct fixture *f = *state;
-    static const char *const names[] = {"x.qcow2", "x.qcow2.12.tmp", "x.qcow22",
-                                        "x.qcow2.d/x.qcow2"};
-    for (size_t i = 0; i < 4; i++)
+    static const char *const names[] = {"x.qcow2", "x.qcow22", "x.qcow2.d/x.qcow2",
+                                        "d/y",     "d/z",      ".kiln-export-Xy12ab/disk"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         put(f, names[i], "x");
-    struct context_options o = {.dir = f->dir, .hidden = "x.qcow2"};
+    CLEANUP(strv_clear) struct strv hidden = {0};
+    strv_add(&hidden, "x.qcow2");
+    strv_add(&hidden, "d/y");
+    struct context_options o = {.dir = f->dir, .hidden = &hidden};
     assert_int_equal(context_open(&f->session, &o, &f->ctx, NULL), 0);
     struct context_source source = {.text = "."};
     struct context_request r = {
@@ -165,12 +168,12 @@ static void the_builds_product_is_not_seen(void **state)
     assert_int_equal(context_select(f->ctx, &r, &f->sel, NULL), 0);
     CLEANUP(gots_free) struct gots all = sent(f);
     AUTO_FREE char *paths = paths_of(&all);
-    assert_string_equal(paths, "<dest> x.qcow2.d x.qcow2.d/x.qcow2 x.qcow22 ");
-    source.text = "x.qcow2";
+    assert_string_equal(paths, "<dest> d d/z x.qcow2.d x.qcow2.d/x.qcow2 x.qcow22 ");
+    source.text = "d/y";
     CLEANUP(error_freep) struct error *err = NULL;
     struct selection *none;
     assert_int_equal(context_select(f->ctx, &r, &none, &err), -1);
-    assert_non_null(strstr(err->hint, "--local"));
+    assert_non_null(strstr(err->hint, "the build itself writes this file"));
 }
 
 static void a_missing_source_hints_at_prepare(void **state)
@@ -599,7 +602,7 @@ int main(void)
         TEST(several_things_go_into_a_folder),
         TEST(ignored_names_do_not_exist),
         TEST(the_first_ignore_file_counts),
-        TEST(the_builds_product_is_not_seen),
+        TEST(the_builds_products_are_not_seen),
         TEST(a_missing_source_hints_at_prepare),
         TEST(sockets_are_named),
         TEST(a_folder_of_which_all_is_hidden_is_gone),
