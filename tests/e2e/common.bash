@@ -66,3 +66,20 @@ make_tiny() {
   mke2fs -q -t ext4 -L tiny -E root_owner=0:0 -d root disk.raw 96M
   qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/tiny"
 }
+
+# on_terminal COMMAND...: runs it on a terminal of its own, prints what it says, and ends with its status.
+on_terminal() {
+  timeout 120 python3 -c '
+import os, pty, sys
+pid, fd = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+try:
+    while chunk := os.read(fd, 4096):
+        said += chunk
+except OSError:
+    pass
+print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
+}

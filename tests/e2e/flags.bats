@@ -53,20 +53,7 @@ setup() {
 }
 
 @test "run -it gives a command a terminal" {
-  run timeout 120 python3 - "$KILN" run -it "${boot[@]}" --append "$append" tiny tty <<'END'
-import os, pty, sys
-pid, fd = pty.fork()
-if not pid:
-    os.execv(sys.argv[1], sys.argv[1:])
-said = b""
-try:
-    while chunk := os.read(fd, 4096):
-        said += chunk
-except OSError:
-    pass
-print(said.decode())
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-END
+  run on_terminal "$KILN" run -it "${boot[@]}" --append "$append" tiny tty
   echo "$output"
   [ "$status" = 0 ]
   [[ "$output" == */dev/pts/* ]]

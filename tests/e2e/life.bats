@@ -65,20 +65,7 @@ field() { # NAME FIELD: of a VM that runs
 }
 
 @test "exec -it gives the program a terminal, as docker's does" {
-  run timeout 60 python3 - "$KILN" exec -it web sh -c 'tty; exit 5' <<'END'
-import os, pty, sys
-pid, fd = pty.fork()
-if not pid:
-    os.execv(sys.argv[1], sys.argv[1:])
-said = b""
-try:
-    while chunk := os.read(fd, 4096):
-        said += chunk
-except OSError:
-    pass
-print(said.decode())
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-END
+  run on_terminal "$KILN" exec -it web sh -c 'tty; exit 5'
   [ "$status" = 5 ]
   [[ $output == */dev/pts/* ]]
   run "$KILN" exec web tty
