@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: MIT
 #include "cli/vm_live.h"
 
+#include "base/alloc.h"
+#include "base/file.h"
 #include "base/json.h"
+#include "vm/console.h"
 #include "vm/detached.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void vm_live_clear(struct vm_live *live)
 {
     named_vm_clear(&live->vm);
+    waiting_clear(&live->waiting);
     json_decref(live->record);
     live->record = NULL;
 }
@@ -68,12 +74,37 @@ static int wait_live(void *arg, struct pollfd *fds, size_t n, long long deadline
     return ready > 0 || deadline < 0 || now_ms() < deadline;
 }
 
+/* The console's last line from its log; owned, NULL = the kiln that the VM is attached to has it. */
+static char *last_line(const struct vm_live *live)
+{
+    enum { ENOUGH = 4096 };
+    AUTO_FREE char *path = path_join(live->vm.dir, "console.log");
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CLEANUP(console_clear) struct console console = CONSOLE_INIT;
+    char text[ENOUGH];
+    if (fd < 0 || !vm_is_detached(live->vm.dir))
+        return NULL;
+    off_t size = lseek(fd, 0, SEEK_END);
+    ssize_t n = pread(fd, text, sizeof text, size > ENOUGH ? size - ENOUGH : 0);
+    console_add(&console, text, n > 0 ? (size_t)n : 0);
+    return console_last_lines(&console, 1);
+}
+
+static void tell_waiting(void *arg, long long ms)
+{
+    struct vm_live *live = arg;
+    AUTO_FREE char *line = live->session->verbosity > 0 && ms >= 0 ? last_line(live) : NULL;
+    waiting_show(&live->waiting, ms, line);
+}
+
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err)
 {
     long long seconds = -1, timeout = json_int(live->record, "ssh_timeout_ms", 0);
     const char *user = args_get(a, "user"), *key = args_get(a, "ssh-key");
     long long port = json_int(live->record, "ssh_port", 0);
+    AUTO_FREE char *late =
+        xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.name);
     if (args_seconds(a, "wait", &seconds, err) < 0)
         return NULL;
     if (!port) {
@@ -89,7 +120,10 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
                                .key_file = key ? key : json_str(live->record, "key"),
                                .deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout),
                                .wait = wait_live,
-                               .wait_arg = live};
+                               .wait_arg = live,
+                               .waiting = tell_waiting,
+                               .late_hint = late};
+    live->waiting.session = s;
     return vm_ssh_open(&o, err);
 }
 

@@ -11,6 +11,7 @@
 #define CLI_VM_LIVE_H
 
 #include "cli/command.h"
+#include "cli/waiting.h"
 #include "vm/named.h"
 #include "vm/ssh.h"
 
@@ -20,10 +21,14 @@ struct vm_live {
     const struct session *session;
     struct named_vm vm;
     json_t *record; /* named_vm_running */
+    struct waiting waiting;
 };
 #define VM_LIVE_INIT \
     { \
-        NULL, NAMED_VM_INIT, NULL \
+        NULL, NAMED_VM_INIT, NULL, \
+        { \
+            0 \
+        } \
     }
 void vm_live_clear(struct vm_live *live);
 

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "cli/waiting.h"
 #include "vm/detached.h"
 #include "vm/ssh.h"
 
@@ -20,8 +21,20 @@
 struct boot {
     struct vm_run_options o;
     const struct named_vm *named;
+    struct waiting waiting;
     bool detach;
 };
+
+static void boot_clear(struct boot *b)
+{
+    waiting_clear(&b->waiting);
+}
+
+static void waiting(void *arg, long long ms, const char *line)
+{
+    struct boot *b = arg;
+    waiting_show(&b->waiting, ms, line);
+}
 
 /* stdout belongs to the command that is run. */
 static void started(void *arg)
@@ -47,7 +60,7 @@ static void up(void *arg, pid_t pid, unsigned ssh_port)
     json_auto_t *record =
         json_pack("{s:I, s:I, s:s, s:s?, s:i, s:i, s:I, s:b}", "pid", (json_int_t)pid, "ssh_port",
                   (json_int_t)ssh_port, "user", spec->ssh.user, "key", spec->ssh.key,
-                  "ssh_timeout_ms", vm_options_ssh_timeout(spec, b->o.accel), "memory_mb",
+                  "ssh_timeout_ms", vm_run_ssh_timeout(spec, b->o.accel), "memory_mb",
                   (int)spec->memory_mb, "started", (json_int_t)time(NULL), "detached", b->detach);
     if (!record || named_vm_set_running(b->named, pid, record, &why) < 0)
         print_note("", why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
@@ -281,14 +294,6 @@ int vm_options_check_detach(const struct args *a, struct error **err)
     return 0;
 }
 
-int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel)
-{
-    enum { SSH_MS = 90000, TCG_SLOWER = 3 };
-    return spec->ssh.timeout_ms >= 0 ? spec->ssh.timeout_ms
-           : accel == ACCEL_TCG      ? SSH_MS * TCG_SLOWER
-                                     : SSH_MS;
-}
-
 static int detach(const struct session *s, struct boot *b, struct error **err)
 {
     pid_t pid;
@@ -314,7 +319,8 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
                     struct error **err)
 {
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
-    struct boot b = {.o = *disk, .named = named, .detach = detached};
+    CLEANUP(boot_clear)
+    struct boot b = {.o = *disk, .named = named, .detach = detached, .waiting = {.session = s}};
     AUTO_FREE char *key = NULL;
     int status = 0;
     if (qemu_find(s, spec->qemu, &qemu, err) < 0 || own_key(s, &b.o, spec, &key, err) < 0)
@@ -328,6 +334,7 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
         return -1;
     b.o.started = started;
     b.o.up = up;
+    b.o.waiting = waiting;
     b.o.arg = &b;
     if (detached)
         return detach(s, &b, err);

@@ -30,8 +30,6 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
 int vm_options_check_command(const struct args *a, struct error **err);
 /* ERR_USAGE: --detach with an option that connects the user. */
 int vm_options_check_detach(const struct args *a, struct error **err);
-/* How long its guest may take to its first login, ms. */
-int vm_options_ssh_timeout(const struct vm_spec *spec, enum accel accel);
 
 /* Rows of a command's table of options. */
 // clang-format off

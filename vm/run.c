@@ -24,9 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { OVERLAY_SET = 1, SSH_TIMEOUT_MS = 90000 };
-/* How much longer a guest may take to boot without KVM. */
-enum { TCG_SLOWER = 3 };
+enum { OVERLAY_SET = 1 };
 
 struct run {
     const struct session *session;
@@ -279,11 +277,20 @@ static int serial(struct run *r, struct error **err)
     return 0;
 }
 
-static int ssh_timeout(const struct vm_run_options *o)
+int vm_run_ssh_timeout(const struct vm_spec *spec, enum accel accel)
 {
-    if (o->spec->ssh.timeout_ms >= 0)
-        return o->spec->ssh.timeout_ms;
-    return o->accel == ACCEL_TCG ? SSH_TIMEOUT_MS * TCG_SLOWER : SSH_TIMEOUT_MS;
+    enum { SSH_MS = 90000, TCG_SLOWER = 3 };
+    return spec->ssh.timeout_ms >= 0 ? spec->ssh.timeout_ms
+           : accel == ACCEL_TCG      ? SSH_MS * TCG_SLOWER
+                                     : SSH_MS;
+}
+
+static void tell_waiting(void *arg, long long ms)
+{
+    struct run *r = arg;
+    bool verbose = r->session->verbosity > 0;
+    AUTO_FREE char *line = verbose && ms >= 0 ? vm_console_text(r->vm, 1) : NULL;
+    r->o->waiting(r->o->arg, ms, line);
 }
 
 /* err is not NULL. */
@@ -294,12 +301,13 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
                                 .port = o->spec->ssh.port,
                                 .user = o->spec->ssh.user,
                                 .key_file = o->spec->ssh.key,
-                                .deadline = now_ms() + ssh_timeout(o),
+                                .deadline = now_ms() + vm_run_ssh_timeout(o->spec, o->accel),
                                 .wait = run_wait,
                                 .wait_arg = r};
     if (!so.port && vm_run_ssh_port(vm_qmp(r->vm), &so.port, err) < 0)
         return -1;
     session_debug(r->session, 1, "ssh: 127.0.0.1:%u is the guest's port 22", so.port);
+    so.waiting = o->waiting && !o->spec->show_serial ? tell_waiting : NULL;
     bool command = o->spec->session == VM_SSH_COMMAND;
     r->console_to = o->spec->show_serial ? command ? STDERR_FILENO : STDOUT_FILENO : -1;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&so, err);

@@ -40,6 +40,9 @@ struct vm_run_options {
     void (*started)(void *arg); /* just before QEMU starts; NULL = none */
     /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none. NULL = not asked */
     void (*up)(void *arg, pid_t pid, unsigned ssh_port);
+    /* While SSH is awaited, as vm_ssh_options.waiting; line: the console's last one, NULL = the session
+     * is not verbose. NULL = nobody listens */
+    void (*waiting)(void *arg, long long ms, const char *line);
     void *arg;
 };
 
@@ -59,6 +62,9 @@ enum {
  */
 int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_status,
            struct error **err);
+
+/* How long the guest may take to its first login, ms: three times as long without KVM. */
+int vm_run_ssh_timeout(const struct vm_spec *spec, enum accel accel);
 
 /* Whether arguments for QEMU choose an accelerator, so that none should be given. */
 bool vm_run_args_choose_accel(char *const *qemu_args);

@@ -42,6 +42,7 @@ enum {
 struct vm_ssh {
     struct vm_ssh_options o;
     ssh_session lib;
+    long long began; /* of the login, by now_ms(); 0 = it is over */
 };
 
 static int plain_wait(void *arg, struct pollfd *fds, size_t n, long long deadline,
@@ -71,7 +72,25 @@ int vm_ssh_wait_vm(void *vm, struct pollfd *fds, size_t n, long long deadline, s
 static int wait_for(const struct vm_ssh *ssh, struct pollfd *fds, size_t n, long long deadline,
                     struct error **err)
 {
+    if (ssh->began && ssh->o.waiting)
+        ssh->o.waiting(ssh->o.wait_arg, now_ms() - ssh->began);
     return ssh->o.wait(ssh->o.wait_arg, fds, n, deadline, err);
+}
+
+static void login_over(struct vm_ssh *ssh)
+{
+    if (ssh->began && ssh->o.waiting)
+        ssh->o.waiting(ssh->o.wait_arg, -1);
+    ssh->began = 0;
+}
+
+static int too_late(const struct vm_ssh *ssh, struct error **err)
+{
+    const char *hint = ssh->o.late_hint;
+    return error_hint(err, "%s",
+                      hint ? hint
+                           : "--ssh-timeout waits longer; --ssh-with-serial shows the guest's "
+                             "console");
 }
 
 struct attempt {
@@ -152,7 +171,6 @@ static int find_server(const struct vm_ssh *ssh, struct error **err)
     CLEANUP(attempts_clear) struct attempts t = {.next = 0};
     for (int i = 0; i < ATTEMPTS; i++)
         t.a[i].fd = -1;
-    long long began = now_ms();
     while (now_ms() < ssh->o.deadline) {
         try_again(&t, ssh->o.port);
         struct pollfd f[ATTEMPTS];
@@ -166,9 +184,8 @@ static int find_server(const struct vm_ssh *ssh, struct error **err)
                 return STEAL_FD(t.a[i].fd);
     }
     error_set(err, ERR_GUEST, "no SSH server answered in %.0f s: %s",
-              (double)(now_ms() - began) / 1000, t.why ? t.why : "it says nothing");
-    return error_hint(err,
-                      "--ssh-timeout waits longer; --ssh-with-serial shows the guest's console");
+              (double)(now_ms() - ssh->began) / 1000, t.why ? t.why : "it says nothing");
+    return too_late(ssh, err);
 }
 
 /* Waits for the library's socket, but not long: it is asked again when it may have taken in already
@@ -189,12 +206,18 @@ static int lib_error(struct vm_ssh *ssh, const char *what, struct error **err)
     return error_set(err, ERR_GUEST, "SSH: %s: %s", what, ssh_get_error(ssh->lib));
 }
 
+static int took_too_long(const struct vm_ssh *ssh, struct error **err)
+{
+    error_set(err, ERR_GUEST, "SSH: the login took too long");
+    return too_late(ssh, err);
+}
+
 /* Repeats `call` (its result into rc) as long as it gives `again`; -1 leaves the function. */
 #define until_done(ssh, rc, again, call, err) \
     while (((rc) = (call)) == (again)) { \
         int waited_ = wait_for_socket(ssh, (ssh)->o.deadline, err); \
         if (waited_ == 0) \
-            return error_set(err, ERR_GUEST, "SSH: the login took too long"); \
+            return took_too_long(ssh, err); \
         if (waited_ < 0) \
             return -1; \
     }
@@ -217,7 +240,7 @@ static int try_key_file(struct vm_ssh *ssh, const char *file, bool must, struct 
         int waited = wait_for_socket(ssh, ssh->o.deadline, err);
         if (waited <= 0) {
             ssh_key_free(key);
-            return waited < 0 ? -1 : error_set(err, ERR_GUEST, "SSH: the login took too long");
+            return waited < 0 ? -1 : took_too_long(ssh, err);
         }
     }
     ssh_key_free(key);
@@ -302,6 +325,7 @@ static int shake_hands(struct vm_ssh *ssh, struct error **err)
     until_done(ssh, rc, SSH_AGAIN, ssh_connect(ssh->lib), err);
     if (rc != SSH_OK)
         return lib_error(ssh, "cannot connect", err);
+    login_over(ssh); // what is left takes a moment, and -v has a line to write
     session_debug(ssh->o.session, 1, "ssh: connected to '%s'", ssh_get_serverbanner(ssh->lib));
     return log_in(ssh, err);
 }
@@ -314,7 +338,10 @@ struct vm_ssh *vm_ssh_open(const struct vm_ssh_options *o, struct error **err)
         ssh->o.wait = plain_wait;
         ssh->o.wait_arg = (void *)o->session;
     }
-    return shake_hands(ssh, err) < 0 ? NULL : STEAL(ssh);
+    ssh->began = now_ms();
+    int rc = shake_hands(ssh, err);
+    login_over(ssh);
+    return rc < 0 ? NULL : STEAL(ssh);
 }
 
 void vm_ssh_free(struct vm_ssh *ssh)

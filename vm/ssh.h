@@ -41,6 +41,10 @@ struct vm_ssh_options {
     long long deadline;   /* for the login, on now_ms()'s scale */
     vm_ssh_wait_fn *wait; /* NULL: polls the fds and the session's cancel_fd */
     void *wait_arg;       /* borrowed until vm_ssh_free */
+    /* Called again and again during the login with the milliseconds that it has taken, with -1 when
+     * it is over. NULL = nobody listens. */
+    void (*waiting)(void *wait_arg, long long ms);
+    const char *late_hint; /* what to try when the deadline passes; NULL = run's options */
 };
 int vm_ssh_wait_vm(void *vm, struct pollfd *fds, size_t n, long long deadline, struct error **err);
 

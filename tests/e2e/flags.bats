@@ -52,11 +52,14 @@ setup() {
   [ "$key" = "$("$KILN" ssh-key)" ]
 }
 
-@test "run -it gives a command a terminal" {
+@test "run -it gives a command a terminal; the wait before it shows seconds and, with -v, the console" {
   run on_terminal "$KILN" run -it "${boot[@]}" --append "$append" tiny tty
   echo "$output"
   [ "$status" = 0 ]
-  [[ "$output" == */dev/pts/* ]]
+  [[ "$output" == *$'waiting for SSH: '[1-9]*$' s\r\e[K'*/dev/pts/* ]]
+  run on_terminal "$KILN" run -v --ssh-timeout 3s "${boot[@]}" --append "$append" tiny true
+  [[ "$output" == *'waiting for SSH: '[1-9]*' s  '*$'\r\e[K'* ]]
+  [[ "$output" == *"hint: --ssh-timeout waits longer; --ssh-with-serial shows the guest's console"* ]]
 }
 
 @test "a VM in the background says that its --timeout does nothing" {

@@ -126,6 +126,7 @@ field() { # NAME FIELD: of a VM that runs
   "$KILN" suspend web
   run "$KILN" exec --wait 2 web true
   [ "$status" = 1 ]
+  [[ $output == *"hint: --wait waits longer; 'kiln logs web' shows its console"* ]]
   "$KILN" resume web
   "$KILN" exec web true
   "$KILN" suspend web
