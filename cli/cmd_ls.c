@@ -3,6 +3,7 @@
 #include "base/session.h"
 #include "cli/command.h"
 #include "cli/store.h"
+#include "cli/vm_store.h"
 #include "qcow2/head.h"
 #include "vm/named.h"
 #include "vm/qemu.h"
@@ -25,16 +26,19 @@ static json_t *describe(const struct session *s, const char *name)
     CLEANUP(error_freep) struct error *err = NULL;
     uint64_t size = 0;
     struct stat st = {0};
-    if (named_vm_open(s->vmstore, name, &vm, &err) < 0 || qcow2_size(vm.disk, &size, &err) < 0 ||
-        stat(vm.disk, &st) < 0)
+    bool found = named_vm_open(s->vmstore, name, &vm, &err) == 0;
+    int64_t elsewhere = found ? json_int(vm.config, "virtual_size", 0) : 0;
+    if (elsewhere)
+        size = (uint64_t)elsewhere; // of a nameless run: it is a file without a name
+    else if (!found || qcow2_size(vm.disk, &size, &err) < 0 || stat(vm.disk, &st) < 0)
         return json_pack("{s:s, s:s, s:s}", "name", name, "state", "broken", "broken",
                          err ? err->message : "its disk is missing");
-    return json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s, s:O*}", "name", name, "state",
+    return json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s?, s:O*}", "name", name, "state",
                      named_vm_runs(&vm) ? "running" : "stopped", "image",
                      json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
                      "virtual_size", (json_int_t)size, "real_size", (json_int_t)st.st_blocks * 512,
-                     "created", (json_int_t)json_int(vm.config, "created", 0), "disk", vm.disk,
-                     "spec", json_object_get(vm.config, "spec"));
+                     "created", (json_int_t)json_int(vm.config, "created", 0), "disk",
+                     elsewhere ? NULL : vm.disk, "spec", json_object_get(vm.config, "spec"));
 }
 
 static void print_table(const json_t *list)
@@ -62,6 +66,7 @@ static void print_table(const json_t *list)
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear) struct strv names = {0};
+    vm_store_sweep(s);
     if (named_vm_list(s->vmstore, &names, err) < 0)
         return -1;
     json_auto_t *list = json_array();

@@ -10,6 +10,7 @@
 #include "cli/vm_store.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 
 static const struct option_spec options[] = {
@@ -74,7 +75,18 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
                                .n_files = chain.files.len,
                                .size = chain.size,
                                .hold = -1};
-    return vm_options_boot(s, spec, &o, NULL, false, err);
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    CLEANUP(error_freep) struct error *why = NULL;
+    AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
+    AUTO_FREE char *name = invented_name(image);
+    vm_store_sweep(s);
+    bool listed = vm_store_appear(s, spec, image, name, chain.size, &vm, &why) == 0;
+    session_debug(s, 1, listed ? "this VM is '%s' for ps, exec and stop" : "not listed: %s",
+                  listed ? name : why->message);
+    int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, false, err);
+    if (listed)
+        (void)named_vm_remove(s->vmstore, &vm, NULL);
+    return status;
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)

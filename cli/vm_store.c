@@ -25,7 +25,7 @@ static json_t *make_config(const struct vm_spec *spec, const char *image, const 
 {
     json_t *definition = vm_spec_to_json(spec);
     return definition
-               ? json_pack("{s:s, s:s, s:I, s:o, s:b}", "image", image, "layer", layer, "created",
+               ? json_pack("{s:s, s:s?, s:I, s:o, s:b}", "image", image, "layer", layer, "created",
                            (json_int_t)time(NULL), "spec", definition, "temporary", temporary)
                : NULL;
 }
@@ -59,6 +59,16 @@ int vm_store_create(struct session *s, const struct args *a, const struct vm_spe
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     return named_vm_commit(s->vmstore, name, &w, config, err);
+}
+
+int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
+                    const char *name, uint64_t size, struct named_vm *ret, struct error **err)
+{
+    json_auto_t *config = make_config(spec, image, NULL, true);
+    if (!config)
+        return error_set(err, ERR_USER, "an argument is not UTF-8");
+    (void)json_object_set_new(config, "virtual_size", json_integer((json_int_t)size));
+    return named_vm_appear(s->vmstore, name, config, ret, err);
 }
 
 static void add_texts(struct strv *to, const json_t *list)

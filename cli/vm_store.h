@@ -20,6 +20,10 @@ int vm_store_create(struct session *s, const struct args *a, const struct vm_spe
  * vm_options_boot. */
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
                    struct error **err);
+/* A nameless VM of `run`, whose disk is not in the store, is listed there under this name while it runs;
+ * named_vm_remove ends that. Its lock is held then. size: of its disk, bytes. */
+int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
+                    const char *name, uint64_t size, struct named_vm *ret, struct error **err);
 bool vm_store_is_temporary(const struct named_vm *vm);
 /* Removes a temporary VM that has run; any other is left alone. */
 int vm_store_drop_temporary(const struct session *s, const char *name, struct error **err);

@@ -123,6 +123,45 @@ static char *lock_path(const struct named_vm *vm)
     return path_join(vm->dir, "lock");
 }
 
+static char *record_path(const struct named_vm *vm)
+{
+    return path_join(vm->dir, "run.json");
+}
+
+/* Who holds the lock says who he is, or who holds it from now on. */
+static int note_holder(const struct named_vm *vm, int fd, pid_t pid, struct error **err)
+{
+    AUTO_FREE char *text = xasprintf("%ld\n", (long)pid);
+    if (ftruncate(fd, 0) < 0 || pwrite_all(fd, text, strlen(text), 0) < 0)
+        return error_errno(err, "cannot write the lock of VM '%s'", vm->name);
+    return 0;
+}
+
+int named_vm_appear(const char *vmstore, const char *name, json_t *config, struct named_vm *ret,
+                    struct error **err)
+{
+    CLEANUP(working_clear) struct working w = WORKING_INIT;
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_begin(vmstore, name, &w, err) < 0)
+        return -1;
+    vm.name = xstrdup(name);
+    vm.dir = xstrdup(w.dir);
+    // an empty record: whoever looks waits for a whole one, and the sweep knows that it was started
+    AUTO_FREE char *lock = lock_path(&vm), *record = record_path(&vm);
+    vm.lock = lock_try(lock, LOCK_EXCLUSIVE, err);
+    if (vm.lock < 0 || note_holder(&vm, vm.lock, getpid(), err) < 0 ||
+        file_write_whole(record, 0600, "", 0, err) < 0 ||
+        named_vm_commit(vmstore, name, &w, config, err) < 0)
+        return -1;
+    free(vm.dir);
+    vm.dir = path_join(vmstore, name);
+    vm.disk = path_join(vm.dir, NAMED_VM_DISK);
+    vm.config = json_incref(config);
+    *ret = vm;
+    vm = (struct named_vm)NAMED_VM_INIT;
+    return 0;
+}
+
 /* Who holds the lock: his process number; 0 = nobody, -1 = somebody who does not tell (yet). */
 static pid_t holder(const struct named_vm *vm)
 {
@@ -145,20 +184,6 @@ bool named_vm_runs(const struct named_vm *vm)
 pid_t named_vm_process(const struct named_vm *vm)
 {
     return holder(vm);
-}
-
-/* Who holds the lock says who he is, or who holds it from now on. */
-static int note_holder(const struct named_vm *vm, int fd, pid_t pid, struct error **err)
-{
-    AUTO_FREE char *text = xasprintf("%ld\n", (long)pid);
-    if (ftruncate(fd, 0) < 0 || pwrite_all(fd, text, strlen(text), 0) < 0)
-        return error_errno(err, "cannot write the lock of VM '%s'", vm->name);
-    return 0;
-}
-
-static char *record_path(const struct named_vm *vm)
-{
-    return path_join(vm->dir, "run.json");
 }
 
 int named_vm_set_running(const struct named_vm *vm, pid_t pid, const json_t *record,
@@ -260,10 +285,12 @@ int named_vm_remove(const char *vmstore, struct named_vm *vm, struct error **err
 {
     CLEANUP(working_clear) struct working w = WORKING_INIT;
     AUTO_FREE char *parent = path_join(vmstore, ".working");
+    if (access(vm->dir, F_OK) < 0 && errno == ENOENT)
+        return 0;
     if ((vm->lock < 0 && named_vm_lock(vm, err) < 0) || working_open(&w, parent, err) < 0)
         return -1;
     AUTO_FREE char *gone = path_join(w.dir, vm->name);
-    if (rename(vm->dir, gone) < 0)
+    if (rename(vm->dir, gone) < 0 && errno != ENOENT)
         return error_errno(err, "cannot remove '%s'", vm->dir);
     return fsync_dir(vmstore, err);
 }

@@ -56,6 +56,14 @@ int named_vm_begin(const char *vmstore, const char *name, struct working *w, str
 int named_vm_commit(const char *vmstore, const char *name, struct working *w, const json_t *config,
                     struct error **err);
 
+/*
+ * A VM whose disk is elsewhere, for as long as it runs: it appears with its lock held by us, and *ret
+ * is open. A caller that dies leaves a VM that does not run and was started. The errors of
+ * named_vm_begin and named_vm_commit.
+ */
+int named_vm_appear(const char *vmstore, const char *name, json_t *config, struct named_vm *ret,
+                    struct error **err);
+
 /* ERR_NOT_FOUND; ERR_USER: no name, or vm.json is not readable. */
 int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, struct error **err);
 /* Takes the lock and notes our process number. ERR_BUSY: "VM 'web' is running (process 123)". */
@@ -87,7 +95,7 @@ int named_vm_stop(const struct session *s, const struct named_vm *vm, int sig, i
  * and killed if it does not. 1: it has ended; 2: it did not run; -1: *err, ERR_BUSY if it still
  * runs. */
 int named_vm_kill(const struct session *s, const struct named_vm *vm, struct error **err);
-/* Removes a VM that does not run (ERR_BUSY). */
+/* Removes a VM that does not run (ERR_BUSY). One that is gone already is fine. */
 int named_vm_remove(const char *vmstore, struct named_vm *vm, struct error **err);
 /* Names of all VMs of kiln's making, sorted. A store that is not there has none. */
 int named_vm_list(const char *vmstore, struct strv *ret, struct error **err);

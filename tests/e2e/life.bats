@@ -9,7 +9,7 @@ setup_file() {
   cd "$BATS_FILE_TMPDIR"
   make_tiny >/dev/null
   set_boot
-  "$KILN" run -d --name web -p 127.0.0.1:18080:80 tiny "${boot[@]}"
+  "$KILN" run -d --name web -p 127.0.0.1:18080:80 -p 18053:53/udp tiny "${boot[@]}"
   "$KILN" exec --wait 100 web true
 }
 set_boot() {
@@ -43,6 +43,14 @@ field() { # NAME FIELD: of a VM that runs
   "$KILN" ls | grep -q 'web *tiny *running'
   # nothing listens beyond loopback
   ! ss -tlnp | grep "pid=$(field web pid)," | grep -v '127.0.0.1:'
+}
+
+@test "a UDP port that is published leads to the guest" {
+  # nobody listens there; the guest's kernel counts what comes
+  local count=(awk '/^Udp:/ { n = $3 } END { print n }' /proc/net/snmp) before tries=50
+  before=$("$KILN" exec web "${count[@]}")
+  python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"hello", ("127.0.0.1", 18053))'
+  until [ "$("$KILN" exec web "${count[@]}")" = $((before + 1)) ]; do [ $((tries -= 1)) -gt 0 ]; done
 }
 
 @test "exec takes arguments as they are, ssh a command line; both pass bytes and status" {
@@ -156,6 +164,30 @@ field() { # NAME FIELD: of a VM that runs
   run "$KILN" run -d -p 1:1:1 tiny
   [ "$status" = 2 ]
   [ "$("$KILN" ps -qa)" = web ]
+}
+
+@test "a run without a name is listed and reached while it lasts, and leaves nothing" {
+  "$KILN" run tiny --ssh-command true "${boot[@]}" 3>&- &
+  local kiln=$! name
+  until "$KILN" ps -q | grep -q '^tiny-'; do kill -0 "$kiln"; done
+  kill -9 "$kiln"
+  wait "$kiln" || true
+  [ "$("$KILN" ps -qa)" = web ]
+  [ "$(ls "$store")" = web ]
+  mkfifo "$BATS_TEST_TMPDIR/in"
+  "$KILN" run tiny --ssh-command cat "${boot[@]}" <"$BATS_TEST_TMPDIR/in" 3>&- &
+  kiln=$!
+  exec 8>"$BATS_TEST_TMPDIR/in"
+  until name=$("$KILN" ps -q | grep '^tiny-....$'); do kill -0 "$kiln"; done
+  [ "$("$KILN" exec --wait 100 "$name" echo reached)" = reached ]
+  [ "$(field "$name" pid)" = "$kiln" ]
+  "$KILN" ls | grep -q "^ $name *tiny *running *96.00 MiB"
+  "$KILN" stop "$name"
+  exec 8>&-
+  local ended=0
+  wait "$kiln" || ended=$?
+  [ "$ended" = 143 ]
+  [ "$(ls "$store")" = web ]
 }
 
 @test "a second login to a VM that is attached elsewhere" {
