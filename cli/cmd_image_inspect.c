@@ -288,7 +288,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_inspect = {
     .name = "image inspect",
     .summary = "Show what is known about an image",
-    .usage = "[--json] [--system] [--accel ACCEL] NAME | oci://HOST/REPOSITORY[:TAG]",
+    .usage =
+        "[--json] [--system] [--accel ACCEL] NAME | oci://HOST/REPOSITORY[:TAG] |\n"
+        "                          oci-layout:DIR[:TAG]",
     .detail =
         "--system starts a builder VM that looks into the disk. Its answer is kept, and later "
         "shown\nwithout it, as long as the disk is the same. Of an image of a registry, the "

@@ -12,7 +12,7 @@
 static const struct option_spec options[] = {
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
-    {"remote", 0, "HOST/REPOSITORY", "List the images of a registry's repository", NULL},
+    {"remote", 0, "REF", "List the images of HOST/REPOSITORY or oci-layout:DIR", NULL},
     REGISTRY_OPTIONS,
     {0},
 };
@@ -95,7 +95,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_ls = {
     .name = "image ls",
     .summary = "List the images of the backend",
-    .usage = "[--quiet | --json] [--remote HOST/REPOSITORY]",
+    .usage = "[--quiet | --json] [--remote HOST/REPOSITORY | oci-layout:DIR]",
     .detail =
         "REAL SIZE is what an image takes on this disk, with every layer it stands on; images\n"
         "that share layers count them each. --remote asks a registry, and fetches no image.\n",

@@ -99,8 +99,8 @@ static int pull_from_registry(struct session *s, const struct args *a, struct er
         reference_parse(a->pos[0], &ref, err) < 0)
         return -1;
     o.replace = args_has(a, "force") || policy == PULL_ALWAYS || policy == PULL_NEWER;
-    const char *end = strrchr(ref.repo, '/'), *name = args_get(a, "name");
-    name = name ? name : end ? end + 1 : ref.repo;
+    const char *name = args_get(a, "name");
+    name = name ? name : reference_basename(&ref);
     if (image_name_check(name, err) < 0)
         return -1;
     int there = transfer_pull(s, &ref, name, &o, err);
@@ -119,7 +119,7 @@ static int run_pull(struct session *s, const struct args *a, struct error **err)
         args_get(a, "jobs"))
         return error_set(err, ERR_USAGE,
                          "--name, --plain-http, --insecure and --jobs are for "
-                         "oci:// references");
+                         "oci:// and oci-layout: references");
     if (image_spec_parse(str_of(a->pos[0]), &spec, err) < 0 || pull(s, a, &spec, &pulled, err) < 0)
         return -1;
     if (!pulled)
@@ -183,7 +183,8 @@ const struct command cmd_image_pull = {
     .usage = "[options] SPEC",
     .detail =
         "SPEC is name,http=URL or name,file=PATH or name,vagrant=box:version or box:version,\n"
-        "or oci://HOST/REPOSITORY[:TAG][@sha256:...] for an image that kiln image push has sent.\n"
+        "or oci://HOST/REPOSITORY[:TAG][@sha256:...] or oci-layout:DIR[:TAG][@sha256:...] for an\n"
+        "image that kiln image push has sent to a registry or a folder.\n"
         "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are\n"
         "recognised by content.\n",
     .options = pull_options,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/cleanup.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/registry_options.h"
@@ -38,7 +39,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
         if (reference_parse(a->pos[i], &ref, err) < 0 ||
             transfer_push(s, a->pos[0], &ref, &o, digest, err) < 0)
             return -1;
-        printf("oci://%s/%s@sha256:%s\n", ref.host, ref.repo, digest);
+        AUTO_FREE char *pinned = reference_pinned(&ref, digest);
+        puts(pinned);
     }
     return 0;
 }
@@ -46,8 +48,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_image_push = {
     .name = "image push",
     .summary = "Send an image to a registry, with its layers",
-    .usage = "[options] NAME oci://HOST/REPOSITORY[:TAG]...",
-    .detail = "What the registry has already is not sent again. Prints the reference by digest.\n",
+    .usage = "[options] NAME oci://HOST/REPOSITORY[:TAG] | oci-layout:DIR[:TAG]...",
+    .detail =
+        "What the registry has already is not sent again. Prints the reference by digest.\n"
+        "oci-layout:DIR is a folder with the OCI image layout, which is made if need be.\n",
     .options = options,
     .min_args = 2,
     .max_args = SIZE_MAX,

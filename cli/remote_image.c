@@ -33,7 +33,7 @@ json_t *remote_image_list(const struct session *s, const struct args *a, const c
         return NULL;
     json_t *list = json_array();
     vec_foreach (char **, tag, &tags) {
-        AUTO_FREE char *name = xasprintf("oci://%s/%s:%s", ref.host, ref.repo, *tag);
+        AUTO_FREE char *name = reference_tagged(&ref, *tag);
         if (!is_cached_layer(*tag))
             (void)json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "tag", *tag));
     }
@@ -94,7 +94,7 @@ json_t *remote_image_describe(const struct session *s, const struct args *a, con
         return NULL;
     json_auto_t *manifest = json_loadb(reply.data, reply.len, 0, NULL);
     if (!json_is_object(manifest)) {
-        error_set(err, ERR_USER, "what registry '%s' sent is not a manifest", ref.host);
+        error_set(err, ERR_USER, "the manifest of '%s' is not JSON", text);
         return NULL;
     }
     json_auto_t *config = get_config(r, manifest, &why);

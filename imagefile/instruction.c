@@ -70,8 +70,8 @@ static const struct flag run_flags[] = {
 const struct instruction instructions[] = {
     {"FROM", OP_FROM, 0, 1, 3, from_flags, "[<flags>] <image> [AS <stage>]",
      "Starts a stage from an image of the backend, an image spec (name,http=URL, name,file=PATH, "
-     "name,vagrant=box:version, box:version), an image of a registry (oci://HOST/REPOSITORY:TAG), "
-     "an earlier stage, or from nothing (scratch). Only "
+     "name,vagrant=box:version, box:version), an image of a registry (oci://HOST/REPOSITORY:TAG, "
+     "oci-layout:DIR:TAG), an earlier stage, or from nothing (scratch). Only "
      "ARG may stand before the first FROM."},
     {"DISK", OP_DISK, 0, 1, 4, NULL, "[+]<size> <MB|GB> [<GPT|MBR>]",
      "After FROM scratch: size and partition table of the new disk. After any other FROM: makes "

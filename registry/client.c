@@ -128,13 +128,24 @@ static bool speaks_tls(struct registry *r)
     return !a.no_tls;
 }
 
+static int open_layout(struct registry *r, struct registry **ret, struct error **err)
+{
+    if (layout_open(r->session, r->ref.layout, r->options.push, &r->layout, err) < 0) {
+        registry_free(r);
+        return -1;
+    }
+    *ret = r;
+    return 0;
+}
+
 int registry_open(const struct session *s, const struct reference *ref,
                   const struct registry_options *o, struct registry **ret, struct error **err)
 {
     struct registry *r = xcalloc(1, sizeof *r);
     r->session = s;
-    r->ref.host = xstrdup(ref->host);
+    r->ref.host = ref->host ? xstrdup(ref->host) : NULL;
     r->ref.repo = ref->repo ? xstrdup(ref->repo) : NULL;
+    r->ref.layout = ref->layout ? xstrdup(ref->layout) : NULL;
     r->ref.tag = ref->tag ? xstrdup(ref->tag) : NULL;
     r->ref.digest = ref->digest ? xstrdup(ref->digest) : NULL;
     r->options = *o;
@@ -147,6 +158,8 @@ int registry_open(const struct session *s, const struct reference *ref,
         r->credentials.password = xstrdup(o->password);
     }
     r->options.user = r->options.password = NULL;
+    if (ref->layout)
+        return open_layout(r, ret, err);
     r->http = o->plain_http || (host_is_loopback(ref->host) && !speaks_tls(r));
     r->base = xasprintf("%s://%s", r->http ? "http" : "https", ref->host);
     if (s && session_cancelled(s)) {
@@ -167,6 +180,7 @@ void registry_free(struct registry *r)
     credentials_clear(&r->credentials);
     reference_clear(&r->ref);
     free(r->base);
+    layout_free(r->layout);
     http_end(r);
     pthread_mutex_destroy(&r->mutex);
     pthread_mutex_destroy(&r->idle_mutex);
@@ -185,9 +199,11 @@ int registry_ping(struct registry *r, struct error **err)
     return a.status == 200 ? 0 : registry_refused(r, "the login", a.status, &reply, err);
 }
 
-int registry_manifest(struct registry *r, const char *version, struct buf *ret,
-                      char digest[DIGEST_HEX + 1], struct error **err)
+static int get_manifest(struct registry *r, const char *version, struct buf *ret,
+                        struct error **err)
 {
+    if (r->layout)
+        return layout_manifest(r->layout, version, MANIFEST_MAX, ret, err);
     CLEANUP(answer_clear) struct answer a = {0};
     AUTO_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->ref.repo, version);
     struct request q = {REQUEST_INIT,     .method = "GET", .url = url,
@@ -195,8 +211,14 @@ int registry_manifest(struct registry *r, const char *version, struct buf *ret,
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
     AUTO_FREE char *what = xasprintf("'%s:%s'", r->ref.repo, version);
-    if (a.status != 200)
-        return registry_refused(r, what, a.status, ret, err);
+    return a.status == 200 ? 0 : registry_refused(r, what, a.status, ret, err);
+}
+
+int registry_manifest(struct registry *r, const char *version, struct buf *ret,
+                      char digest[DIGEST_HEX + 1], struct error **err)
+{
+    if (get_manifest(r, version, ret, err) < 0)
+        return -1;
     struct digest d = digest_of(ret->data, ret->len);
     digest_hex(&d, digest);
     if (!strncmp(version, "sha256:", 7) && strcmp(version + 7, digest) != 0)
@@ -208,6 +230,8 @@ int registry_manifest(struct registry *r, const char *version, struct buf *ret,
 int registry_put_manifest(struct registry *r, const char *version, const char *type,
                           const struct buf *text, struct error **err)
 {
+    if (r->layout)
+        return layout_put_manifest(r->layout, version, type, text, err);
     CLEANUP(answer_clear) struct answer a = {0};
     CLEANUP(buf_clear) struct buf reply = BUF_INIT;
     AUTO_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->ref.repo, version);
@@ -239,12 +263,16 @@ static int is_there(struct registry *r, const char *url, const char *accept, str
 
 int registry_has_blob(struct registry *r, const char *hex, struct error **err)
 {
+    if (r->layout)
+        return layout_has_blob(r->layout, hex, err);
     AUTO_FREE char *url = blob_url(r, hex);
     return is_there(r, url, NULL, err);
 }
 
 int registry_has_manifest(struct registry *r, const char *version, struct error **err)
 {
+    if (r->layout)
+        return layout_has_manifest(r->layout, version, err);
     AUTO_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->ref.repo, version);
     return is_there(r, url, ACCEPT, err);
 }
@@ -258,6 +286,8 @@ static int wrong_content(const struct registry *r, const char *hex, struct error
 int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf *ret,
                   struct error **err)
 {
+    if (r->layout)
+        return layout_blob(r->layout, hex, limit, ret, err);
     CLEANUP(answer_clear) struct answer a = {0};
     AUTO_FREE char *url = blob_url(r, hex);
     struct request q = {REQUEST_INIT, .method = "GET", .url = url, .reply = ret,
@@ -307,6 +337,8 @@ static int fetch_part(struct registry *r, const char *url, uint64_t size, int fd
 int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
                      _Atomic uint64_t *moved, struct error **err)
 {
+    if (r->layout)
+        return layout_blob_to(r->layout, hex, size, fd, moved, err);
     AUTO_FREE char *url = blob_url(r, hex);
     if (lseek(fd, 0, SEEK_END) > (off_t)size && ftruncate(fd, 0) < 0)
         return error_errno(err, "cannot empty a file");
@@ -370,6 +402,8 @@ static int put_once(struct registry *r, const char *hex, uint64_t size, int fd,
 int registry_put_blob(struct registry *r, const char *hex, uint64_t size, int fd,
                       _Atomic uint64_t *moved, struct error **err)
 {
+    if (r->layout)
+        return layout_put_blob(r->layout, hex, size, fd, moved, err);
     for (unsigned failures = 0;;) {
         struct error *why = NULL;
         int rc = put_once(r, hex, size, fd, moved, &why);

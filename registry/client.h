@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One registry repository over HTTP, as the OCI distribution spec 1.1 says. Any number of threads
- * may use one client. It asks for tokens when the registry wants them, tries again after what
+ * One registry repository over HTTP, as the OCI distribution spec 1.1 says, or a folder with the OCI
+ * image layout that stands for one (registry/layout.h). Any number of threads may use one client. It asks for tokens when the registry wants them, tries again after what
  * passes (broken connections, 408, 429 with Retry-After, 5xx), and renews a token that has ended,
  * once a request.
  *

@@ -7,6 +7,7 @@
 
 #include "registry/client.h"
 #include "registry/credentials.h"
+#include "registry/layout.h"
 
 #include <pthread.h>
 
@@ -16,8 +17,9 @@ struct registry {
     const struct session *session;
     struct reference ref;
     struct registry_options options;
-    bool http;  /* plain */
-    char *base; /* "https://host" */
+    struct layout *layout; /* in place of all that follows; NULL = a registry */
+    bool http;             /* plain */
+    char *base;            /* "https://host" */
     struct credentials credentials;
     int have_credentials;  /* -1 = not looked yet */
     pthread_mutex_t mutex; /* of what follows and the credentials */

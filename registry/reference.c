@@ -1,28 +1,38 @@
 // SPDX-License-Identifier: MIT
 //
-// Cut from the right: "@digest", then ":tag" behind the last slash, then the host before the first.
+// Cut from the right: "@digest", then ":tag" behind the last slash, then the host before the first;
+// of a layout's folder everything before that.
 #include "registry/reference.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/digest.h"
+#include "base/file.h"
 
 #include <ctype.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { REPO_MAX = 255, TAG_MAX = 128, HOST_MAX = 255 };
 
 #define SCHEME "oci://"
+#define LAYOUT "oci-layout:"
+
+static bool begins(const char *text, const char *with)
+{
+    return !strncmp(text, with, strlen(with));
+}
 
 bool reference_is(const char *text)
 {
-    return !strncmp(text, SCHEME, strlen(SCHEME));
+    return begins(text, SCHEME) || begins(text, LAYOUT);
 }
 
 void reference_clear(struct reference *ref)
 {
     free(ref->host);
     free(ref->repo);
+    free(ref->layout);
     free(ref->tag);
     free(ref->digest);
     memset(ref, 0, sizeof *ref);
@@ -89,8 +99,60 @@ static int refuse(const char *text, const char *what, const char *part, struct e
     return error_hint(err, "write oci://HOST/REPOSITORY:TAG, as in oci://ghcr.io/team/app:1.0");
 }
 
+static int check_version(const char *text, const struct reference *r, struct error **err)
+{
+    if (r->tag && !tag_is_good(r->tag))
+        return refuse(text, "tag", r->tag, err);
+    if (r->digest && !digest_is_good(r->digest))
+        return refuse(text, "digest", r->digest, err);
+    return 0;
+}
+
+/* From the folder we are in, without slashes at the end. */
+static char *absolute_folder(const char *path)
+{
+    AUTO_FREE char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+    while (!strncmp(path, "./", 2) || !strncmp(path, "//", 2))
+        path += *path == '.' ? 2 : 1;
+    char *all = path_join(here ? here : "/", strcmp(path, ".") != 0 ? path : "");
+    for (size_t n = strlen(all); n > 1 && all[n - 1] == '/';)
+        all[--n] = '\0';
+    return all;
+}
+
+static int parse_layout(const char *text, struct reference *ret, struct error **err)
+{
+    CLEANUP(reference_clear) struct reference r = {0};
+    const char *dir = text + strlen(LAYOUT);
+    AUTO_FREE char *rest = xstrdup(dir + (begins(dir, "//") ? 2 : 0));
+    char *slash = strrchr(rest, '/'), *last = slash ? slash + 1 : rest, *at = strchr(last, '@');
+    if (at) {
+        *at = '\0';
+        r.digest = xstrdup(at + 1);
+    }
+    char *colon = strrchr(last, ':');
+    if (colon) {
+        *colon = '\0';
+        r.tag = xstrdup(colon + 1);
+    } else if (!at) {
+        r.tag = xstrdup("latest");
+    }
+    if (strspn(rest, "/") == strlen(rest)) {
+        error_set(err, ERR_USER, "'%s' names no folder", text);
+        return error_hint(err, "write oci-layout:DIR:TAG");
+    }
+    if (check_version(text, &r, err) < 0)
+        return -1;
+    r.layout = absolute_folder(rest);
+    *ret = r;
+    r = (struct reference){0};
+    return 0;
+}
+
 int reference_parse(const char *text, struct reference *ret, struct error **err)
 {
+    if (begins(text, LAYOUT))
+        return parse_layout(text, ret, err);
     AUTO_FREE char *rest = xstrdup(text + (reference_is(text) ? strlen(SCHEME) : 0));
     CLEANUP(reference_clear) struct reference r = {0};
     char *at = strchr(rest, '@'), *slash;
@@ -116,10 +178,8 @@ int reference_parse(const char *text, struct reference *ret, struct error **err)
         return -1;
     if (!repo_is_good(r.repo))
         return refuse(text, "repository", r.repo, err);
-    if (r.tag && !tag_is_good(r.tag))
-        return refuse(text, "tag", r.tag, err);
-    if (r.digest && !digest_is_good(r.digest))
-        return refuse(text, "digest", r.digest, err);
+    if (check_version(text, &r, err) < 0)
+        return -1;
     *ret = r;
     r = (struct reference){0};
     return 0;
@@ -130,11 +190,42 @@ const char *reference_version(const struct reference *ref)
     return ref->digest ? ref->digest : ref->tag;
 }
 
+/* What comes before ":tag" and "@digest". */
+static char *place_of(const struct reference *ref)
+{
+    if (!ref->layout)
+        return xasprintf(SCHEME "%s/%s", ref->host, ref->repo);
+    bool unclear = strpbrk(reference_basename(ref), ":@");
+    return xasprintf(LAYOUT "%s%s", ref->layout, unclear ? "/" : "");
+}
+
+static char *written(const struct reference *ref, const char *tag, const char *digest)
+{
+    AUTO_FREE char *place = place_of(ref);
+    return xasprintf("%s%s%s%s%s", place, tag ? ":" : "", tag ? tag : "", digest ? "@" : "",
+                     digest ? digest : "");
+}
+
 char *reference_text(const struct reference *ref)
 {
-    return xasprintf(SCHEME "%s/%s%s%s%s%s", ref->host, ref->repo, ref->tag ? ":" : "",
-                     ref->tag ? ref->tag : "", ref->digest ? "@" : "",
-                     ref->digest ? ref->digest : "");
+    return written(ref, ref->tag, ref->digest);
+}
+
+char *reference_tagged(const struct reference *ref, const char *tag)
+{
+    return written(ref, tag, NULL);
+}
+
+char *reference_pinned(const struct reference *ref, const char *hex)
+{
+    AUTO_FREE char *digest = xasprintf("sha256:%s", hex);
+    return written(ref, NULL, digest);
+}
+
+const char *reference_basename(const struct reference *ref)
+{
+    const char *all = ref->layout ? ref->layout : ref->repo, *slash = strrchr(all, '/');
+    return slash ? slash + 1 : all;
 }
 
 bool host_is_loopback(const char *host)

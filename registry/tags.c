@@ -52,6 +52,8 @@ static int get_page(struct registry *r, struct strv *ret, struct error **err)
 
 int registry_tags(struct registry *r, struct strv *ret, struct error **err)
 {
+    if (r->layout)
+        return layout_tags(r->layout, ret, err);
     for (int n = 1; n > 0;) {
         n = get_page(r, ret, err);
         if (n < 0)

@@ -17,9 +17,9 @@ static int ensure_reference(const struct session *s, const char *text,
     struct transfer_options to = {.replace = true};
     bool again = o->policy == PULL_NEWER || o->policy == PULL_ALWAYS;
     if (o->checksum) {
+        AUTO_FREE char *pinned = reference_pinned(&ref, "…");
         error_set(err, ERR_USER, "a checksum is not for '%s'", name);
-        return error_hint(err, "write oci://%s/%s@sha256:… to say which image it must be", ref.host,
-                          ref.repo);
+        return error_hint(err, "write '%s' to say which image it must be", pinned);
     }
     if (image_name_check(name, err) < 0)
         return -1;

@@ -134,6 +134,89 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
   nothing_here
 }
 
+@test "oci-layout: a folder stands for a registry, and skopeo copies it both ways byte for byte" {
+  local lay=$BATS_TEST_TMPDIR/lay i pids=()
+  cd "$BATS_TEST_TMPDIR" || return
+  skopeo copy -q --src-tls-verify=false "docker://$PLAIN/team/app:1" oci:skopeo:1
+  "$KILN" image pull --name fromlay oci-layout:skopeo:1
+  skopeo copy -q --src-tls-verify=false "docker://$PLAIN/team/app:1" oci:untagged
+  "$KILN" image pull --name untagged oci-layout:untagged
+  qemu-img compare "$KILN_HOME/backend/fromlay" "$BATS_FILE_TMPDIR/a/backend/app"
+  # eight at once: every tag is in the index, and nothing else is left
+  for i in 1 2 3 4 5 6 7 8; do
+    "$KILN" image push fromlay "oci-layout:lay:$i" 3>&- >"out$i" &
+    pids+=($!)
+  done
+  for i in "${pids[@]}"; do wait "$i"; done
+  sed 's/.*@//' out8 | cmp - <(sed 's/.*@//' "$BATS_FILE_TMPDIR/pushed")
+  [ "$(cat out8)" = "oci-layout:$lay@$(sed 's/.*@//' out8)" ]
+  [ "$("$KILN" image ls --remote oci-layout:lay | sort)" = "$(printf "oci-layout:$lay:%s\n" 1 2 3 4 5 6 7 8)" ]
+  [ "$(ls -A lay | sort | xargs)" = "blobs index.json oci-layout" ]
+  [ "$(find lay/blobs -type f | wc -l)" -eq "$(find skopeo/blobs -type f | wc -l)" ]
+  for i in lay/blobs/sha256/*; do
+    [ "$(sha256sum <"$i" | cut -d ' ' -f 1)" = "${i##*/}" ]
+    cmp "$i" "skopeo/blobs/sha256/${i##*/}"
+  done
+  skopeo copy -q --dest-tls-verify=false oci:lay:5 "docker://$PLAIN/from/layout:1"
+  "$KILN" image inspect "oci://$PLAIN/from/layout@$(sed 's/.*@//' out8)" | grep -q '64.00 MiB'
+  "$KILN" image inspect "oci-layout://$lay:3" | grep -q "$(sed 's/.*@//' out8)"
+  # FROM, COPY --from and the cache; another home finds all steps there
+  mkdir top
+  printf '%s\n' 'FROM oci-layout:lay:1' 'COPY top /etc/top' >top/Imagefile
+  echo one >top/top
+  "$KILN" image build --cache-to oci-layout:cache --name top top
+  printf '%s\n' 'FROM top' 'COPY --from=oci-layout:lay:2 /etc/one /etc/copied' >Imagefile
+  "$KILN" image build --name from .
+  [ "$("$KILN" shell from -- cat /etc/copied)" = one ]
+  rm -rf "$KILN_HOME/backend"
+  "$KILN" image build --cache-from oci-layout:cache --require-cached --name top top
+  "$KILN" create --name vm oci-layout:lay:1
+  "$KILN" rm vm
+  "$KILN" system verify
+}
+
+@test "a layout that is none, or was changed, is refused in words" {
+  local blob
+  cd "$BATS_TEST_TMPDIR" || return
+  "$KILN" image pull "oci://$PLAIN/team/app:1"
+  "$KILN" image push app oci-layout:lay:1 oci-layout:lay:two >/dev/null
+  "$KILN" image rm app
+  rm -rf "$KILN_HOME/backend"
+  run -1 "$KILN" image pull oci-layout:lay:3
+  [[ $output == *"has no tag '3'"*"it has '1', 'two'"* ]]
+  run -1 "$KILN" image pull oci-layout:none:1
+  [[ $output == *"there is no folder '$PWD/none'"* ]]
+  run -1 "$KILN" image pull "oci-layout:$KILN_HOME:1"
+  [[ $output == *"is not an OCI image layout"* ]]
+  mkdir full
+  touch full/mine
+  run -1 on_a image push app oci-layout:full:1
+  [[ $output == *"has files and is not an OCI image layout"* ]]
+  [ "$(ls -A full)" = mine ]
+  for blob in oci-layout: oci-layout:/ oci-layout:lay:a:b/c: "oci-layout:lay:a b" oci-layout:lay@sha256:12; do
+    run -1 "$KILN" image pull "$blob"
+  done
+  # a blob with a byte changed, one that is a pipe, one that has gone
+  blob=$(find lay/blobs -type f -size +100k | head -n 1)
+  cp "$blob" good
+  printf x | dd of="$blob" bs=1 seek=1000 conv=notrunc status=none
+  run -1 "$KILN" image pull oci-layout:lay:1
+  [[ $output == *"other content than its name says"* ]]
+  nothing_here
+  rm "$blob"
+  mkfifo "$blob"
+  run -1 timeout 60 "$KILN" image pull oci-layout:lay:1
+  [[ $output == *"cannot read blob sha256:${blob##*/}"* ]]
+  rm "$blob"
+  run -1 "$KILN" image pull oci-layout:lay:1
+  [[ $output == *"has no blob sha256:${blob##*/}"* ]]
+  cp good "$blob"
+  "$KILN" image pull oci-layout:lay:1
+  echo '{' >lay/index.json
+  run -1 "$KILN" image pull oci-layout:lay:1
+  [[ $output == *"is not an image index"* ]]
+}
+
 @test "another image that has the name stays, unless --force" {
   "$KILN" image pull "oci://$PLAIN/team/app:1"
   mkdir "$BATS_TEST_TMPDIR/top"

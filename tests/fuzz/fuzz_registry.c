@@ -17,7 +17,9 @@ static void try_reference(const char *text)
         return;
     AUTO_FREE char *written = reference_text(&ref);
     assert(reference_is(written) && reference_parse(written, &again, NULL) == 0);
-    assert(!strcmp(ref.host, again.host) && !strcmp(ref.repo, again.repo));
+    assert(!ref.layout == !again.layout && !ref.host == !again.host);
+    assert(ref.layout ? !strcmp(ref.layout, again.layout)
+                      : !strcmp(ref.host, again.host) && !strcmp(ref.repo, again.repo));
     assert(!strcmp(reference_version(&ref), reference_version(&again)));
 }
 
