@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+/* Ends the program; one that has something to say defines its own. */
 void alloc_failed(void) __attribute__((noreturn, cold));
 void *xmalloc(size_t size);
 void *xcalloc(size_t n, size_t size);

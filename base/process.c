@@ -24,7 +24,7 @@ char *process_find(const char *name)
 {
     if (strchr(name, '/'))
         return access(name, X_OK) == 0 ? xstrdup(name) : NULL;
-    const char *env = getenv("PATH");
+    const char *env = getenv("PATH"); // library-clean: as execvp does
     AUTO_FREE char *path = xasprintf("%s:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin",
                                      env && *env ? env : "/usr/bin:/bin");
     for (char *save = NULL, *dir = strtok_r(path, ":", &save); dir;
@@ -69,7 +69,7 @@ static __attribute__((noreturn)) void child_main(const struct process_spec *spec
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL); // library-clean: of the child
     if (!spec->outlives) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)

@@ -1,45 +1,54 @@
 // SPDX-License-Identifier: MIT
-//
-// Signals go the way of the self-pipe: the handler notes the signal and writes a byte into a pipe
-// whose other end is cancel_fd, so that every poll loop wakes. The byte is never read: the
-// descriptor stays readable. The third signal ends the process, for when a wait does not look.
 #include "base/session.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/printable.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Only the signal handler writes these. */
-static volatile sig_atomic_t caught, caught_times, wake_fd = -1;
-
-static char *from_env(const char *env, const char *below)
+const char *session_env(const struct session *s, const char *name)
 {
-    const char *v = getenv(env);
-    return v && *v ? path_join(v, below) : NULL;
+    size_t n = strlen(name);
+    for (char *const *e = s ? s->env : NULL; e && *e; e++)
+        if (!strncmp(*e, name, n) && (*e)[n] == '=')
+            return *e + n + 1;
+    return NULL;
 }
 
-int session_init(struct session *s, struct error **err)
+const char *session_setting(const struct session *s, const char *name)
 {
-    *s = (struct session){.cancel_fd = -1, .log = stderr};
-    const char *home = getenv("KILN_HOME");
-    if (home && *home)
+    const char *v = session_env(s, name);
+    return v && *v ? v : NULL;
+}
+
+static char *below(const struct session *s, const char *variable, const char *name)
+{
+    const char *v = session_setting(s, variable);
+    return v ? path_join(v, name) : NULL;
+}
+
+int session_init(struct session *s, char *const *env, struct error **err)
+{
+    *s = (struct session)SESSION_INIT;
+    s->env = env;
+    const char *home = session_setting(s, "KILN_HOME");
+    if (home)
         s->data = xstrdup(home);
     if (!s->data)
-        s->data = from_env("XDG_DATA_HOME", "kiln");
+        s->data = below(s, "XDG_DATA_HOME", "kiln");
     if (!s->data)
-        s->data = from_env("HOME", ".local/share/kiln");
-    s->cache = from_env("KILN_HOME", "cache");
+        s->data = below(s, "HOME", ".local/share/kiln");
+    s->cache = below(s, "KILN_HOME", "cache");
     if (!s->cache)
-        s->cache = from_env("XDG_CACHE_HOME", "kiln");
+        s->cache = below(s, "XDG_CACHE_HOME", "kiln");
     if (!s->cache)
-        s->cache = from_env("HOME", ".cache/kiln");
+        s->cache = below(s, "HOME", ".cache/kiln");
     if (!s->data || !s->cache) {
         error_set(err, ERR_USER, "cannot tell where to keep images: HOME is not set");
         return error_hint(err, "set KILN_HOME to a folder");
@@ -55,70 +64,35 @@ void session_clear(struct session *s)
     free(s->vmstore);
     free(s->cache);
     free(s->data);
-    if (s->cancel_fd >= 0) {
-        int other = wake_fd;
-        wake_fd = -1;
-        close(other);
-        close(s->cancel_fd);
-    }
-    *s = (struct session){.cancel_fd = -1};
+    *s = (struct session)SESSION_INIT;
 }
 
-static void on_signal(int sig)
+void session_interrupt(const struct session *s, int signal)
 {
-    if (++caught_times >= 3)
-        _exit(128 + sig);
-    caught = sig;
-    if (wake_fd >= 0 && write(wake_fd, "", 1) < 0)
+    struct interrupt *i = s->interrupt;
+    int none = 0;
+    if (!i)
+        return;
+    if (!atomic_compare_exchange_strong(&i->signal, &none, signal) && signal == SIGQUIT)
+        atomic_store(&i->signal, signal);
+    int fd = atomic_load(&i->wake_fd);
+    if (fd >= 0 && write(fd, "", 1) < 0)
         return; // the pipe is full: it is readable already
 }
 
-int session_catch_signals(struct session *s, struct error **err)
+int session_cancel_signal(const struct session *s)
 {
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-        return error_errno(err, "cannot make a pipe");
-    s->cancel_fd = fds[0];
-    wake_fd = fds[1];
-    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&act.sa_mask);
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction old;
-        // nohup and background jobs of a plain sh ignore some of these: keep it so
-        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
-            continue;
-        if (sigaction(signals[i], &act, NULL) < 0)
-            return error_errno(err, "cannot catch signals");
-    }
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); // "File too large" where the limit is met, not an end without a word
-    return 0;
-}
-
-void session_reader_gone(void)
-{
-    if (caught)
-        return;
-    caught = SIGPIPE;
-    if (wake_fd >= 0 && write(wake_fd, "", 1) < 0)
-        return; // as in on_signal
+    return s && s->interrupt ? atomic_load(&s->interrupt->signal) : 0;
 }
 
 bool session_cancelled(const struct session *s)
 {
-    (void)s;
-    return caught != 0;
+    return session_cancel_signal(s) != 0;
 }
 
-int session_cancel_signal(void)
+bool session_hurry(const struct session *s)
 {
-    return caught;
-}
-
-bool session_hurry(void)
-{
-    return caught == SIGQUIT;
+    return session_cancel_signal(s) == SIGQUIT;
 }
 
 void session_debug(const struct session *s, int level, const char *fmt, ...)

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,29 +27,47 @@ struct session_events {
     void (*timing)(void *arg, const char *what, double ms);
 };
 
+/* What stops a session; a signal handler or any thread may set it, by session_interrupt. */
+struct interrupt {
+    atomic_int signal;  /* SIGINT…: the first one; 0 = none */
+    atomic_int wake_fd; /* gets a byte then, not blocking; -1 = none */
+};
+
 struct session {
     char *backend; /* folder of finished images; made when first needed */
     char *vmstore; /* folder of named VMs */
     char *cache;   /* folder of what may be deleted at any time */
     char *data;    /* KILN_HOME: holds backend and vmstore unless those were chosen apart */
     int verbosity; /* 0; 1 = -v: what is done and why; 2 = -vv: QMP and agent traffic */
-    int cancel_fd; /* readable once the user interrupted; stays readable. -1 = never */
-    FILE *log;     /* where session_debug writes; borrowed */
+    int cancel_fd; /* readable once the user interrupted; stays readable. -1 = never. Borrowed */
+    struct interrupt *interrupt; /* NULL = nothing interrupts; borrowed */
+    char *const *env;            /* NAME=VALUE…, NULL at the end; NULL = empty; borrowed */
+    int in, out, errors;         /* the user's standard streams, for terminals and consoles;
+                                  * borrowed */
+    FILE *log;                   /* where session_debug writes; NULL = nowhere; borrowed */
     struct session_events events;
 };
+/* Nothing is set and nobody listens; its streams are 0, 1 and 2. */
+#define SESSION_INIT \
+    { \
+        .cancel_fd = -1, .out = 1, .errors = 2 \
+    }
 
-/* Places by KILN_HOME, XDG_DATA_HOME, XDG_CACHE_HOME, HOME, in that order of preference. Error:
- * none of them is set. */
-int session_init(struct session *s, struct error **err);
+/* A session of this environment, with its places by KILN_HOME, XDG_DATA_HOME, XDG_CACHE_HOME, HOME,
+ * in that order of preference. Error: none of them is set; the session can be used without them. */
+int session_init(struct session *s, char *const *env, struct error **err);
 void session_clear(struct session *s);
-/* From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT make cancel_fd readable instead of ending the
- * process; a third one ends it. SIGQUIT asks for more haste: session_hurry. */
-int session_catch_signals(struct session *s, struct error **err);
-/* Whoever read our standard output has gone: from now on as if SIGPIPE had interrupted us. */
-void session_reader_gone(void);
+/* The value of an environment variable, borrowed; NULL if it is not set. s may be NULL. */
+const char *session_env(const struct session *s, const char *name);
+/* The same; NULL also if it is empty, which for most settings means the same. */
+const char *session_setting(const struct session *s, const char *name);
+/* Stops the session as `signal` would; only the first one counts, but SIGQUIT always does. SIGPIPE:
+ * whoever read our output has gone. Async-signal-safe; without s->interrupt it does nothing. */
+void session_interrupt(const struct session *s, int signal);
+/* s may be NULL in these three. */
 bool session_cancelled(const struct session *s);
-int session_cancel_signal(void); /* the signal that was caught, 0 = none */
-bool session_hurry(void);        /* SIGQUIT came: a guest is not asked to power off, but ended */
+int session_cancel_signal(const struct session *s); /* what stopped it; 0 = nothing */
+bool session_hurry(const struct session *s); /* SIGQUIT: a guest is ended, not asked to power off */
 /* Writes "<text>\n" to the log if verbosity is at least `level`. */
 void session_debug(const struct session *s, int level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -3,7 +3,8 @@
 // Raw mode is cfmakeraw. SIGWINCH has a handler that writes to an eventfd: it works whichever
 // thread the kernel gives the signal to. (A signalfd needs the signal blocked in every thread; in
 // one that was started before, it is ignored and lost.) Restoring waits until what was written has
-// been shown (TCSADRAIN).
+// been shown (TCSADRAIN). There is no other way to hear of a new size, so this is the one handler that
+// a library function installs, and only while the terminal is in raw mode.
 #include "base/terminal.h"
 
 #include <errno.h>
@@ -40,7 +41,7 @@ int terminal_raw(struct terminal *t, int fd, struct error **err)
     resized_fd = t->winch_fd;
     struct sigaction act = {.sa_handler = on_resize, .sa_flags = SA_RESTART};
     sigemptyset(&act.sa_mask);
-    if (t->winch_fd >= 0 && sigaction(SIGWINCH, &act, NULL) == 0)
+    if (t->winch_fd >= 0 && sigaction(SIGWINCH, &act, NULL) == 0) // library-clean
         return 0;
     error_errno(err, "cannot watch the terminal's size");
     terminal_restore(t);
@@ -52,7 +53,7 @@ void terminal_restore(struct terminal *t)
     int saved = errno;
     if (t->fd >= 0) {
         (void)tcsetattr(t->fd, TCSADRAIN, &t->saved);
-        signal(SIGWINCH, SIG_DFL);
+        signal(SIGWINCH, SIG_DFL); // library-clean
         resized_fd = -1;
     }
     if (t->winch_fd >= 0)

@@ -4,7 +4,7 @@
  *
  *     // given unsigned columns, rows;
  *     CLEANUP(terminal_restore) struct terminal t = TERMINAL_INIT;
- *     if (terminal_raw(&t, STDIN_FILENO, &err) < 0) ...
+ *     if (terminal_raw(&t, session->in, &err) < 0) ...
  *     if (terminal_take_resize(&t, &columns, &rows)) ...     // when t.winch_fd is readable
  *
  * The cleanup restores the terminal at every way out of the scope. Where the descriptor is no

@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "base/session.h"
+#include "cli/signals.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -22,7 +23,7 @@ enum { BAR_FROM = 4 << 20 };
 static void flush(void)
 {
     if (fflush(stdout) != 0 && errno == EPIPE)
-        session_reader_gone();
+        signals_reader_gone();
 }
 
 static void end_line(struct build_shown *s)

@@ -81,7 +81,7 @@ static char *system_note(const struct session *s, const struct backend_image *i)
     char hex[DIGEST_HEX + 1];
     if (i->thin)
         return xasprintf("%s/inspect/%s.json", s->cache, i->layer);
-    if (backend_digest(s->cache, i->path, &d, NULL) < 0)
+    if (backend_digest(s, i->path, &d, NULL) < 0)
         return NULL;
     digest_hex(&d, hex);
     return xasprintf("%s/inspect/%s.json", s->cache, hex);

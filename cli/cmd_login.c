@@ -94,7 +94,7 @@ static int run_login(struct session *s, const struct args *a, struct error **err
         return -1;
     if (!args_has(a, "no-validate") && validate(s, a, user, password, err) < 0)
         return -1;
-    if (credentials_store(host, user, password, err) < 0)
+    if (credentials_store(s, host, user, password, err) < 0)
         return -1;
     fprintf(stderr, "Logged in to %s as %s\n", host, user);
     return 0;
@@ -102,11 +102,10 @@ static int run_login(struct session *s, const struct args *a, struct error **err
 
 static int run_logout(struct session *s, const struct args *a, struct error **err)
 {
-    (void)s;
     const char *host = a->pos[0];
     if (reference_check_host(host, err) < 0)
         return -1;
-    int had = credentials_forget(host, err);
+    int had = credentials_forget(s, host, err);
     if (had < 0)
         return -1;
     fprintf(stderr, had ? "Logged out of %s\n" : "kiln has no login for %s\n", host);

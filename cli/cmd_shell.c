@@ -4,6 +4,7 @@
 #include "builder/build/shell.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
+#include "cli/signals.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -28,7 +29,7 @@ static void raw_output(void *arg, int stream, const char *bytes, size_t n)
     (void)arg;
     fwrite(bytes, 1, n, out);
     if (fflush(out) != 0 && errno == EPIPE && stream != 2)
-        session_reader_gone();
+        signals_reader_gone();
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/printable.h"
+#include "cli/signals.h"
 #include "cli/version.h"
 #include "cli/words.h"
 #include "vm/accel.h"
@@ -153,7 +154,7 @@ int args_accel(const struct args *a, const char **ret, struct error **err)
 {
     enum accel ignored;
     *ret = args_get(a, "accel");
-    return accel_parse(*ret, &ignored, err);
+    return *ret ? accel_parse(NULL, *ret, &ignored, err) : 0;
 }
 
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err)
@@ -194,7 +195,7 @@ void print_error(const struct error *err)
     if (err->kind == ERR_REPORTED)
         return;
     if (err->kind == ERR_CANCELLED) { // where it was then is no news to whoever did it
-        if (session_cancel_signal() != SIGPIPE)
+        if (signals_caught() != SIGPIPE)
             fputs("interrupted\n", stderr);
         return;
     }
@@ -431,7 +432,7 @@ static int exit_status(const struct error *err)
     case ERR_USAGE:
         return 2;
     case ERR_CANCELLED:
-        return 128 + (session_cancel_signal() ? session_cancel_signal() : 2);
+        return 128 + (signals_caught() ? signals_caught() : 2);
     case ERR_USER:
     case ERR_NOT_FOUND:
     case ERR_EXISTS:
@@ -532,14 +533,15 @@ static int run_command(const struct command *c, struct args *before, int argc, c
         print_command_help(c);
         return flush_stdout(0, err);
     }
-    CLEANUP(session_clear) struct session s = {.cancel_fd = -1};
+    CLEANUP(session_clear) struct session s = SESSION_INIT;
     if (c->flags & CMD_NO_HOME)
-        (void)session_init(&s, NULL);
-    else if (session_init(&s, err) < 0)
+        (void)session_init(&s, environ, NULL);
+    else if (session_init(&s, environ, err) < 0)
         return -1;
-    if (session_catch_signals(&s, err) < 0)
+    if (signals_catch(&s, err) < 0)
         return -1;
     s.verbosity = verbosity(&a);
+    s.log = stderr;
     s.events = (struct session_events){.notice = show_notice, .warning = show_warning};
     set_path(&s.backend, args_get(&a, "image-backend"));
     set_path(&s.vmstore, args_get(&a, "vmstore"));

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
+#include "base/alloc.h"
 #include "cli/command.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 // One line a command, so that additions don't clash
@@ -95,6 +97,12 @@ const struct command *const commands[] = {
     NULL,
 };
 // clang-format on
+
+void alloc_failed(void)
+{
+    fputs("kiln: out of memory\n", stderr);
+    abort();
+}
 
 /* A daemon or cron may start us without some of them; the next file opened would then be taken for
  * standard output. */

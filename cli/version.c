@@ -45,10 +45,10 @@ void version_print(int verbosity)
     printf("kiln %s%s%s%s\n", KILN_VERSION, *commit ? " (" : "", commit, *commit ? ")" : "");
     if (!verbosity)
         return;
-    CLEANUP(session_clear) struct session s = {.cancel_fd = -1};
+    CLEANUP(session_clear) struct session s = SESSION_INIT;
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
     CLEANUP(error_freep) struct error *err = NULL;
-    (void)session_init(&s, NULL); // QEMU is found without a home, too
+    (void)session_init(&s, environ, NULL); // QEMU is found without a home, too
     if (qemu_find(&s, NULL, &qemu, &err) < 0)
         printf("QEMU         %s\n", err->message);
     else

@@ -243,7 +243,7 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
         take_seconds(a, "timeout", &spec->timeout_ms, err) < 0 ||
         take_seconds(a, "shutdown-timeout", &spec->shutdown_timeout_ms, err) < 0 ||
         take_seconds(a, "qmp-timeout", &spec->qmp_timeout_ms, err) < 0 ||
-        accel_parse(spec->accel, &wish, err) < 0)
+        (spec->accel && accel_parse(NULL, spec->accel, &wish, err) < 0))
         return -1;
     spec->cpus = (unsigned)cpus;
     spec->ssh.port = (unsigned)port;

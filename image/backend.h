@@ -31,6 +31,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct session;
+
 struct backend_image {
     char *name;
     char *path;            /* dir joined with the encoded name */
@@ -93,6 +95,7 @@ int backend_roots(const char *dir, struct strv *ret, struct error **err);
  * under device, inode, size, mtime and ctime, unless the file was touched in the two seconds before
  * it was read.
  */
-int backend_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err);
+int backend_digest(const struct session *s, const char *path, struct digest *ret,
+                   struct error **err);
 
 #endif

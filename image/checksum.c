@@ -117,14 +117,15 @@ int checksum_compare(const struct digest *want, const struct digest *have, struc
                      have_hex);
 }
 
-int checksum_resolve(const char *given, const char *name, struct digest *ret, struct error **err)
+int checksum_resolve(const struct session *s, const char *given, const char *name,
+                     struct digest *ret, struct error **err)
 {
     if (is_digest(given, ret))
         return 0;
     if (checksum_check(given, err) < 0)
         return -1;
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    int rc = is_url(given) ? fetch_text(given, TEXT_MAX, SECONDS, &text, err)
+    int rc = is_url(given) ? fetch_text(s, given, TEXT_MAX, SECONDS, &text, err)
                            : file_read(given, TEXT_MAX, &text, err);
     if (rc < 0)
         return error_wrap(err, "cannot read the checksum file");
@@ -143,7 +144,7 @@ char *checksum_name(const char *source, bool url)
     return xstrndup(source + start, n - start);
 }
 
-bool checksum_beside(const char *source, bool url, struct digest *ret)
+bool checksum_beside(const struct session *s, const char *source, bool url, struct digest *ret)
 {
     AUTO_FREE char *name = checksum_name(source, url);
     size_t folder = (url ? strcspn(source, "?#") : strlen(source)) - strlen(name);
@@ -152,7 +153,7 @@ bool checksum_beside(const char *source, bool url, struct digest *ret)
     const char *const places[] = {one, all};
     for (size_t i = 0; i < 2; i++) {
         CLEANUP(buf_clear) struct buf text = BUF_INIT;
-        int rc = url ? fetch_text(places[i], TEXT_MAX, SECONDS_BESIDE, &text, NULL)
+        int rc = url ? fetch_text(s, places[i], TEXT_MAX, SECONDS_BESIDE, &text, NULL)
                      : file_read(places[i], TEXT_MAX, &text, NULL);
         if (rc == 0 && checksum_find(buf_str(&text), name, ret))
             return true;

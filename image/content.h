@@ -17,6 +17,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+struct session;
+
 struct content_hash;
 
 struct content_hash *content_hash_new(void);
@@ -27,7 +29,8 @@ DEFINE_CLEANUP(struct content_hash, content_hash_free);
 
 /* Of a regular file; remembered in cache_dir as backend_digest does. ERR_NOT_FOUND, ERR_USER (no
  * regular file), ERR_SYSTEM. */
-int content_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err);
+int content_digest(const struct session *s, const char *path, struct digest *ret,
+                   struct error **err);
 /* Remembers the digest of a file that was read anyway, if it is still as it was before. */
 void content_remember(const char *cache_dir, const char *path, const struct stat *before,
                       const struct digest *d);

@@ -178,7 +178,7 @@ static int check_qcow2(const struct session *s, const char *file, struct error *
     if (qcow2_read(file, 0, &info, err) < 0)
         return -1;
     AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || qcow2_check_tables(fd, &info, err) < 0)
+    if (fd < 0 || qcow2_check_tables(s, fd, &info, err) < 0)
         return fd < 0 ? error_errno(err, "cannot open '%s'", file) : -1;
     char *const *argv = info.dirty
                             ? ARGV("qemu-img", "check", "-q", "-f", "qcow2", "-r", "all", file)
@@ -386,7 +386,7 @@ static int copy_out(const struct session *s, const char *made, int to, struct er
             return error_errno(err, "cannot read '%s'", made);
         bool written = write_all(to, chunk, (size_t)n) == 0;
         if (!written && errno == EPIPE)
-            session_reader_gone();
+            session_interrupt(s, SIGPIPE);
         else if (!written)
             return error_errno(err, "cannot write to standard output");
         if (session_cancelled(s))

@@ -63,10 +63,11 @@ static char *note_path(const char *cache_dir, const char *kind, const struct sta
                      (unsigned long long)st->st_ino);
 }
 
-typedef int digest_fn(int fd, off_t size, struct digest *ret, struct error **err);
+typedef int digest_fn(const struct session *s, int fd, off_t size, struct digest *ret,
+                      struct error **err);
 
 /* What `compute` makes of the file, or made of it when it was last read. */
-static int digest_once(const char *cache_dir, const char *kind, digest_fn *compute,
+static int digest_once(const struct session *s, const char *kind, digest_fn *compute,
                        const char *path, struct digest *ret, struct error **err)
 {
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -78,11 +79,11 @@ static int digest_once(const char *cache_dir, const char *kind, digest_fn *compu
     if (!S_ISREG(before.st_mode))
         return error_set(err, ERR_USER, "'%s' is not a regular file", path);
     bool steady = settled(&before);
-    AUTO_FREE char *note = note_path(cache_dir, kind, &before), *looks = look(&before);
+    AUTO_FREE char *note = note_path(s->cache, kind, &before), *looks = look(&before);
     if (remembered(note, looks, ret))
         return 0;
     struct digest d;
-    if (compute(fd, before.st_size, &d, err) < 0)
+    if (compute(s, fd, before.st_size, &d, err) < 0)
         return error_wrap(err, "cannot read '%s'", path);
     if (fstat(fd, &after) < 0)
         return error_errno(err, "cannot read '%s'", path);
@@ -93,25 +94,28 @@ static int digest_once(const char *cache_dir, const char *kind, digest_fn *compu
     return 0;
 }
 
-static int whole(int fd, off_t size, struct digest *ret, struct error **err)
+static int whole(const struct session *s, int fd, off_t size, struct digest *ret,
+                 struct error **err)
 {
-    (void)size;
+    (void)s, (void)size;
     return digest_of_fd(fd, ret, err);
 }
 
-int backend_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err)
+int backend_digest(const struct session *s, const char *path, struct digest *ret,
+                   struct error **err)
 {
-    return digest_once(cache_dir, "", whole, path, ret, err);
+    return digest_once(s, "", whole, path, ret, err);
 }
 
 /* Holes are not read. */
-static int sparse(int fd, off_t size, struct digest *ret, struct error **err)
+static int sparse(const struct session *s, int fd, off_t size, struct digest *ret,
+                  struct error **err)
 {
     enum { CHUNK = 1 << 20 };
     CLEANUP(content_hash_freep) struct content_hash *h = content_hash_new();
     AUTO_FREE char *chunk = xmalloc(CHUNK);
     for (off_t at = 0; at < size;) {
-        if (session_cancel_signal())
+        if (session_cancelled(s))
             return error_set(err, ERR_CANCELLED, "interrupted");
         off_t data = lseek(fd, at, SEEK_DATA);
         if (data < 0)
@@ -131,9 +135,10 @@ static int sparse(int fd, off_t size, struct digest *ret, struct error **err)
     return 0;
 }
 
-int content_digest(const char *cache_dir, const char *path, struct digest *ret, struct error **err)
+int content_digest(const struct session *s, const char *path, struct digest *ret,
+                   struct error **err)
 {
-    return digest_once(cache_dir, "content-", sparse, path, ret, err);
+    return digest_once(s, "content-", sparse, path, ret, err);
 }
 
 void content_remember(const char *cache_dir, const char *path, const struct stat *before,

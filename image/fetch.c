@@ -187,6 +187,7 @@ int fetch_start(const struct fetch_options *o, struct flow *out, struct fetch **
 {
     struct fetch *f = xcalloc(1, sizeof *f);
     pthread_mutex_init(&f->mutex, NULL);
+    f->session = o->session;
     f->out = out;
     f->spool = -1;
     f->url = dup_or_null(o->url);

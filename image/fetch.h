@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 struct fetch;
+struct session;
 
 /* What an earlier fetch left: the first `bytes` bytes in `path`, and how to tell that the rest
  * still belongs to them. */
@@ -38,6 +39,7 @@ struct fetch_part {
 };
 
 struct fetch_options {
+    const struct session *session; /* for its environment; borrowed */
     const char *url;               /* http or https; NULL: */
     const char *path;              /* a local file */
     bool digest;                   /* compute SHA-256 of all bytes */
@@ -65,11 +67,12 @@ void fetch_finish(struct fetch *f, struct digest *ret, struct digest *ret_conten
 
 /* Asks whether the file at the URL is still the one that had these validators (not both NULL), with
  * a conditional GET (RFC 9110, 13.1): 1 yes, 0 no, -1. */
-int fetch_unchanged(const char *url, const char *etag, const char *modified, struct error **err);
+int fetch_unchanged(const struct session *s, const char *url, const char *etag,
+                    const char *modified, struct error **err);
 /* A small text, in one attempt of at most `seconds`; more than limit bytes is an error.
  * ERR_NOT_FOUND: the server says 404 or 410. */
-int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret,
-               struct error **err);
+int fetch_text(const struct session *s, const char *url, size_t limit, unsigned seconds,
+               struct buf *ret, struct error **err);
 /* The URL without user name and password, for messages; owned. */
 char *fetch_shown_url(const char *url);
 

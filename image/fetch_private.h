@@ -21,6 +21,7 @@ struct part {
 };
 
 struct fetch {
+    const struct session *session;
     pthread_t thread;
     pthread_mutex_t mutex; /* guards etag and modified */
     char *url, *shown, *path;

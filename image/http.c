@@ -49,12 +49,12 @@ char *fetch_shown_url(const char *url)
     return at ? xasprintf("%.*s%s", (int)(host + 3 - url), url, at + 1) : xstrdup(url);
 }
 
-static long number_from_env(const char *name, long absent, long min)
+static long number_setting(const struct session *s, const char *name, long absent, long min)
 {
-    const char *v = getenv(name);
+    const char *v = session_setting(s, name);
     char *end;
-    long n = v && *v ? strtol(v, &end, 10) : absent;
-    return v && *v && (*end || n < min) ? absent : n;
+    long n = v ? strtol(v, &end, 10) : absent;
+    return v && (*end || n < min) ? absent : n;
 }
 
 static void forget_headers(struct response *r)
@@ -256,11 +256,11 @@ static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off
     return flow_stopped(r->f->out);
 }
 
-static void set_common(CURL *c, const char *url)
+static void set_common(const struct session *s, CURL *c, const char *url)
 {
-    const char *bundle = getenv("CURL_CA_BUNDLE");
-    if (!bundle || !*bundle)
-        bundle = getenv("SSL_CERT_FILE");
+    const char *bundle = session_setting(s, "CURL_CA_BUNDLE");
+    if (!bundle)
+        bundle = session_setting(s, "SSL_CERT_FILE");
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR,
@@ -272,7 +272,7 @@ static void set_common(CURL *c, const char *url)
     curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 30L);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
-    if (bundle && *bundle)
+    if (bundle)
         curl_easy_setopt(c, CURLOPT_CAINFO, bundle);
 }
 
@@ -281,10 +281,11 @@ static CURL *open_handle(struct response *r, char *why)
     CURL *c = curl_easy_init();
     if (!c)
         alloc_failed();
-    set_common(c, r->f->url);
+    set_common(r->f->session, c, r->f->url);
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 100L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, number_from_env("KILN_HTTP_STALL", 60, 1));
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME,
+                     number_setting(r->f->session, "KILN_HTTP_STALL", 60, 1));
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, r);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
@@ -374,7 +375,7 @@ static bool worth_another_try(CURLcode rc, long status)
 /* Waits before another try; false when the flow has stopped. */
 static bool pause_for(struct response *r, unsigned failures)
 {
-    long ms = number_from_env("KILN_HTTP_RETRY_MS", 500, 0);
+    long ms = number_setting(r->f->session, "KILN_HTTP_RETRY_MS", 500, 0);
     curl_off_t asked = 0;
     curl_easy_getinfo(r->curl, CURLINFO_RETRY_AFTER, &asked);
     for (unsigned i = 1; i < failures && ms < PAUSE_MAX_MS; i++)
@@ -486,11 +487,12 @@ static size_t on_text(char *bytes, size_t size, size_t n, void *arg)
 
 static int on_text_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
-    (void)arg, (void)a, (void)b, (void)c, (void)d;
-    return session_cancel_signal() != 0;
+    (void)a, (void)b, (void)c, (void)d;
+    return session_cancelled(arg);
 }
 
-int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret, struct error **err)
+int fetch_text(const struct session *s, const char *url, size_t limit, unsigned seconds,
+               struct buf *ret, struct error **err)
 {
     struct text t = {.to = ret, .limit = limit};
     char why[CURL_ERROR_SIZE] = "";
@@ -502,12 +504,13 @@ int fetch_text(const char *url, size_t limit, unsigned seconds, struct buf *ret,
         alloc_failed();
     struct curl_slist *headers =
         curl_slist_append(NULL, "Accept: application/json, text/plain, */*");
-    set_common(c, url);
+    set_common(s, c, url);
     curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)seconds);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_text);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, &t);
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_text_tick);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, s);
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
     CURLcode rc = curl_easy_perform(c);
@@ -541,7 +544,8 @@ static struct curl_slist *add_condition(struct curl_slist *list, const char *nam
     return line ? curl_slist_append(list, line) : list;
 }
 
-int fetch_unchanged(const char *url, const char *etag, const char *modified, struct error **err)
+int fetch_unchanged(const struct session *s, const char *url, const char *etag,
+                    const char *modified, struct error **err)
 {
     char why[CURL_ERROR_SIZE] = "";
     AUTO_FREE char *shown = fetch_shown_url(url);
@@ -551,12 +555,13 @@ int fetch_unchanged(const char *url, const char *etag, const char *modified, str
         alloc_failed();
     struct curl_slist *headers = add_condition(NULL, "If-None-Match", etag);
     headers = add_condition(headers, "If-Modified-Since", modified);
-    set_common(c, url);
+    set_common(s, c, url);
     curl_easy_setopt(c, CURLOPT_FAILONERROR, 0L);
     curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)ANSWER_SECONDS);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, refuse_body);
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_text_tick);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, s);
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
     CURLcode rc = curl_easy_perform(c);

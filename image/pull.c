@@ -60,7 +60,7 @@ static int find_box(const struct session *s, const struct image_spec *spec,
 {
     struct vagrant_box box = {0};
     session_notice(s, "Pulling from vagrant cloud: %s:%s", spec->box, spec->version);
-    if (vagrant_lookup(o->vagrant_url, spec->box, spec->version, &box, err) < 0)
+    if (vagrant_lookup(s, o->vagrant_url, spec->box, spec->version, &box, err) < 0)
         return -1;
     x->url = box.url;
     x->box = true;
@@ -76,16 +76,17 @@ static void find_url(const struct session *s, const char *url, struct origin *x)
     x->url = xstrdup(url);
 }
 
-static int find_checksum(const struct image_pull_options *o, struct origin *x, struct error **err)
+static int find_checksum(const struct session *s, const struct image_pull_options *o,
+                         struct origin *x, struct error **err)
 {
     const char *source = x->url ? x->url : x->path;
     AUTO_FREE char *name = checksum_name(source, x->url != NULL);
     if (o->checksum) {
         x->has_digest = true;
-        return checksum_resolve(o->checksum, name, &x->digest, err);
+        return checksum_resolve(s, o->checksum, name, &x->digest, err);
     }
     if (!x->has_digest && o->checksum_beside)
-        x->has_digest = checksum_beside(source, x->url != NULL, &x->digest);
+        x->has_digest = checksum_beside(s, source, x->url != NULL, &x->digest);
     return 0;
 }
 
@@ -107,7 +108,7 @@ static int find_origin(const struct session *s, const struct image_spec *spec,
     case SPEC_NAME:
         return error_set(err, ERR_NOT_FOUND, "'%s' names no source", spec->name);
     }
-    return find_checksum(o, x, err);
+    return find_checksum(s, o, x, err);
 }
 
 static int make_image(const struct session *s, const char *dir, enum format f,

@@ -183,7 +183,8 @@ static int start(struct receiver *r, struct error **err)
 {
     json_auto_t *j = json_read_file(r->state, NULL);
     struct fetch_part part;
-    struct fetch_options o = {.url = r->o->url,
+    struct fetch_options o = {.session = r->s,
+                              .url = r->o->url,
                               .path = r->o->path,
                               .digest = r->o->url || r->o->expected,
                               .content = r->o->path != NULL,

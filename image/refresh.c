@@ -74,7 +74,7 @@ static int look_at_file(struct look *l, struct error **err)
 {
     struct error *why = NULL;
     struct digest is;
-    if (content_digest(l->s->cache, l->spec->source, &is, &why) < 0)
+    if (content_digest(l->s, l->spec->source, &is, &why) < 0)
         return gone(l, why, err);
     if (l->known.has_content && digest_eq(&is, &l->known.content)) {
         if (l->same)
@@ -98,7 +98,7 @@ static int ask(const struct look *l, struct error **err)
     CLEANUP(vagrant_box_clear) struct vagrant_box box = {0};
     const char *url = l->spec->source;
     if (l->spec->kind == SPEC_VAGRANT) {
-        if (vagrant_lookup(l->o->vagrant_url, l->spec->box, l->spec->version, &box, err) < 0)
+        if (vagrant_lookup(l->s, l->o->vagrant_url, l->spec->box, l->spec->version, &box, err) < 0)
             return -1;
         if (box.has_digest && l->known.has_sha256)
             return digest_eq(&box.digest, &l->known.sha256);
@@ -106,7 +106,7 @@ static int ask(const struct look *l, struct error **err)
     }
     if (!l->known.etag && !l->known.modified)
         return 0;
-    return fetch_unchanged(url, l->known.etag, l->known.modified, err);
+    return fetch_unchanged(l->s, url, l->known.etag, l->known.modified, err);
 }
 
 static int look_at_server(const struct look *l, struct error **err)
@@ -146,8 +146,8 @@ static bool sha256_of(const struct session *s, const struct image_source *x, str
     *ret = x->sha256;
     if (x->has_sha256 || x->kind != SPEC_FILE || !x->has_content)
         return x->has_sha256;
-    return content_digest(s->cache, x->from, &is, NULL) == 0 && digest_eq(&is, &x->content) &&
-           backend_digest(s->cache, x->from, ret, NULL) == 0;
+    return content_digest(s, x->from, &is, NULL) == 0 && digest_eq(&is, &x->content) &&
+           backend_digest(s, x->from, ret, NULL) == 0;
 }
 
 int refresh_verify(const struct session *s, const struct image_spec *spec,
@@ -166,7 +166,7 @@ int refresh_verify(const struct session *s, const struct image_spec *spec,
         return error_hint(err, "--pull=always fetches and checks it, if its source is named");
     }
     AUTO_FREE char *name = checksum_name(x.from, x.kind == SPEC_HTTP);
-    if (checksum_resolve(o->checksum, name, &want, err) < 0)
+    if (checksum_resolve(s, o->checksum, name, &want, err) < 0)
         return -1;
     if (checksum_compare(&want, &have, err) == 0)
         return 0;

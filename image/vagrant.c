@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/session.h"
 #include "base/url.h"
 #include "image/fetch.h"
 
@@ -127,18 +128,19 @@ int vagrant_parse(const char *text, size_t n, const char *box, const char *versi
     return take_provider(p, ret, err);
 }
 
-int vagrant_lookup(const char *base, const char *box, const char *version, struct vagrant_box *ret,
-                   struct error **err)
+int vagrant_lookup(const struct session *s, const char *base, const char *box, const char *version,
+                   struct vagrant_box *ret, struct error **err)
 {
-    const char *env = getenv("KILN_VAGRANT_URL");
     if (!base)
-        base = env && *env ? env : VAGRANT_URL;
+        base = session_setting(s, "KILN_VAGRANT_URL");
+    if (!base)
+        base = VAGRANT_URL;
     size_t n = strlen(base);
     while (n && base[n - 1] == '/')
         n--;
     AUTO_FREE char *url = xasprintf("%.*s/api/v2/vagrant/%s", (int)n, base, box);
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    if (fetch_text(url, ANSWER_MAX, SECONDS, &text, err) < 0)
+    if (fetch_text(s, url, ANSWER_MAX, SECONDS, &text, err) < 0)
         return error_wrap(err, "cannot find box '%s'", box);
     return vagrant_parse(text.data, text.len, box, version, ret, err);
 }

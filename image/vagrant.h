@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct session;
+
 #define VAGRANT_URL "https://vagrantcloud.com"
 
 struct vagrant_box {
@@ -29,8 +31,8 @@ void vagrant_box_clear(struct vagrant_box *box);
 /* Asks the registry at `base` (NULL: KILN_VAGRANT_URL or VAGRANT_URL) for a version of box
  * "user/name" for libvirt or qemu on amd64; a "v" before the version is dropped if the registry has
  * it only without. ERR_NOT_FOUND says what there is instead. */
-int vagrant_lookup(const char *base, const char *box, const char *version, struct vagrant_box *ret,
-                   struct error **err);
+int vagrant_lookup(const struct session *s, const char *base, const char *box, const char *version,
+                   struct vagrant_box *ret, struct error **err);
 /* The same from the registry's answer; n bytes of text. */
 int vagrant_parse(const char *text, size_t n, const char *box, const char *version,
                   struct vagrant_box *ret, struct error **err);

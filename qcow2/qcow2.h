@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct session;
+
 /* A disk larger than this is refused (8 TiB): a header can promise 2^61 bytes, tables included. */
 #define QCOW2_SIZE_MAX (UINT64_C(8) << 40)
 /* Our metadata extension: JSON text in a header extension of this type ("kiln"). QEMU keeps header
@@ -65,7 +67,8 @@ int qcow2_read(const char *path, int flags, struct qcow2_info *ret, struct error
  * makes plausible, so that `qemu-img check` takes seconds. Reads each table once, at about 1 GB/s.
  * ERR_USER, ERR_SYSTEM, ERR_CANCELLED.
  */
-int qcow2_check_tables(int fd, const struct qcow2_info *info, struct error **err);
+int qcow2_check_tables(const struct session *s, int fd, const struct qcow2_info *info,
+                       struct error **err);
 
 struct qcow2_overlay {
     uint64_t size;         /* of the disk, bytes; rounded up to 512 */

@@ -19,6 +19,7 @@
 enum { ENTRIES_FREE = 1 << 18, BYTES_AN_ENTRY = 128, TABLE_COST = 64, SNAPSHOT_HEAD = 40 };
 
 struct walk {
+    const struct session *session;
     int fd;
     uint64_t file_size, cluster, entry_size;
     uint64_t budget; /* of entries that may still be visited */
@@ -78,7 +79,7 @@ static int visit_l1(struct walk *w, uint64_t offset, uint64_t entries, struct er
         if (i && l1[i] == l1[i - 1])
             return error_set(err, ERR_USER, "the L1 table names the L2 table at %llu twice",
                              (unsigned long long)l1[i]);
-        if (session_cancel_signal())
+        if (session_cancelled(w->session))
             return error_set(err, ERR_CANCELLED, "interrupted");
         if (visit_l2(w, l1[i], err) < 0)
             return -1;
@@ -101,7 +102,8 @@ static int visit_snapshots(struct walk *w, uint64_t at, uint32_t n, struct error
     return 0;
 }
 
-int qcow2_check_tables(int fd, const struct qcow2_info *info, struct error **err)
+int qcow2_check_tables(const struct session *s, int fd, const struct qcow2_info *info,
+                       struct error **err)
 {
     unsigned char h[72];
     struct stat st;
@@ -109,7 +111,8 @@ int qcow2_check_tables(int fd, const struct qcow2_info *info, struct error **err
         return error_errno(err, "cannot read the image");
     uint64_t cluster = UINT64_C(1) << info->cluster_bits;
     AUTO_FREE unsigned char *table = xmalloc(cluster);
-    struct walk w = {.fd = fd,
+    struct walk w = {.session = s,
+                     .fd = fd,
                      .file_size = (uint64_t)st.st_size,
                      .cluster = cluster,
                      .entry_size = info->extended_l2 ? 16 : 8,

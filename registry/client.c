@@ -25,8 +25,8 @@ enum { TRIES = 5, PAUSE_MS = 300, MANIFEST_MAX = 4 << 20, REPLY_MAX = 64 << 10 }
 
 static int pause_for(const struct registry *r, unsigned failures, long asked, struct error **err)
 {
-    const char *set = getenv("KILN_HTTP_RETRY_MS");
-    long ms = set && *set ? strtol(set, NULL, 10) : PAUSE_MS;
+    const char *set = session_setting(r->session, "KILN_HTTP_RETRY_MS");
+    long ms = set ? strtol(set, NULL, 10) : PAUSE_MS;
     ms <<= failures;
     long long end = now_ms() + (asked > ms ? asked : ms);
     while (now_ms() < end) {

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"
+#include "base/session.h"
 #include "base/vector.h"
 
 #include <openssl/crypto.h>
@@ -29,23 +30,17 @@ void credentials_clear(struct credentials *c)
     memset(c, 0, sizeof *c);
 }
 
-static const char *env(const char *name)
+static char *config_path(const struct session *s, const char *name)
 {
-    const char *v = getenv(name);
-    return v && *v ? v : NULL;
-}
-
-static char *config_path(const char *name)
-{
-    const char *config = env("XDG_CONFIG_HOME"), *home = env("HOME");
+    const char *config = session_setting(s, "XDG_CONFIG_HOME"), *home = session_setting(s, "HOME");
     if (config)
         return path_join(config, name);
     return home ? xasprintf("%s/.config/%s", home, name) : NULL;
 }
 
-static int own_file(char **ret, struct error **err)
+static int own_file(const struct session *s, char **ret, struct error **err)
 {
-    *ret = config_path("kiln/auth.json");
+    *ret = config_path(s, "kiln/auth.json");
     return *ret ? 0 : error_set(err, ERR_USER, "neither XDG_CONFIG_HOME nor HOME is set");
 }
 
@@ -175,10 +170,11 @@ static int look_in(const char *path, const char *host, const char *repo, struct 
     return helper && *helper ? ask_helper(helper, host, ret, err) : 0;
 }
 
-static bool from_env(const char *host, struct credentials *ret)
+static bool from_env(const struct session *s, const char *host, struct credentials *ret)
 {
-    const char *user = env("KILN_REGISTRY_USER"), *password = env("KILN_REGISTRY_PASSWORD");
-    const char *only = env("KILN_REGISTRY_HOST");
+    const char *user = session_setting(s, "KILN_REGISTRY_USER"),
+               *password = session_setting(s, "KILN_REGISTRY_PASSWORD");
+    const char *only = session_setting(s, "KILN_REGISTRY_HOST");
     if (!user || !password || (only && strcasecmp(only, host) != 0))
         return false;
     ret->user = xstrdup(user);
@@ -192,16 +188,16 @@ static void add_path(struct strv *paths, const char *dir, const char *name)
         strv_add_take(paths, path_join(dir, name));
 }
 
-static void places(struct strv *paths)
+static void places(const struct session *s, struct strv *paths)
 {
-    const char *home = env("HOME"), *docker = env("DOCKER_CONFIG");
-    AUTO_FREE char *own = config_path("kiln/auth.json");
-    AUTO_FREE char *podman = config_path("containers/auth.json");
-    if (env("REGISTRY_AUTH_FILE"))
-        strv_add(paths, env("REGISTRY_AUTH_FILE"));
+    const char *home = session_setting(s, "HOME"), *docker = session_setting(s, "DOCKER_CONFIG");
+    AUTO_FREE char *own = config_path(s, "kiln/auth.json");
+    AUTO_FREE char *podman = config_path(s, "containers/auth.json");
+    if (session_setting(s, "REGISTRY_AUTH_FILE"))
+        strv_add(paths, session_setting(s, "REGISTRY_AUTH_FILE"));
     if (own)
         strv_add(paths, own);
-    add_path(paths, env("XDG_RUNTIME_DIR"), "containers/auth.json");
+    add_path(paths, session_setting(s, "XDG_RUNTIME_DIR"), "containers/auth.json");
     if (podman)
         strv_add(paths, podman);
     if (docker)
@@ -210,13 +206,13 @@ static void places(struct strv *paths)
         add_path(paths, home, ".docker/config.json");
 }
 
-int credentials_find(const char *host, const char *repo, struct credentials *ret,
-                     struct error **err)
+int credentials_find(const struct session *s, const char *host, const char *repo,
+                     struct credentials *ret, struct error **err)
 {
     CLEANUP(strv_clear) struct strv paths = {0};
-    if (from_env(host, ret))
+    if (from_env(s, host, ret))
         return 1;
-    places(&paths);
+    places(s, &paths);
     for (size_t i = 0; i < paths.len; i++) {
         int found = look_in(paths.ptr[i], host, repo, ret, err);
         if (found)
@@ -226,10 +222,10 @@ int credentials_find(const char *host, const char *repo, struct credentials *ret
 }
 
 /* Our file, or an empty one; and its path. */
-static json_t *load_own(char **path, struct error **err)
+static json_t *load_own(const struct session *s, char **path, struct error **err)
 {
     struct error *why = NULL;
-    if (own_file(path, err) < 0)
+    if (own_file(s, path, err) < 0)
         return NULL;
     json_t *file = json_read_file(*path, &why);
     if (!file && why->kind == ERR_NOT_FOUND) {
@@ -241,10 +237,11 @@ static json_t *load_own(char **path, struct error **err)
     return file;
 }
 
-int credentials_store(const char *host, const char *user, const char *password, struct error **err)
+int credentials_store(const struct session *s, const char *host, const char *user,
+                      const char *password, struct error **err)
 {
     AUTO_FREE char *path = NULL;
-    json_auto_t *file = load_own(&path, err);
+    json_auto_t *file = load_own(s, &path, err);
     if (!file)
         return -1;
     AUTO_FREE char *folder = path_parent(path);
@@ -260,10 +257,10 @@ int credentials_store(const char *host, const char *user, const char *password, 
     return json_write_file(path, 0600, file, err);
 }
 
-int credentials_forget(const char *host, struct error **err)
+int credentials_forget(const struct session *s, const char *host, struct error **err)
 {
     AUTO_FREE char *path = NULL;
-    json_auto_t *file = load_own(&path, err);
+    json_auto_t *file = load_own(s, &path, err);
     if (!file)
         return -1;
     if (json_object_del(json_object_get(file, "auths"), host) < 0)

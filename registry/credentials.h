@@ -18,6 +18,8 @@
 
 #include "base/error.h"
 
+struct session;
+
 struct credentials {
     char *user, *password; /* NULL = none */
     char *identity;        /* a refresh token, in place of a password; NULL = none */
@@ -25,11 +27,12 @@ struct credentials {
 void credentials_clear(struct credentials *c); /* the passwords are overwritten */
 
 /* repo may be NULL. 1, 0 (nobody has any), -1: a file that can't be read, a helper that fails. */
-int credentials_find(const char *host, const char *repo, struct credentials *ret,
-                     struct error **err);
+int credentials_find(const struct session *s, const char *host, const char *repo,
+                     struct credentials *ret, struct error **err);
 /* Puts them into kiln's own file, replacing what it has for the host. */
-int credentials_store(const char *host, const char *user, const char *password, struct error **err);
+int credentials_store(const struct session *s, const char *host, const char *user,
+                      const char *password, struct error **err);
 /* Removes them from kiln's own file: 1, or 0 when it has none. */
-int credentials_forget(const char *host, struct error **err);
+int credentials_forget(const struct session *s, const char *host, struct error **err);
 
 #endif

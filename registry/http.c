@@ -153,8 +153,9 @@ static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off
 
 static void set_common(CURL *c, struct attempt *t)
 {
-    const char *bundle = getenv("CURL_CA_BUNDLE"), *own = getenv("SSL_CERT_FILE");
-    bundle = bundle && *bundle ? bundle : own;
+    const char *bundle = session_setting(t->r->session, "CURL_CA_BUNDLE");
+    if (!bundle)
+        bundle = session_setting(t->r->session, "SSL_CERT_FILE");
     curl_easy_setopt(c, CURLOPT_URL, t->q->url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, t->r->http ? "http,https" : "https");
     curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, t->r->http ? "http,https" : "https");
@@ -172,7 +173,7 @@ static void set_common(CURL *c, struct attempt *t)
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_tick);
     curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-    if (bundle && *bundle)
+    if (bundle)
         curl_easy_setopt(c, CURLOPT_CAINFO, bundle);
     if (t->r->options.insecure) {
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);

@@ -129,7 +129,7 @@ static char *bearer(struct registry *r, const char *challenge, struct error **er
 static int look_for_credentials(struct registry *r, struct error **err)
 {
     if (r->have_credentials < 0) {
-        int found = credentials_find(r->ref.host, r->ref.repo, &r->credentials, err);
+        int found = credentials_find(r->session, r->ref.host, r->ref.repo, &r->credentials, err);
         if (found < 0)
             return -1;
         r->have_credentials = found;

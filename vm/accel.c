@@ -25,12 +25,12 @@ enum { FAILED_SECONDS = 3600 };
 
 static const char *const names[] = {"auto", "kvm", "tcg"};
 
-int accel_parse(const char *text, enum accel *ret, struct error **err)
+int accel_parse(const struct session *s, const char *text, enum accel *ret, struct error **err)
 {
-    const char *env = getenv("KILN_ACCEL");
+    const char *env = session_setting(s, "KILN_ACCEL");
     const char *from = text ? "argument --accel" : "KILN_ACCEL";
     if (!text)
-        text = env && *env ? env : "auto";
+        text = env ? env : "auto";
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(text, names[i]))
             continue;
@@ -191,7 +191,7 @@ int accel_choose(const struct session *s, const char *wish, const char *qemu_ver
 {
     CLEANUP(error_freep) struct error *why = NULL;
     enum accel a;
-    if (accel_parse(wish, &a, err) < 0)
+    if (accel_parse(s, wish, &a, err) < 0)
         return -1;
     if (a == ACCEL_KVM && (accel_kvm_check(err) < 0 || kvm_probe(err) < 0))
         return error_hint(err, "do without KVM: --accel tcg, or KILN_ACCEL=tcg");

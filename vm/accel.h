@@ -24,8 +24,8 @@ struct session;
 
 enum accel { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 
-/* "auto", "kvm" or "tcg"; NULL = KILN_ACCEL, or auto when that is not set. ERR_USAGE. */
-int accel_parse(const char *text, enum accel *ret, struct error **err);
+/* "auto", "kvm" or "tcg"; NULL = the session's KILN_ACCEL, or auto when that is not set. ERR_USAGE. */
+int accel_parse(const struct session *s, const char *text, enum accel *ret, struct error **err);
 const char *accel_name(enum accel a);
 
 /* The cheap checks: /dev/kvm opens for reading and writing, KVM_GET_API_VERSION is 12,

@@ -150,7 +150,7 @@ static void child(struct finding *f)
     sigset_t none;
     sigemptyset(&none);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGPROF, SIG_DFL);
+    signal(SIGPROF, SIG_DFL); // library-clean: of the child
     sigprocmask(SIG_SETMASK, &none, NULL);
     setitimer(ITIMER_PROF, &limit, NULL);
     (void)probe(f);

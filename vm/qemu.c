@@ -73,8 +73,8 @@ static int ask_version(const struct session *s, struct qemu *q, struct error **e
 
 int qemu_find(const struct session *s, const char *wish, struct qemu *ret, struct error **err)
 {
-    const char *env = getenv("KILN_QEMU");
-    const char *name = wish && *wish ? wish : env && *env ? env : "qemu-system-x86_64";
+    const char *env = session_setting(s, "KILN_QEMU");
+    const char *name = wish && *wish ? wish : env ? env : "qemu-system-x86_64";
     CLEANUP(qemu_clear) struct qemu q = QEMU_INIT;
     q.path = process_find(name);
     if (!q.path) {

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,10 +49,10 @@ static void run_clear(struct run *r)
         close(r->log);
 }
 
-static const char *temp_dir(void)
+static const char *temp_dir(const struct session *s)
 {
-    const char *tmp = getenv("TMPDIR");
-    return tmp && *tmp ? tmp : "/var/tmp";
+    const char *tmp = session_setting(s, "TMPDIR");
+    return tmp ? tmp : "/var/tmp";
 }
 
 /* Disk errors go to the guest (werror=report): QEMU's default for a full host is to stop the guest,
@@ -61,7 +62,7 @@ static void on_event(void *arg, const char *event, const json_t *data)
     struct run *r = arg;
     if (strcmp(event, "BLOCK_IO_ERROR") || r->full_told)
         return;
-    const char *where = r->o->keep ? r->o->files[r->o->n_files - 1] : temp_dir();
+    const char *where = r->o->keep ? r->o->files[r->o->n_files - 1] : temp_dir(r->session);
     const char *reason = json_str(data, "reason");
     // the field "nospace" is there only when QEMU stops the guest
     bool full = json_flag(data, "nospace") || (reason && !strcmp(reason, strerror(ENOSPC)));
@@ -74,9 +75,9 @@ static void on_event(void *arg, const char *event, const json_t *data)
 }
 
 /* A file that has no name, so that nothing can be left behind. */
-static int nameless_file(struct error **err)
+static int nameless_file(const struct session *s, struct error **err)
 {
-    const char *tmp = temp_dir();
+    const char *tmp = temp_dir(s);
     int fd = open(tmp, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
         return fd >= 0 ? fd : error_errno(err, "cannot make a temporary file in '%s'", tmp);
@@ -91,7 +92,7 @@ static int nameless_file(struct error **err)
 /* An empty qcow2 of the disk's size in it. */
 static int make_overlay(struct run *r, struct error **err)
 {
-    r->overlay = nameless_file(err);
+    r->overlay = nameless_file(r->session, err);
     if (r->overlay < 0)
         return -1;
     CLEANUP(process_clear) struct process p = PROCESS_INIT;
@@ -158,8 +159,8 @@ static void show_console(void *arg, const char *bytes, size_t n)
     }
     if (r->console_to < 0 || write_all(r->console_to, bytes, n) == 0)
         return;
-    if (r->console_to == STDOUT_FILENO && errno == EPIPE)
-        session_reader_gone();
+    if (r->console_to == r->session->out && errno == EPIPE)
+        session_interrupt(r->session, SIGPIPE);
     r->console_to = -1;
 }
 
@@ -254,20 +255,21 @@ static int serial(struct run *r, struct error **err)
     CLEANUP(terminal_restore) struct terminal t = TERMINAL_INIT;
     CLEANUP(buf_clear) struct buf keys = BUF_INIT;
     bool stdin_open = true;
-    if (isatty(STDIN_FILENO))
+    int in = r->session->in;
+    if (isatty(in))
         session_notice(r->session, "Ctrl-A x ends the VM, Ctrl-A h shows more");
-    if (terminal_raw(&t, STDIN_FILENO, err) < 0)
+    if (terminal_raw(&t, in, err) < 0)
         return -1;
-    r->console_to = STDOUT_FILENO;
+    r->console_to = r->session->out;
     vm_may_end(r->vm);
     while (!vm_ended(r->vm)) {
-        struct pollfd f[] = {{.fd = stdin_open && !keys.len ? STDIN_FILENO : -1, .events = POLLIN},
+        struct pollfd f[] = {{.fd = stdin_open && !keys.len ? in : -1, .events = POLLIN},
                              {.fd = keys.len ? vm_port(r->vm, "console") : -1, .events = POLLOUT}};
         if (run_wait(r, f, 2, -1, err) < 0)
             return -1;
         if (f[0].revents) {
             char chunk[1024];
-            ssize_t n = read(STDIN_FILENO, chunk, sizeof chunk);
+            ssize_t n = read(in, chunk, sizeof chunk);
             stdin_open = n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
             buf_add(&keys, chunk, n > 0 ? (size_t)n : 0);
         }
@@ -309,7 +311,7 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     session_debug(r->session, 1, "ssh: 127.0.0.1:%u is the guest's port 22", so.port);
     so.waiting = o->waiting && !o->spec->show_serial ? tell_waiting : NULL;
     bool command = o->spec->session == VM_SSH_COMMAND;
-    r->console_to = o->spec->show_serial ? command ? STDERR_FILENO : STDOUT_FILENO : -1;
+    r->console_to = o->spec->show_serial ? command ? r->session->errors : r->session->out : -1;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&so, err);
     r->console_to = -1;
     if (!ssh && !(*err)->status && (*err)->kind == ERR_GUEST && !vm_ended(r->vm)) {

@@ -257,7 +257,7 @@ static int try_default_keys(struct vm_ssh *ssh, struct error **err)
     until_done(ssh, rc, SSH_AUTH_AGAIN, ssh_userauth_agent(ssh->lib, NULL), err);
     if (rc == SSH_AUTH_SUCCESS || rc == SSH_AUTH_PARTIAL)
         return rc;
-    const char *home = getenv("HOME");
+    const char *home = session_env(ssh->o.session, "HOME");
     for (size_t i = 0; home && i < sizeof names / sizeof *names; i++) {
         AUTO_FREE char *file = xasprintf("%s/.ssh/%s", home, names[i]);
         rc = try_key_file(ssh, file, false, err);
@@ -449,10 +449,16 @@ static int give_input(struct relay *r, struct error **err)
     return 0;
 }
 
+/* Whether the output is the user's own, not a file or a pipe of ours. */
+static bool is_users(const struct relay *r)
+{
+    return r->fds[1] == r->ssh->o.session->out;
+}
+
 static void read_stdin(struct relay *r)
 {
     char chunk[16 * 1024];
-    ssize_t n = read(r->fds[STDIN_FILENO], chunk, sizeof chunk);
+    ssize_t n = read(r->fds[0], chunk, sizeof chunk);
     if (n > 0)
         buf_add(&r->in, chunk, (size_t)n);
     else if (n == 0 || (errno != EINTR && errno != EAGAIN))
@@ -467,8 +473,8 @@ static void write_output(struct relay *r, int i)
     if (wrote < 0 && (errno == EINTR || errno == EAGAIN))
         return;
     if (wrote < 0) {
-        if (errno == EPIPE && r->fds[1 + i] == STDOUT_FILENO)
-            session_reader_gone();
+        if (errno == EPIPE && is_users(r))
+            session_interrupt(r->ssh->o.session, SIGPIPE);
         r->out_gone[i] = true;
         wrote = (ssize_t)r->out[i].len;
     }
@@ -495,7 +501,7 @@ static int wait_relay(struct relay *r, struct error **err)
         write_output(r, 0);
     if (f[ERRORS].revents)
         write_output(r, 1);
-    if (r->out_gone[0] && r->fds[1] != STDOUT_FILENO)
+    if (r->out_gone[0] && !is_users(r))
         return errno = EPIPE, error_errno(err, "cannot pass on what the command wrote");
     unsigned columns, rows;
     if (f[WINCH].revents && terminal_take_resize(&r->terminal, &columns, &rows))
@@ -539,12 +545,12 @@ static int open_channel(struct relay *r, bool pty, struct error **err)
     if (!pty)
         return 0;
     unsigned columns, rows;
-    const char *term = getenv("TERM");
-    terminal_size(STDIN_FILENO, &columns, &rows);
-    until_done(ssh, rc, SSH_AGAIN,
-               ssh_channel_request_pty_size(r->channel, term && *term ? term : "vt100",
-                                            (int)columns, (int)rows),
-               err);
+    const char *term = session_setting(ssh->o.session, "TERM");
+    terminal_size(r->fds[0], &columns, &rows);
+    until_done(
+        ssh, rc, SSH_AGAIN,
+        ssh_channel_request_pty_size(r->channel, term ? term : "vt100", (int)columns, (int)rows),
+        err);
     return rc == SSH_OK ? 0 : lib_error(ssh, "no pseudo-terminal", err);
 }
 
@@ -566,7 +572,7 @@ static int run(struct vm_ssh *ssh, const char *command, bool tty, const int fds[
     ssh_callbacks_init(&r.callbacks);
     ssh->o.deadline = now_ms() + 30000; // the login is done; this is for the channel
     // without one the end of our stdin ends the shell, as for ssh
-    bool pty = tty && isatty(STDIN_FILENO);
+    bool pty = tty && isatty(fds[0]);
     if (open_channel(&r, pty, err) < 0)
         return -1;
     ssh_set_channel_callbacks(r.channel, &r.callbacks);
@@ -580,21 +586,26 @@ static int run(struct vm_ssh *ssh, const char *command, bool tty, const int fds[
     r.event = ssh_event_new();
     if (!r.event || ssh_event_add_session(r.event, ssh->lib) != SSH_OK)
         return lib_error(ssh, "no event loop", err);
-    if (pty && terminal_raw(&r.terminal, STDIN_FILENO, err) < 0)
+    if (pty && terminal_raw(&r.terminal, fds[0], err) < 0)
         return -1;
     return relay_run(&r, ret_status, err);
 }
 
-static const int standard[3] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
+static int run_for_user(struct vm_ssh *ssh, const char *command, bool tty, int *ret_status,
+                        struct error **err)
+{
+    const struct session *s = ssh->o.session;
+    return run(ssh, command, tty, (const int[3]){s->in, s->out, s->errors}, ret_status, err);
+}
 
 int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err)
 {
-    return run(ssh, command, false, standard, ret_status, err);
+    return run_for_user(ssh, command, false, ret_status, err);
 }
 
 int vm_ssh_run_tty(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err)
 {
-    return run(ssh, command, true, standard, ret_status, err);
+    return run_for_user(ssh, command, true, ret_status, err);
 }
 
 int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
@@ -605,5 +616,5 @@ int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int
 
 int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err)
 {
-    return run(ssh, NULL, true, standard, ret_status, err);
+    return run_for_user(ssh, NULL, true, ret_status, err);
 }

@@ -59,17 +59,17 @@ void vm_ssh_free(struct vm_ssh *ssh); /* disconnects; NULL is fine */
 DEFINE_CLEANUP(struct vm_ssh, vm_ssh_free);
 
 /*
- * Runs a command with our stdin, stdout and stderr. *ret_status is its exit status; 128 + n if it
+ * Runs a command with the session's three streams. *ret_status is its exit status; 128 + n if it
  * was killed by signal n. -1: the connection or the VM went away before the status came.
  */
 int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
-/* The same on a pseudo-terminal if our stdin is a terminal, as vm_ssh_console. */
+/* The same on a pseudo-terminal if the input is a terminal, as vm_ssh_console. */
 int vm_ssh_run_tty(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
 /* vm_ssh_run with three other descriptors, which stay the caller's. One in place of stdout that takes
  * no more ends it: -1, errnum EPIPE. */
 int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
                   struct error **err);
-/* A login shell on a pseudo-terminal. If our stdin is a terminal it is in raw mode meanwhile, and
+/* A login shell on a pseudo-terminal. If the input is a terminal it is in raw mode meanwhile, and
  * changes of its size are passed on. */
 int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err);
 

@@ -108,11 +108,11 @@ static int prepare(struct vm *vm, const struct vm_start_options *spec, struct la
  * Ours, and: glibc asks for huge pages for its heap. Half of QEMU's page faults (6,000 of 13,000 in
  * a short build) are for its heap and its threads' heaps. Without glibc it means nothing.
  */
-static void add_environment(struct strv *env)
+static void add_environment(const struct session *s, struct strv *env)
 {
-    for (char **e = environ; *e; e++)
+    for (char *const *e = s ? s->env : environ; e && *e; e++)
         strv_add(env, *e);
-    if (!getenv("GLIBC_TUNABLES"))
+    if (!session_env(s, "GLIBC_TUNABLES"))
         strv_add(env, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1");
 }
 
@@ -299,7 +299,7 @@ struct vm *vm_start(const struct session *session, const struct vm_start_options
         return NULL;
     if (session && session->verbosity >= 1)
         show_command(session, &l.argv);
-    add_environment(&l.env);
+    add_environment(session, &l.env);
     struct process_spec ps = {.argv = l.argv.ptr,
                               .env = l.env.ptr,
                               .cwd = spec->cwd,
@@ -397,7 +397,7 @@ static int wait_end(struct vm *vm, int timeout_ms, bool asked, struct error **er
     bool cancel = vm->ignore_cancel;
     vm->ignore_cancel = vm->ending = true;
     int rc = 1;
-    while (!process_ended(&vm->process) && rc > 0 && !(asked && session_hurry()))
+    while (!process_ended(&vm->process) && rc > 0 && !(asked && session_hurry(vm->session)))
         rc = vm_wait(vm, NULL, 0, deadline, NULL);
     vm->ignore_cancel = cancel;
     if (process_ended(&vm->process)) {
@@ -437,7 +437,7 @@ int vm_powerdown(struct vm *vm, int timeout_ms, struct error **err)
     enum { AGAIN_MS = 4000 };
     long long deadline = now_ms() + timeout_ms;
     vm_ignore_cancel(vm);
-    while (!vm_ended(vm) && !session_hurry()) {
+    while (!vm_ended(vm) && !session_hurry(vm->session)) {
         long long left = deadline - now_ms();
         if (left < 0 || qmp_command(vm->qmp, "system_powerdown", NULL, 5000, NULL, NULL) < 0 ||
             wait_end(vm, left < AGAIN_MS ? (int)left : AGAIN_MS, true, NULL) == 0)
@@ -446,7 +446,7 @@ int vm_powerdown(struct vm *vm, int timeout_ms, struct error **err)
     if (vm_ended(vm))
         return 0;
     (void)vm_quit(vm, 6000, NULL);
-    if (session_hurry())
+    if (session_hurry(vm->session))
         return error_set(err, ERR_GUEST, "the VM was stopped without asking the guest");
     return error_set(err, ERR_GUEST, "the guest did not power off in %.1f s and was stopped",
                      timeout_ms / 1000.0);

@@ -2,11 +2,13 @@
 // PID 1 of the builder VM. It listens on the virtio port and does what kiln asks until it is told
 // to shut down. When PID 1 ends, the kernel panics: so a crash is told on the console, and the
 // machine powers off.
+#include "base/alloc.h"
 #include "builder/agent/agent.h"
 #include "builder/agent/boot.h"
 #include "builder/agent/sys.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -36,6 +38,12 @@ static void watch_for_crashes(void)
         sigaction(signals[i], &(struct sigaction){.sa_handler = crashed, .sa_flags = SA_RESETHAND},
                   NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+void alloc_failed(void)
+{
+    (void)!write(STDERR_FILENO, "agent: out of memory\n", 21);
+    abort();
 }
 
 int main(void)

@@ -278,9 +278,9 @@ int kernel_download(const struct session *s, struct kernel *ret, struct error **
 int kernel_here(const struct session *s, struct kernel *ret, bool *ret_unreadable,
                 struct error **err)
 {
-    const char *wish = getenv("KILN_KERNEL");
+    const char *wish = session_setting(s, "KILN_KERNEL");
     *ret_unreadable = false;
-    if (wish && *wish)
+    if (wish)
         return use(wish, ret, err) < 0 ? error_wrap(err, "KILN_KERNEL") : 1;
     AUTO_FREE char *store = path_join(s->cache, "kernel");
     return find_in("/boot", ret, ret_unreadable) == 0 || find_downloaded(store, ret) == 0;

@@ -125,7 +125,7 @@ static int do_arg(struct build *b, struct stage_run *st, const struct imagefile_
         AUTO_FREE char *name = expand_word(b, st, &step->pairs.ptr[i].name, err);
         if (!name)
             return -1;
-        const char *value = build_arg(b->o, name);
+        const char *value = build_arg(b->s, b->o, name);
         AUTO_FREE char *expanded = NULL;
         if (!value && word_given(&step->pairs.ptr[i].value)) {
             value = expanded = expand_word(b, st, &step->pairs.ptr[i].value, err);

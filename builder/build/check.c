@@ -13,10 +13,11 @@
 
 #include <string.h>
 
-static const char *given_arg(void *build, struct str name)
+static const char *given_arg(void *arg, struct str name)
 {
+    const struct build *b = arg;
     AUTO_FREE char *text = str_dup(name);
-    return build_arg(build, text);
+    return build_arg(b->s, b->o, text);
 }
 
 void check_variables(struct build *b)

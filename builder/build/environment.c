@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *build_arg(const struct build_options *o, const char *name)
+const char *build_arg(const struct session *s, const struct build_options *o, const char *name)
 {
     size_t n = strlen(name);
     for (size_t i = o->n_build_args; i-- > 0;) {
@@ -16,7 +16,7 @@ const char *build_arg(const struct build_options *o, const char *name)
         if (!strncmp(given, name, n) && given[n] == '=')
             return given + n + 1;
         if (!strcmp(given, name))
-            return getenv(name);
+            return session_env(s, name);
     }
     return NULL;
 }
@@ -30,21 +30,21 @@ static const char *const proxy_vars[][2] = {{"http_proxy", "HTTP_PROXY"},
                                             {"all_proxy", "ALL_PROXY"}};
 
 /* A --build-arg for one of the two spellings is for both. */
-static void put_proxies(const struct build_options *o, const struct config *c,
-                        const struct settings *args, struct guest_exec *e)
+static void put_proxies(const struct session *s, const struct build_options *o,
+                        const struct config *c, const struct settings *args, struct guest_exec *e)
 {
     for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
         for (size_t j = 0; j < 2; j++) {
-            const char *name = proxy_vars[i][j], *v = o ? build_arg(o, name) : NULL;
-            v = v || !o ? v : build_arg(o, proxy_vars[i][!j]);
-            v = v ? v : getenv(name);
+            const char *name = proxy_vars[i][j], *v = o ? build_arg(s, o, name) : NULL;
+            v = v || !o ? v : build_arg(s, o, proxy_vars[i][!j]);
+            v = v ? v : session_env(s, name);
             if (v && *v && !settings_get(&c->env, name) && !(args && settings_get(args, name)))
                 guest_exec_env(e, name, v);
         }
     }
 }
 
-void environment_put(const struct build_options *o, const struct config *c,
+void environment_put(const struct session *s, const struct build_options *o, const struct config *c,
                      const struct settings *args, struct guest_exec *e)
 {
     if (!settings_get(&c->env, "PATH"))
@@ -52,7 +52,7 @@ void environment_put(const struct build_options *o, const struct config *c,
     guest_exec_env(e, "SYSTEMD_OFFLINE", "1");
     guest_exec_env(e, "DM_DISABLE_UDEV",
                    "1"); // device mapper makes its nodes itself, and waits for nobody
-    put_proxies(o, c, args, e);
+    put_proxies(s, o, c, args, e);
     for (size_t i = 0; args && i < args->len; i++)
         if (!settings_get(&c->env, args->ptr[i].name))
             guest_exec_env(e, args->ptr[i].name, args->ptr[i].value);
@@ -62,11 +62,11 @@ void environment_put(const struct build_options *o, const struct config *c,
     guest_exec_user(e, c->user);
 }
 
-void environment_put_shell(struct guest_exec *e)
+void environment_put_shell(const struct session *s, struct guest_exec *e)
 {
-    const char *term = getenv("TERM");
+    const char *term = session_setting(s, "TERM");
     unsigned columns, rows;
-    terminal_size(STDIN_FILENO, &columns, &rows);
+    terminal_size(s->in, &columns, &rows);
     guest_exec_arg(e, "/bin/sh");
-    guest_exec_terminal(e, term && *term ? term : "linux", columns, rows);
+    guest_exec_terminal(e, term ? term : "linux", columns, rows);
 }

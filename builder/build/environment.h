@@ -3,8 +3,8 @@
  * What a command in an image is given: variables, directory, user, and for a shell the terminal.
  *
  *     // given struct config *config; struct guest_exec *e;
- *     environment_put_shell(e);
- *     environment_put(NULL, config, NULL, e);
+ *     environment_put_shell(session, e);
+ *     environment_put(session, NULL, config, NULL, e);
  */
 #ifndef BUILDER_BUILD_ENVIRONMENT_H
 #define BUILDER_BUILD_ENVIRONMENT_H
@@ -15,12 +15,12 @@
 
 /* The environment, directory and user of a command. o may be NULL: it gives the proxies that
  * --build-arg names. args: the ARGs that are declared, or NULL. */
-void environment_put(const struct build_options *o, const struct config *c,
+void environment_put(const struct session *s, const struct build_options *o, const struct config *c,
                      const struct settings *args, struct guest_exec *e);
 /* An interactive shell, for guest_terminal. */
-void environment_put_shell(struct guest_exec *e);
+void environment_put_shell(const struct session *s, struct guest_exec *e);
 /* The value that --build-arg gives a name (borrowed), or NULL. "--build-arg NAME" alone takes it
  * from our own environment. */
-const char *build_arg(const struct build_options *o, const char *name);
+const char *build_arg(const struct session *s, const struct build_options *o, const char *name);
 
 #endif

@@ -161,7 +161,7 @@ char *image_chain_layer(const struct session *s, struct store *st, struct image_
     }
     struct digest digest;
     char hex[DIGEST_HEX + 1];
-    if (backend_digest(s->cache, top, &digest, err) < 0)
+    if (backend_digest(s, top, &digest, err) < 0)
         return NULL;
     digest_hex(&digest, hex);
     if (store_import_base(st, top, hex, c->ref, &layer, err) < 0)

@@ -86,8 +86,9 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
         CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
         session_notice(b->s,
                        "the step failed; this is a shell in its state, leave it to end the build");
-        environment_put_shell(&e);
-        environment_put(b->o, &b->stages[step->stage].config, &b->stages[step->stage].args, &e);
+        environment_put_shell(b->s, &e);
+        environment_put(b->s, b->o, &b->stages[step->stage].config, &b->stages[step->stage].args,
+                        &e);
         int status;
         if (guest_terminal(b->target.vm, &e, &status, &err) < 0)
             session_notice(b->s, "%s", err->message);

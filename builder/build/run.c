@@ -215,7 +215,7 @@ static int run_work(struct build *b, struct stage_run *st, const struct imagefil
     CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
     for (size_t i = 0; i < r->argv.len; i++)
         guest_exec_arg(&e, r->argv.ptr[i]);
-    environment_put(b->o, &st->config, &st->args, &e);
+    environment_put(b->s, b->o, &st->config, &st->args, &e);
     for (size_t i = 0; i < b->o->n_nameservers; i++)
         guest_exec_nameserver(&e, b->o->nameservers[i]);
     if (r->script.len)

@@ -66,10 +66,10 @@ int shell_run(const struct session *s, const struct shell_options *o, int *ret_s
         config.user = xstrdup(o->user);
     }
     if (o->terminal)
-        environment_put_shell(&e);
+        environment_put_shell(s, &e);
     for (const char *const *a = o->argv; !o->terminal && a && *a; a++)
         guest_exec_arg(&e, *a);
-    environment_put(NULL, &config, NULL, &e);
+    environment_put(s, NULL, &config, NULL, &e);
     if (o->terminal)
         return guest_terminal(sh.vm, &e, ret_status, err);
     struct guest_wait w = {-1, show_output, (void *)s};

@@ -70,7 +70,7 @@ static int need(struct build *b, struct stage_run *scope, size_t stage, struct e
 static void take_platform_args(struct build *b, struct stage_run *scope)
 {
     for (size_t i = 0; i < IMAGEFILE_PLATFORM_ARGS; i++) {
-        const char *name = imagefile_platform_args[i].name, *value = build_arg(b->o, name);
+        const char *name = imagefile_platform_args[i].name, *value = build_arg(b->s, b->o, name);
         if (!value && b->o->target && !strcmp(name, "TARGETSTAGE"))
             value = b->o->target;
         value = value ? value : imagefile_platform_args[i].value;
@@ -90,7 +90,7 @@ static int take_global_args(struct build *b, struct stage_run *scope, struct err
             AUTO_FREE char *name = expand_word(b, scope, &step->pairs.ptr[p].name, err);
             if (!name)
                 return -1;
-            const char *given = build_arg(b->o, name);
+            const char *given = build_arg(b->s, b->o, name);
             AUTO_FREE char *value = NULL;
             if (given)
                 value = xstrdup(given);

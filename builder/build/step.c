@@ -449,7 +449,7 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
                  struct error **err)
 {
     step_shown(b, step, STEP_META, NULL);
-    if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
+    if (!isatty(b->s->in) || !isatty(b->s->out)) {
         error_set(err, ERR_USER, "INSPECT needs a terminal, and there is none");
         return error_hint(err, "take the INSPECT line out for builds without one");
     }
@@ -461,8 +461,8 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
                    "INSPECT: a shell in the image; changes are thrown away; the build goes on when "
                    "it exits");
     CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
-    environment_put_shell(&e);
-    environment_put(b->o, &st->config, &st->args, &e);
+    environment_put_shell(b->s, &e);
+    environment_put(b->s, b->o, &st->config, &st->args, &e);
     int status;
     return guest_terminal(b->target.vm, &e, &status, err);
 }

@@ -168,7 +168,7 @@ static int is_current(struct job *j, const struct record *record, struct error *
 {
     if (!record->etag && !record->last_modified)
         return 0;
-    return fetch_unchanged(j->url, record->etag, record->last_modified, err);
+    return fetch_unchanged(j->session, j->url, record->etag, record->last_modified, err);
 }
 
 /* Every WAKE_MS, and at the end. */

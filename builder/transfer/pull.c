@@ -109,7 +109,8 @@ static int unpack(const struct pull *p, size_t i, int to, struct error **err)
 }
 
 /* The strangers' reader; its backing name is compared by the store. */
-static int check_header(const char *disk, const struct layer *parent, struct error **err)
+static int check_header(const struct session *s, const char *disk, const struct layer *parent,
+                        struct error **err)
 {
     CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
     AUTO_CLOSE int fd = open(disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -117,7 +118,7 @@ static int check_header(const char *disk, const struct layer *parent, struct err
         return error_errno(err, "cannot read '%s'", disk);
     if (qcow2_read_fd(fd, parent ? QCOW2_OWN : 0, &info, err) < 0)
         return -1;
-    return qcow2_check_tables(fd, &info, err);
+    return qcow2_check_tables(s, fd, &info, err);
 }
 
 static void remember(const struct pull *p, const struct plan_layer *l, const struct layer *layer)
@@ -153,7 +154,8 @@ static int take_layer(struct pull *p, const struct plan_layer *l, const struct l
     int here = store_import_begin(p->store, l->record, ret, &d, err);
     if (here)
         return here < 0 ? -1 : 0;
-    if (write_disk(p, l, draft_disk(d), err) < 0 || check_header(draft_disk(d), parent, err) < 0 ||
+    if (write_disk(p, l, draft_disk(d), err) < 0 ||
+        check_header(p->session, draft_disk(d), parent, err) < 0 ||
         store_import_commit(d, l->record, ret, err) < 0)
         return -1;
     remember(p, l, *ret);

@@ -60,7 +60,7 @@ static int find_layers(struct push *p, const char *name, struct error **err)
     if (!p->image.thin) {
         struct digest d;
         char hex[DIGEST_HEX + 1];
-        if (backend_digest(s->cache, p->image.path, &d, err) < 0)
+        if (backend_digest(s, p->image.path, &d, err) < 0)
             return -1;
         digest_hex(&d, hex);
         return store_import_base(p->store, p->image.path, hex, name, layers_push(&p->layers), err);

@@ -337,8 +337,8 @@ int builder_vm_hello(struct builder_vm *vm, int flags, int timeout_ms, struct er
 /* stdout of a terminal session. */
 static void show(void *arg, int stream, const char *bytes, size_t n)
 {
-    (void)arg;
-    (void)write_all(stream == 2 ? STDERR_FILENO : STDOUT_FILENO, bytes, n);
+    const struct session *s = arg;
+    (void)write_all(stream == 2 ? s->errors : s->out, bytes, n);
 }
 
 static int send_size(struct call *c, unsigned columns, unsigned rows, struct error **err)
@@ -353,7 +353,7 @@ static int send_size(struct call *c, unsigned columns, unsigned rows, struct err
 static int send_input(struct call *c, bool *open, struct error **err)
 {
     char chunk[4096];
-    ssize_t n = read(STDIN_FILENO, chunk, sizeof chunk);
+    ssize_t n = read(c->vm->session->in, chunk, sizeof chunk);
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return 0;
     CLEANUP(message_clear) struct message m = MESSAGE_INIT;
@@ -368,7 +368,7 @@ static int pump(struct call *c, struct terminal *t, struct error **err)
     bool open = true;
     while (!c->done) {
         struct pollfd f[] = {{.fd = vm_port(c->vm->vm, "agent"), .events = POLLIN},
-                             {.fd = open ? STDIN_FILENO : -1, .events = POLLIN},
+                             {.fd = open ? c->vm->session->in : -1, .events = POLLIN},
                              {.fd = t->winch_fd, .events = POLLIN}};
         unsigned columns, rows;
         if (builder_vm_wait(c->vm, f, 3, -1, err) < 0)
@@ -388,13 +388,17 @@ int builder_vm_terminal(struct builder_vm *vm, const struct message *request, in
                         struct error **err)
 {
     CLEANUP(message_clear) struct message reply = MESSAGE_INIT;
-    struct call c = {.vm = vm, .deadline = -1, .output = show, .reply = &reply};
+    struct call c = {.vm = vm,
+                     .deadline = -1,
+                     .output = show,
+                     .output_arg = (void *)vm->session,
+                     .reply = &reply};
     CLEANUP(terminal_restore) struct terminal t = TERMINAL_INIT;
-    if (terminal_raw(&t, STDIN_FILENO, err) < 0 || begin(&c, AGENT_EXEC, request, err) < 0)
+    if (terminal_raw(&t, vm->session->in, err) < 0 || begin(&c, AGENT_EXEC, request, err) < 0)
         return -1;
     if (t.winch_fd >= 0) {
         unsigned columns, rows;
-        terminal_size(STDIN_FILENO, &columns, &rows);
+        terminal_size(vm->session->in, &columns, &rows);
         if (send_size(&c, columns, rows, err) < 0)
             return -1;
     }

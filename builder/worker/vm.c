@@ -22,7 +22,8 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
 {
     struct machine *m = &vm->machine;
     enum accel wish;
-    if (accel_parse(o->accel, &wish, err) < 0 || qemu_find(vm->session, NULL, &m->qemu, err) < 0 ||
+    if (accel_parse(vm->session, o->accel, &wish, err) < 0 ||
+        qemu_find(vm->session, NULL, &m->qemu, err) < 0 ||
         accel_choose(vm->session, o->accel, m->qemu.version, &m->accel, err) < 0 ||
         appliance_get(vm->session, &m->appliance, err) < 0)
         return -1;

@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 {
     CLEANUP(error_freep) struct error *err = NULL;
     struct session s;
-    if (argc < 3 || session_init(&s, &err) < 0)
+    if (argc < 3 || session_init(&s, environ, &err) < 0)
         return 2;
     bool send = strcmp(argv[1], "select") != 0;
     struct context_source src = {.text = argc > 3 ? argv[3] : "."};

@@ -62,7 +62,7 @@ static void walk(int fd)
     struct error *err = NULL;
     if (qcow2_read_fd(fd, 0, &info, NULL) < 0)
         return;
-    assert((qcow2_check_tables(fd, &info, &err) == 0) == !err);
+    assert((qcow2_check_tables(NULL, fd, &info, &err) == 0) == !err);
     error_free(err);
     qcow2_info_clear(&info);
 }

@@ -124,7 +124,7 @@ static int group_setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     setenv("KILN_HOME", f->dir, 1);
     setenv("KILN_ACCEL", "tcg", 0);
-    ok(session_init(&f->session, &err), err);
+    ok(session_init(&f->session, environ, &err), err);
     buf_init(&f->output);
     f->base = path_join(f->dir, "base.qcow2");
     f->top = path_join(f->dir, "top.qcow2");

@@ -40,7 +40,7 @@ static int setup(void **state)
     snprintf(f->dir, sizeof f->dir, "/tmp/kiln-appliance-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     setenv("KILN_HOME", f->dir, 1);
-    ok(session_init(&f->session, &err), err);
+    ok(session_init(&f->session, environ, &err), err);
     *state = f;
     return 0;
 }
@@ -152,6 +152,7 @@ static void bad_kernels(void **state)
     AUTO_FREE char *path = path_join(f->dir, "vmlinuz");
     put_file(path, "not a kernel");
     setenv("KILN_KERNEL", path, 1);
+    f->session.env = environ;
     assert_int_equal(kernel_find(&f->session, &k, &err), -1);
     assert_non_null(strstr(err->message, "is not a bootable Linux kernel"));
     error_free(STEAL(err));
@@ -172,6 +173,7 @@ static void bad_kernels(void **state)
     put_file(dep, "");
     ok(file_write_whole(boot, 0644, head, sizeof head, &err), err);
     setenv("KILN_KERNEL", boot, 1);
+    f->session.env = environ;
     ok(kernel_find(&f->session, &k, &err), err);
     assert_string_equal(k.version, "9.9.9-none");
     // whose modules are not enough

@@ -97,6 +97,7 @@ static void make_qemu(struct fixture *f)
     struct error *err = NULL;
     ok(file_write_whole(path, 0755, script, strlen(script), &err), err);
     setenv("KILN_QEMU", path, 1);
+    f->session.env = environ;
 }
 
 static void take_notice(void *arg, const char *line)
@@ -113,7 +114,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     setenv("KILN_HOME", f->dir, 1);
     setenv("KILN_ACCEL", "tcg", 0);
-    ok(session_init(&f->session, &err), err);
+    ok(session_init(&f->session, environ, &err), err);
     f->session.events = (struct session_events){.notice = take_notice, .arg = f};
     buf_init(&f->notices);
     buf_init(&f->output);
@@ -425,6 +426,7 @@ static void kvm_breaks(void **state)
     unsetenv("KILN_ACCEL");
     CLEANUP(builder_vm_freep) struct builder_vm *vm = start_on(f, top);
     setenv("KILN_ACCEL", accel, 1);
+    f->session.env = environ;
     assert_non_null(strstr(f->notices.data,
                            "using TCG (slow): the builder VM does not start under KVM: "
                            "QEMU ended unexpectedly: exit status 9; "));
@@ -470,13 +472,19 @@ static void interrupted(void **state)
     AUTO_FREE char *top = new_overlay(f, "top.qcow2");
     pid_t pid = fork();
     if (pid == 0) {
-        ok(session_catch_signals(&f->session, &err), err);
+        int wake[2];
+        struct interrupt interrupt = {.wake_fd = -1};
+        if (pipe(wake) < 0)
+            _exit(1);
+        atomic_store(&interrupt.wake_fd, wake[1]);
+        f->session.cancel_fd = wake[0];
+        f->session.interrupt = &interrupt;
         struct builder_vm *vm = start_on(f, top);
         call_slot(f, vm, AGENT_MOUNT, AGENT_DISK_TARGET);
         (void)alarm(60);
         struct sigaction act = {.sa_handler = SIG_DFL};
         (void)sigaction(SIGALRM, &act, NULL);
-        (void)kill(getpid(), SIGTERM);
+        session_interrupt(&f->session, SIGTERM);
         int rc = run_rc(f, vm, "busybox sleep 1000", &err);
         int good = rc < 0 && err->kind == ERR_CANCELLED;
         builder_vm_free(vm);

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "base/session.h"
 #include "image/backend.h"
 #include "image/content.h"
 #include "image/name.h"
@@ -227,18 +228,19 @@ static void digests_are_remembered_only_when_safe(void **state)
     assert_non_null(mkdtemp(dir));
     AUTO_FREE char *file = path_join(dir, "f"), *cache = path_join(dir, "cache"),
                    *notes = path_join(cache, "digests");
+    struct session s = {.cache = cache};
     struct digest a, b;
     assert_int_equal(file_write_whole(file, 0644, "abc", 3, NULL), 0);
-    assert_int_equal(backend_digest(cache, file, &a, NULL), 0);
+    assert_int_equal(backend_digest(&s, file, &a, NULL), 0);
     assert_int_equal(access(notes, F_OK), -1); // touched just now
     // the same size at the same time is told apart
     assert_int_equal(file_write_whole(file, 0644, "abd", 3, NULL), 0);
-    assert_int_equal(backend_digest(cache, file, &b, NULL), 0);
+    assert_int_equal(backend_digest(&s, file, &b, NULL), 0);
     assert_false(digest_eq(&a, &b));
     // an old file is remembered
-    assert_int_equal(backend_digest(cache, "/etc/passwd", &a, NULL), 0);
+    assert_int_equal(backend_digest(&s, "/etc/passwd", &a, NULL), 0);
     assert_int_equal(access(notes, F_OK), 0);
-    assert_int_equal(backend_digest(cache, "/etc/passwd", &b, NULL), 0);
+    assert_int_equal(backend_digest(&s, "/etc/passwd", &b, NULL), 0);
     assert_true(digest_eq(&a, &b));
     assert_int_equal(remove_tree(dir, NULL), 0);
 }
@@ -271,7 +273,8 @@ static void content_digests_do_not_depend_on_holes_or_steps(void **state)
     AUTO_CLOSE int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     assert_int_equal(ftruncate(fd, SIZE), 0);
     assert_int_equal(pwrite_all(fd, disk + 2 * 65536, 2 * 65536, 2 * 65536), 0);
-    assert_int_equal(content_digest(cache, file, &c, NULL), 0);
+    struct session s = {.cache = cache};
+    assert_int_equal(content_digest(&s, file, &c, NULL), 0);
     assert_true(digest_eq(&a, &c));
     disk[SIZE - 1] = 1;
     b = content_of(disk, SIZE, SIZE);

@@ -25,7 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-static struct session session = {.cancel_fd = -1};
+static struct session session = SESSION_INIT;
 static struct process server = PROCESS_INIT;
 static char dir[] = "/tmp/kiln-unit-XXXXXX";
 static unsigned port;
@@ -314,6 +314,7 @@ static void a_server_that_goes_away_is_told(void **state)
 
 int main(void)
 {
+    session.env = environ;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_own_key_stays_and_is_private),
         cmocka_unit_test(nobody_there_is_told_in_time),

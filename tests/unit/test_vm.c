@@ -25,7 +25,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
-static struct session session = {.cancel_fd = -1};
+static struct session session = SESSION_INIT;
 static struct qemu qemu = QEMU_INIT;
 static char dir[] = "/tmp/kiln-unit-XXXXXX";
 
@@ -350,10 +350,11 @@ static void kvm_is_probed_in_a_moment(void **state)
     AUTO_FREE char *path = path_join(dir, "kvm.json");
     bool opens = accel_kvm_check(NULL) == 0, works = opens && kvm_probe(&err) == 0;
     (void)unlink(path);
-    unsetenv("KILN_ACCEL");
     enum accel a;
+    session.env = NULL; // no KILN_ACCEL
     session.events = (struct session_events){.notice = take_line, .arg = &said};
     assert_int_equal(accel_choose(&session, NULL, "7.2.22", &a, NULL), 0);
+    session.env = environ;
     session.events = (struct session_events){0};
     assert_int_equal(a, works ? ACCEL_KVM : ACCEL_TCG);
     assert_int_equal(found("7.2.22") == ACCEL_FOUND_PROBED, works);
@@ -385,21 +386,22 @@ static void accelerators_are_parsed(void **state)
 {
     (void)state;
     enum accel a;
-    unsetenv("KILN_ACCEL");
-    assert_int_equal(accel_parse(NULL, &a, NULL), 0);
+    struct session none = SESSION_INIT, tcg = SESSION_INIT;
+    tcg.env = (char *const[]){(char[]){"KILN_ACCEL=tcg"}, NULL};
+    assert_int_equal(accel_parse(&none, NULL, &a, NULL), 0);
     assert_int_equal(a, ACCEL_AUTO);
-    setenv("KILN_ACCEL", "tcg", 1);
-    assert_int_equal(accel_parse(NULL, &a, NULL), 0);
+    assert_int_equal(accel_parse(&tcg, NULL, &a, NULL), 0);
     assert_int_equal(a, ACCEL_TCG);
-    assert_int_equal(accel_parse("kvm", &a, NULL), 0);
+    assert_int_equal(accel_parse(&tcg, "kvm", &a, NULL), 0);
     assert_int_equal(a, ACCEL_KVM);
     CLEANUP(error_freep) struct error *err = NULL;
-    assert_int_equal(accel_parse("hvf", &a, &err), -1);
+    assert_int_equal(accel_parse(&tcg, "hvf", &a, &err), -1);
     assert_int_equal(err->kind, ERR_USAGE);
 }
 
 int main(void)
 {
+    session.env = environ;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(qemu_is_found_and_its_version_remembered),
         cmocka_unit_test(commands_are_answered_and_refusals_are_told),
