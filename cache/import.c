@@ -74,12 +74,12 @@ int store_import_begin(struct store *st, const json_t *record, struct layer **la
     return 0;
 }
 
-int store_import_commit(struct draft *d, const json_t *record, struct layer **ret,
-                        struct error **err)
+int store_import_commit(struct draft *d, const json_t *record, const char *digest,
+                        struct layer **ret, struct error **err)
 {
     static const char *const facts[] = {"digest", "header", "size", "virtual_size"};
     json_auto_t *ours = json_deep_copy(record);
-    if (draft_finish(d, ours, NULL, err) < 0)
+    if (draft_finish(d, ours, digest, err) < 0)
         return -1;
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         if (!json_equal(json_object_get(ours, facts[i]), json_object_get(record, facts[i])))

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Every request goes through registry_request: token, attempts, pauses. A blob is sent with one POST
-// and one PUT; if that breaks, the whole is begun anew, after a look whether the blob came all the
-// same (or another client sent it).
+// Every request goes through registry_request: token, attempts, pauses.
 #include "registry/client.h"
 
 #include "base/alloc.h"
@@ -16,14 +14,14 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { TRIES = 5, PAUSE_MS = 300, MANIFEST_MAX = 4 << 20, REPLY_MAX = 64 << 10 };
+enum { PAUSE_MS = 300, MANIFEST_MAX = 4 << 20, REPLY_MAX = 64 << 10 };
 
 #define ACCEPT \
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, " \
     "application/vnd.docker.distribution.manifest.v2+json, " \
     "application/vnd.docker.distribution.manifest.list.v2+json"
 
-static int pause_for(const struct registry *r, unsigned failures, long asked, struct error **err)
+int registry_pause(const struct registry *r, unsigned failures, long asked, struct error **err)
 {
     const char *set = session_setting(r->session, "KILN_HTTP_RETRY_MS");
     long ms = set ? strtol(set, NULL, 10) : PAUSE_MS;
@@ -89,11 +87,11 @@ int registry_request(struct registry *r, const struct request *q, struct answer 
         if (rc == 0)
             return 0;
         bool refused = ret->status == 429 || ret->status == 503; // nothing was taken
-        if (rc < 0 || (q->no_retry && !refused) || ++failures == TRIES ||
+        if (rc < 0 || (q->no_retry && !refused) || ++failures == REGISTRY_TRIES ||
             (q->reply_fd >= 0 && ret->written))
             return error_propagate(err, why);
         error_free(why);
-        if (pause_for(r, failures - 1, asked, err) < 0)
+        if (registry_pause(r, failures - 1, asked, err) < 0)
             return -1;
     }
 }
@@ -185,6 +183,11 @@ void registry_free(struct registry *r)
     pthread_mutex_destroy(&r->mutex);
     pthread_mutex_destroy(&r->idle_mutex);
     free(r);
+}
+
+const struct reference *registry_reference(const struct registry *r)
+{
+    return &r->ref;
 }
 
 int registry_ping(struct registry *r, struct error **err)
@@ -300,38 +303,78 @@ int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf 
     return digest_parse(hex, &want) && digest_eq(&want, &got) ? 0 : wrong_content(r, hex, err);
 }
 
-static int check_file(const struct registry *r, const char *hex, int fd, struct error **err)
+/* A blob that is fetched into a file. */
+struct download {
+    const char *url;
+    uint64_t size;
+    int fd;
+    struct sha256 *sha; /* of what the file has */
+    _Atomic uint64_t *moved;
+};
+
+static int empty(struct download *d, struct error **err)
 {
-    struct digest want, got;
-    if (digest_of_fd(fd, &got, err) < 0)
-        return -1;
+    sha256_free(d->sha);
+    d->sha = sha256_new();
+    return ftruncate(d->fd, 0) < 0 ? error_errno(err, "cannot empty a file") : 0;
+}
+
+/* What an earlier download has left counts, too. */
+static int begin(struct download *d, struct error **err)
+{
+    enum { CHUNK = 64 << 10 };
+    AUTO_FREE char *chunk = xmalloc(CHUNK);
+    ssize_t n;
+    d->sha = sha256_new();
+    if (lseek(d->fd, 0, SEEK_END) > (off_t)d->size)
+        return empty(d, err);
+    for (off_t at = 0; (n = pread_all(d->fd, chunk, CHUNK, at)) > 0; at += n)
+        sha256_add(d->sha, chunk, (size_t)n);
+    return n < 0 ? error_errno(err, "cannot read what was downloaded") : 0;
+}
+
+static int finish(const struct registry *r, const char *hex, struct download *d, struct error **err)
+{
+    struct digest want, got = sha256_finish(STEAL(d->sha));
     if (digest_parse(hex, &want) && digest_eq(&want, &got))
         return 0;
-    if (ftruncate(fd, 0) < 0)
-        return error_errno(err, "cannot empty a file");
-    return wrong_content(r, hex, err);
+    return empty(d, err) < 0 ? -1 : wrong_content(r, hex, err);
 }
 
 /* One answer's worth of bytes behind those that are there. */
-static int fetch_part(struct registry *r, const char *url, uint64_t size, int fd,
-                      _Atomic uint64_t *moved, struct error **err)
+static int fetch_part(struct registry *r, struct download *d, struct error **err)
 {
     CLEANUP(answer_clear) struct answer a = {0};
     CLEANUP(buf_clear) struct buf reply = BUF_INIT;
-    off_t have = lseek(fd, 0, SEEK_END);
+    off_t have = lseek(d->fd, 0, SEEK_END);
     if (have < 0)
         return error_errno(err, "cannot read what was downloaded");
-    struct request q = {REQUEST_INIT,      .method = "GET",        .url = url,
-                        .reply = &reply,   .reply_max = REPLY_MAX, .reply_at = (uint64_t)have,
-                        .reply_end = size, .moved = moved};
-    q.reply_fd = fd;
+    struct request q = {REQUEST_INIT,         .method = "GET",        .url = d->url,
+                        .reply = &reply,      .reply_max = REPLY_MAX, .reply_at = (uint64_t)have,
+                        .reply_end = d->size, .moved = d->moved,      .reply_sha = d->sha};
+    q.reply_fd = d->fd;
     if (registry_request(r, &q, &a, err) < 0)
         return a.written ? 1 : -1;
     if (a.status != 200 && a.status != 206 && a.status != 416)
         return registry_refused(r, "the request for a blob", a.status, &reply, err);
-    if (!a.written && have && ftruncate(fd, 0) < 0)
-        return error_errno(err, "cannot empty a file");
-    return 0;
+    return !a.written && have ? empty(d, err) : 0;
+}
+
+static int fetch_parts(struct registry *r, const char *hex, struct download *d, struct error **err)
+{
+    for (unsigned failures = 0; lseek(d->fd, 0, SEEK_END) < (off_t)d->size;) {
+        struct error *why = NULL;
+        int rc = fetch_part(r, d, &why);
+        if (rc < 0 || (++failures == REGISTRY_TRIES && why))
+            return error_propagate(err, why);
+        error_free(why);
+        if (failures > REGISTRY_TRIES)
+            return error_set(err, ERR_USER, "registry '%s' sends too little of blob sha256:%.12s…",
+                             r->ref.host, hex);
+        if (rc && registry_pause(r, failures - 1, 0, err) < 0)
+            return -1;
+    }
+    return finish(r, hex, d, err);
 }
 
 int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
@@ -340,80 +383,8 @@ int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
     if (r->layout)
         return layout_blob_to(r->layout, hex, size, fd, moved, err);
     AUTO_FREE char *url = blob_url(r, hex);
-    if (lseek(fd, 0, SEEK_END) > (off_t)size && ftruncate(fd, 0) < 0)
-        return error_errno(err, "cannot empty a file");
-    for (unsigned failures = 0; lseek(fd, 0, SEEK_END) < (off_t)size;) {
-        struct error *why = NULL;
-        int rc = fetch_part(r, url, size, fd, moved, &why);
-        if (rc < 0 || (++failures == TRIES && why))
-            return error_propagate(err, why);
-        error_free(why);
-        if (failures > TRIES)
-            return error_set(err, ERR_USER, "registry '%s' sends too little of blob sha256:%.12s…",
-                             r->ref.host, hex);
-        if (rc && pause_for(r, failures - 1, 0, err) < 0)
-            return -1;
-    }
-    return check_file(r, hex, fd, err);
-}
-
-/* The address to send a blob to, absolute, with the digest. */
-static char *upload_url(struct registry *r, const char *hex, struct error **err)
-{
-    CLEANUP(answer_clear) struct answer a = {0};
-    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
-    AUTO_FREE char *url = xasprintf("%s/v2/%s/blobs/uploads/", r->base, r->ref.repo);
-    struct request q = {REQUEST_INIT, .method = "POST", .url = url, .reply = &reply,
-                        .reply_max = REPLY_MAX};
-    if (registry_request(r, &q, &a, err) < 0)
-        return NULL;
-    if (a.status != 202 || !a.location) {
-        registry_refused(r, "the upload of a blob", a.status, &reply, err);
-        return NULL;
-    }
-    const char *to = a.location;
-    return xasprintf("%s%s%cdigest=sha256:%s", *to == '/' ? r->base : "", to,
-                     strchr(to, '?') ? '&' : '?', hex);
-}
-
-/* As registry_put_blob, one time. 1: worth another try. */
-static int put_once(struct registry *r, const char *hex, uint64_t size, int fd,
-                    _Atomic uint64_t *moved, struct error **err)
-{
-    CLEANUP(answer_clear) struct answer a = {0};
-    CLEANUP(buf_clear) struct buf reply = BUF_INIT;
-    int there = registry_has_blob(r, hex, err);
-    if (there)
-        return there < 0 ? -1 : 0;
-    AUTO_FREE char *url = upload_url(r, hex, err);
-    if (!url)
-        return -1;
-    struct request q = {REQUEST_INIT,    .method = "PUT",        .url = url,     .body_size = size,
-                        .reply = &reply, .reply_max = REPLY_MAX, .moved = moved, .no_retry = true};
-    q.body_fd = fd;
-    if (registry_request(r, &q, &a, err) < 0)
-        return 1;
-    if (a.status == 201 || a.status == 204)
-        return 0;
-    registry_refused(r, "a blob", a.status, &reply, err);
-    return a.status == 400 || a.status == 404 || a.status == 409 ? 1 : -1;
-}
-
-int registry_put_blob(struct registry *r, const char *hex, uint64_t size, int fd,
-                      _Atomic uint64_t *moved, struct error **err)
-{
-    if (r->layout)
-        return layout_put_blob(r->layout, hex, size, fd, moved, err);
-    for (unsigned failures = 0;;) {
-        struct error *why = NULL;
-        int rc = put_once(r, hex, size, fd, moved, &why);
-        if (rc <= 0 || ++failures == TRIES)
-            return rc ? error_propagate(err, why) : 0;
-        bool stop = why && why->kind == ERR_CANCELLED;
-        if (stop)
-            return error_propagate(err, why);
-        error_free(why);
-        if (pause_for(r, failures - 1, 0, err) < 0)
-            return -1;
-    }
+    struct download d = {.url = url, .size = size, .fd = fd, .moved = moved};
+    int rc = begin(&d, err) < 0 ? -1 : fetch_parts(r, hex, &d, err);
+    sha256_free(d.sha);
+    return rc;
 }

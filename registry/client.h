@@ -40,7 +40,8 @@ struct registry_options {
 /* Sends nothing yet. ref is copied. */
 int registry_open(const struct session *s, const struct reference *ref,
                   const struct registry_options *o, struct registry **ret, struct error **err);
-void registry_free(struct registry *r); /* NULL is fine */
+void registry_free(struct registry *r);                               /* NULL is fine */
+const struct reference *registry_reference(const struct registry *r); /* its copy; borrowed */
 DEFINE_CLEANUP(struct registry, registry_free);
 
 /* Asks whether the registry is one and takes the credentials. ERR_USER: it does not. */
@@ -71,8 +72,12 @@ int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf 
  */
 int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
                      _Atomic uint64_t *moved, struct error **err);
-/* Sends the file's `size` bytes as that blob, unless the registry has it. */
+/* Sends the file's `size` bytes as that blob, in one piece, or in chunks where the registry wants
+ * them. What an attempt that broke has brought is not sent again if the registry kept it. */
 int registry_put_blob(struct registry *r, const char *hex, uint64_t size, int fd,
                       _Atomic uint64_t *moved, struct error **err);
+/* Makes the repository have a blob that another one of this registry, `from`, has: 1; 0: it can't be
+ * done, so it must be sent; -1. */
+int registry_mount_blob(struct registry *r, const char *hex, const char *from, struct error **err);
 
 #endif

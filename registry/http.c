@@ -70,6 +70,14 @@ static void take_challenge(struct answer *a, const char *header)
     a->challenge = xstrdup(best);
 }
 
+/* "Range: 0-999", of an upload; some say "bytes=0-999". */
+static void take_range(struct answer *a, const char *value)
+{
+    const char *end = strchr(value, '-');
+    a->has_range = end && end[1] >= '0' && end[1] <= '9';
+    a->range_end = a->has_range ? strtoull(end + 1, NULL, 10) : 0;
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
     struct attempt *t = arg;
@@ -83,6 +91,12 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
     } else if ((v = value_of(line, n, "www-authenticate"))) {
         take_challenge(t->answer, v);
         free(v);
+    } else if ((v = value_of(line, n, "range"))) {
+        take_range(t->answer, v);
+        free(v);
+    } else if ((v = value_of(line, n, "oci-chunk-min-length"))) {
+        t->answer->chunk_min = strtoull(v, NULL, 10);
+        free(v);
     }
     return n;
 }
@@ -94,6 +108,8 @@ static size_t to_file(struct attempt *t, const char *bytes, size_t n)
     t->write_failed = !t->too_long && pwrite_all(t->q->reply_fd, bytes, n, (off_t)at) < 0;
     if (t->too_long || t->write_failed)
         return 0;
+    if (t->q->reply_sha)
+        sha256_add(t->q->reply_sha, bytes, n);
     t->answer->written += n;
     if (t->q->moved)
         *t->q->moved += n;
@@ -127,7 +143,7 @@ static size_t on_send(char *to, size_t size, size_t n, void *arg)
     n *= size;
     if (n > left)
         n = (size_t)left;
-    if (pread_all(t->q->body_fd, to, n, (off_t)t->sent) != (ssize_t)n)
+    if (pread_all(t->q->body_fd, to, n, (off_t)(t->q->body_at + t->sent)) != (ssize_t)n)
         return CURL_READFUNC_ABORT;
     t->sent += n;
     if (t->q->moved)
@@ -138,8 +154,11 @@ static size_t on_send(char *to, size_t size, size_t n, void *arg)
 static int on_seek(void *arg, curl_off_t at, int origin)
 {
     struct attempt *t = arg;
-    if (origin != SEEK_SET)
-        return CURL_SEEKFUNC_CANTSEEK;
+    // libcurl would send the whole again by itself when a connection that was kept turns out to be broken
+    if (origin != SEEK_SET || (t->q->no_retry && t->sent))
+        return CURL_SEEKFUNC_FAIL;
+    if (t->q->moved)
+        *t->q->moved -= t->sent - (uint64_t)at;
     t->sent = (uint64_t)at;
     return CURL_SEEKFUNC_OK;
 }
@@ -221,6 +240,11 @@ static struct curl_slist *headers_of(const struct request *q, const char *author
     add_header(&list, "Authorization", authorization);
     add_header(&list, "Accept", q->accept);
     add_header(&list, "Range", range);
+    if (q->body_chunk) {
+        AUTO_FREE char *where = xasprintf("%llu-%llu", (unsigned long long)q->body_at,
+                                          (unsigned long long)(q->body_at + q->body_size - 1));
+        add_header(&list, "Content-Range", where);
+    }
     if (q->body || q->body_size)
         add_header(&list, "Content-Type", q->type ? q->type : "application/octet-stream");
     return list;
@@ -249,6 +273,8 @@ static int judge(struct attempt *t, CURLcode rc, const char *why, long *pause, s
         return error_errno(err, "cannot keep what was downloaded");
     if (rc == CURLE_WRITE_ERROR && status == 200)
         return 0; // no ranges here: told by `written`
+    if (rc == CURLE_SEND_ERROR && status >= 400)
+        rc = CURLE_OK; // refused before the end of what was sent
     t->answer->no_tls = rc == CURLE_SSL_CONNECT_ERROR;
     if (rc != CURLE_OK) {
         error_set(err, ERR_SYSTEM, "cannot talk to registry '%s': %s", t->r->ref.host,
@@ -311,6 +337,8 @@ int http_once(struct registry *r, const struct request *q, const char *authoriza
     CURLcode rc = curl_easy_perform(c);
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
     int judged = judge(&t, rc, why, pause, err);
+    if (q->moved && (judged || ret->status >= 400))
+        *q->moved -= t.sent; // it will be sent again
     curl_slist_free_all(headers);
     give_back(r, c);
     return judged;

@@ -11,7 +11,7 @@
 
 #include <pthread.h>
 
-enum { REGISTRY_IDLE = 16 };
+enum { REGISTRY_IDLE = 16, REGISTRY_TRIES = 5 };
 
 struct registry {
     const struct session *session;
@@ -35,13 +35,15 @@ struct request {
     const char *type;         /* Content-Type; NULL = none */
     const char *accept;       /* NULL = anything */
     const struct buf *body;   /* or: */
-    int body_fd;              /* sent from its start if body is NULL and body_size not 0 */
-    uint64_t body_size;
+    int body_fd;              /* sent from body_at on if body is NULL and body_size not 0 */
+    uint64_t body_at, body_size;
+    bool body_chunk;   /* says where it belongs: Content-Range */
     struct buf *reply; /* at most reply_max bytes; NULL = dropped */
     size_t reply_max;
     int reply_fd; /* -1, or written from reply_at on */
     uint64_t reply_at, reply_end;
-    bool no_retry; /* the caller begins anew after a broken connection */
+    struct sha256 *reply_sha; /* is given what is written; may be NULL */
+    bool no_retry;            /* the caller begins anew after a broken connection */
     _Atomic uint64_t *moved;
 };
 #define REQUEST_INIT .body_fd = -1, .reply_fd = -1
@@ -50,7 +52,10 @@ struct answer {
     long status;
     char *location, *challenge; /* owned; challenge: the first Bearer one, or else any */
     uint64_t written;           /* bytes put into reply_fd */
-    bool no_tls;                /* the server does not speak it */
+    bool has_range;     /* it says up to which byte (range_end) an upload has come; 0 may mean */
+    uint64_t range_end; /* that it has none */
+    uint64_t chunk_min; /* OCI-Chunk-Min-Length; 0 = not said */
+    bool no_tls;        /* the server does not speak it */
 };
 void answer_clear(struct answer *a);
 
@@ -61,6 +66,8 @@ int registry_request(struct registry *r, const struct request *q, struct answer 
 /* A status that was not expected, in words, with what the registry says in `body`. */
 int registry_refused(const struct registry *r, const char *what, long status,
                      const struct buf *body, struct error **err);
+/* Before attempt `failures` + 2, or as long as the registry asked for (ms). -1: interrupted. */
+int registry_pause(const struct registry *r, unsigned failures, long asked, struct error **err);
 /* One attempt, with this Authorization (may be NULL). 0; 1: it may go better next time, with the
  * reason in *err; -1. */
 int http_once(struct registry *r, const struct request *q, const char *authorization,

@@ -62,7 +62,11 @@ static int take_descriptor(const json_t *d, char hex[DIGEST_HEX + 1], uint64_t *
 static int take_piece(struct plan *p, const json_t *descriptor, const char *id, uint64_t at,
                       uint64_t left, struct error **err)
 {
-    struct plan_piece piece = {.at = at, .raw = left < TRANSFER_PIECE ? left : TRANSFER_PIECE};
+    struct plan_piece piece = {
+        .at = at,
+        .raw = left < TRANSFER_PIECE ? left : TRANSFER_PIECE,
+        .layer = p->layers.len - 1,
+    };
     const char *type = json_str(descriptor, "mediaType");
     const char *of = json_str(json_object_get(descriptor, "annotations"), "dev.kiln.layer");
     if (!type || strcmp(type, TRANSFER_LAYER) != 0)

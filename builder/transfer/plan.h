@@ -27,6 +27,7 @@ struct plan_piece {
     char hex[DIGEST_HEX + 1];
     uint64_t size;    /* of the blob */
     uint64_t at, raw; /* of the layer's file */
+    size_t layer;     /* of plan.layers */
 };
 DEFINE_VECTOR(plan_pieces, struct plan_piece);
 

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
 // Threads fetch the pieces of the layers that are missing, in order, into a folder named after the
-// manifest's digest, where the next pull finds what an interrupted one had. This thread unpacks them
-// into a layer of the store and commits it, from the base up; then its pieces go.
+// manifest's digest, where the next pull finds what an interrupted one had, and unpack each into its
+// layer's file. This thread digests that file while its pieces arrive and commits it to the store,
+// from the base up; then its pieces go.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/lock.h"
 #include "base/session.h"
 #include "base/vector.h"
+#include "builder/transfer/memory.h"
 #include "builder/transfer/plan.h"
 #include "builder/transfer/pool.h"
 #include "builder/transfer/transfer.h"
+#include "builder/transfer/unpack.h"
 #include "cache/store.h"
 #include "image/backend.h"
 #include "qcow2/qcow2.h"
@@ -20,12 +23,12 @@
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-#include <zstd.h>
 
-enum { CHUNK = 1 << 20, WINDOW_LOG_MAX = 23 };
+enum { CHUNK = 256 << 10 };
 
 struct pull {
     const struct session *session;
+    const struct reference *ref; /* borrowed */
     struct registry *registry;
     struct store *store;
     struct plan plan;
@@ -53,59 +56,40 @@ static char *piece_path(const struct pull *p, size_t i)
     return xasprintf("%s/%zu-%.16s", p->folder, i, p->plan.pieces.ptr[i].hex);
 }
 
+static char *raw_path(const struct pull *p, size_t layer)
+{
+    return xasprintf("%s/raw-%zu", p->folder, layer);
+}
+
+/* The file that the layer's pieces are unpacked into: of its full size, with a hole where none is yet. */
+static int open_raw(const struct pull *p, size_t layer, struct error **err)
+{
+    const struct plan_layer *l = &p->plan.layers.ptr[layer];
+    const struct plan_piece *last = &p->plan.pieces.ptr[l->first + l->n - 1];
+    AUTO_FREE char *path = raw_path(p, layer);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0 || ftruncate(fd, (off_t)(last->at + last->raw)) < 0)
+        return error_errno(err, "cannot create '%s'", path);
+    return STEAL_FD(fd);
+}
+
+/* On a thread of the pool. The disk writes what is unpacked while other pieces come. */
 static int fetch_piece(void *arg, size_t item, struct error **err)
 {
     struct pull *p = arg;
     const struct plan_piece *piece = &p->plan.pieces.ptr[p->first + item];
+    struct unpack_piece to = {.name = piece->hex, .at = piece->at, .raw = piece->raw};
     AUTO_FREE char *path = piece_path(p, p->first + item);
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
-    return registry_blob_to(p->registry, piece->hex, piece->size, fd, &p->pool.moved, err);
-}
-
-static int bad_piece(const struct plan_piece *piece, struct error **err)
-{
-    return error_set(err, ERR_USER, "blob sha256:%.12s… does not unpack to %llu bytes", piece->hex,
-                     (unsigned long long)piece->raw);
-}
-
-/* Exactly piece->raw bytes from `from`, written at their place. */
-static int unpack_stream(const struct plan_piece *piece, ZSTD_DCtx *zstd, int from, int to,
-                         char *in, char *out, struct error **err)
-{
-    uint64_t done = 0;
-    size_t rc = 1;
-    ssize_t n;
-    for (off_t at = 0; (n = pread_all(from, in, CHUNK, at)) > 0; at += n) {
-        ZSTD_inBuffer i = {in, (size_t)n, 0};
-        for (bool more = true; more;) {
-            ZSTD_outBuffer o = {out, CHUNK, 0};
-            rc = ZSTD_decompressStream(zstd, &o, &i);
-            if (ZSTD_isError(rc) || o.pos > piece->raw - done)
-                return bad_piece(piece, err);
-            if (pwrite_all(to, out, o.pos, (off_t)(piece->at + done)) < 0)
-                return error_errno(err, "cannot write a layer");
-            done += o.pos;
-            more = i.pos < i.size || (rc && o.pos == o.size); // rc 0: the frame is over
-        }
-    }
-    return n < 0 || rc != 0 || done != piece->raw ? bad_piece(piece, err) : 0;
-}
-
-static int unpack(const struct pull *p, size_t i, int to, struct error **err)
-{
-    const struct plan_piece *piece = &p->plan.pieces.ptr[i];
-    AUTO_FREE char *path = piece_path(p, i), *in = xmalloc(CHUNK), *out = xmalloc(CHUNK);
-    AUTO_CLOSE int from = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    ZSTD_DCtx *zstd = ZSTD_createDCtx();
-    if (!zstd)
-        alloc_failed();
-    ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MAX);
-    int rc = from < 0 ? error_errno(err, "cannot read '%s'", path)
-                      : unpack_stream(piece, zstd, from, to, in, out, err);
-    ZSTD_freeDCtx(zstd);
-    return rc;
+    if (registry_blob_to(p->registry, piece->hex, piece->size, fd, &p->pool.moved, err) < 0)
+        return -1;
+    AUTO_CLOSE int raw = open_raw(p, piece->layer, err);
+    if (raw < 0 || unpack_piece(&to, fd, raw, err) < 0)
+        return -1;
+    (void)sync_file_range(raw, (off_t)piece->at, (off_t)piece->raw, SYNC_FILE_RANGE_WRITE);
+    return 0;
 }
 
 /* The strangers' reader; its backing name is compared by the store. */
@@ -129,38 +113,59 @@ static void remember(const struct pull *p, const struct plan_layer *l, const str
         json_array_append_new(
             blobs, json_pack("{s:s,s:I}", "digest", piece->hex, "size", (json_int_t)piece->size));
     }
-    transfer_remember(layer, blobs);
+    memory_write(layer, blobs, p->ref);
 }
 
-static int write_disk(struct pull *p, const struct plan_layer *l, const char *disk,
+static int hash_piece(struct sha256 *sha, int fd, const struct plan_piece *piece, char *chunk,
                       struct error **err)
 {
-    AUTO_CLOSE int fd = open(disk, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return error_errno(err, "cannot create '%s'", disk);
-    for (size_t i = l->first; i < l->first + l->n; i++) {
-        if (!pool_wait(&p->pool, i - p->first))
-            return error_set(err, ERR_CANCELLED, "interrupted"); // the pool has the reason
-        if (unpack(p, i, fd, err) < 0)
-            return -1;
+    for (uint64_t done = 0; done < piece->raw;) {
+        size_t n = piece->raw - done < CHUNK ? (size_t)(piece->raw - done) : CHUNK;
+        if (pread_all(fd, chunk, n, (off_t)(piece->at + done)) != (ssize_t)n)
+            return error_errno(err, "cannot read what was unpacked");
+        sha256_add(sha, chunk, n);
+        done += n;
     }
     return 0;
 }
 
-static int take_layer(struct pull *p, const struct plan_layer *l, const struct layer *parent,
-                      struct layer **ret, struct error **err)
+/* Digests the layer's file while its pieces arrive, and gives it the name. */
+static int write_disk(struct pull *p, size_t layer, const char *disk, char hex[DIGEST_HEX + 1],
+                      struct error **err)
+{
+    const struct plan_layer *l = &p->plan.layers.ptr[layer];
+    AUTO_FREE char *path = raw_path(p, layer), *chunk = xmalloc(CHUNK);
+    CLEANUP(sha256_freep) struct sha256 *sha = sha256_new();
+    AUTO_CLOSE int fd = open_raw(p, layer, err);
+    if (fd < 0)
+        return -1;
+    for (size_t i = l->first; i < l->first + l->n; i++) {
+        if (!pool_wait(&p->pool, i - p->first))
+            return error_set(err, ERR_CANCELLED, "interrupted"); // the pool has the reason
+        if (hash_piece(sha, fd, &p->plan.pieces.ptr[i], chunk, err) < 0)
+            return -1;
+    }
+    struct digest d = sha256_finish(STEAL(sha));
+    digest_hex(&d, hex);
+    return rename(path, disk) < 0 ? error_errno(err, "cannot rename '%s'", path) : 0;
+}
+
+static int take_layer(struct pull *p, size_t i, const struct layer *parent, struct layer **ret,
+                      struct error **err)
 {
     CLEANUP(draft_freep) struct draft *d = NULL;
+    const struct plan_layer *l = &p->plan.layers.ptr[i];
+    char hex[DIGEST_HEX + 1];
     int here = store_import_begin(p->store, l->record, ret, &d, err);
     if (here)
         return here < 0 ? -1 : 0;
-    if (write_disk(p, l, draft_disk(d), err) < 0 ||
+    if (write_disk(p, i, draft_disk(d), hex, err) < 0 ||
         check_header(p->session, draft_disk(d), parent, err) < 0 ||
-        store_import_commit(d, l->record, ret, err) < 0)
+        store_import_commit(d, l->record, hex, ret, err) < 0)
         return -1;
     remember(p, l, *ret);
-    for (size_t i = l->first; i < l->first + l->n; i++) {
-        AUTO_FREE char *path = piece_path(p, i);
+    for (size_t piece = l->first; piece < l->first + l->n; piece++) {
+        AUTO_FREE char *path = piece_path(p, piece);
         (void)unlink(path);
     }
     return 0;
@@ -174,7 +179,7 @@ static int take_layers(struct pull *p, struct error **err)
         return -1;
     for (size_t i = p->have; i < p->plan.layers.len; i++) {
         struct layer *layer = NULL;
-        if (take_layer(p, &p->plan.layers.ptr[i], parent, &layer, err) < 0)
+        if (take_layer(p, i, parent, &layer, err) < 0)
             return -1;
         layer_free(parent);
         parent = layer;
@@ -193,6 +198,10 @@ static int fetch(struct pull *p, const struct transfer_options *o, struct error 
                             .session = p->session};
     for (size_t i = p->first; i < p->plan.pieces.len; i++)
         p->pool.total += p->plan.pieces.ptr[i].size;
+    for (size_t i = p->have; i < p->plan.layers.len; i++) {
+        AUTO_FREE char *old = raw_path(p, i); // of an interrupted pull; its blobs are taken again
+        (void)unlink(old);
+    }
     pool_start(&p->pool, jobs);
     int rc = take_layers(p, &why);
     if (rc < 0)
@@ -305,7 +314,7 @@ static int pull(struct pull *p, const struct reference *ref, const char *name,
 int transfer_pull(const struct session *s, const struct reference *ref, const char *name,
                   const struct transfer_options *o, struct error **err)
 {
-    CLEANUP(pull_clear) struct pull p = {.session = s, .lock_fd = -1};
+    CLEANUP(pull_clear) struct pull p = {.session = s, .ref = ref, .lock_fd = -1};
     int rc = pull(&p, ref, name, o, err);
     if (rc >= 0)
         return rc;
@@ -316,7 +325,7 @@ int transfer_pull(const struct session *s, const struct reference *ref, const ch
 int transfer_take_key(const struct session *s, struct registry *r, struct store *store,
                       const char *key, const struct transfer_options *o, struct error **err)
 {
-    CLEANUP(pull_clear) struct pull p = {.session = s, .lock_fd = -1};
+    CLEANUP(pull_clear) struct pull p = {.session = s, .ref = registry_reference(r), .lock_fd = -1};
     AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", key);
     struct error *why = NULL;
     char digest[DIGEST_HEX + 1];

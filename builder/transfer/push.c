@@ -7,20 +7,23 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "base/vector.h"
+#include "builder/transfer/memory.h"
 #include "builder/transfer/pool.h"
 #include "builder/transfer/transfer.h"
 #include "cache/store.h"
 #include "image/backend.h"
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <time.h>
 #include <unistd.h>
 #include <zstd.h>
 
-enum { CHUNK = 1 << 20, LEVEL = 3 };
+enum { CHUNK = 256 << 10, LEVEL = 3, MOUNTS_TRIED = 2 /* in vain, then no more */ };
 
 struct piece {
     const struct layer *layer; /* borrowed */
+    size_t index;              /* among its pieces */
     uint64_t at, raw;          /* of the layer's file */
     char hex[DIGEST_HEX + 1];  /* of the blob; "" = not known yet */
     uint64_t size;             /* of the blob */
@@ -35,6 +38,9 @@ struct push {
     struct backend_image image;
     struct layers layers; /* base first */
     struct pieces pieces;
+    const struct reference *ref; /* borrowed */
+    sem_t cores; /* more pieces compressed at once than there are cores are slower */
+    _Atomic unsigned mounts_failed;
     struct pool pool;
 };
 
@@ -73,35 +79,30 @@ static int find_layers(struct push *p, const char *name, struct error **err)
     return 0;
 }
 
-static char *memory_of(const struct layer *l)
-{
-    return path_join(l->folder, "blobs.json");
-}
-
 /* What was remembered is only where to look first: a wrong entry costs a request. */
-static void recall(struct piece *piece, const json_t *blobs, size_t i)
+static void recall(struct piece *piece, const json_t *blobs)
 {
-    const json_t *blob = json_array_get(blobs, i);
+    const json_t *blob = json_array_get(blobs, piece->index);
     const char *hex = json_str(blob, "digest");
     struct digest d;
     if (!hex || !digest_parse(hex, &d) || json_int(blob, "size", 0) <= 0)
         return;
-    memcpy(piece->hex, hex, sizeof piece->hex);
+    digest_hex(&d, piece->hex);
     piece->size = (uint64_t)json_int(blob, "size", 0);
 }
 
 static void cut(struct push *p, const struct layer *l)
 {
-    AUTO_FREE char *path = memory_of(l);
-    json_auto_t *blobs = json_read_file(path, NULL);
+    json_auto_t *memory = memory_read(l);
     size_t i = 0;
     for (uint64_t at = 0; at < l->size; at += TRANSFER_PIECE) {
         uint64_t left = l->size - at;
         struct piece *piece = pieces_push(&p->pieces);
         piece->layer = l;
+        piece->index = i++;
         piece->at = at;
         piece->raw = left < TRANSFER_PIECE ? left : TRANSFER_PIECE;
-        recall(piece, blobs, i++);
+        recall(piece, memory_blobs(memory));
     }
 }
 
@@ -165,11 +166,50 @@ static int compress(const struct push *p, struct piece *piece, int to, struct er
     return 0;
 }
 
+/* look: it was not asked for yet. */
+static int put_unless_there(struct push *p, const char *hex, bool look, uint64_t size, int fd,
+                            struct error **err)
+{
+    int there = look ? registry_has_blob(p->registry, hex, err) : 0;
+    if (there)
+        return there < 0 ? -1 : 0;
+    return registry_put_blob(p->registry, hex, size, fd, &p->pool.moved, err);
+}
+
+/* Whether the registry has it already, or has it elsewhere and can be told so: 1, 0, -1. */
+static int is_there(struct push *p, const struct piece *piece, struct error **err)
+{
+    int there = registry_has_blob(p->registry, piece->hex, err);
+    if (there)
+        return there;
+    json_auto_t *memory = memory_read(piece->layer);
+    const char *from;
+    for (size_t i = 0; p->mounts_failed < MOUNTS_TRIED && (from = memory_repo(memory, i, p->ref));
+         i++) {
+        there = registry_mount_blob(p->registry, piece->hex, from, err);
+        if (there)
+            return there;
+        p->mounts_failed++;
+    }
+    return 0;
+}
+
+static int compress_on_a_core(struct push *p, struct piece *piece, int fd, struct error **err)
+{
+    while (sem_wait(&p->cores) < 0) // EINTR
+        ;
+    int rc = compress(p, piece, fd, err);
+    (void)sem_post(&p->cores);
+    return rc;
+}
+
 static int send_piece(void *arg, size_t i, struct error **err)
 {
     struct push *p = arg;
     struct piece *piece = &p->pieces.ptr[i];
-    int there = *piece->hex ? registry_has_blob(p->registry, piece->hex, err) : 0;
+    char known[sizeof piece->hex];
+    memcpy(known, piece->hex, sizeof known);
+    int there = *known ? is_there(p, piece, err) : 0;
     if (there)
         return there < 0 ? -1 : 0;
     AUTO_FREE char *path = xasprintf("%s/push-%zu", store_scratch(p->store), i);
@@ -177,16 +217,9 @@ static int send_piece(void *arg, size_t i, struct error **err)
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
     (void)unlink(path);
-    if (compress(p, piece, fd, err) < 0)
+    if (compress_on_a_core(p, piece, fd, err) < 0)
         return -1;
-    return registry_put_blob(p->registry, piece->hex, piece->size, fd, &p->pool.moved, err);
-}
-
-/* Best effort: a backend that we may only read has no memory. */
-void transfer_remember(const struct layer *l, const json_t *blobs)
-{
-    AUTO_FREE char *path = memory_of(l);
-    (void)json_write_file(path, 0644, blobs, NULL);
+    return put_unless_there(p, piece->hex, strcmp(known, piece->hex) != 0, piece->size, fd, err);
 }
 
 static void remember(const struct push *p, const struct layer *l)
@@ -196,7 +229,7 @@ static void remember(const struct push *p, const struct layer *l)
         if (piece->layer == l)
             json_array_append_new(blobs, json_pack("{s:s,s:I}", "digest", piece->hex, "size",
                                                    (json_int_t)piece->size));
-    transfer_remember(l, blobs);
+    memory_write(l, blobs, p->ref);
 }
 
 static char *time_text(time_t when)
@@ -271,7 +304,7 @@ static int put_text(struct push *p, const char *text, char hex[DIGEST_HEX + 1], 
     if (fd < 0 || write_all(fd, text, strlen(text)) < 0)
         return error_errno(err, "cannot write '%s'", path);
     (void)unlink(path);
-    return registry_put_blob(p->registry, hex, strlen(text), fd, NULL, err);
+    return put_unless_there(p, hex, true, strlen(text), fd, err);
 }
 
 static int publish(struct push *p, const char *tag, char digest[DIGEST_HEX + 1], struct error **err)
@@ -298,10 +331,14 @@ static int send_pieces(struct push *p, const struct transfer_options *o, struct 
         cut(p, *l);
     p->pool =
         (struct pool){.work = send_piece, .arg = p, .n = p->pieces.len, .session = p->session};
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    sem_init(&p->cores, 0, cores > 1 ? (unsigned)cores : 1);
     pool_start(&p->pool, o->jobs ? o->jobs : TRANSFER_JOBS);
     for (size_t i = 0; i < p->pieces.len && pool_wait(&p->pool, i); i++)
         ;
-    if (pool_end(&p->pool, err) < 0)
+    int rc = pool_end(&p->pool, err);
+    sem_destroy(&p->cores);
+    if (rc < 0)
         return -1;
     vec_foreach (struct layer **, l, &p->layers)
         remember(p, *l);
@@ -311,7 +348,7 @@ static int send_pieces(struct push *p, const struct transfer_options *o, struct 
 int transfer_push(const struct session *s, const char *name, const struct reference *ref,
                   const struct transfer_options *o, char digest[DIGEST_HEX + 1], struct error **err)
 {
-    CLEANUP(push_clear) struct push p = {.session = s};
+    CLEANUP(push_clear) struct push p = {.session = s, .ref = ref};
     struct registry_options with = o->registry;
     with.push = true;
     if (ref->digest)
@@ -355,7 +392,7 @@ static int publish_prefix(struct push *p, size_t n, struct error **err)
 int transfer_push_keys(const struct session *s, const char *layer, const struct reference *ref,
                        const struct transfer_options *o, struct error **err)
 {
-    CLEANUP(push_clear) struct push p = {.session = s};
+    CLEANUP(push_clear) struct push p = {.session = s, .ref = ref};
     CLEANUP(strv_clear) struct strv ids = {0};
     struct registry_options with = o->registry;
     with.push = true;

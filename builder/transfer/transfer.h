@@ -70,8 +70,4 @@ int transfer_take_key(const struct session *s, struct registry *r, struct store 
 int transfer_push_keys(const struct session *s, const char *layer, const struct reference *ref,
                        const struct transfer_options *o, struct error **err);
 
-/* Keeps in the layer's folder which blobs it became: [{"digest": hex, "size": bytes}…]. */
-struct layer;
-void transfer_remember(const struct layer *l, const json_t *blobs);
-
 #endif

@@ -45,6 +45,11 @@ setup_file() {
     'RUN echo one >/etc/one' >build/Imagefile
   "$KILN" image build --name app build >&2
   "$KILN" image push app "oci://$PLAIN/team/app:1" >pushed
+  # an image of 20 MiB that don't shrink
+  truncate -s 96M big.raw
+  head -c 20M /dev/urandom | dd of=big.raw bs=1M seek=66 conv=notrunc status=none
+  printf '\125\252' | dd of=big.raw bs=1 seek=510 conv=notrunc status=none
+  "$KILN" image import big.raw big >&2
 }
 
 teardown_file() {
@@ -330,6 +335,45 @@ EOF
   grep -q '^GET .*/blobs/.* 206 ' bad/log
   "$KILN" system verify
   [ -z "$(find "$KILN_HOME/backend/.working" -path '*pull-*')" ]
+}
+
+@test "blobs go up in chunks where they must, and on where a connection broke" {
+  local m
+  for m in whole chunks small resume; do
+    echo $m >bad/mode
+    rm -f bad/log
+    on_a image push --jobs 1 big "oci://$BAD/up/$m:1"
+    rm bad/mode
+    rm -rf "$KILN_HOME/backend"
+    "$KILN" image pull "oci://$PLAIN/up/$m:1" --name "$m"
+    "$KILN" system verify
+    case $m in
+    whole) run ! grep -q '^PATCH' bad/log ;;
+    chunks) [ "$(grep -c '^PUT .* 413 ' bad/log)" -ge 1 ] && run ! grep -q '^PATCH .* 416 ' bad/log ;;
+    small) [ "$(grep -c '^PATCH .* 416 ' bad/log)" -ge 1 ] && [ "$(grep -c '^PATCH .* 202 ' bad/log)" -ge 3 ] ;;
+    # what came before each break is not sent again: the whole, its second half in a chunk that breaks, the rest
+    resume) [ "$(grep -c ' breaks ' bad/log)" -eq 2 ] && [ "$(grep -c '^PATCH .* 202 ' bad/log)" -eq 1 ] &&
+      [ "$(grep -c '^GET .*/uploads/.* 204 ' bad/log)" -eq 2 ] ;;
+    esac
+  done
+}
+
+@test "what another repository of the registry has is mounted, not sent" {
+  on_a image push app "oci://$PLAIN/mount/from:1"
+  rm -f bad/log
+  # the memory of layers names the registry by the host that was written
+  on_a image push app "oci://$BAD/mount/first:1"
+  rm bad/log
+  on_a image push app "oci://$BAD/mount/second:1"
+  [ "$(grep -c '^POST .*mount=sha256.*from=mount/first 201 ' bad/log)" -eq 3 ]
+  [ "$(grep -c '^PUT .*/blobs/' bad/log)" -eq 1 ] # the config
+  "$KILN" image pull "oci://$PLAIN/mount/second:1" --name second
+  "$KILN" system verify
+  # one that can't mount gets them sent
+  echo whole >bad/mode
+  rm bad/log
+  on_a image push app "oci://$BAD/mount/third:1"
+  [ "$(grep -c '^PUT .*/blobs/' bad/log)" -eq 4 ]
 }
 
 @test "passwords: login checks and keeps them, docker's and a helper's are found, they follow no redirect" {

@@ -16,6 +16,11 @@ AUTHORIZATION", to FOLDER/log. What it does wrong is in FOLDER/mode:
   token        each wants a token of /token, for which the user is u with the password p:w; a token is good for five requests
   raced        the PUT of a blob is done and answered 400, as if another had sent it meanwhile
   bomb         the manifest is 5 MiB
+  whole        what sends a blob in chunks is answered 405
+  chunks       a blob of more than a kilobyte that comes as a whole is answered 413
+  small        so, and a chunk of more than 4 MiB is answered 416
+  resume       the connection breaks in the middle of the first blob that is sent as a whole, and of the first chunk; what
+               came is kept (in these four modes, this server has the upload sessions)
 """
 import base64
 import http.client
@@ -26,8 +31,9 @@ import sys
 import threading
 
 LARGE = 20000  # bytes: a layer, not a config
+UPLOADS = ("whole", "chunks", "small", "resume")
 UPSTREAM, FOLDER = sys.argv[1], sys.argv[2]
-LOCK, STATE = threading.Lock(), {"n": 0, "cuts": 0, "tokens": {}}
+LOCK, STATE = threading.Lock(), {"n": 0, "cuts": 0, "tokens": {}, "sessions": {}, "broke": set()}
 
 
 def mode():
@@ -105,9 +111,54 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply(401, [("WWW-Authenticate", challenge)])
         return True
 
+    def upload(self, now, length):
+        """An upload with sessions of this server's own; the whole blob goes up when it is here."""
+        sessions, path = STATE["sessions"], self.path.partition("?")[0]
+        if self.command == "POST":
+            with LOCK:
+                path += f"s{len(sessions)}"
+                sessions[path] = b""
+            return self.reply(202, [("Location", path)])
+        have = sessions[path]
+        if self.command == "DELETE":
+            return self.reply(204, [])
+        if self.command == "GET":
+            return self.reply(204, [("Location", path), ("Range", f"0-{max(len(have) - 1, 0)}")])
+        chunk = self.command == "PATCH"
+        limit = 4 << 20 if chunk and now == "small" else 1 << 30 if chunk or now in ("whole", "resume") else 1024
+        if length > limit or (chunk and now == "whole"):
+            self.close_connection = True
+            return self.reply(405 if now == "whole" else 416 if chunk else 413, [])
+        with LOCK:
+            breaks = now == "resume" and length > 1024 and self.command not in STATE["broke"]
+            STATE["broke"] |= {self.command} if breaks else set()
+        if chunk and self.headers["Content-Range"] != f"{len(have)}-{len(have) + length - 1}":
+            return self.reply(416, [])
+        have = sessions[path] = have + self.rfile.read(length // 2 if breaks else length)
+        if breaks:
+            self.note("breaks")
+            self.connection.shutdown(2)
+            self.close_connection = True
+            return None
+        if chunk:
+            return self.reply(202, [("Location", path), ("Range", f"0-{len(have) - 1}")])
+        up = http.client.HTTPConnection(UPSTREAM, timeout=60)
+        up.request("POST", path[:path.rindex("/") + 1])
+        got = up.getresponse()
+        got.read()
+        digest = self.path.rpartition("digest=")[2]
+        up.request("PUT", got.getheader("Location") + "&digest=" + digest, have, {"Content-Type": "application/octet-stream"})
+        got = up.getresponse()
+        data = got.read()
+        up.close()
+        return self.reply(got.status, got.getheaders(), data)
+
     def handle_all(self):
         now, body = mode(), b""
         length = int(self.headers.get("Content-Length") or 0)
+        if now in UPLOADS and "/blobs/uploads/" in self.path:
+            self.upload(now, length)
+            return
         if length:
             body = self.rfile.read(length)
         if self.refuse_first(now):
@@ -145,7 +196,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.reply(got.status, fields, data)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_all
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_all
 
 
 class Other(Handler):
