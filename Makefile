@@ -35,6 +35,8 @@ LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/manifest.o $(BUILD)
 # What of the agent is tested on the host.
 AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab hostname passwd place port probe resolve scaffold \
   sha256 sys)
+# What of cli/ is tested by itself.
+CLI_T := cli/columns.c cli/guest_text.c cli/screen.c
 UNIT  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
@@ -48,9 +50,9 @@ all: $(BUILD)/kiln man
 SCDOC := $(shell command -v scdoc)
 man: $(if $(SCDOC),$(MAN)) ; $(if $(SCDOC),@:,@echo '  no man pages: scdoc is missing (tools/setup installs it)')
 $(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) ; $(link)
-$(UNIT): %: %.o $(LIB_O) $(call objs,$(AGENT_T)) ; $(link) -lcmocka
+$(UNIT): %: %.o $(LIB_O) $(call objs,$(AGENT_T) $(CLI_T)) ; $(link) -lcmocka
 $(BENCH): %: %.o $(LIB_O) ; $(link)
-$(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) $(call objs,$(AGENT_T)) ; $(link)
+$(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) $(call objs,$(AGENT_T) $(CLI_T)) ; $(link)
 $(BUILD)/cli/version.o: $(BUILD)/commit
 $(BUILD)/cli/version.o: override CFLAGS += -DKILN_COMMIT='"$(COMMIT)"'
 $(BUILD)/%.o: %.c $(BUILD)/flags Makefile
@@ -86,7 +88,7 @@ bench: all ; tools/bench $(BUILD)/kiln
 fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	@mkdir -p build/corpus-$*
 	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
-	  $(wildcard $(MODS:%=%/*.c)) builder/agent/manifest.c builder/agent/message.c $(AGENT_T) $< $(LIBS)
+	  $(wildcard $(MODS:%=%/*.c)) builder/agent/manifest.c builder/agent/message.c $(AGENT_T) $(CLI_T) $< $(LIBS)
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
 # What CI runs after the tests; each may be run alone. Units that boot VMs are left to `make SAN=… check`.
 GATES := lint clang asan tsan

@@ -140,6 +140,12 @@ void session_progress(const struct session *s, const char *what, uint64_t done, 
         s->events.progress(s->events.arg, what, done, total, end);
 }
 
+void session_terminal(const struct session *s, bool taken)
+{
+    if (s && s->events.terminal)
+        s->events.terminal(s->events.arg, taken);
+}
+
 void session_timing(const struct session *s, const char *what, long long us)
 {
     double ms = (double)us / 1000;

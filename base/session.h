@@ -25,6 +25,8 @@ struct session_events {
     void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total, bool end);
     /* Where time goes: "vm-start", "mount", "hash", "commit"…; milliseconds. */
     void (*timing)(void *arg, const char *what, double ms);
+    /* Another program, such as a shell in the guest, has the terminal now; or has it no more. */
+    void (*terminal)(void *arg, bool taken);
 };
 
 /* What stops a session; a signal handler or any thread may set it, by session_interrupt. */
@@ -78,6 +80,7 @@ void session_warning(const struct session *s, const char *text);
 void session_output(const struct session *s, int stream, const char *bytes, size_t n);
 void session_progress(const struct session *s, const char *what, uint64_t done, uint64_t total,
                       bool end);
+void session_terminal(const struct session *s, bool taken);
 /* us: microseconds. They go to the log at verbosity 1, too. */
 void session_timing(const struct session *s, const char *what, long long us);
 /* Of the monotonic clock: for deadlines, and to say where time goes. */

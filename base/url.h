@@ -22,4 +22,8 @@ static inline bool is_url(const char *text)
     return str_is_url(str_of(text));
 }
 
+/* The last part of a URL's path, or of a file's: "debian-12.qcow2"; "" if it ends in '/'. Without
+ * what a server could be given behind '?' or '#'. Owned. */
+char *url_file_name(const char *url);
+
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Two tables of callbacks, for text and for JSON. In text, a bar may stand on the terminal's last
-// line: whatever else is printed ends it first. In JSON, a command's output is cut between UTF-8
+// Two tables of callbacks, for text and for JSON; build_tty.c has those for a terminal. In text, a bar
+// may stand on the terminal's last line: whatever else is printed ends it first. In JSON, a command's output is cut between UTF-8
 // characters: the bytes of an unfinished one wait for the next piece.
 #include "cli/build_ui.h"
 
@@ -243,14 +243,20 @@ int args_pull(const struct args *a, enum pull_policy *ret, struct error **err)
     return pull_policy_parse(args_get(a, "pull"), ret, err);
 }
 
+/* A terminal that somebody looks at, and that has no other lines (of -v) in between. */
+static bool is_for_people(const struct session *session)
+{
+    const char *term = getenv("TERM"), *ci = getenv("CI");
+    return isatty(STDOUT_FILENO) && (!term || strcmp(term, "dumb") != 0) &&
+           (!ci || !*ci || !strcmp(ci, "false")) && !session->verbosity;
+}
+
 int build_shown_init(struct build_shown *s, struct session *session, const char *mode,
                      struct error **err)
 {
     bool known = !mode || !strcmp(mode, "auto");
-    *s = (struct build_shown){.tail = BUF_INIT};
-    const char *term = getenv("TERM");
-    bool bars = isatty(STDOUT_FILENO) && (!term || strcmp(term, "dumb") != 0);
-    s->mode = bars ? SHOWN_TTY : SHOWN_PLAIN;
+    *s = (struct build_shown){.tail = BUF_INIT, .explain = s->explain};
+    s->mode = mode && known && is_for_people(session) ? SHOWN_TTY : SHOWN_PLAIN;
     for (size_t i = 0; !known && i < sizeof mode_names / sizeof *mode_names; i++)
         if (!strcmp(mode, mode_names[i])) {
             s->mode = (enum shown_mode)i;
@@ -266,6 +272,12 @@ int build_shown_init(struct build_shown *s, struct session *session, const char 
         session->events = json_events(s);
         return 0;
     }
+    if (s->mode == SHOWN_TTY) {
+        struct build_tty_options o = {
+            .out = stdout, .explain = s->explain, .stderr_apart = !isatty(STDERR_FILENO)};
+        s->tty = build_tty_new(&o, &s->ui, &session->events);
+        return 0;
+    }
     s->ui = (struct build_ui){.arg = s, .diagnostic = any_diagnostic};
     session->events = (struct session_events){.arg = s, .warning = any_warning};
     if (s->mode == SHOWN_QUIET)
@@ -274,8 +286,14 @@ int build_shown_init(struct build_shown *s, struct session *session, const char 
     session->events.output = text_output;
     session->events.notice = text_notice;
     session->events.progress = text_progress;
-    progress_init(&s->bar, stdout, s->mode == SHOWN_TTY ? PROGRESS_BAR : PROGRESS_LINES);
+    progress_init(&s->bar, stdout, mode ? PROGRESS_LINES : PROGRESS_AUTO);
     return 0;
+}
+
+static void end_tty(struct build_shown *s, const struct error *err)
+{
+    build_tty_free(s->tty, err);
+    s->tty = NULL;
 }
 
 void build_shown_result(struct build_shown *s, const struct build_result *r)
@@ -293,6 +311,7 @@ void build_shown_result(struct build_shown *s, const struct build_result *r)
         puts(name);
         return;
     }
+    end_tty(s, NULL);
     end_line(s);
     printf("Built %s '%s' in %.2f s (%zu of %zu layers from the cache)\n",
            r->file ? "file" : "image", name, r->seconds, r->cached, r->steps);
@@ -302,6 +321,7 @@ void build_shown_result(struct build_shown *s, const struct build_result *r)
 
 void build_shown_error(struct build_shown *s, const struct error *err)
 {
+    end_tty(s, err);
     if (s->mode != SHOWN_JSON || !err)
         return;
     json_t *e = json_pack("{s:s}", "event", "error");
@@ -313,6 +333,7 @@ void build_shown_error(struct build_shown *s, const struct error *err)
 
 void build_shown_clear(struct build_shown *s)
 {
+    end_tty(s, NULL);
     if (s->mode == SHOWN_TTY || s->mode == SHOWN_PLAIN)
         end_line(s);
     fflush(stdout);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * How a build is shown: as text ("Step 2/7 : RUN …", the command's output as it comes, bars on a
- * terminal), as JSON (one event a line, for programs), or not at all.
+ * How a build is shown: on a terminal a line a step (build_tty.h), as text ("Step 2/7 : RUN …", the
+ * command's output as it comes), as JSON (one event a line, for programs), or not at all.
  *
  * JSON events, each an object with "event" and "time" (seconds since 1970, fraction):
  *   step       n, total, text, state ("meta", "cached", "run"), why
@@ -20,6 +20,7 @@
 
 #include "base/buf.h"
 #include "builder/build/build.h"
+#include "cli/build_tty.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "image/pull.h"
@@ -31,8 +32,10 @@ struct build_shown {
     struct session *session;
     struct session_events before; /* the session's, to be its own again at the end */
     enum shown_mode mode;
-    bool line_open;  /* output did not end its line */
-    struct buf tail; /* start of a UTF-8 character, in JSON mode */
+    bool explain;          /* set before build_shown_init: as build_tty_options */
+    struct build_tty *tty; /* SHOWN_TTY; NULL once it has ended */
+    bool line_open;        /* output did not end its line */
+    struct buf tail;       /* start of a UTF-8 character, in JSON mode */
     struct progress bar;
 };
 
@@ -44,12 +47,14 @@ struct build_shown {
     }
 int args_pull(const struct args *a, enum pull_policy *ret, struct error **err);
 
-/* Hears the session's events until build_shown_clear. "auto" (or NULL) is tty when stdout is a
- * terminal, else plain. ERR_USAGE. */
+/* Hears the session's events until build_shown_clear. "auto" is tty when stdout is a terminal that
+ * can move its cursor, nobody asked for -v, and this is no CI job; else plain. NULL: plain, with bars
+ * of transfers on a terminal. ERR_USAGE. */
 int build_shown_init(struct build_shown *s, struct session *session, const char *mode,
                      struct error **err);
 void build_shown_result(struct build_shown *s, const struct build_result *r);
-/* In JSON mode the error as the last event; elsewhere nothing, as it is printed anyway. */
+/* The build has failed: on a terminal its step, with all that it printed; in JSON mode the error as
+ * the last event. The error itself is printed anyway. */
 void build_shown_error(struct build_shown *s, const struct error *err);
 void build_shown_clear(struct build_shown *s);
 

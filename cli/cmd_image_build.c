@@ -309,9 +309,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     o.nameservers = all(a, "dns", &dns, &o.n_nameservers);
     o.secrets = secrets.ptr;
     o.n_secrets = secrets.len;
-    CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    CLEANUP(build_shown_clear) struct build_shown shown = {.explain = args_has(a, "explain")};
     const char *mode = args_has(a, "quiet") ? "quiet" : args_get(a, "progress");
-    if (build_shown_init(&shown, s, mode, err) < 0)
+    if (build_shown_init(&shown, s, mode ? mode : "auto", err) < 0)
         return -1;
     CLEANUP(build_result_clear) struct build_result r = {0};
     if (cli_prune_to_limit(s, max_size, err) < 0 || build_image(s, &o, &shown.ui, &r, err) < 0) {

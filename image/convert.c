@@ -41,7 +41,7 @@ static void show_progress(const struct session *s, struct buf *b, uint64_t total
     }
     buf_consume(b, (size_t)(line - b->data));
     if (percent >= 0 && total)
-        session_progress(s, "", (uint64_t)(percent / 100 * (double)total), total, false);
+        session_progress(s, "converting", (uint64_t)(percent / 100 * (double)total), total, false);
 }
 
 static bool drain(int fd, struct buf *b)
@@ -148,7 +148,7 @@ static int run(const struct session *s, char *const *argv, uint64_t total, const
     if (status)
         return qemu_img_failed(status, &errors, err);
     if (total)
-        session_progress(s, "", total, total, true);
+        session_progress(s, "converting", total, total, true);
     return 0;
 }
 

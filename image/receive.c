@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/url.h"
 #include "image/checksum.h"
 #include "image/decode.h"
 #include "image/fetch.h"
@@ -39,6 +40,7 @@ struct receiver {
     char *disk, *part, *state;
     long long noted, ticked;
     bool holding;                /* a block of `decoded` is ours */
+    char *name;                  /* of the file at the source, for people */
     char source[DIGEST_HEX + 1]; /* digest of the URL, which may hold a password */
 };
 
@@ -82,7 +84,7 @@ static int tick(struct receiver *r, struct error **err)
         return 0;
     r->ticked = now;
     struct fetch_status st = fetch_status(r->fetch);
-    session_progress(r->s, "", st.done, st.total, false);
+    session_progress(r->s, r->name, st.done, st.total, false);
     if (now - r->noted >= NOTE_MS)
         note_state(r);
     return 0;
@@ -229,7 +231,7 @@ static void stop(struct receiver *r, struct received *ret)
 static int finish(struct receiver *r, struct received *ret, struct error **err)
 {
     struct fetch_status st = fetch_status(r->fetch);
-    session_progress(r->s, "", st.done, st.total, true);
+    session_progress(r->s, r->name, st.done, st.total, true);
     if (!r->sink && open_sink(r, err) < 0) // nothing came
         return -1;
     stop(r, ret);
@@ -276,7 +278,7 @@ int receive(const struct session *s, const struct receive_options *o, struct rec
     const char *source = o->url ? o->url : o->path;
     struct digest d = digest_of(source, strlen(source));
     struct receiver *r = xcalloc(1, sizeof *r);
-    *r = (struct receiver){.s = s, .o = o, .noted = now_ms()};
+    *r = (struct receiver){.s = s, .o = o, .noted = now_ms(), .name = url_file_name(source)};
     digest_hex(&d, r->source);
     r->disk = path_join(o->dir, "disk");
     r->part = path_join(o->dir, "part");
@@ -291,6 +293,7 @@ int receive(const struct session *s, const struct receive_options *o, struct rec
     free(r->disk);
     free(r->part);
     free(r->state);
+    free(r->name);
     free(r);
     return rc;
 }

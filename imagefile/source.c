@@ -6,6 +6,7 @@
 #include "imagefile/source.h"
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "base/vector.h"
 
 #include <stdarg.h>
@@ -149,54 +150,17 @@ struct cell {
 };
 DEFINE_VECTOR(cells, struct cell);
 
-/* Length of the UTF-8 character at p and its value; 0 for bytes that are none. */
-static size_t utf8(const unsigned char *p, size_t n, uint32_t *ret)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = p[0] < 0x80       ? 1
-                 : p[0] >> 5 == 6  ? 2
-                 : p[0] >> 4 == 14 ? 3
-                 : p[0] >> 3 == 30 ? 4
-                                   : 0;
-    if (!len || len > n)
-        return 0;
-    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fU >> len);
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (p[i] & 0x3f);
-    }
-    if ((len > 1 && c < least[len]) || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-        return 0;
-    *ret = c;
-    return len;
-}
-
 void source_add_utf8(struct buf *out, struct str text)
 {
     for (size_t i = 0; i < text.len;) {
         uint32_t c;
-        size_t n = utf8((const unsigned char *)text.ptr + i, text.len - i, &c);
+        size_t n = utf8_next(text.ptr + i, text.len - i, &c);
         if (n)
             buf_add(out, text.ptr + i, n);
         else
             buf_adds(out, "\xef\xbf\xbd");
         i += n ? n : 1;
     }
-}
-
-/* Columns of a character; not wcwidth, which knows only what the locale does. */
-static unsigned width_of(uint32_t c)
-{
-    if ((c >= 0x300 && c <= 0x36f) || (c >= 0x200b && c <= 0x200f) || (c >= 0xfe00 && c <= 0xfe0f))
-        return 0;
-    if ((c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) ||
-        (c >= 0xac00 && c <= 0xd7a3) || (c >= 0xf900 && c <= 0xfaff) ||
-        (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
-        (c >= 0xffe0 && c <= 0xffe6) || (c >= 0x1f300 && c <= 0x1faff) ||
-        (c >= 0x20000 && c <= 0x3fffd))
-        return 2;
-    return 1;
 }
 
 /* The cells of the part of the line that can be on the screen, and which of them has byte `at`. */
@@ -210,14 +174,14 @@ static size_t cut_cells(struct str line, size_t at, struct cells *ret)
     size_t caret = SIZE_MAX;
     for (size_t i = from; i < until;) {
         uint32_t c = 0;
-        size_t n = utf8((const unsigned char *)line.ptr + i, line.len - i, &c);
+        size_t n = utf8_next(line.ptr + i, line.len - i, &c);
         bool odd = !n || (c < 0x20 && c != '\t') || c == 0x7f || (c >= 0x80 && c < 0xa0);
         if (!n)
             n = 1;
         if (caret == SIZE_MAX && at < i + n)
             caret = ret->len;
         *cells_push(ret) =
-            (struct cell){(uint32_t)i, (uint8_t)n, odd ? 1 : (uint8_t)width_of(c), odd};
+            (struct cell){(uint32_t)i, (uint8_t)n, odd ? 1 : (uint8_t)utf8_columns(c), odd};
         i += n;
     }
     return caret == SIZE_MAX ? ret->len : caret;

@@ -97,6 +97,8 @@ struct build_ui {
     void (*step)(void *arg, size_t n, size_t total, const char *text, enum step_state state,
                  const char *why);
     void (*step_done)(void *arg, size_t n, double seconds, uint64_t layer_bytes);
+    /* Before what --on-error asks for; a step that fails earlier has only the build's error. */
+    void (*step_failed)(void *arg, size_t n);
     void (*diagnostic)(void *arg, const struct build_diagnostic *d);
 };
 

@@ -177,6 +177,8 @@ static int make_layer(struct build *b, struct stage_run *st, const struct imagef
         if (!start) // no VM, or not on the right disk: there is no state to keep
             return -1;
         build_failed(b, st, step, draft_log(draft), err);
+        if (b->ui->step_failed && !session_cancelled(b->s))
+            b->ui->step_failed(b->ui->arg, b->step);
         on_failure(b, draft, step);
         target_drop(&b->target);
         return -1;

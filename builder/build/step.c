@@ -282,7 +282,7 @@ static ssize_t produce(void *arg, void *bytes, size_t n)
     if (now - p->c->shown >= 100 || got <= 0) {
         struct sender_progress at;
         sender_progress(p->c->sender, &at);
-        session_progress(p->b->s, "", at.done, at.total, got <= 0);
+        session_progress(p->b->s, "copying", at.done, at.total, got <= 0);
         p->c->shown = now;
     }
     return got;

@@ -36,6 +36,7 @@ struct job {
     const struct session *session;
     const char *url;
     char *shown; /* the URL for messages */
+    char *name;  /* the file's */
     char *dir, *record_path;
     struct index *index;
     char *etag, *last_modified; /* of what was fetched */
@@ -62,6 +63,7 @@ static void job_clear(struct job *j)
     free(j->dir);
     free(j->record_path);
     free(j->shown);
+    free(j->name);
     free(j->etag);
     free(j->last_modified);
 }
@@ -179,7 +181,7 @@ static void tell(struct job *j, struct fetch *f, bool end)
         return;
     struct fetch_status st = fetch_status(f);
     j->told_ms = now;
-    session_progress(j->session, "fetching", st.done, end ? st.done : st.total, end);
+    session_progress(j->session, j->name, st.done, end ? st.done : st.total, end);
 }
 
 /* Everything from the flow into the file. */
@@ -306,6 +308,7 @@ int remote_fetch(const struct session *s, const char *url, const char *checksum,
     struct job j = {.session = s,
                     .url = url,
                     .shown = fetch_shown_url(url),
+                    .name = url_file_name(url),
                     .dir = path_join(s->cache, "remote")};
     struct digest expected;
     if (parse_url(url, &file.name, err) < 0 ||

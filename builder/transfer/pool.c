@@ -50,7 +50,7 @@ void pool_start(struct pool *p, unsigned threads)
 
 static void show(struct pool *p, bool end)
 {
-    session_progress(p->session, "", p->moved, p->total, end);
+    session_progress(p->session, "layers", p->moved, p->total, end);
 }
 
 /* The mutex is held. */

@@ -384,8 +384,8 @@ static int pump(struct call *c, struct terminal *t, struct error **err)
     return 0;
 }
 
-int builder_vm_terminal(struct builder_vm *vm, const struct message *request, int *ret_status,
-                        struct error **err)
+static int on_terminal(struct builder_vm *vm, const struct message *request, int *ret_status,
+                       struct error **err)
 {
     CLEANUP(message_clear) struct message reply = MESSAGE_INIT;
     struct call c = {.vm = vm,
@@ -406,4 +406,13 @@ int builder_vm_terminal(struct builder_vm *vm, const struct message *request, in
         return -1;
     *ret_status = (int)message_num(&reply, AGENT_TAG_STATUS, 0);
     return 0;
+}
+
+int builder_vm_terminal(struct builder_vm *vm, const struct message *request, int *ret_status,
+                        struct error **err)
+{
+    session_terminal(vm->session, true);
+    int rc = on_terminal(vm, request, ret_status, err);
+    session_terminal(vm->session, false);
+    return rc;
 }
