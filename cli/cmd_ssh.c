@@ -4,6 +4,7 @@
 // kiln exec: one program with just these arguments.
 #include "base/buf.h"
 #include "cli/vm_live.h"
+#include "vm/ssh_keep.h"
 
 #include <stdint.h>
 #include <unistd.h>
@@ -34,12 +35,19 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
         buf_add_shell_words(&command, (const char *const *)a->pos + 1);
     for (size_t i = 1; !quote && i < a->n_pos; i++)
         buf_addf(&command, "%s%s", i > 1 ? " " : "", a->pos[i]);
+    bool plain = command.len && !args_has(a, "tty") && !args_has(a, "user") &&
+                 !args_has(a, "ssh-key"); // as anybody would do next
+    int rc = plain ? vm_ssh_kept_run(s, live.vm.dir, command.data, &status, err) : 0;
+    if (rc)
+        return rc < 0 ? -1 : status;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
     if (!ssh)
         return -1;
-    int rc = !command.len         ? vm_ssh_console(ssh, &status, err)
-             : args_has(a, "tty") ? vm_ssh_run_tty(ssh, command.data, &status, err)
-                                  : vm_ssh_run(ssh, command.data, &status, err);
+    rc = !command.len         ? vm_ssh_console(ssh, &status, err)
+         : args_has(a, "tty") ? vm_ssh_run_tty(ssh, command.data, &status, err)
+                              : vm_ssh_run(ssh, command.data, &status, err);
+    if (plain && rc == 0)
+        vm_ssh_keep_take(STEAL(ssh), live.vm.dir);
     return rc < 0 ? -1 : status;
 }
 

@@ -10,6 +10,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "qcow2/nodes.h"
+#include "vm/folder_socket.h"
 #include "vm/named.h"
 #include "vm/qmp.h"
 #include "vm/run_machine.h"
@@ -23,26 +24,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { ANSWER_MS = 10000, TICK_MS = 20, END_MS = 2000 };
-
-static int connect_in(const char *dir, const char *name, struct error **err)
-{
-    AUTO_CLOSE int folder = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    (void)snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d/%s", folder, name);
-    if (folder < 0 || fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
-        bool gone = errno == ENOENT || errno == ECONNREFUSED;
-        error_errno(err, "cannot connect to '%s' in '%s'", name, dir);
-        if (gone && err && *err)
-            (*err)->kind = ERR_NOT_FOUND;
-        return -1;
-    }
-    return STEAL_FD(fd);
-}
 
 bool vm_is_detached(const char *dir)
 {
@@ -52,12 +36,12 @@ bool vm_is_detached(const char *dir)
 
 int vm_detached_console(const char *dir, struct error **err)
 {
-    return connect_in(dir, "console.sock", err);
+    return folder_socket_connect(dir, "console.sock", err);
 }
 
 struct qmp *vm_detached_qmp(const struct session *s, const char *dir, struct error **err)
 {
-    int fd = connect_in(dir, "qmp.sock", err);
+    int fd = folder_socket_connect(dir, "qmp.sock", err);
     if (fd < 0)
         return NULL;
     CLEANUP(qmp_freep) struct qmp *q = qmp_new_take(fd, s);
@@ -78,7 +62,7 @@ static int kill_qemu(const char *dir, struct error **err)
 {
     struct ucred who;
     socklen_t n = sizeof who;
-    AUTO_CLOSE int fd = connect_in(dir, "qmp.sock", err);
+    AUTO_CLOSE int fd = folder_socket_connect(dir, "qmp.sock", err);
     if (fd < 0)
         return -1;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)

@@ -24,6 +24,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -43,6 +44,8 @@ struct vm_ssh {
     struct vm_ssh_options o;
     ssh_session lib;
     long long began; /* of the login, by now_ms(); 0 = it is over */
+    int channel_ms;  /* how long a channel may take to open */
+    bool started;    /* the last command was asked for */
 };
 
 static int plain_wait(void *arg, struct pollfd *fds, size_t n, long long deadline,
@@ -334,6 +337,7 @@ struct vm_ssh *vm_ssh_open(const struct vm_ssh_options *o, struct error **err)
 {
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = xcalloc(1, sizeof *ssh);
     ssh->o = *o;
+    ssh->channel_ms = 30000;
     if (!o->wait) {
         ssh->o.wait = plain_wait;
         ssh->o.wait_arg = (void *)o->session;
@@ -355,6 +359,41 @@ void vm_ssh_free(struct vm_ssh *ssh)
     }
     free(ssh);
     errno = saved;
+}
+
+int vm_ssh_fd(const struct vm_ssh *ssh)
+{
+    return ssh_get_fd(ssh->lib);
+}
+
+bool vm_ssh_idle(struct vm_ssh *ssh)
+{
+    ssh_event event = ssh_event_new();
+    if (event && ssh_event_add_session(event, ssh->lib) == SSH_OK) {
+        (void)ssh_event_dopoll(event, 0);
+        (void)ssh_event_remove_session(event, ssh->lib);
+    }
+    ssh_event_free(event);
+    return ssh_is_connected(ssh->lib);
+}
+
+void vm_ssh_reuse(struct vm_ssh *ssh, vm_ssh_wait_fn *wait, void *wait_arg, int channel_ms)
+{
+    ssh->o.wait = wait;
+    ssh->o.wait_arg = wait_arg;
+    ssh->channel_ms = channel_ms;
+}
+
+bool vm_ssh_started(const struct vm_ssh *ssh)
+{
+    return ssh->started;
+}
+
+void vm_ssh_disown(struct vm_ssh *ssh)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    (void)dup3(null, vm_ssh_fd(ssh), O_CLOEXEC); // the library's farewell goes there
+    close(null);
 }
 
 /* RFC 4254, 6.10: signal names without "SIG". */
@@ -570,13 +609,15 @@ static int run(struct vm_ssh *ssh, const char *command, bool tty, const int fds[
                                               .channel_exit_status_function = on_exit_status,
                                               .channel_exit_signal_function = on_exit_signal};
     ssh_callbacks_init(&r.callbacks);
-    ssh->o.deadline = now_ms() + 30000; // the login is done; this is for the channel
+    ssh->started = false;
+    ssh->o.deadline = now_ms() + ssh->channel_ms; // the login is done; this is for the channel
     // without one the end of our stdin ends the shell, as for ssh
     bool pty = tty && isatty(fds[0]);
     if (open_channel(&r, pty, err) < 0)
         return -1;
     ssh_set_channel_callbacks(r.channel, &r.callbacks);
     int rc;
+    ssh->started = true;
     until_done(ssh, rc, SSH_AGAIN,
                command ? ssh_channel_request_exec(r.channel, command)
                        : ssh_channel_request_shell(r.channel),

@@ -21,6 +21,7 @@
 #include "base/error.h"
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct session;
@@ -72,6 +73,17 @@ int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int
 /* A login shell on a pseudo-terminal. If the input is a terminal it is in raw mode meanwhile, and
  * changes of its size are passed on. */
 int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err);
+
+/* For a connection that goes on in another process or for another command (vm/ssh_keep.h). */
+int vm_ssh_fd(const struct vm_ssh *ssh); /* its socket */
+/* Takes in what came; false: the connection has ended. */
+bool vm_ssh_idle(struct vm_ssh *ssh);
+/* The next command waits by this, and channel_ms for its channel. */
+void vm_ssh_reuse(struct vm_ssh *ssh, vm_ssh_wait_fn *wait, void *wait_arg, int channel_ms);
+/* Whether the guest was asked to run the last command: it may have begun. */
+bool vm_ssh_started(const struct vm_ssh *ssh);
+/* Another process has the connection: vm_ssh_free does not end it. */
+void vm_ssh_disown(struct vm_ssh *ssh);
 
 /*
  * kiln's own key pair, <data>/ssh/id_ed25519 (0600) and .pub: made on first use. Returns the public

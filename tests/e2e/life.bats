@@ -72,6 +72,54 @@ field() { # NAME FIELD: of a VM that runs
   [ "$status" = 1 ]
 }
 
+@test "exec uses the connection that is kept open, and does without it" {
+  "$KILN" exec web true
+  run "$KILN" exec -v web sh -c 'exit 3'
+  [ "$status" = 3 ]
+  [[ $output == *'over the connection that is kept open'* ]]
+  # input typed on a terminal
+  run timeout 60 python3 -c '
+import os, pty, sys
+pid, fd = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:])
+while b"ready" not in os.read(fd, 4096):
+    pass
+os.write(fd, b"typed\n\4")
+said = b""
+try:
+    while chunk := os.read(fd, 4096):
+        said += chunk
+except OSError:
+    pass
+print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
+  [[ $output == *got-typed* ]]
+  # a reader that has gone, and an interruption, end the command and not the connection
+  run bash -c '"$0" exec web yes | head -c 2; exit "${PIPESTATUS[0]}"' "$KILN"
+  [ "$status" = 141 ]
+  run timeout -s INT 3 "$KILN" exec web sh -c 'echo $$; exec sleep 300'
+  run "$KILN" exec -v web true
+  [[ $output == *'over the connection that is kept open'* ]]
+  # one that is busy sends others away
+  local i pids=()
+  for i in $(seq 20); do
+    "$KILN" exec web sh -c "echo $i; exit $i" >"$BATS_TEST_TMPDIR/$i" 3>&- &
+    pids[i]=$!
+  done
+  for i in $(seq 20); do
+    local ended=0
+    wait "${pids[i]}" || ended=$?
+    [ "$ended" = "$i" ]
+    [ "$(cat "$BATS_TEST_TMPDIR/$i")" = "$i" ]
+  done
+  local keeper
+  keeper=$(fuser "$store/web/ssh.lock" 2>/dev/null)
+  kill -9 $keeper
+  run "$KILN" exec -v web true
+  [ "$status" = 0 ]
+  [[ $output != *'kept open'* ]]
+}
+
 @test "exec -it gives the program a terminal, as docker's does" {
   run on_terminal "$KILN" exec -it web sh -c 'tty; exit 5'
   [ "$status" = 5 ]
@@ -147,6 +195,8 @@ field() { # NAME FIELD: of a VM that runs
   [ "$status" = 1 ]
   [[ $output == *"VM 'web' is not running"* ]]
   "$KILN" logs web | grep -q 'Power down'
+  # nothing waits beside a VM that has ended
+  while fuser -s "$store/web/ssh.lock"; do :; done
 }
 
 @test "a VM without a name goes when it has ended, one that cannot start leaves nothing" {
