@@ -5,9 +5,13 @@
 // such metadata (or a layer that is only a base) still shows its chain of layers.
 #include "base/alloc.h"
 #include "base/json.h"
+#include "base/printable.h"
+#include "base/terminal.h"
 #include "cache/history.h"
 #include "cache/store.h"
+#include "cli/columns.h"
 #include "cli/command.h"
+#include "cli/layer_graph.h"
 #include "cli/store.h"
 #include "image/backend.h"
 
@@ -20,6 +24,8 @@
 static const struct option_spec history_options[] = {
     {"json", 0, NULL, "Print JSON", NULL},
     {"cost", 0, NULL, "The steps that took longest first", NULL},
+    {"graph", 0, NULL,
+     "All layers as a tree; with NAME, those its image is made of or is a base of", NULL},
     {"no-trunc", 0, NULL, "Print whole instructions and keys", NULL},
     {0},
 };
@@ -143,10 +149,43 @@ static void add_age(struct buf *b, int64_t created)
         buf_addf(b, "%lld days", s / 86400);
 }
 
+/* One row, cut to the columns there are (0 = all of it). */
+static void print_row(struct str text, size_t columns)
+{
+    CLEANUP(buf_clear) struct buf line = BUF_INIT;
+    columns_add(&line, text.ptr, columns ? columns : SIZE_MAX);
+    puts(line.data);
+}
+
+/* The instruction as one line; max: bytes, 0 = all. */
+static void add_instruction(struct buf *b, const char *step, size_t max)
+{
+    size_t len = step ? strlen(step) : 0, n = max && len > max ? max : len, from = b->len;
+    while (n && n < len && ((unsigned char)step[n] & 0xc0) == 0x80)
+        n--; // not in the middle of a character
+    printable_add(b, step ? step : "", n);
+    for (size_t i = from; i < b->len; i++)
+        b->data[i] = b->data[i] == '\n' || b->data[i] == '\t' ? ' ' : b->data[i];
+    if (n < len)
+        buf_adds(b, "…");
+}
+
+/* On a terminal a row is a line: the narrower it is, the fewer columns, and the instruction is cut. */
 static void print_rows(const struct history *h, bool whole)
 {
-    printf("%4s  %-12s  %8s  %9s  %11s  %s\n", "STEP", "KEY", "AGE", "SECONDS", "SIZE",
-           "INSTRUCTION");
+    unsigned columns = 0, rows;
+    if (isatty(STDOUT_FILENO) && !whole)
+        terminal_size(STDOUT_FILENO, &columns, &rows);
+    bool keys = !columns || columns >= 100, ages = !columns || columns >= 60;
+    int key = whole ? DIGEST_HEX : 12;
+    CLEANUP(buf_clear) struct buf line = BUF_INIT;
+    buf_addf(&line, "%4s  ", "STEP");
+    if (keys)
+        buf_addf(&line, "%-12s  ", "KEY");
+    if (ages)
+        buf_addf(&line, "%8s  ", "AGE");
+    buf_addf(&line, "%9s  %11s  INSTRUCTION", "SECONDS", "SIZE");
+    print_row(buf_str(&line), columns ? columns - 1 : 0);
     vec_foreach (const struct row *, r, &h->rows) {
         CLEANUP(buf_clear) struct buf age = BUF_INIT, size = BUF_INIT;
         char n[24] = "", seconds[32] = "";
@@ -157,10 +196,15 @@ static void print_rows(const struct history *h, bool whole)
             buf_add_size(&size, r->bytes);
             snprintf(seconds, sizeof seconds, "%.2f", r->seconds);
         }
-        printf("%4s  %-*.*s  %8s  %9s  %11s  ", n, whole ? DIGEST_HEX : 12, whole ? DIGEST_HEX : 12,
-               r->key, age.data, seconds, size.data);
-        cli_print_text(r->step, whole ? 0 : 60);
-        putchar('\n');
+        buf_reset(&line);
+        buf_addf(&line, "%4s  ", n);
+        if (keys)
+            buf_addf(&line, "%-*.*s  ", key, key, r->key);
+        if (ages)
+            buf_addf(&line, "%8s  ", age.data);
+        buf_addf(&line, "%9s  %11s  ", seconds, size.data);
+        add_instruction(&line, r->step, whole || columns ? 0 : 60);
+        print_row(buf_str(&line), columns ? columns - 1 : 0);
     }
 }
 
@@ -189,6 +233,12 @@ static void print_json(const struct history *h)
 static int run_history(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(history_clear) struct history h = {0};
+    if (args_has(a, "graph"))
+        return layer_graph_print(s, a->n_pos ? a->pos[0] : NULL, err);
+    if (!a->n_pos) {
+        error_set(err, ERR_USAGE, "an argument is missing: NAME");
+        return error_hint(err, "'kiln image ls' lists the images, --graph needs none");
+    }
     if (history_open(s, a->pos[0], &h, err) < 0)
         return -1;
     if (args_has(a, "cost") && h.rows.len)
@@ -203,9 +253,8 @@ static int run_history(struct session *s, const struct args *a, struct error **e
 const struct command cmd_image_history = {
     .name = "image history",
     .summary = "Show the steps an image was made by, and what they cost",
-    .usage = "[--json] [--cost] [--no-trunc] NAME",
+    .usage = "[--json] [--cost] [--no-trunc] NAME | --graph [NAME]",
     .options = history_options,
-    .min_args = 1,
     .max_args = 1,
     .run = run_history,
 };

@@ -7,12 +7,14 @@
 #include "cache/prune.h"
 #include "cache/store.h"
 #include "cli/command.h"
+#include "cli/screen.h"
 #include "cli/store.h"
 #include "image/backend.h"
 #include "image/pull.h"
 #include "vm/named.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct option_spec options[] = {
     {"json", 0, NULL, "Print the result as JSON", NULL},
@@ -83,12 +85,52 @@ static int measure(struct session *s, struct df *df, struct error **err)
     return 0;
 }
 
-static void print_row(const char *what, size_t count, uint64_t bytes, uint64_t unused)
+/* Where the rows' bars stand, and how long one is. */
+enum { ROW = 47, BAR_MAX = 40, BAR_MIN = 8 };
+
+/* A row with, on a terminal, a bar as long as its share of the largest one; what is unused is light. */
+struct table {
+    unsigned bar; /* columns; 0 = none */
+    uint64_t most;
+    bool utf8;
+};
+
+static struct table make_table(const struct df *df)
+{
+    struct screen screen;
+    screen_init(&screen, stdout);
+    unsigned room = screen.columns > ROW + 3 ? screen.columns - ROW - 3 : 0;
+    bool shown = isatty(STDOUT_FILENO) && room >= BAR_MIN;
+    struct table t = {
+        .bar = shown ? (room < BAR_MAX ? room : BAR_MAX) : 0, .utf8 = screen.utf8, .most = 1};
+    const uint64_t sizes[] = {
+        df->image_bytes,     df->store.bytes, df->vm_bytes,        df->mounts.bytes,
+        df->downloads.bytes, df->notes.bytes, df->histories.bytes, df->pulls.bytes,
+        df->store.working,   df->vm};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        t.most = sizes[i] > t.most ? sizes[i] : t.most;
+    return t;
+}
+
+static void print_bar(const struct table *t, uint64_t bytes, uint64_t unused)
+{
+    double scale = (double)t->bar / (double)t->most;
+    unsigned all = (unsigned)((double)bytes * scale + 0.5);
+    unsigned light = (unsigned)((double)(unused < bytes ? unused : bytes) * scale + 0.5);
+    if (all)
+        fputs("  ", stdout);
+    for (unsigned i = 0; i < all; i++)
+        fputs(i + light < all ? (t->utf8 ? "█" : "#") : (t->utf8 ? "░" : "-"), stdout);
+}
+
+static void print_row(const struct table *t, const char *what, size_t count, uint64_t bytes,
+                      uint64_t unused)
 {
     printf("%-16s %6zu ", what, count);
     cli_print_size(bytes, 11);
     putchar(' ');
     cli_print_size(unused, 11);
+    print_bar(t, bytes, unused);
     putchar('\n');
 }
 
@@ -129,17 +171,19 @@ static int run(struct session *s, const struct args *a, struct error **err)
         print_json(&df);
         return 0;
     }
+    const struct table t = make_table(&df);
     printf("%-16s %6s %11s %11s\n", "", "COUNT", "SIZE", "UNUSED");
-    print_row("images", df.images, df.image_bytes, 0);
-    print_row("layers", df.store.layers + df.store.failed, df.store.bytes, df.store.unused_bytes);
-    print_row("VMs", df.vms, df.vm_bytes, 0);
-    print_row("cache mounts", df.mounts.n, df.mounts.bytes, df.mounts.bytes);
-    print_row("downloads", df.downloads.n, df.downloads.bytes, df.downloads.bytes);
-    print_row("notes", df.notes.n, df.notes.bytes, df.notes.bytes);
-    print_row("old histories", df.histories.n, df.histories.bytes, df.histories.bytes);
-    print_row("unfinished pulls", df.pulls.n, df.pulls.bytes, df.pulls.bytes);
-    print_row("unfinished work", 0, df.store.working, 0);
-    print_row("builder VM", 1, df.vm, 0);
+    print_row(&t, "images", df.images, df.image_bytes, 0);
+    print_row(&t, "layers", df.store.layers + df.store.failed, df.store.bytes,
+              df.store.unused_bytes);
+    print_row(&t, "VMs", df.vms, df.vm_bytes, 0);
+    print_row(&t, "cache mounts", df.mounts.n, df.mounts.bytes, df.mounts.bytes);
+    print_row(&t, "downloads", df.downloads.n, df.downloads.bytes, df.downloads.bytes);
+    print_row(&t, "notes", df.notes.n, df.notes.bytes, df.notes.bytes);
+    print_row(&t, "old histories", df.histories.n, df.histories.bytes, df.histories.bytes);
+    print_row(&t, "unfinished pulls", df.pulls.n, df.pulls.bytes, df.pulls.bytes);
+    print_row(&t, "unfinished work", 0, df.store.working, 0);
+    print_row(&t, "builder VM", 1, df.vm, 0);
     printf("free: ");
     cli_print_size(df.free, 0);
     printf("\n");

@@ -244,3 +244,48 @@ other_files() {
   KILN_CACHE_MAX_SIZE=much run "$KILN" image build "$BATS_TEST_TMPDIR/empty"
   [[ "$output" == *"KILN_CACHE_MAX_SIZE: 'much' is not a size"* ]]
 }
+
+# on SIZE ARGUMENT...: kiln on a terminal of that size.
+on() {
+  LC_ALL=C.UTF-8 NO_COLOR=1 run "$BATS_TEST_DIRNAME/screen.py" "$1" -- "$KILN" "${@:2}"
+  echo "$output"
+}
+
+@test "image history --graph: the store's layers as a tree, with the images on them" {
+  export LC_ALL=C.UTF-8
+  run "$KILN" image history --graph
+  echo "$output"
+  [ "${#lines[@]}" = 6 ]
+  [[ $output == *'KiB  ● DISK 64 MB'*'KiB  ● RUN a'*'KiB  ├─● RUN '?*'KiB  └─● RUN '* ]]
+  [[ $output == *'● RUN b  [one]'* && $output == *'● RUN c'*'● RUN d'* ]]
+  run "$KILN" image history --graph one
+  [ "${#lines[@]}" = 4 ] && [[ $output != *'RUN c'* && $output != *─* ]]
+  LC_ALL=C run "$KILN" image history --graph
+  [[ $output == *'|-* RUN '*'`-* RUN '* ]]
+  run "$KILN" image history --graph none
+  [ "$status" = 1 ] && [[ $output == *"no image 'none'"* ]]
+  run "$KILN" image history
+  [ "$status" = 2 ]
+  "$make" "$backend" wide "DISK 64 MB" "RUN $(printf 'x%.0s' {1..99})" >/dev/null
+  on 40x20 image history --graph wide
+  [[ $output == *'RUN xx'*'x…  [wide]'* ]]
+}
+
+@test "image history and system df fit the terminal" {
+  "$make" "$backend" long "DISK 64 MB" "RUN $(printf 'x%.0s' {1..400})" >/dev/null
+  local width
+  for width in 30 50 80 200; do
+    on "${width}x20" image history long
+    [ "${#lines[@]}" = 4 ] # the last is the model's own
+    [[ ${lines[2]} == *… && ${lines[0]} == *SECONDS* ]]
+    ((width < 100)) || [[ ${lines[0]} == *KEY*AGE* ]]
+  done
+  run "$KILN" image history long
+  [[ ${lines[2]} == *"$(printf 'x%.0s' {1..56})…" ]]
+  on 80x20 system df
+  [[ $output == *'layers '*'  ██'*'░'* ]]
+  on 50x20 system df
+  [[ $output != *█* ]]
+  run "$KILN" system df
+  [[ $output != *█* ]]
+}
