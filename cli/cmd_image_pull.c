@@ -78,8 +78,7 @@ static int pull(struct session *s, const struct args *a, const struct image_spec
 /* What only other sources take. */
 static int check_registry_options(const struct args *a, struct error **err)
 {
-    static const char *const others[] = {"checksum", "no-checksum", "raw",
-                                         "max-size", "resumable",   "vagrant-url"};
+    static const char *const others[] = {"checksum", "no-checksum", "resumable", "vagrant-url"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (args_has(a, others[i]))
             return error_set(err, ERR_USAGE, "--%s is not for images of registries", others[i]);
@@ -92,13 +91,18 @@ static int pull_from_registry(struct session *s, const struct args *a, struct er
     CLEANUP(reference_clear) struct reference ref = {0};
     struct transfer_options o = {0};
     enum pull_policy policy = PULL_MISSING;
+    unsigned long long max = 0;
     progress_init(&bar, stderr, PROGRESS_AUTO);
     progress_hear(&bar, s);
     if (check_registry_options(a, err) < 0 || registry_options_take(a, &o, err) < 0 ||
+        args_size(a, "max-size", &max, err) < 0 ||
         pull_policy_parse(args_get(a, "policy"), &policy, err) < 0 ||
         reference_parse(a->pos[0], &ref, err) < 0)
         return -1;
-    o.replace = args_has(a, "force") || policy == PULL_ALWAYS || policy == PULL_NEWER;
+    o.raw = args_has(a, "raw");
+    o.max_size = max;
+    o.again = args_has(a, "force") || policy == PULL_ALWAYS;
+    o.replace = o.again || policy == PULL_NEWER;
     const char *name = args_get(a, "name");
     name = name ? name : reference_basename(&ref);
     if (image_name_check(name, err) < 0)
@@ -184,7 +188,8 @@ const struct command cmd_image_pull = {
     .detail =
         "SPEC is name,http=URL or name,file=PATH or name,vagrant=box:version or box:version,\n"
         "or oci://HOST/REPOSITORY[:TAG][@sha256:...] or oci-layout:DIR[:TAG][@sha256:...] for an\n"
-        "image that kiln image push has sent to a registry or a folder.\n"
+        "image that kiln image push, KubeVirt, sardinecake, vmctl or oras sent to a registry or a "
+        "folder.\n"
         "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are\n"
         "recognised by content.\n",
     .options = pull_options,

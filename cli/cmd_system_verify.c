@@ -33,10 +33,16 @@ static void tell_base(const struct report *r, const char *spec)
     fputs("              it is the image '", stdout);
     cli_print_text(name, 0);
     if (image_source_read(r->session->backend, name, &from))
-        fputs("': 'kiln image pull --force ", stdout);
+        fputs(from.kind == SPEC_OCI ? "': 'kiln image pull --force --name "
+                                    : "': 'kiln image pull --force ",
+              stdout);
     else
         fputs("': 'kiln image import --force FILE ", stdout);
     cli_print_text(name, 0);
+    if (from.kind == SPEC_OCI) {
+        fputs(" ", stdout);
+        cli_print_text(from.from, 0);
+    }
     puts("' and the next build mend it");
 }
 

@@ -168,27 +168,39 @@ static char *file_json(enum format f, const char *path)
     return xasprintf("json:%s", text);
 }
 
-static int check_qcow2(const struct session *s, const char *file, struct error **err)
+static int judge_qcow2(const struct session *s, const char *file, int flags, struct qcow2_info *ret,
+                       struct error **err)
+{
+    if (qcow2_read(file, flags, ret, err) < 0)
+        return -1;
+    AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? error_errno(err, "cannot open '%s'", file)
+                  : qcow2_check_tables(s, fd, ret, err);
+}
+
+static int run_check(const struct session *s, char *const *argv, struct error **err)
 {
     enum { LEAKS = 3 }; // clusters that nothing uses: they do no harm
     static const struct growth unlimited;
-    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
     CLEANUP(buf_clear) struct buf errors = BUF_INIT;
     int status;
-    if (qcow2_read(file, 0, &info, err) < 0)
-        return -1;
-    AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || qcow2_check_tables(s, fd, &info, err) < 0)
-        return fd < 0 ? error_errno(err, "cannot open '%s'", file) : -1;
-    char *const *argv = info.dirty
-                            ? ARGV("qemu-img", "check", "-q", "-f", "qcow2", "-r", "all", file)
-                            : ARGV("qemu-img", "check", "-q", "-f", "qcow2", file);
     if (run_for_status(s, argv, 0, &unlimited, &status, &errors, err) < 0)
         return -1;
     if (status == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == LEAKS))
         return 0;
     qemu_img_failed(status, &errors, err);
     return error_wrap(err, "the qcow2 image is damaged");
+}
+
+static int check_qcow2(const struct session *s, const char *file, struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    if (judge_qcow2(s, file, 0, &info, err) < 0)
+        return -1;
+    char *const *argv = info.dirty
+                            ? ARGV("qemu-img", "check", "-q", "-f", "qcow2", "-r", "all", file)
+                            : ARGV("qemu-img", "check", "-q", "-f", "qcow2", file);
+    return run_check(s, argv, err);
 }
 
 /* Virtual size as QEMU sees it, for formats whose header we don't read in full. */
@@ -273,6 +285,30 @@ int convert_in(const struct session *s, const char *file, enum format f, uint64_
                struct error **err)
 {
     return to_sound_qcow2(s, file, f, max_size, err) < 0 ? -1 : check_disk_size(file, err);
+}
+
+int convert_overlay(const struct session *s, const char *file, const char *backing,
+                    const char *below, struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    if (judge_qcow2(s, file, QCOW2_OWN, &info, err) < 0)
+        return -1;
+    if (!info.backing || strcmp(info.backing, backing) != 0)
+        return error_set(err, ERR_USER, "it stands on '%s', not on '%s'",
+                         info.backing ? info.backing : "nothing", backing);
+    if (info.dirty)
+        return error_set(err, ERR_USER, "the qcow2 image was not closed well");
+    AUTO_FREE char *alone = file_json(FORMAT_QCOW2, file);
+    if (!alone)
+        return error_set(err, ERR_USER, "the path '%s' is not UTF-8", file);
+    // -u writes the header alone, and opens no backing file
+    static const struct growth unlimited;
+    return run_check(s, ARGV("qemu-img", "check", "-q", alone), err) < 0
+               ? -1
+               : run(s,
+                     ARGV("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", below,
+                          file),
+                     0, &unlimited, err);
 }
 
 /* Options of the output format, owned or NULL; sets *compress when -c is needed. */

@@ -21,6 +21,13 @@
 int convert_in(const struct session *s, const char *file, enum format f, uint64_t max_size,
                struct error **err);
 
+/*
+ * A stranger's qcow2 whose header must name the backing file `backing` is judged as by convert_in, and
+ * then names `below` in its place. ERR_USER: another name, or not sound.
+ */
+int convert_overlay(const struct session *s, const char *file, const char *backing,
+                    const char *below, struct error **err);
+
 /* Begins the name of the folder beside an export's file while it is written; a killed kiln leaves it. */
 #define EXPORT_TEMP ".kiln-export-"
 

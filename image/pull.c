@@ -106,6 +106,7 @@ static int find_origin(const struct session *s, const struct image_spec *spec,
             return -1;
         break;
     case SPEC_NAME:
+    case SPEC_OCI:
         return error_set(err, ERR_NOT_FOUND, "'%s' names no source", spec->name);
     }
     return find_checksum(s, o, x, err);
@@ -129,7 +130,7 @@ static int receive_image(const struct session *s, const char *dir, const struct 
     struct receive_options r = {.dir = dir,
                                 .url = x->url,
                                 .path = x->path,
-                                .box = x->box,
+                                .tar = x->box ? TAR_DISK_BOX : TAR_DISK_NONE,
                                 .expected = x->has_digest ? &x->digest : NULL,
                                 .pull = o};
     for (int attempt = 1;; attempt++) {
@@ -219,7 +220,8 @@ static const struct image_spec *recorded_spec(const struct session *s,
 {
     CLEANUP(image_source_clear) struct image_source x = {0};
     bool again = o->policy == PULL_NEWER || o->policy == PULL_ALWAYS;
-    if (spec->kind != SPEC_NAME || !again || !image_source_read(s->backend, spec->name, &x))
+    if (spec->kind != SPEC_NAME || !again || !image_source_read(s->backend, spec->name, &x) ||
+        x.kind == SPEC_OCI)
         return spec;
     image_source_spec(&x, spec->name, from);
     return from;

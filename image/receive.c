@@ -16,7 +16,6 @@
 #include "image/decode.h"
 #include "image/fetch.h"
 #include "image/sink.h"
-#include "image/vagrant.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +45,7 @@ struct receiver {
 
 static bool keeps_disk(const struct receiver *r)
 {
-    return r->compression == COMPRESSION_NONE && !r->o->box && r->sink &&
+    return r->compression == COMPRESSION_NONE && !r->o->tar && r->sink &&
            sink_format(r->sink) != FORMAT_RAW && sink_format(r->sink) != FORMAT_UNKNOWN;
 }
 
@@ -110,8 +109,11 @@ static int open_sink(struct receiver *r, struct error **err)
 {
     struct fetch_status st = fetch_status(r->fetch);
     uint64_t kept = r->o->pull->resumable ? 0 : st.resumed;
-    struct sink_options o = {
-        .fd = r->fd, .raw = r->o->pull->raw, .max_size = r->o->pull->max_size, .kept = kept};
+    struct sink_options o = {.fd = r->fd,
+                             .raw = r->o->pull->raw,
+                             .overlay = r->o->overlay,
+                             .max_size = r->o->pull->max_size,
+                             .kept = kept};
     if (ftruncate(r->fd, (off_t)kept) < 0)
         return error_errno(err, "cannot write '%s'", r->disk);
     r->sink = sink_new(&o);
@@ -126,7 +128,7 @@ static int write_disk(void *arg, const void *bytes, uint64_t n, struct error **e
     return sink_add(r->sink, bytes, n, fetch_status(r->fetch).done, err);
 }
 
-static int read_box(void *arg, const void **ret, size_t *ret_n, struct error **err)
+static int read_archive(void *arg, const void **ret, size_t *ret_n, struct error **err)
 {
     struct receiver *r = arg;
     static const char zeros[64 * 1024];
@@ -135,7 +137,7 @@ static int read_box(void *arg, const void **ret, size_t *ret_n, struct error **e
     if (rc <= 0)
         return rc;
     if (!block.ptr && block.len > sizeof zeros) // holes are only in uncompressed local files
-        return error_set(err, ERR_USER, "the box has a hole in it");
+        return error_set(err, ERR_USER, "the archive has a hole in it");
     *ret = block.ptr ? block.ptr : zeros;
     *ret_n = block.len;
     return 1;
@@ -145,9 +147,9 @@ static int consume(struct receiver *r, struct error **err)
 {
     struct str block;
     int rc;
-    if (r->o->box) {
-        struct vagrant_io io = {.read = read_box, .write = write_disk, .arg = r};
-        if (vagrant_extract(&io, err) < 0)
+    if (r->o->tar) {
+        struct tar_disk_io io = {.read = read_archive, .write = write_disk, .arg = r};
+        if (tar_disk_extract(r->o->tar, &io, err) < 0)
             return -1;
         while ((rc = next_block(r, &block, err)) > 0)
             ; // to the end, for the digest

@@ -11,15 +11,18 @@
 #include "base/session.h"
 #include "image/format.h"
 #include "image/pull.h"
+#include "image/tar_disk.h"
 
 #include <stdbool.h>
 
 struct receive_options {
-    const char *dir;               /* folder for "disk" and what a later call can resume from */
-    const char *url;               /* or */
-    const char *path;              /* a file */
-    bool box;                      /* it is a Vagrant box: the disk is in it */
-    const struct digest *expected; /* of the file at the source; NULL = any */
+    const char *dir;   /* folder for "disk" and what a later call can resume from */
+    const char *url;   /* or */
+    const char *path;  /* a file */
+    enum tar_disk tar; /* it is an archive with the disk in it */
+    bool
+        overlay; /* a qcow2 may name a backing file: whether it is the right one is for the caller */
+    const struct digest *expected;         /* of the file at the source; NULL = any */
     const struct image_pull_options *pull; /* raw, resumable, max_size */
 };
 

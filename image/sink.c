@@ -159,7 +159,8 @@ static int decide(struct sink *k, struct error **err)
     if (k->format == FORMAT_QCOW2) {
         // refused before more of it comes; tables are judged when it is complete
         CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
-        if (qcow2_parse(k->head.data, k->head.len, INT64_MAX, 0, &info, err) < 0)
+        if (qcow2_parse(k->head.data, k->head.len, INT64_MAX, k->o.overlay ? QCOW2_OWN : 0, &info,
+                        err) < 0)
             return -1;
     }
     if (k->format == FORMAT_RAW)

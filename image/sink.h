@@ -29,6 +29,7 @@ uint64_t sink_data_limit(uint64_t fetched);
 
 struct sink_options {
     int fd;            /* of the file to write; borrowed */
+    bool overlay;      /* a qcow2 may name a backing file */
     bool raw;          /* content of no known format is a raw disk */
     uint64_t max_size; /* 0 = 8 TiB; other than 0 also lifts the limits by ratio */
     uint64_t kept;     /* this many bytes at the start are in the file already (not for raw) */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const char *const kinds[] = {
-    [SPEC_HTTP] = "http", [SPEC_FILE] = "file", [SPEC_VAGRANT] = "vagrant"};
+    [SPEC_HTTP] = "http", [SPEC_FILE] = "file", [SPEC_VAGRANT] = "vagrant", [SPEC_OCI] = "oci"};
 
 void image_source_clear(struct image_source *x)
 {
@@ -124,6 +124,7 @@ char *image_source_from(const struct image_spec *spec)
     case SPEC_VAGRANT:
         return xasprintf("%s:%s", spec->box, spec->version + (*spec->version == 'v'));
     case SPEC_NAME:
+    case SPEC_OCI:
         break;
     }
     return xstrdup(spec->name);

@@ -24,10 +24,10 @@
 
 struct image_source {
     enum image_spec_kind kind; /* never SPEC_NAME */
-    char *from; /* absolute path, URL without user and password, or "user/name:version" */
+    char *from; /* absolute path, URL without user and password, "user/name:version", "oci://…" */
     bool has_content, has_sha256;
     struct digest content, sha256;
-    char *etag, *modified; /* NULL = none */
+    char *etag, *modified; /* NULL = none; SPEC_OCI: etag is the manifest's "sha256:…" */
 };
 void image_source_clear(struct image_source *x);
 

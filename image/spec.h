@@ -17,7 +17,13 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-enum image_spec_kind { SPEC_NAME, SPEC_HTTP, SPEC_FILE, SPEC_VAGRANT };
+enum image_spec_kind {
+    SPEC_NAME,
+    SPEC_HTTP,
+    SPEC_FILE,
+    SPEC_VAGRANT,
+    SPEC_OCI, /* of image/source.h only: builder/transfer has it */
+};
 
 struct image_spec {
     enum image_spec_kind kind;

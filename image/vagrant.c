@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Of a version's providers the one that fits best is taken: libvirt before qemu, amd64 before a
-// box that names no architecture. libarchive reads the tar from a callback; box.img is passed on
-// as it comes, and nothing is unpacked to disk.
+// box that names no architecture.
 #include "image/vagrant.h"
 
 #include "base/alloc.h"
@@ -12,8 +11,6 @@
 #include "base/url.h"
 #include "image/fetch.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <string.h>
 
 enum { ANSWER_MAX = 4 << 20, VALUES_MAX = 200000, SECONDS = 60, NAMES_SHOWN = 10 };
@@ -143,86 +140,4 @@ int vagrant_lookup(const struct session *s, const char *base, const char *box, c
     if (fetch_text(s, url, ANSWER_MAX, SECONDS, &text, err) < 0)
         return error_wrap(err, "cannot find box '%s'", box);
     return vagrant_parse(text.data, text.len, box, version, ret, err);
-}
-
-struct extraction {
-    const struct vagrant_io *io;
-    struct error *error;
-    struct buf seen; /* names of files, for the error */
-};
-
-static la_ssize_t on_read(struct archive *a, void *arg, const void **ret)
-{
-    struct extraction *x = arg;
-    size_t n = 0;
-    int rc = x->io->read(x->io->arg, ret, &n, &x->error);
-    if (rc >= 0)
-        return (la_ssize_t)n;
-    archive_set_error(a, -1, "cannot read");
-    return -1;
-}
-
-static int fail(struct extraction *x, struct archive *a, struct error **err)
-{
-    if (x->error)
-        return error_propagate(err, STEAL(x->error));
-    const char *why = archive_error_string(a);
-    return error_set(err, ERR_USER, "the box is no readable tar archive: %s",
-                     why ? why : "it is damaged");
-}
-
-static int copy_entry(struct extraction *x, struct archive *a, int64_t size, struct error **err)
-{
-    const void *bytes;
-    size_t n;
-    la_int64_t at, done = 0;
-    int rc;
-    while ((rc = archive_read_data_block(a, &bytes, &n, &at)) == ARCHIVE_OK) {
-        if (at > done && x->io->write(x->io->arg, NULL, (uint64_t)(at - done), err) < 0)
-            return -1;
-        if (n && x->io->write(x->io->arg, bytes, n, err) < 0)
-            return -1;
-        done = at + (la_int64_t)n;
-    }
-    if (rc != ARCHIVE_EOF)
-        return fail(x, a, err);
-    return size > done ? x->io->write(x->io->arg, NULL, (uint64_t)(size - done), err) : 0;
-}
-
-static bool is_disk(const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    return !strcmp(name, "box.img") || !strcmp(name, "box_0.img");
-}
-
-static int find_disk(struct extraction *x, struct archive *a, struct error **err)
-{
-    struct archive_entry *e;
-    int rc;
-    while ((rc = archive_read_next_header(a, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
-        const char *path = archive_entry_pathname(e);
-        if (path && archive_entry_filetype(e) == AE_IFREG && is_disk(path))
-            return copy_entry(x, a, archive_entry_size(e), err);
-        if (path && x->seen.len < 200)
-            buf_addf(&x->seen, "%s%s", x->seen.len ? ", " : "", path);
-    }
-    if (rc != ARCHIVE_EOF)
-        return fail(x, a, err);
-    return error_set(err, ERR_USER, "the box has no box.img; it has %s",
-                     x->seen.len ? x->seen.data : "no files");
-}
-
-int vagrant_extract(const struct vagrant_io *io, struct error **err)
-{
-    struct extraction x = {.io = io, .seen = BUF_INIT};
-    struct archive *a = archive_read_new();
-    if (!a)
-        alloc_failed();
-    archive_read_support_format_tar(a);
-    int rc = archive_read_open(a, &x, NULL, on_read, NULL) != ARCHIVE_OK ? fail(&x, a, err)
-                                                                         : find_disk(&x, a, err);
-    archive_read_free(a);
-    error_free(x.error);
-    buf_clear(&x.seen);
-    return rc;
 }

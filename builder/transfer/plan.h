@@ -45,8 +45,7 @@ struct plan {
     uint64_t virtual_size; /* of the image's disk, bytes */
     char *metadata;        /* JSON text; NULL = none */
 };
-/* Fetches the config. ERR_USER: not an image of kiln's (with the types of its layers), or something
- * in it is wrong. */
+/* Fetches the config. ERR_USER: not an image of kiln's, or something in it is wrong. */
 int plan_read(struct registry *r, const struct buf *manifest, struct plan *ret, struct error **err);
 /* The same when the config is here: takes any text of either. */
 int plan_parse(struct str manifest, struct str config, struct plan *ret, struct error **err);

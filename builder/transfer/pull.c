@@ -10,6 +10,7 @@
 #include "base/lock.h"
 #include "base/session.h"
 #include "base/vector.h"
+#include "builder/transfer/foreign.h"
 #include "builder/transfer/memory.h"
 #include "builder/transfer/plan.h"
 #include "builder/transfer/pool.h"
@@ -291,12 +292,47 @@ static int read_plan(struct pull *p, const char *version, char digest[DIGEST_HEX
     return plan_read(p->registry, &manifest, &p->plan, err);
 }
 
+/* An image that another program pushed. */
+static int pull_foreign(struct pull *p, const struct reference *ref, const char *name,
+                        const struct transfer_options *o, const char *digest,
+                        const struct foreign *image, struct error **err)
+{
+    AUTO_FREE char *from = reference_text(ref);
+    if (!o->again && foreign_is_here(p->session, name, digest))
+        return 1;
+    if (!o->replace && backend_has(p->session->backend, name)) {
+        error_set(err, ERR_EXISTS, "image '%s' exists and is another one", name);
+        return error_hint(err, "--force replaces it; --name gives the pulled one another name");
+    }
+    AUTO_FREE char *working = path_join(p->session->backend, ".working");
+    if (make_dirs_inside(working, err) < 0 || open_folder(p, digest, err) < 0)
+        return -1;
+    struct foreign_pull f = {.session = p->session,
+                             .registry = p->registry,
+                             .options = o,
+                             .folder = p->folder,
+                             .name = name,
+                             .from = from,
+                             .digest = digest};
+    struct error *why = NULL;
+    int rc = foreign_fetch(&f, image, &why);
+    leave(p, why);
+    return rc < 0 ? error_propagate(err, why) : 0;
+}
+
 static int pull(struct pull *p, const struct reference *ref, const char *name,
                 const struct transfer_options *o, struct error **err)
 {
     char digest[DIGEST_HEX + 1];
+    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
+    CLEANUP(foreign_clear) struct foreign image = {0};
     if (registry_open(p->session, ref, &o->registry, &p->registry, err) < 0 ||
-        read_plan(p, reference_version(ref), digest, err) < 0 ||
+        registry_manifest(p->registry, reference_version(ref), &manifest, digest, err) < 0)
+        return -1;
+    int foreign = foreign_parse(buf_str(&manifest), &image, err);
+    if (foreign)
+        return foreign < 0 ? -1 : pull_foreign(p, ref, name, o, digest, &image, err);
+    if (plan_read(p->registry, &manifest, &p->plan, err) < 0 ||
         store_open(p->session, p->session->backend, &p->store, err) < 0)
         return -1;
     int taken = name_taken(p, name, o, err);

@@ -36,6 +36,9 @@ enum { TRANSFER_JOBS = 4, TRANSFER_JOBS_MAX = 8 };
 struct transfer_options {
     unsigned jobs; /* at once; 0 = TRANSFER_JOBS */
     bool replace;  /* pull: an image that has the name */
+    bool again;    /* pull: also what kiln did not push and the name stands for already */
+    bool raw;      /* pull: as of image_pull_options, for images that kiln did not push */
+    uint64_t max_size;
     struct registry_options registry;
 };
 
@@ -45,7 +48,8 @@ int transfer_push(const struct session *s, const char *name, const struct refere
                   const struct transfer_options *o, char digest[DIGEST_HEX + 1],
                   struct error **err);
 /* Fetches what is missing of the image's layers and gives the image the name. 1: the name stands for
- * it already; 0; -1. ERR_USER: it is not an image of kiln's (says what it has), or something in it
+ * it already; 0; -1. ERR_USER: it is not an image with a disk (says what it has; builder/transfer/foreign.h
+ * has those of other programs), or something in it
  * is wrong: nothing of it is kept then but layers that were found right. ERR_EXISTS: the name is
  * another image's. */
 int transfer_pull(const struct session *s, const struct reference *ref, const char *name,

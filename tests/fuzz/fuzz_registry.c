@@ -3,6 +3,7 @@
 // What a registry's image claims to be, a manifest and a config with a NUL between them, and
 // references as users write them.
 #include "base/alloc.h"
+#include "builder/transfer/foreign.h"
 #include "builder/transfer/plan.h"
 #include "registry/reference.h"
 
@@ -23,6 +24,17 @@ static void try_reference(const char *text)
     assert(!strcmp(reference_version(&ref), reference_version(&again)));
 }
 
+static void try_foreign(struct str manifest)
+{
+    CLEANUP(foreign_clear) struct foreign f = {0};
+    if (foreign_parse(manifest, &f, NULL) <= 0)
+        return;
+    assert(f.blobs.len && f.disks && f.blobs.ptr[0].disk == 0);
+    for (size_t i = 1; i < f.blobs.len; i++)
+        assert(f.blobs.ptr[i].disk - f.blobs.ptr[i - 1].disk <= 1);
+    assert(f.blobs.ptr[f.blobs.len - 1].disk + 1 == f.disks);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     CLEANUP(plan_clear) struct plan plan = {0};
@@ -31,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n = strlen(text);
     try_reference(text);
     struct str config = n < size ? (struct str){text + n + 1, size - n - 1} : (struct str){"", 0};
+    try_foreign((struct str){text, n});
     if (plan_parse((struct str){text, n}, config, &plan, NULL) < 0)
         return 0;
     assert(plan.layers.len && plan.virtual_size);

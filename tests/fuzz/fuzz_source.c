@@ -8,6 +8,7 @@
 #include "base/printable.h"
 #include "image/checksum.h"
 #include "image/format.h"
+#include "image/tar_disk.h"
 #include "image/vagrant.h"
 #include "qcow2/qcow2.h"
 
@@ -49,11 +50,13 @@ static int write_box(void *arg, const void *bytes, uint64_t n, struct error **er
 
 static void extract(const uint8_t *data, size_t size)
 {
-    struct box b = {.at = data + 1, .left = size - 1, .step = 1 + data[0] * 16u};
-    struct vagrant_io io = {.read = read_box, .write = write_box, .arg = &b};
-    struct error *err = NULL;
-    assert((vagrant_extract(&io, &err) == 0) == !err);
-    error_free(err);
+    for (enum tar_disk which = TAR_DISK_BOX; which <= TAR_DISK_CONTAINER; which++) {
+        struct box b = {.at = data + 1, .left = size - 1, .step = 1 + data[0] * 16u};
+        struct tar_disk_io io = {.read = read_box, .write = write_box, .arg = &b};
+        struct error *err = NULL;
+        assert((tar_disk_extract(which, &io, &err) == 0) == !err);
+        error_free(err);
+    }
 }
 
 static void walk(int fd)

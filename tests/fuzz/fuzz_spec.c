@@ -8,6 +8,7 @@
 #include "image/vagrant.h"
 
 #include <assert.h>
+#include <stdint.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+//
+// The blobs of a file are fetched at once, put together, and go through the pipeline that any image
+// from elsewhere goes through (image/receive.h). Then it is the image itself, or of a chain a layer:
+// the base by its content, each file above by a key made of its parent and its bytes, so that a second
+// pull finds it.
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/session.h"
+#include "builder/transfer/foreign.h"
+#include "builder/transfer/pool.h"
+#include "builder/transfer/transfer.h"
+#include "cache/key.h"
+#include "cache/store.h"
+#include "image/backend.h"
+#include "image/convert.h"
+#include "image/receive.h"
+#include "image/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { GZIP_NAME_MAX = 255, GZIP_HEAD = 1024 };
+
+struct fetching {
+    const struct foreign_pull *p;
+    const struct foreign_blob *blobs; /* those of one file */
+    struct pool pool;
+};
+
+static char *blob_path(const struct foreign_pull *p, const struct foreign_blob *blob)
+{
+    return xasprintf("%s/%s", p->folder, blob->hex);
+}
+
+static int fetch_blob(void *arg, size_t i, struct error **err)
+{
+    struct fetching *f = arg;
+    AUTO_FREE char *path = blob_path(f->p, &f->blobs[i]);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_errno(err, "cannot create '%s'", path);
+    return registry_blob_to(f->p->registry, f->blobs[i].hex, f->blobs[i].size, fd, &f->pool.moved,
+                            err);
+}
+
+static int check_room(const struct foreign_pull *p, uint64_t need, struct error **err)
+{
+    uint64_t room = free_bytes(p->folder);
+    if (!room || need <= room)
+        return 0;
+    error_set(err, ERR_SYSTEM, "it has %llu bytes to fetch, and there is room for %llu",
+              (unsigned long long)need, (unsigned long long)room);
+    return error_hint(err, "free some space, or choose another --image-backend");
+}
+
+static int fetch_blobs(struct fetching *f, size_t n, struct error **err)
+{
+    const struct transfer_options *o = f->p->options;
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t size = f->blobs[i].size;
+        total = size < UINT64_MAX - total ? total + size : UINT64_MAX;
+    }
+    if (check_room(f->p, total, err) < 0)
+        return -1;
+    f->pool = (struct pool){
+        .work = fetch_blob, .arg = f, .n = n, .total = total, .session = f->p->session};
+    pool_start(&f->pool, o->jobs ? o->jobs : TRANSFER_JOBS);
+    for (size_t i = 0; i < n && pool_wait(&f->pool, i); i++)
+        ;
+    return pool_end(&f->pool, err);
+}
+
+/* All of `from` behind what `to` has. */
+static int append(const char *from, int to, struct error **err)
+{
+    AUTO_CLOSE int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    off_t at = 0, end = lseek(to, 0, SEEK_END);
+    ssize_t n;
+    if (fd < 0 || end < 0)
+        return error_errno(err, "cannot read '%s'", from);
+    while ((n = copy_file_range(fd, &at, to, &end, 1 << 30, 0)) > 0)
+        ;
+    return n < 0 ? error_errno(err, "cannot put '%s' together", from) : 0;
+}
+
+/* The pieces as one file; its path, owned. */
+static char *join(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t n,
+                  struct error **err)
+{
+    if (n == 1)
+        return blob_path(p, blobs);
+    AUTO_FREE char *all = path_join(p->folder, "joined");
+    AUTO_CLOSE int fd = open(all, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        error_errno(err, "cannot create '%s'", all);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        AUTO_FREE char *path = blob_path(p, &blobs[i]);
+        if (append(path, fd, err) < 0)
+            return NULL;
+        // what is in it now is known to be right, and is not kept twice
+        bool again = false;
+        for (size_t j = i + 1; j < n; j++)
+            again = again || !strcmp(blobs[i].hex, blobs[j].hex);
+        if (!again)
+            (void)unlink(path);
+    }
+    return STEAL(all);
+}
+
+/* The name in a gzip header (RFC 1952, 2.3), owned; NULL = none. */
+static char *gzip_name(const char *path)
+{
+    unsigned char head[GZIP_HEAD] = {0};
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd < 0 ? -1 : pread_all(fd, head, sizeof head - 1, 0);
+    if (n < 10 || memcmp(head, "\x1f\x8b", 2) != 0 || !(head[3] & 8))
+        return NULL;
+    size_t at = 10;
+    if (head[3] & 4)
+        at += 2 + (size_t)head[10] + ((size_t)head[11] << 8);
+    if (at >= (size_t)n)
+        return NULL;
+    size_t len = strnlen((const char *)head + at, sizeof head - at);
+    return len && len <= GZIP_NAME_MAX && at + len < (size_t)n
+               ? xstrndup((const char *)head + at, len)
+               : NULL;
+}
+
+/* One file of the image. */
+struct file {
+    char *disk;   /* <folder>/disk, as it came */
+    char *joined; /* what it is made of */
+    char *name;   /* that it had; NULL = none is known */
+    enum format format;
+};
+
+static void file_clear(struct file *f)
+{
+    free(f->disk);
+    free(f->joined);
+    free(f->name);
+    *f = (struct file){0};
+}
+
+/* Blobs [first, first + n) as a disk; overlay: it may stand on another. */
+static int take_file(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t n,
+                     enum tar_disk tar, bool overlay, struct file *ret, struct error **err)
+{
+    CLEANUP(received_clear) struct received got = {0};
+    struct fetching fetching = {.p = p, .blobs = blobs};
+    struct image_pull_options o = {.raw = p->options->raw, .max_size = p->options->max_size};
+    if (fetch_blobs(&fetching, n, err) < 0 || !(ret->joined = join(p, blobs, n, err)))
+        return -1;
+    struct receive_options r = {
+        .dir = p->folder, .path = ret->joined, .tar = tar, .overlay = overlay, .pull = &o};
+    if (receive(p->session, &r, &got, err) < 0)
+        return -1;
+    ret->disk = path_join(p->folder, "disk");
+    ret->name = gzip_name(ret->joined);
+    ret->format = got.format;
+    return 0;
+}
+
+static int make_sound(const struct foreign_pull *p, const struct file *f, struct error **err)
+{
+    if (f->format != FORMAT_QCOW2 && f->format != FORMAT_RAW)
+        session_notice(p->session, "Converting the image from %s", format_name(f->format));
+    return convert_in(p->session, f->disk, f->format, p->options->max_size, err);
+}
+
+static int register_alone(const struct foreign_pull *p, const struct file *f, struct error **err)
+{
+    if (make_sound(p, f, err) < 0)
+        return -1;
+    if (session_cancelled(p->session))
+        return error_set(err, ERR_CANCELLED, "interrupted");
+    return backend_register_file(p->session->backend, p->name, f->disk, err);
+}
+
+/* Container images are looked through from the top. */
+static int fetch_container(const struct foreign_pull *p, const struct foreign *f,
+                           struct error **err)
+{
+    for (size_t i = f->blobs.len; i-- > 0;) {
+        CLEANUP(file_clear) struct file file = {0};
+        CLEANUP(error_freep) struct error *why = NULL;
+        if (take_file(p, &f->blobs.ptr[i], 1, TAR_DISK_CONTAINER, false, &file, &why) == 0)
+            return register_alone(p, &file, err);
+        if (why->kind != ERR_NOT_FOUND || session_cancelled(p->session))
+            return error_propagate(err, STEAL(why));
+        (void)unlink(file.joined);
+    }
+    error_set(err, ERR_USER,
+              "it is a container image without a disk: no layer has a file in /disk");
+    return error_hint(err, "a containerDisk of KubeVirt has one");
+}
+
+static int take_base(const struct foreign_pull *p, struct store *st, const struct file *f,
+                     struct layer **ret, struct error **err)
+{
+    struct digest d;
+    char hex[DIGEST_HEX + 1];
+    if (make_sound(p, f, err) < 0)
+        return -1;
+    AUTO_CLOSE int fd = open(f->disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, "cannot read '%s'", f->disk);
+    if (digest_of_fd(fd, &d, err) < 0)
+        return -1;
+    digest_hex(&d, hex);
+    return store_import_base(st, f->disk, hex, p->from, ret, err);
+}
+
+/* The key of a file that stands on that layer. */
+static int overlay_key(const struct file *f, const struct layer *parent, char key[DIGEST_HEX + 1],
+                       struct error **err)
+{
+    struct digest d;
+    char hex[DIGEST_HEX + 1];
+    AUTO_CLOSE int fd = open(f->disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, "cannot read '%s'", f->disk);
+    if (digest_of_fd(fd, &d, err) < 0)
+        return -1;
+    digest_hex(&d, hex);
+    struct key *k = key_begin(parent->id);
+    key_field(k, "overlay", hex, DIGEST_HEX);
+    key_finish(k, key, NULL);
+    return 0;
+}
+
+static int take_overlay(const struct foreign_pull *p, struct store *st, const struct file *f,
+                        const char *below, const struct layer *parent, struct layer **ret,
+                        struct error **err)
+{
+    CLEANUP(draft_freep) struct draft *d = NULL;
+    char key[DIGEST_HEX + 1];
+    if (f->format != FORMAT_QCOW2)
+        return error_set(err, ERR_USER, "it has several disks, and an image of kiln's has one");
+    if (overlay_key(f, parent, key, err) < 0)
+        return -1;
+    AUTO_FREE char *step = xasprintf("FROM %s", p->from);
+    struct draft_request r = {.key = key, .parent = parent->id, .step = step};
+    int there = store_build_begin(st, &r, ret, &d, err);
+    if (there)
+        return there < 0 ? -1 : 0;
+    if (convert_overlay(p->session, f->disk, below, draft_backing(d), err) < 0)
+        return -1;
+    if (rename(f->disk, draft_disk(d)) < 0)
+        return error_errno(err, "cannot rename '%s'", f->disk);
+    return store_commit(d, NULL, ret, err);
+}
+
+/* Where the blobs of the next file end. */
+static size_t end_of(const struct foreign *f, size_t first)
+{
+    size_t end = first;
+    while (end < f->blobs.len && f->blobs.ptr[end].disk == f->blobs.ptr[first].disk)
+        end++;
+    return end;
+}
+
+static int fetch_chain(const struct foreign_pull *p, const struct foreign *f, struct store *st,
+                       struct error **err)
+{
+    CLEANUP(layer_freep) struct layer *top = NULL;
+    AUTO_FREE char *below = NULL;
+    for (size_t first = 0, end; first < f->blobs.len; first = end) {
+        CLEANUP(file_clear) struct file file = {0};
+        struct layer *layer = NULL;
+        end = end_of(f, first);
+        if (take_file(p, &f->blobs.ptr[first], end - first, TAR_DISK_NONE, top != NULL, &file,
+                      err) < 0)
+            return -1;
+        if (top && !below)
+            return error_set(err, ERR_USER,
+                             "its disks have no names by which they could stand on "
+                             "one another");
+        if ((top ? take_overlay(p, st, &file, below, top, &layer, err)
+                 : take_base(p, st, &file, &layer, err)) < 0)
+            return error_wrap(err, "disk '%s'", file.name ? file.name : "");
+        layer_free(top);
+        top = layer;
+        free(below);
+        below = STEAL(file.name);
+        (void)unlink(file.joined);
+    }
+    struct backend_thin thin = {.layer = top->id};
+    return backend_register_thin(p->session->backend, p->name, &thin, err);
+}
+
+static int fetch_disks(const struct foreign_pull *p, const struct foreign *f, struct error **err)
+{
+    CLEANUP(file_clear) struct file file = {0};
+    CLEANUP(store_freep) struct store *st = NULL;
+    if (f->disks > 1)
+        return store_open(p->session, p->session->backend, &st, err) < 0
+                   ? -1
+                   : fetch_chain(p, f, st, err);
+    return take_file(p, f->blobs.ptr, f->blobs.len, TAR_DISK_NONE, false, &file, err) < 0
+               ? -1
+               : register_alone(p, &file, err);
+}
+
+int foreign_fetch(const struct foreign_pull *p, const struct foreign *f, struct error **err)
+{
+    int rc = f->kind == FOREIGN_CONTAINER ? fetch_container(p, f, err) : fetch_disks(p, f, err);
+    if (rc < 0)
+        return -1;
+    AUTO_FREE char *from = xstrdup(p->from), *etag = xasprintf("sha256:%s", p->digest);
+    struct image_source x = {.kind = SPEC_OCI, .from = from, .etag = etag};
+    return image_source_write(p->session->backend, p->name, &x, err);
+}
+
+bool foreign_is_here(const struct session *s, const char *name, const char *digest)
+{
+    CLEANUP(image_source_clear) struct image_source x = {0};
+    return image_source_read(s->backend, name, &x) && x.kind == SPEC_OCI && x.etag &&
+           !strncmp(x.etag, "sha256:", 7) && !strcmp(x.etag + 7, digest);
+}
