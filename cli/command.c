@@ -352,8 +352,15 @@ static int too_many(const struct args *a, const char *word, struct error **err)
 {
     error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
     if (has_mapping(a))
-        return error_hint(err, "-v means --verbose; kiln shares no folders with a VM");
+        return error_hint(err, "-v means --verbose here");
     return error_hint(err, "usage: kiln %s %s", a->command->name, a->command->usage);
+}
+
+/* docker's -v; alone it is --verbose, as transient has it. */
+static bool is_volume(const struct command *c, const char *word, const char *next)
+{
+    return !strcmp(word, "-v") && next && strchr("/.~", *next) && strstr(next, ":/") &&
+           find_option(c, "volume", 6, 0);
 }
 
 static int parse_args(struct args *a, int argc, char **argv, struct error **err)
@@ -373,6 +380,9 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
             only_pos = true;
         } else if (!only_pos && word[0] == '-' && word[1] == '-') {
             took = take_long(a, word, next, err);
+        } else if (!only_pos && is_volume(a->command, word, next)) {
+            add_given(a, find_option(a->command, "volume", 6, 0), next);
+            took = 1;
         } else if (!only_pos && word[0] == '-' && word[1]) {
             took = take_letters(a, word, next, err);
         } else if ((a->command->flags & CMD_COMMAND) && a->n_pos == a->command->max_args) {

@@ -101,11 +101,12 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
                              struct error **err)
 {
     long long seconds = -1, timeout = json_int(live->record, "ssh_timeout_ms", 0);
-    const char *user = args_get(a, "user"), *key = args_get(a, "ssh-key");
+    const char *user = a ? args_get(a, "user") : NULL;
+    const char *key = a ? args_get(a, "ssh-key") : NULL;
     long long port = json_int(live->record, "ssh_port", 0);
     AUTO_FREE char *late =
         xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.name);
-    if (args_seconds(a, "wait", &seconds, err) < 0)
+    if (a && args_seconds(a, "wait", &seconds, err) < 0)
         return NULL;
     if (!port) {
         error_set(err, ERR_USER, "VM '%s' has no port for SSH", live->vm.name);

@@ -35,7 +35,7 @@ void vm_live_clear(struct vm_live *live);
 /* ERR_NOT_FOUND: there is no such VM, or it does not run. */
 int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
                  struct error **err);
-/* A login by LOGIN_OPTIONS, else as the VM was started. Waits as long as --wait says, else as
+/* A login by LOGIN_OPTIONS (a: NULL = none), else as the VM was started. Waits as long as --wait says, else as
  * --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with *err. */
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err);

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "cli/waiting.h"
 #include "vm/detached.h"
+#include "vm/share.h"
 #include "vm/ssh.h"
 
 #include <arpa/inet.h>
@@ -237,7 +238,8 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     take_session(a, spec);
     if (take_key(a, spec, err) < 0 || take_network(a, spec, err) < 0 ||
         take_bus(a, spec, err) < 0 || take_kernel(a, spec, err) < 0 ||
-        take_console(a, spec, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
+        take_console(a, spec, err) < 0 || vm_volumes_take(a, spec, err) < 0 ||
+        args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
         args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &spec->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &spec->ssh.timeout_ms, err) < 0 ||
         take_seconds(a, "timeout", &spec->timeout_ms, err) < 0 ||
@@ -301,7 +303,7 @@ static int detach(const struct session *s, struct boot *b, struct error **err)
     if (vm_detach(s, &b->o, b->named->dir, &pid, &port, err) < 0)
         return -1;
     up(b, pid, port);
-    return 0;
+    return vm_volumes_mount(s, b->named->name, b->o.spec, err);
 }
 
 /* kiln's public key for a guest that somebody may log in to with it; *ret is NULL for others. */
@@ -335,6 +337,11 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     b.o.started = started;
     b.o.up = up;
     b.o.waiting = waiting;
+    CLEANUP(vm_share_links_clear) struct vm_share_links links = {0};
+    vm_share_links_open(s, spec, &links);
+    b.o.share_fds = links.fds;
+    if (spec->session == VM_SERIAL && !detached)
+        vm_volumes_tell(s, spec);
     b.o.arg = &b;
     if (detached)
         return detach(s, &b, err);

@@ -188,13 +188,14 @@ static int start(const struct session *s, const struct vm_run_options *o, const 
     add_plumbing(&argv);
     vec_foreach (char **, a, args)
         strv_add(&argv, *a);
+    AUTO_FREE int *keep = xcalloc(1 + o->spec->shares.len, sizeof *keep);
     struct process_spec ps = {.argv = argv.ptr,
                               .cwd = dir,
                               .in = PROCESS_NULL,
                               .out = log,
                               .errors = log,
-                              .keep = &o->hold,
-                              .n_keep = o->hold >= 0,
+                              .keep = keep,
+                              .n_keep = vm_run_keep(o, o->hold, keep),
                               .own_session = true,
                               .outlives = true};
     (void)s;

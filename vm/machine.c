@@ -28,10 +28,15 @@ static void add_memory(struct strv *args, const struct vm_machine *m)
 {
     strv_add(args, "-m");
     strv_addf(args, "%u", m->memory_mb);
-    if (m->type || m->ram) {
+    bool backend = m->ram || m->ram_shared;
+    if (m->type || backend) {
         strv_add(args, "-machine");
-        strv_addf(args, "%s%s%s", m->type ? m->type : "", m->type && m->ram ? "," : "",
-                  m->ram ? "memory-backend=ram" : "");
+        strv_addf(args, "%s%s%s", m->type ? m->type : "", m->type && backend ? "," : "",
+                  backend ? "memory-backend=ram" : "");
+    }
+    if (!m->ram && m->ram_shared) {
+        strv_add(args, "-object");
+        strv_addf(args, "memory-backend-memfd,id=ram,size=%uM,share=on", m->memory_mb);
     }
     if (!m->ram)
         return;

@@ -44,8 +44,9 @@ struct vm_machine {
     const char *type; /* value of -machine; NULL = QEMU's default */
     bool bare;        /* no device that is not named here, no configuration files, no reboot */
     unsigned memory_mb, cpus;
-    const char *ram;                      /* file that is the memory; NULL = anonymous memory */
-    bool ram_shared;                      /* writes go to that file; else they are private */
+    const char *ram; /* file that is the memory; NULL = anonymous memory */
+    bool ram_shared; /* writes go to that file; else they are private. Without a file: memory that
+                      * another process can map, for vhost-user devices */
     const char *kernel, *initrd, *append; /* NULL = none */
     bool incoming;                        /* started by migrate-incoming, for device state */
     const struct vm_machine_port *ports;

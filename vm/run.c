@@ -14,6 +14,7 @@
 #include "base/terminal.h"
 #include "qcow2/nodes.h"
 #include "vm/run_machine.h"
+#include "vm/share.h"
 #include "vm/ssh.h"
 #include "vm/vm.h"
 
@@ -213,11 +214,11 @@ static int start(struct run *r, struct error **err)
     vm_run_machine(o, nodes, &args);
     if (o->started)
         o->started(o->arg);
-    int keep = o->keep ? o->hold : r->overlay;
+    AUTO_FREE int *keep = xcalloc(1 + o->spec->shares.len, sizeof *keep);
     struct vm_start_options spec = {.qemu = o->qemu->path,
                                     .args = &args,
-                                    .keep = &keep,
-                                    .n_keep = keep >= 0,
+                                    .keep = keep,
+                                    .n_keep = vm_run_keep(o, o->keep ? o->hold : r->overlay, keep),
                                     .monitor_on_console = true,
                                     .show_stdout = o->spec->session == VM_SERIAL,
                                     .qmp_timeout_ms = o->spec->qmp_timeout_ms,
@@ -322,6 +323,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
         return -1;
     if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
+    if (vm_share_mount(r->session, ssh, o->spec, err) < 0)
+        return -1;
     int rc = command ? (o->spec->tty ? vm_ssh_run_tty : vm_ssh_run)(ssh, o->spec->command,
                                                                     ret_status, err)
                      : vm_ssh_console(ssh, ret_status, err);

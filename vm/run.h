@@ -34,9 +34,10 @@ struct vm_run_options {
     enum accel accel;         /* ACCEL_AUTO only where the spec's QEMU arguments choose one */
     const char *const *files; /* qcow2 chain from base to top */
     size_t n_files;
-    uint64_t size; /* of the disk, bytes */
-    bool keep;     /* the guest writes to the top file itself */
-    int hold;      /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
+    uint64_t size;        /* of the disk, bytes */
+    const int *share_fds; /* of vm_share_links, which last until QEMU runs; NULL = none */
+    bool keep;            /* the guest writes to the top file itself */
+    int hold; /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
     void (*started)(void *arg); /* just before QEMU starts; NULL = none */
     /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none. NULL = not asked */
     void (*up)(void *arg, pid_t pid, unsigned ssh_port);

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "vm/machine.h"
 #include "vm/qmp.h"
+#include "vm/share.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -143,7 +144,25 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
                                  .disks = &disk,
                                  .n_disks = 1,
                                  .extra = spec->qemu_args.ptr};
+    for (size_t i = 0; o->share_fds && i < spec->shares.len; i++)
+        machine.ram_shared |= o->share_fds[i] >= 0;
+    CLEANUP(strv_clear) struct strv extra = {0};
+    vm_share_args(&extra, spec, o->share_fds);
+    for (char *const *arg = spec->qemu_args.ptr; arg && *arg; arg++)
+        strv_add(&extra, *arg);
+    machine.extra = extra.ptr;
     vm_machine_args(args, &machine);
+}
+
+size_t vm_run_keep(const struct vm_run_options *o, int first, int *ret)
+{
+    size_t n = 0;
+    if (first >= 0)
+        ret[n++] = first;
+    for (size_t i = 0; o->share_fds && i < o->spec->shares.len; i++)
+        if (o->share_fds[i] >= 0)
+            ret[n++] = o->share_fds[i];
+    return n;
 }
 
 /* From QEMU's "info usernet": "TCP[HOST_FORWARD]  11  127.0.0.1 38969  10.0.2.15  22  0  0". */

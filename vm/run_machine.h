@@ -25,4 +25,8 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
 /* The port of 127.0.0.1 that leads to the guest's SSH. ERR_GUEST: there is none. */
 int vm_run_ssh_port(struct qmp *qmp, unsigned *ret, struct error **err);
 
+/* The descriptors that QEMU inherits, `first` (-1 = none) and those of the shares, into ret, which has
+ * room for 1 + the shares. Returns how many. */
+size_t vm_run_keep(const struct vm_run_options *o, int first, int *ret);
+
 #endif

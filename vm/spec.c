@@ -82,12 +82,22 @@ static void clear_nics(struct vm_nics *nics)
     vm_nics_clear(nics);
 }
 
+static void clear_shares(struct vm_shares *shares)
+{
+    vec_foreach (struct vm_share *, s, shares) {
+        free(s->host);
+        free(s->guest);
+    }
+    vm_shares_clear(shares);
+}
+
 void vm_spec_clear(struct vm_spec *spec)
 {
     for (size_t i = 0; i < N_MEMBERS; i++)
         if (members[i].type == TEXT)
             free(*(char **)((char *)spec + members[i].offset));
     clear_nics(&spec->nics);
+    clear_shares(&spec->shares);
     strv_clear(&spec->qemu_args);
     *spec = (struct vm_spec){0};
 }
@@ -118,6 +128,12 @@ void vm_spec_forward(struct vm_spec *spec, const struct vm_forward *forward)
 {
     assert(spec->nics.len);
     add_forward(&spec->nics.ptr[0], forward);
+}
+
+void vm_spec_share(struct vm_spec *spec, const struct vm_share *share)
+{
+    *vm_shares_push(&spec->shares) =
+        (struct vm_share){xstrdup(share->host), xstrdup(share->guest), share->read_only};
 }
 
 /* The member's value, new reference; NULL if it is a string that was not given or is not UTF-8. */
@@ -154,6 +170,15 @@ static json_t *nics_to_json(const struct vm_nics *nics)
     return list;
 }
 
+static json_t *shares_to_json(const struct vm_shares *shares)
+{
+    json_t *list = json_array();
+    vec_foreach (const struct vm_share *, s, shares)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "host", s->host, "guest", s->guest,
+                                              "read_only", s->read_only));
+    return list;
+}
+
 json_t *vm_spec_to_json(const struct vm_spec *spec)
 {
     json_auto_t *v = json_object(), *ssh = json_object(), *args = json_array();
@@ -173,6 +198,10 @@ json_t *vm_spec_to_json(const struct vm_spec *spec)
         return NULL;
     }
     (void)json_object_set_new(v, "nics", nics);
+    json_t *shares = shares_to_json(&spec->shares);
+    bool whole = json_array_size(shares) == spec->shares.len;
+    if (json_object_set_new(v, "shares", shares) < 0 || !whole)
+        return NULL;
     (void)json_object_set(v, "ssh", ssh);
     (void)json_object_set(v, "qemu_args", args);
     (void)json_object_set_new(v, "version", json_integer(FORMAT_VERSION));
@@ -260,6 +289,19 @@ static int take_nics(struct vm_spec *spec, const json_t *list, struct error **er
     return 0;
 }
 
+static int take_shares(struct vm_spec *spec, const json_t *list, struct error **err)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        const char *host = json_str(v, "host"), *guest = json_str(v, "guest");
+        if (!host || !guest || *host != '/' || *guest != '/')
+            return bad("shares", "a list of absolute paths", err);
+        vm_spec_share(spec,
+                      &(struct vm_share){(char *)host, (char *)guest, json_flag(v, "read_only")});
+    }
+    return json_is_array(list) ? 0 : bad("shares", "an array", err);
+}
+
 static int take_args(struct vm_spec *spec, const json_t *list, struct error **err)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -289,7 +331,9 @@ int vm_spec_from_json(const json_t *v, struct vm_spec *ret, struct error **err)
             return -1;
     }
     const json_t *nics = json_object_get(v, "nics"), *args = json_object_get(v, "qemu_args");
-    if ((nics && take_nics(&spec, nics, err) < 0) || (args && take_args(&spec, args, err) < 0))
+    const json_t *shares = json_object_get(v, "shares");
+    if ((nics && take_nics(&spec, nics, err) < 0) || (args && take_args(&spec, args, err) < 0) ||
+        (shares && take_shares(&spec, shares, err) < 0))
         return -1;
     vm_spec_clear(ret);
     *ret = spec;

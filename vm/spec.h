@@ -22,6 +22,7 @@
  *    "show_serial": false,
  *    "ssh": {"user": "vagrant", "key": "/path", "port": 2222, "timeout_ms": -1},
  *    "shutdown_timeout_ms": 20000, "qmp_timeout_ms": 10000, "timeout_ms": 0,
+ *    "shares": [{"host": "/path", "guest": "/path", "read_only": false}],
  *    "console_log": "/path", "qemu_args": ["-snapshot"]}
  */
 #ifndef VM_SPEC_H
@@ -54,6 +55,13 @@ struct vm_forward {
 };
 DEFINE_VECTOR(vm_forwards, struct vm_forward);
 
+/* A folder of the host in the guest (vm/share.h). Both paths are absolute, owned. */
+struct vm_share {
+    char *host, *guest;
+    bool read_only;
+};
+DEFINE_VECTOR(vm_shares, struct vm_share);
+
 /* A network device on QEMU's user network. */
 struct vm_nic {
     char *driver; /* QEMU's device, "virtio-net-pci"; owned */
@@ -69,7 +77,8 @@ struct vm_spec {
     enum vm_bus disk_bus;
     char *kernel, *initrd; /* files that QEMU boots instead of the disk's own */
     char *append;          /* command line of kernel */
-    struct vm_nics nics;   /* the first one gets the forward to the guest's SSH; may be empty */
+    struct vm_shares shares;
+    struct vm_nics nics; /* the first one gets the forward to the guest's SSH; may be empty */
     enum vm_session session;
     char *command;    /* for VM_SSH_COMMAND */
     bool tty;         /* the command gets a terminal if stdin is one */
@@ -97,6 +106,9 @@ void vm_spec_set(char **member, const char *text);
 void vm_spec_network(struct vm_spec *spec, bool wanted);
 /* Adds a forward to the first NIC, which must exist; its address is copied. */
 void vm_spec_forward(struct vm_spec *spec, const struct vm_forward *forward);
+
+/* Adds a share; its paths are copied. */
+void vm_spec_share(struct vm_spec *spec, const struct vm_share *share);
 
 /* New reference; NULL if a string is not UTF-8. */
 json_t *vm_spec_to_json(const struct vm_spec *spec);

@@ -52,6 +52,27 @@ setup() {
   [ "$key" = "$("$KILN" ssh-key)" ]
 }
 
+@test "folders of the host in the guest, at a command and in the background" {
+  mkdir -p "shared 1"
+  echo from-host >"shared 1/f"
+  run --separate-stderr timeout 120 "$KILN" run --verbose -v "./shared 1:/mnt/a b" --shared-folder "$PWD/shared 1:/mnt/ro:ro" \
+    --ssh-user root "${boot[@]}" --append "$append" tiny sh -c \
+    'cat "/mnt/a b/f"; echo from-guest >"/mnt/a b/g"; { echo x >/mnt/ro/h; } 2>/dev/null || echo read-only'
+  echo "$output / $stderr"
+  [ "$status" = 0 ]
+  [ "$output" = $'from-host\nread-only' ]
+  [ "$(cat "shared 1/g")" = from-guest ]
+  [[ "$stderr" == *"share '$PWD/shared 1': mounted at '/mnt/a b' by virtiofs"* ]]
+  timeout 120 "$KILN" run -d --name shares -v "./shared 1:/mnt/x" --ssh-user root "${boot[@]}" --append "$append" tiny
+  echo later >"shared 1/later"
+  [ "$("$KILN" exec shares cat /mnt/x/later)" = later ]
+  "$KILN" rm --force shares
+  # the guest of another user cannot mount
+  run timeout 120 "$KILN" run -v "./shared 1:/mnt/x" --ssh-user vagrant "${boot[@]}" --append "$append" tiny true
+  [ "$status" = 1 ]
+  [[ "$output" == *"cannot mount '$PWD/shared 1' at '/mnt/x' in the guest: "*"hint: "*"virtiofs"* ]]
+}
+
 @test "run -it gives a command a terminal; the wait before it shows seconds and, with -v, the console" {
   run on_terminal "$KILN" run -it "${boot[@]}" --append "$append" tiny tty
   echo "$output"
@@ -88,6 +109,12 @@ setup() {
   run "$KILN" run tiny --disk-size 1M
   [ "$status" = 1 ]
   [[ "$output" == *"--disk-size only grows it"* ]]
+  run "$KILN" run -v ./none:/x tiny
+  [ "$status" = 1 ]
+  [[ "$output" == *"argument --volume: cannot open './none'"* ]]
+  run "$KILN" run --volume /tmp:relative tiny
+  [ "$status" = 2 ]
+  [[ "$output" == *"'/tmp:relative' is not FOLDER:/GUEST[:ro]"*"-v ./src:/src"* ]]
   run "$KILN" run tiny --disk-bus floppy
   [ "$status" = 2 ]
   [[ "$output" == *"'floppy' is not virtio, scsi or ide"* ]]

@@ -135,9 +135,9 @@ s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True
   run "$KILN" run tiny --foo
   [ "$status" = 2 ]
   [[ "$output" == *"error: unrecognized arguments: --foo"* ]]
-  run "$KILN" run -v /tmp:/mnt tiny
+  run "$KILN" shell -v /tmp:/mnt tiny
   [ "$status" = 2 ]
-  [[ "$output" == *"hint: -v means --verbose; kiln shares no folders with a VM"* ]]
+  [[ "$output" == *"hint: -v means --verbose here"* ]]
   run "$KILN" run tiny -- -device nonsense
   [ "$status" = 1 ]
   [[ "$output" == *"'nonsense' is not a valid device model name"* ]]

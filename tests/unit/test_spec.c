@@ -39,6 +39,7 @@ static void a_spec_survives_its_json(void **state)
     vm_spec_set(&a.accel, "tcg");
     vm_spec_forward(&a, &(struct vm_forward){(char *)"0.0.0.0", 8080, 80, true});
     strv_add(&a.qemu_args, "-snapshot");
+    vm_spec_share(&a, &(struct vm_share){(char *)"/host", (char *)"/guest", true});
     json_auto_t *v = vm_spec_to_json(&a);
     assert_non_null(v);
     assert_int_equal(vm_spec_from_json(v, &b, &err), 0);
@@ -52,6 +53,8 @@ static void a_spec_survives_its_json(void **state)
     assert_int_equal(b.nics.ptr[0].forwards.ptr[0].host_port, 8080);
     assert_true(b.nics.ptr[0].forwards.ptr[0].udp);
     assert_string_equal(b.qemu_args.ptr[0], "-snapshot");
+    assert_string_equal(b.shares.ptr[0].guest, "/guest");
+    assert_true(b.shares.ptr[0].read_only);
 }
 
 static void absent_members_have_the_defaults(void **state)
@@ -86,6 +89,7 @@ static void bad_members_are_named_and_change_nothing(void **state)
         {"{\"version\": 1, \"nics\": {}}", "'nics'"},
         {"{\"version\": 1, \"nics\": [{\"forwards\": [{\"host_port\": 1}]}]}", "'forwards'"},
         {"{\"version\": 1, \"qemu_args\": [1]}", "'qemu_args'"},
+        {"{\"version\": 1, \"shares\": [{\"host\": \"a\", \"guest\": \"/b\"}]}", "'shares'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         CLEANUP(vm_spec_clear) struct vm_spec spec;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include "cli/vm_share.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "cli/vm_live.h"
+#include "vm/share.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+static int wrong(const char *text, struct error **err)
+{
+    error_set(err, ERR_USAGE, "argument --volume: '%s' is not FOLDER:/GUEST[:ro]", text);
+    return error_hint(err, "-v ./src:/src shows the folder src at /src in the guest");
+}
+
+/* "src:/src", "/a/b:/c:ro". */
+static int take_volume(struct vm_spec *spec, const char *text, struct error **err)
+{
+    AUTO_FREE char *copy = xstrdup(text);
+    char *guest = strstr(copy, ":/");
+    char *mode = guest ? strchr(guest + 1, ':') : NULL;
+    struct stat st;
+    if (!guest || guest == copy)
+        return wrong(text, err);
+    *guest++ = '\0';
+    if (mode)
+        *mode++ = '\0';
+    if (mode && strcmp(mode, "ro") != 0 && strcmp(mode, "rw") != 0)
+        return wrong(text, err);
+    AUTO_FREE char *host = realpath(copy, NULL); // as `start` may run in another directory
+    if (!host || stat(host, &st) < 0)
+        return error_errno(err, "argument --volume: cannot open '%s'", copy);
+    if (!S_ISDIR(st.st_mode))
+        return error_set(err, ERR_USER, "argument --volume: '%s' is not a folder", copy);
+    vm_spec_share(spec, &(struct vm_share){host, guest, mode && !strcmp(mode, "ro")});
+    return 0;
+}
+
+int vm_volumes_take(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    const char *text;
+    for (size_t i = 0; (text = args_nth(a, "volume", i)); i++)
+        if (take_volume(spec, text, err) < 0)
+            return -1;
+    return 0;
+}
+
+int vm_volumes_mount(const struct session *s, const char *name, const struct vm_spec *spec,
+                     struct error **err)
+{
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    if (!spec->shares.len)
+        return 0;
+    if (vm_live_open(s, name, &live, err) < 0)
+        return -1;
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, NULL, &live, err);
+    return ssh ? vm_share_mount(s, ssh, spec, err) : -1;
+}
+
+void vm_volumes_tell(const struct session *s, const struct vm_spec *spec)
+{
+    for (size_t i = 0; i < spec->shares.len; i++) {
+        AUTO_FREE char *command = vm_share_command(spec, i);
+        session_notice(s, "this mounts '%s' in the guest: %s", spec->shares.ptr[i].host, command);
+    }
+}

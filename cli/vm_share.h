@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * --volume: folders of the host in the guest (vm/share.h).
+ *
+ *     // given struct args *args; struct vm_spec *spec; struct session *session; const char *name;
+ *     vm_volumes_take(args, spec, &err);
+ *     vm_volumes_mount(session, name, spec, &err);     // in a VM that was started in the background
+ */
+#ifndef CLI_VM_SHARE_H
+#define CLI_VM_SHARE_H
+
+#include "cli/command.h"
+#include "vm/spec.h"
+
+// clang-format off
+#define VOLUME_OPTION \
+    {"volume", 's', "FOLDER:/GUEST[:ro]", "Share a folder of the host with the guest; also -v FOLDER:/GUEST", "shared-folder"}
+// clang-format on
+
+/* ERR_USAGE: not of that form; ERR_USER: the folder is not there. */
+int vm_volumes_take(const struct args *a, struct vm_spec *spec, struct error **err);
+/* Waits for the guest's SSH and mounts them. Nothing without any. */
+int vm_volumes_mount(const struct session *s, const char *name, const struct vm_spec *spec,
+                     struct error **err);
+/* Tells what to type in a guest on whose console the user is. */
+void vm_volumes_tell(const struct session *s, const struct vm_spec *spec);
+
+#endif
