@@ -3,12 +3,14 @@
 // kiln create
 #include "base/alloc.h"
 #include "cli/build_ui.h"
+#include "cli/registry_options.h"
 #include "cli/vm_options.h"
 #include "cli/vm_store.h"
 
 static const struct option_spec options[] = {
     {"name", 0, "NAME", "Name of the VM [default: the image's]", NULL},
     PULL_OPTION,
+    REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION,
     VM_OPTIONS,
     {0},

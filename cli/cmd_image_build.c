@@ -6,6 +6,7 @@
 #include "cli/build_results.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
+#include "cli/registry_options.h"
 #include "cli/store.h"
 #include "image/checksum.h"
 #include "registry/reference.h"
@@ -51,6 +52,7 @@ static const struct option_spec options[] = {
     {"checksum", 0, "SUM", "What FROM's image must have: sha256:…, or a checksum file or URL",
      NULL},
     PULL_OPTION,
+    REGISTRY_FETCH_OPTIONS,
     {"step-timeout", 0, "TIME",
      "End a step that takes longer, and fail: 90s, 30m, 2h [default: none]", NULL},
     {"dns", 0, "ADDRESS", "Name server for RUN", NULL},
@@ -277,7 +279,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
                               .checksum = args_get(a, "checksum")};
     long long cpus = 0, from = 0;
     unsigned long long mount_size = 0, max_size = 0;
-    if (args_pull(a, &o.pull, err) < 0 || (o.checksum && checksum_check(o.checksum, err) < 0) ||
+    if (args_pull(a, &o.pull, err) < 0 || registry_options_take(a, &o.transfer, err) < 0 ||
+        (o.checksum && checksum_check(o.checksum, err) < 0) ||
         args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
         args_num(a, "no-cache-from", 1, 1000000, &from, err) < 0 ||
         args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||

@@ -26,6 +26,7 @@ static const struct option_spec options[] = {
     {"json", 0, NULL, "Print everything as JSON", NULL},
     {"system", 0, NULL, "Look into the disk too: partitions, file systems, operating system", NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM for --system", NULL},
+    {"platform", 0, "OS/ARCH", "Which image of an index of several [default: linux/amd64]", NULL},
     REGISTRY_OPTIONS,
     {0},
 };

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/session.h"
 #include "base/working.h"
+#include "builder/transfer/index.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/registry_options.h"
@@ -37,6 +38,7 @@ static const struct option_spec pull_options[] = {
     {"vagrant-url", 0, "URL", "Vagrant registry [default: KILN_VAGRANT_URL or vagrantcloud.com]",
      NULL},
     {"name", 0, "NAME", "Name for an image of a registry [default: end of its repository]", "n"},
+    {"platform", 0, "OS/ARCH", "Which image of an index of several [default: linux/amd64]", NULL},
     REGISTRY_OPTIONS,
     REGISTRY_JOBS,
     {0},
@@ -99,6 +101,9 @@ static int pull_from_registry(struct session *s, const struct args *a, struct er
         pull_policy_parse(args_get(a, "policy"), &policy, err) < 0 ||
         reference_parse(a->pos[0], &ref, err) < 0)
         return -1;
+    o.platform = args_get(a, "platform");
+    if (o.platform && index_check_platform(o.platform, err) < 0)
+        return -1;
     o.raw = args_has(a, "raw");
     o.max_size = max;
     o.again = args_has(a, "force") || policy == PULL_ALWAYS;
@@ -120,9 +125,9 @@ static int run_pull(struct session *s, const struct args *a, struct error **err)
     if (reference_is(a->pos[0]))
         return pull_from_registry(s, a, err);
     if (args_get(a, "name") || args_has(a, "plain-http") || args_has(a, "insecure") ||
-        args_get(a, "jobs"))
+        args_get(a, "jobs") || args_get(a, "platform"))
         return error_set(err, ERR_USAGE,
-                         "--name, --plain-http, --insecure and --jobs are for "
+                         "--name, --platform, --plain-http, --insecure and --jobs are for "
                          "oci:// and oci-layout: references");
     if (image_spec_parse(str_of(a->pos[0]), &spec, err) < 0 || pull(s, a, &spec, &pulled, err) < 0)
         return -1;

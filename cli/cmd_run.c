@@ -6,6 +6,7 @@
 #include "builder/build/build.h"
 #include "builder/build/image_chain.h"
 #include "cli/build_ui.h"
+#include "cli/registry_options.h"
 #include "cli/vm_options.h"
 #include "cli/vm_store.h"
 
@@ -20,6 +21,7 @@ static const struct option_spec options[] = {
     {"interactive", 'i', NULL, "For docker's users: standard input always reaches the guest", NULL},
     {"tty", 't', NULL, "Give COMMAND a terminal; without COMMAND as --ssh", NULL},
     PULL_OPTION,
+    REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION,
     VM_OPTIONS,
     {0},
@@ -62,12 +64,13 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
 {
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
-    enum pull_policy pull;
-    if (args_pull(a, &pull, err) < 0 || build_shown_init(&shown, s, NULL, err) < 0)
+    struct image_request request = {.ref = a->pos[0]};
+    if (args_pull(a, &request.pull, err) < 0 ||
+        registry_options_take(a, &request.transfer, err) < 0 ||
+        build_shown_init(&shown, s, NULL, err) < 0)
         return -1;
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
-    if (image_chain_open(s, &(struct image_request){.ref = a->pos[0], .pull = pull}, &chain, err) <
-        0)
+    if (image_chain_open(s, &request, &chain, err) < 0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;

@@ -4,6 +4,7 @@
 #include "builder/build/shell.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
+#include "cli/registry_options.h"
 #include "cli/signals.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@ static const struct option_spec options[] = {
     {"command", 'c', "CMD", "Run this with /bin/sh -c instead of an interactive shell", NULL},
     {"user", 'u', "USER[:GROUP]", "Run as this user of the image", NULL},
     PULL_OPTION,
+    REGISTRY_FETCH_OPTIONS,
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM", NULL},
     {"memory", 'm', "SIZE", "Memory of the builder VM", NULL},
     {"cpus", 0, "N", "CPUs of the builder VM", NULL},
@@ -39,8 +41,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     struct shell_options o = {
         .ref = a->pos[0], .user = args_get(a, "user"), .terminal = !command && !a->n_rest};
     long long cpus = 0;
-    if (args_pull(a, &o.pull, err) < 0 || args_memory(a, &o.memory_mb, err) < 0 ||
-        args_accel(a, &o.accel, err) < 0 || args_num(a, "cpus", 1, 256, &cpus, err) < 0)
+    if (args_pull(a, &o.pull, err) < 0 || registry_options_take(a, &o.transfer, err) < 0 ||
+        args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||
+        args_num(a, "cpus", 1, 256, &cpus, err) < 0)
         return -1;
     o.cpus = (unsigned)cpus;
     o.argv = command ? shell : (const char *const *)a->rest;

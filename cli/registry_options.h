@@ -20,6 +20,13 @@
         "jobs", 'j', "N", "Transfers at a time, at most 8 [default: 4]", NULL \
     }
 
+/* For commands that fetch an image to do something with it. */
+#define REGISTRY_FETCH_OPTIONS \
+    REGISTRY_OPTIONS, \
+    { \
+        "jobs", 0, "N", "Transfers from a registry at a time, at most 8 [default: 4]", NULL \
+    }
+
 /* --plain-http and --insecure. */
 struct registry_options registry_options_of(const struct args *a);
 /* These and --jobs. ERR_USAGE. */

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "builder/transfer/index.h"
 #include "cli/registry_options.h"
 
 #include <string.h>
@@ -88,10 +89,15 @@ json_t *remote_image_describe(const struct session *s, const struct args *a, con
     CLEANUP(registry_freep) struct registry *r = NULL;
     CLEANUP(buf_clear) struct buf reply = BUF_INIT;
     struct error *why = NULL;
+    const char *platform = args_get(a, "platform");
     char digest[DIGEST_HEX + 1];
-    if (connect_to(s, a, text, &ref, &r, err) < 0 ||
-        registry_manifest(r, reference_version(&ref), &reply, digest, err) < 0)
+    if ((platform && index_check_platform(platform, err) < 0) ||
+        connect_to(s, a, text, &ref, &r, err) < 0)
         return NULL;
+    if (index_manifest(r, reference_version(&ref), platform, &reply, digest, err) < 0) {
+        error_wrap(err, "'%s'", text);
+        return NULL;
+    }
     json_auto_t *manifest = json_loadb(reply.data, reply.len, 0, NULL);
     if (!json_is_object(manifest)) {
         error_set(err, ERR_USER, "the manifest of '%s' is not JSON", text);

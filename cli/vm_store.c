@@ -12,6 +12,7 @@
 #include "builder/build/image_chain.h"
 #include "cache/store.h"
 #include "cli/build_ui.h"
+#include "cli/registry_options.h"
 #include "cli/vm_options.h"
 #include "qcow2/qcow2.h"
 
@@ -37,11 +38,12 @@ int vm_store_create(struct session *s, const struct args *a, const struct vm_spe
     CLEANUP(working_clear) struct working w = WORKING_INIT;
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
-    enum pull_policy pull;
-    if (args_pull(a, &pull, err) < 0 || named_vm_begin(s->vmstore, name, &w, err) < 0 ||
+    struct image_request request = {.ref = a->pos[0]};
+    if (args_pull(a, &request.pull, err) < 0 ||
+        registry_options_take(a, &request.transfer, err) < 0 ||
+        named_vm_begin(s->vmstore, name, &w, err) < 0 ||
         build_shown_init(&shown, s, NULL, err) < 0 ||
-        image_chain_open(s, &(struct image_request){.ref = a->pos[0], .pull = pull}, &chain, err) <
-            0)
+        image_chain_open(s, &request, &chain, err) < 0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/vector.h"
+#include "builder/transfer/transfer.h"
 #include "image/pull.h"
 
 #include <jansson.h>
@@ -65,9 +66,10 @@ struct build_options {
     const char *accel;              /* NULL = KILN_ACCEL or auto */
     const char *const *nameservers; /* for RUN; n_nameservers 0 = the user network's own */
     size_t n_nameservers;
-    const char *checksum;          /* of FROM's image (image/pull.h) */
-    enum pull_policy pull;         /* when images are fetched again */
-    const char *const *cache_from; /* oci://HOST/REPOSITORY each: layers that are not here */
+    const char *checksum;             /* of FROM's image (image/pull.h) */
+    enum pull_policy pull;            /* when images are fetched again */
+    struct transfer_options transfer; /* of images and caches of registries */
+    const char *const *cache_from;    /* oci://HOST/REPOSITORY each: layers that are not here */
     size_t n_cache_from;
     const char *cache_to;      /* the same: where its layers go; NULL = nowhere */
     bool cache_strict;         /* a cache that fails is an error, not a warning */

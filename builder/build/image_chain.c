@@ -41,7 +41,7 @@ static int open_image(const struct session *s, struct store *st, const struct im
     CLEANUP(backend_image_clear) struct backend_image image = {0};
     struct image_pull_options o = {
         .policy = r->pull, .checksum = r->checksum, .checksum_beside = true};
-    if (transfer_ensure(s, r->ref, &o, &image, err) < 0)
+    if (transfer_ensure(s, r->ref, &o, &r->transfer, &image, err) < 0)
         return -1;
     if (image.metadata)
         c->metadata = json_loads(image.metadata, 0, NULL);

@@ -10,6 +10,7 @@
 #define BUILDER_BUILD_IMAGE_CHAIN_H
 
 #include "base/vector.h"
+#include "builder/transfer/transfer.h"
 #include "image/pull.h"
 
 #include <jansson.h>
@@ -24,6 +25,7 @@ struct image_request {
     const char *ref;
     enum pull_policy pull;
     const char *checksum; /* image/pull.h */
+    struct transfer_options transfer;
 };
 
 struct image_chain {

@@ -41,7 +41,7 @@ static int open_caches(struct build *b, struct error **err)
     for (size_t i = 0; i < b->caches->len; i++) {
         CLEANUP(reference_clear) struct reference ref = {0};
         if (reference_parse(b->o->cache_from[i], &ref, err) < 0 ||
-            registry_open(b->s, &ref, &(struct registry_options){0}, &b->caches->ptr[i], err) < 0)
+            registry_open(b->s, &ref, &b->o->transfer.registry, &b->caches->ptr[i], err) < 0)
             return -1;
     }
     return 0;
@@ -51,7 +51,7 @@ static int open_caches(struct build *b, struct error **err)
 static int take_from(struct build *b, size_t i, const char *key, struct layer **ret,
                      struct error **err)
 {
-    struct transfer_options o = {0};
+    struct transfer_options o = b->o->transfer;
     struct error *why = NULL;
     struct registry *r = b->caches->ptr[i];
     if (!r)
@@ -84,7 +84,7 @@ int remote_find(struct build *b, struct stage_run *st, const char *key, struct l
 int remote_store(struct build *b, const char *layer, struct error **err)
 {
     CLEANUP(reference_clear) struct reference ref = {0};
-    struct transfer_options o = {0};
+    struct transfer_options o = b->o->transfer;
     struct error *why = NULL;
     if (!b->o->cache_to)
         return 0;

@@ -28,8 +28,9 @@ static void shell_clear(struct shell *sh)
 static int shell_start(const struct session *s, struct shell *sh, const struct shell_options *so,
                        struct error **err)
 {
-    if (image_chain_open(s, &(struct image_request){.ref = so->ref, .pull = so->pull}, &sh->chain,
-                         err) < 0)
+    if (image_chain_open(
+            s, &(struct image_request){.ref = so->ref, .pull = so->pull, .transfer = so->transfer},
+            &sh->chain, err) < 0)
         return -1;
     sh->overlay = overlay_new(store_scratch(sh->chain.store), 0, "", sh->chain.size, err);
     if (!sh->overlay)

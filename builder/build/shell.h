@@ -14,6 +14,7 @@ struct shell_options {
     unsigned memory_mb, cpus; /* 0 = chosen */
     const char *accel;
     enum pull_policy pull;
+    struct transfer_options transfer;
     bool terminal; /* /bin/sh on the caller's terminal; else stdin is empty */
 };
 

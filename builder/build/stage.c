@@ -210,7 +210,8 @@ int image_disk(struct build *b, const char *text, struct disk_state *ret, struct
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     struct image_request r = {.ref = text,
                               .pull = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
-                              .checksum = config ? b->o->checksum : NULL};
+                              .checksum = config ? b->o->checksum : NULL,
+                              .transfer = b->o->transfer};
     if (image_chain_find(b->s, b->store, &r, &chain, err) < 0)
         return -1;
     note_pulled(b, text);

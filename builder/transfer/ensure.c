@@ -7,14 +7,16 @@
 #include "image/name.h"
 
 static int ensure_reference(const struct session *s, const char *text,
-                            const struct image_pull_options *o, struct backend_image *ret,
+                            const struct image_pull_options *o,
+                            const struct transfer_options *transfer, struct backend_image *ret,
                             struct error **err)
 {
     CLEANUP(reference_clear) struct reference ref = {0};
     if (reference_parse(text, &ref, err) < 0)
         return -1;
     AUTO_FREE char *name = reference_text(&ref);
-    struct transfer_options to = {.replace = true};
+    struct transfer_options to = *transfer;
+    to.replace = true;
     bool again = o->policy == PULL_NEWER || o->policy == PULL_ALWAYS;
     if (o->checksum) {
         AUTO_FREE char *pinned = reference_pinned(&ref, "…");
@@ -33,11 +35,12 @@ static int ensure_reference(const struct session *s, const char *text,
 }
 
 int transfer_ensure(const struct session *s, const char *text, const struct image_pull_options *o,
-                    struct backend_image *ret, struct error **err)
+                    const struct transfer_options *transfer, struct backend_image *ret,
+                    struct error **err)
 {
     CLEANUP(image_spec_clear) struct image_spec spec = {0};
     if (reference_is(text))
-        return ensure_reference(s, text, o, ret, err);
+        return ensure_reference(s, text, o, transfer, ret, err);
     if (image_spec_parse(str_of(text), &spec, err) < 0)
         return -1;
     return image_ensure(s, &spec, o, ret, err);

@@ -11,6 +11,7 @@
 #include "base/session.h"
 #include "base/vector.h"
 #include "builder/transfer/foreign.h"
+#include "builder/transfer/index.h"
 #include "builder/transfer/memory.h"
 #include "builder/transfer/plan.h"
 #include "builder/transfer/pool.h"
@@ -327,7 +328,8 @@ static int pull(struct pull *p, const struct reference *ref, const char *name,
     CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
     CLEANUP(foreign_clear) struct foreign image = {0};
     if (registry_open(p->session, ref, &o->registry, &p->registry, err) < 0 ||
-        registry_manifest(p->registry, reference_version(ref), &manifest, digest, err) < 0)
+        index_manifest(p->registry, reference_version(ref), o->platform, &manifest, digest, err) <
+            0)
         return -1;
     int foreign = foreign_parse(buf_str(&manifest), &image, err);
     if (foreign)

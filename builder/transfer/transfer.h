@@ -39,6 +39,7 @@ struct transfer_options {
     bool again;    /* pull: also what kiln did not push and the name stands for already */
     bool raw;      /* pull: as of image_pull_options, for images that kiln did not push */
     uint64_t max_size;
+    const char *platform; /* pull: which image of an index (index.h); NULL = linux/amd64 */
     struct registry_options registry;
 };
 
@@ -55,10 +56,11 @@ int transfer_push(const struct session *s, const char *name, const struct refere
 int transfer_pull(const struct session *s, const struct reference *ref, const char *name,
                   const struct transfer_options *o, struct error **err);
 
-/* What a FROM, `run` or `create` names, as image_ensure: a spec (image/spec.h), or an oci:// reference,
- * which is then also the image's name. */
+/* What a FROM, `run` or `create` names, as image_ensure: a spec (image/spec.h), or a reference,
+ * which is then also the image's name; `transfer` is for that, without its replace and again. */
 int transfer_ensure(const struct session *s, const char *text, const struct image_pull_options *o,
-                    struct backend_image *ret, struct error **err);
+                    const struct transfer_options *transfer, struct backend_image *ret,
+                    struct error **err);
 
 /*
  * A build cache in a repository: each layer's chain is an image under the tag TRANSFER_KEY_TAG and its

@@ -180,6 +180,27 @@ refused() {
   refused '8 TiB'
 }
 
+@test "an index: the image for this platform, or for --platform; else the platforms that there are" {
+  local index
+  image -i linux/arm64/v8 application/octet-stream,changed.img
+  image -i unknown/unknown application/octet-stream,which
+  refused "it has no image for 'linux/amd64', but for linux/arm64/v8"
+  image -i linux/x86_64 application/octet-stream,disk.qcow2
+  "$KILN" image pull --name ours "$REF"
+  same ours disk.qcow2
+  "$KILN" image pull --platform linux/arm64 --name theirs "$REF"
+  same theirs changed.img
+  run -1 "$KILN" image pull --platform linux/arm64/v7 --name x "$REF"
+  run -2 "$KILN" image pull --platform linux/ --name x "$REF"
+  # by the index's digest
+  index=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["manifests"][0]["digest"])' "${REF:11:-2}/index.json")
+  "$KILN" image pull --name pinned "${REF%:t}@$index"
+  same pinned disk.qcow2
+  "$KILN" image inspect --json --platform arm64 "$REF" | grep -q '"architecture": "arm64"'
+  run -1 "$KILN" image inspect --platform windows/amd64 "$REF"
+  [[ $output == *"but for linux/arm64/v8, linux/x86_64"* ]]
+}
+
 @test "FROM takes such an image, and --pull=newer fetches it again only if it is another one" {
   image application/octet-stream,disk.qcow2
   mkdir "$BATS_TEST_TMPDIR/top"

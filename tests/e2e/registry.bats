@@ -428,6 +428,25 @@ EOF
   "$KILN" image pull --insecure --name x "oci://$TLS/team/app:1"
 }
 
+@test "--insecure and --plain-http hold for images that are used, and for caches" {
+  # an address that is not called loopback
+  local far=0.0.0.0:${PLAIN#*:}
+  mkdir "$BATS_TEST_TMPDIR/top"
+  printf '%s\n' "FROM oci://$far/team/app:1" 'COPY a /a' >"$BATS_TEST_TMPDIR/top/Imagefile"
+  echo a >"$BATS_TEST_TMPDIR/top/a"
+  run -1 "$KILN" create --name vm "oci://$far/team/app:1"
+  "$KILN" create --name vm --plain-http --jobs 2 "oci://$far/team/app:1"
+  "$KILN" rm vm
+  run -1 "$KILN" create --name vm "oci://$TLS/team/app:1"
+  [[ $output == *certificate* ]]
+  "$KILN" create --name vm --insecure "oci://$TLS/team/app:1"
+  "$KILN" rm vm
+  "$KILN" image build --plain-http --cache-strict --cache-to "oci://$far/ci/far" --name top "$BATS_TEST_TMPDIR/top"
+  rm -rf "$KILN_HOME/backend"
+  run -1 "$KILN" image build --name top "$BATS_TEST_TMPDIR/top"
+  "$KILN" image build --plain-http --cache-strict --cache-from "oci://$far/ci/far" --require-cached --name top "$BATS_TEST_TMPDIR/top"
+}
+
 @test "wrong words are refused before anything is sent" {
   local ref
   for ref in oci://app oci://host/ oci://host/UPPER:1 oci://host/a/../b oci://host/a@sha256:12 "oci://host/a:b c" oci://h:x/a; do
