@@ -4,11 +4,30 @@
 #include "cli/progress.h"
 #include "cli/registry_options.h"
 
+#include <string.h>
+
 static const struct option_spec options[] = {
+    {"format", 0, "FORMAT",
+     "layers, flat (one qcow2) or containerdisk (KubeVirt) [default: layers]", NULL},
     REGISTRY_OPTIONS,
     REGISTRY_JOBS,
     {0},
 };
+
+static int parse_format(const char *text, enum transfer_format *ret, struct error **err)
+{
+    static const char *const words[] = {[TRANSFER_LAYERS] = "layers",
+                                        [TRANSFER_FLAT] = "flat",
+                                        [TRANSFER_CONTAINERDISK] = "containerdisk"};
+    for (size_t i = 0; text && i < sizeof words / sizeof *words; i++)
+        if (!strcmp(text, words[i])) {
+            *ret = (enum transfer_format)i;
+            return 0;
+        }
+    return !text ? 0
+                 : error_set(err, ERR_USAGE,
+                             "argument --format: '%s' is not layers, flat or containerdisk", text);
+}
 
 /* Every reference is checked before anything is sent. */
 static int check(const struct args *a, struct error **err)
@@ -31,13 +50,17 @@ static int run(struct session *s, const struct args *a, struct error **err)
     struct transfer_options o = {0};
     progress_init(&bar, stderr, PROGRESS_AUTO);
     progress_hear(&bar, s);
-    if (registry_options_take(a, &o, err) < 0 || check(a, err) < 0)
+    if (registry_options_take(a, &o, err) < 0 ||
+        parse_format(args_get(a, "format"), &o.format, err) < 0 || check(a, err) < 0)
         return -1;
+    int (*push)(const struct session *, const char *, const struct reference *,
+                const struct transfer_options *, char *, struct error **) =
+        o.format == TRANSFER_LAYERS ? transfer_push : transfer_push_flat;
     for (size_t i = 1; i < a->n_pos; i++) {
         CLEANUP(reference_clear) struct reference ref = {0};
         char digest[DIGEST_HEX + 1];
         if (reference_parse(a->pos[i], &ref, err) < 0 ||
-            transfer_push(s, a->pos[0], &ref, &o, digest, err) < 0)
+            push(s, a->pos[0], &ref, &o, digest, err) < 0)
             return -1;
         AUTO_FREE char *pinned = reference_pinned(&ref, digest);
         puts(pinned);

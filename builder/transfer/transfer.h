@@ -33,11 +33,19 @@
 #define TRANSFER_PIECE (UINT64_C(64) << 20)
 enum { TRANSFER_JOBS = 4, TRANSFER_JOBS_MAX = 8 };
 
+enum transfer_format {
+    TRANSFER_LAYERS,
+    TRANSFER_FLAT,          /* an artifact with one qcow2 */
+    TRANSFER_CONTAINERDISK, /* a container image with it in disk/, as KubeVirt reads it */
+};
+#define TRANSFER_DISK_TYPE "application/vnd.kiln.disk.v1" /* artifactType of TRANSFER_FLAT */
+
 struct transfer_options {
-    unsigned jobs; /* at once; 0 = TRANSFER_JOBS */
-    bool replace;  /* pull: an image that has the name */
-    bool again;    /* pull: also what kiln did not push and the name stands for already */
-    bool raw;      /* pull: as of image_pull_options, for images that kiln did not push */
+    enum transfer_format format; /* push */
+    unsigned jobs;               /* at once; 0 = TRANSFER_JOBS */
+    bool replace;                /* pull: an image that has the name */
+    bool again; /* pull: also what kiln did not push and the name stands for already */
+    bool raw;   /* pull: as of image_pull_options, for images that kiln did not push */
     uint64_t max_size;
     const char *platform; /* pull: which image of an index (index.h); NULL = linux/amd64 */
     struct registry_options registry;
@@ -48,6 +56,10 @@ struct transfer_options {
 int transfer_push(const struct session *s, const char *name, const struct reference *ref,
                   const struct transfer_options *o, char digest[DIGEST_HEX + 1],
                   struct error **err);
+/* The same for the formats without layers. */
+int transfer_push_flat(const struct session *s, const char *name, const struct reference *ref,
+                       const struct transfer_options *o, char digest[DIGEST_HEX + 1],
+                       struct error **err);
 /* Fetches what is missing of the image's layers and gives the image the name. 1: the name stands for
  * it already; 0; -1. ERR_USER: it is not an image with a disk (says what it has; builder/transfer/foreign.h
  * has those of other programs), or something in it

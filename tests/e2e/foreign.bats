@@ -201,6 +201,45 @@ refused() {
   [[ $output == *"but for linux/arm64/v8, linux/x86_64"* ]]
 }
 
+@test "push --format flat and containerdisk: skopeo, tar and kiln read them" {
+  local lay=$BATS_TEST_TMPDIR/out layer
+  image application/octet-stream,disk.qcow2
+  "$KILN" image pull --name a "$REF"
+  mkdir "$BATS_TEST_TMPDIR/top" "$BATS_TEST_TMPDIR/unpacked"
+  printf '%s\n' 'FROM a' 'ENV COLOUR=blue' 'COPY which /etc/which' >"$BATS_TEST_TMPDIR/top/Imagefile"
+  cp which "$BATS_TEST_TMPDIR/top"
+  "$KILN" image build --name my/vm:1 "$BATS_TEST_TMPDIR/top"
+  "$KILN" image push --format containerdisk my/vm:1 "oci-layout:$lay:c" "oci-layout:$lay:d"
+  "$KILN" image push --format flat my/vm:1 "oci-layout:$lay:f"
+  # the container image: what is unpacked has the digest of its config, as container runtimes want it
+  skopeo copy -q "oci:$lay:c" "dir:$BATS_TEST_TMPDIR/dir"
+  layer=$(skopeo inspect --raw "oci:$lay:c" | python3 -c '
+import json, sys
+m = json.load(sys.stdin)
+assert [l["mediaType"] for l in m["layers"]] == ["application/vnd.oci.image.layer.v1.tar+gzip"], m
+print(m["layers"][0]["digest"][7:])')
+  gzip -dc "$BATS_TEST_TMPDIR/dir/$layer" >"$BATS_TEST_TMPDIR/layer.tar"
+  skopeo inspect --config "oci:$lay:c" | grep -q "sha256:$(sha256sum <"$BATS_TEST_TMPDIR/layer.tar" | cut -d ' ' -f 1)"
+  tar -tvf "$BATS_TEST_TMPDIR/layer.tar" --numeric-owner >list
+  grep -q '^drwxr-xr-x 107/107 .* disk/$' list
+  grep -q '^-r--r----- 107/107 .* disk/vm-1.qcow2$' list
+  tar -C "$BATS_TEST_TMPDIR/unpacked" -xf "$BATS_TEST_TMPDIR/layer.tar"
+  qemu-img check -q "$BATS_TEST_TMPDIR/unpacked/disk/vm-1.qcow2"
+  qemu-img compare "$BATS_TEST_TMPDIR/unpacked/disk/vm-1.qcow2" "$KILN_HOME/backend/my%2Fvm%3A1"
+  cmp <(skopeo inspect --raw "oci:$lay:c") <(skopeo inspect --raw "oci:$lay:d") # it is made the same way twice
+  # the artifact
+  skopeo inspect --raw "oci:$lay:f" | grep -q '"org.opencontainers.image.title":"vm-1.qcow2"'
+  skopeo inspect "oci:$lay:f" | grep -q '"Architecture": "amd64"'
+  for layer in c f; do
+    "$KILN" image pull --name back "oci-layout:$lay:$layer"
+    qemu-img compare "$KILN_HOME/backend/back" "$KILN_HOME/backend/my%2Fvm%3A1"
+    "$KILN" image inspect back | grep -q COLOUR
+    "$KILN" image rm back
+  done
+  no_leftovers "$KILN_HOME"
+  run -2 "$KILN" image push --format zip a "oci-layout:$lay:z"
+}
+
 @test "FROM takes such an image, and --pull=newer fetches it again only if it is another one" {
   image application/octet-stream,disk.qcow2
   mkdir "$BATS_TEST_TMPDIR/top"
