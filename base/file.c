@@ -170,7 +170,7 @@ int make_dirs(const char *path, mode_t mode, struct error **err)
         char end = *s;
         *s = '\0';
         if (*p && mkdir(p, mode) < 0 && errno != EEXIST)
-            return error_errno(err, "cannot make folder '%s'", p);
+            return error_errno(err, "cannot create folder '%s'", p);
         if (!end)
             break;
         *s = end;
@@ -191,7 +191,7 @@ int make_dirs_inside(const char *path, struct error **err)
         return -1;
     if (mkdir(path, 0700) < 0)
         return errno == EEXIST ? make_dirs(path, 0700, err)
-                               : error_errno(err, "cannot make folder '%s'", path);
+                               : error_errno(err, "cannot create folder '%s'", path);
     // the umask is for files of the user's own; setgid keeps a group's folder the group's
     if (stat(above, &st) == 0)
         (void)chmod(path, st.st_mode & 03777);

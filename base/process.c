@@ -181,7 +181,7 @@ int process_start(struct process *p, const struct process_spec *spec, struct err
 {
     AUTO_FREE char *file = process_find(spec->argv[0]);
     if (!file)
-        return error_set(err, ERR_NOT_FOUND, "program '%s' was not found", spec->argv[0]);
+        return error_set(err, ERR_NOT_FOUND, "program '%s' not found", spec->argv[0]);
     int modes[3] = {spec->in, spec->out, spec->errors};
     int child[3] = {-1, -1, -1}, ours[3] = {-1, -1, -1}, report[2] = {-1, -1};
     pid_t pid = -1;
@@ -249,8 +249,8 @@ int process_wait(struct process *p, int timeout_ms, struct error **err)
         if (timeout_ms >= 0) {
             long long ms = end - now_ms();
             if (ms <= 0)
-                return error_set(err, ERR_BUSY, "process %d did not end in %.1f s", (int)p->pid,
-                                 timeout_ms / 1000.0);
+                return error_set(err, ERR_BUSY, "process %d did not exit within %.1f s",
+                                 (int)p->pid, timeout_ms / 1000.0);
             left = (int)ms;
         }
         struct pollfd f = {.fd = p->pidfd, .events = POLLIN};

@@ -50,7 +50,7 @@ int session_init(struct session *s, char *const *env, struct error **err)
     if (!s->cache)
         s->cache = below(s, "HOME", ".cache/kiln");
     if (!s->data || !s->cache) {
-        error_set(err, ERR_USER, "cannot tell where to keep images: HOME is not set");
+        error_set(err, ERR_USER, "cannot locate the image store: HOME is not set");
         return error_hint(err, "set KILN_HOME to a folder");
     }
     s->backend = path_join(s->data, "backend");

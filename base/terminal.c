@@ -31,11 +31,11 @@ int terminal_raw(struct terminal *t, int fd, struct error **err)
     if (!isatty(fd))
         return 0;
     if (tcgetattr(fd, &t->saved) < 0)
-        return error_errno(err, "cannot read the terminal's modes");
+        return error_errno(err, "cannot get the terminal attributes");
     struct termios raw = t->saved;
     cfmakeraw(&raw);
     if (tcsetattr(fd, TCSADRAIN, &raw) < 0)
-        return error_errno(err, "cannot set the terminal's modes");
+        return error_errno(err, "cannot set the terminal attributes");
     t->fd = fd;
     t->winch_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     resized_fd = t->winch_fd;
@@ -43,7 +43,7 @@ int terminal_raw(struct terminal *t, int fd, struct error **err)
     sigemptyset(&act.sa_mask);
     if (t->winch_fd >= 0 && sigaction(SIGWINCH, &act, NULL) == 0) // library-clean
         return 0;
-    error_errno(err, "cannot watch the terminal's size");
+    error_errno(err, "cannot track the terminal size");
     terminal_restore(t);
     return -1;
 }

@@ -34,7 +34,7 @@ int working_open(struct working *w, const char *parent, struct error **err)
     if (fresh.fd < 0)
         return -1;
     if (mkdir(dir, 0700) < 0)
-        return error_errno(err, "cannot make folder '%s'", dir);
+        return error_errno(err, "cannot create folder '%s'", dir);
     fresh.dir = STEAL(dir);
     *w = fresh;
     fresh = (struct working)WORKING_INIT;

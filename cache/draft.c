@@ -79,7 +79,7 @@ static void say_waiting(struct store *st, const char *path, const char *step)
     (void)file_read(path, 4096, &who, NULL);
     size_t digits = strspn(who.data, "0123456789");
     if (digits && digits < 12)
-        store_say(st, "waiting for process %.*s, which builds the same step: %s", (int)digits,
+        store_say(st, "waiting for process %.*s, which is building the same step: %s", (int)digits,
                   who.data, what);
     else
         store_say(st, "waiting for another build of the same step: %s", what);
@@ -196,9 +196,9 @@ static int describe_disk(struct draft *d, const char *known_digest, json_t *reco
     // Let the disk write while we compute
     (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     if (disk_head_read(fd, &head, err) < 0)
-        return error_wrap(err, "'%s' can't become a layer", d->disk);
+        return error_wrap(err, "'%s' cannot be used as a layer", d->disk);
     if (strcmp(head.qcow2.backing, d->backing ? d->backing : "") != 0)
-        return error_set(err, ERR_USER, "'%s' names '%s' as its backing file, not '%s'", d->disk,
+        return error_set(err, ERR_USER, "the backing file of '%s' is '%s', not '%s'", d->disk,
                          head.qcow2.backing, d->backing ? d->backing : "");
     if (!known_digest && digest_of_fd(fd, &digest, err) < 0)
         return -1;
@@ -221,7 +221,7 @@ static int describe_parent(struct draft *d, json_t *record, struct error **err)
     }
     CLEANUP(layer_freep) struct layer *parent = NULL;
     if (store_get(d->store, d->parent, &parent, err) < 0)
-        return error_wrap(err, "the step before is not there");
+        return error_wrap(err, "the parent layer is missing");
     if (check_depth(parent, err) < 0)
         return -1;
     json_object_set_new(record, "parent", json_string(d->parent));
@@ -377,7 +377,7 @@ static int copy_data(int from, int to, struct error **err)
             if (n < 0)
                 return error_errno(err, "cannot copy the image");
             if (n == 0)
-                return error_set(err, ERR_SYSTEM, "the image became shorter while it was copied");
+                return error_set(err, ERR_SYSTEM, "the image shrank while it was being copied");
             at += n;
         }
     }

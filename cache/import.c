@@ -17,7 +17,7 @@ static struct layer *parse(const json_t *record, struct error **err)
         return NULL;
     store_base_id(layer_digest(l), id);
     if (layer_is_base(l) && (*l->parent || strcmp(id, l->id) != 0 || strcmp(id, l->key) != 0)) {
-        error_set(err, ERR_USER, "its record is of a base with another content");
+        error_set(err, ERR_USER, "its record describes a base with different content");
         return NULL;
     }
     return STEAL(l);
@@ -42,7 +42,7 @@ static int find_same(struct store *st, const struct layer *l, struct layer **ret
     if (store_get(st, l->id, &have, NULL) < 0)
         return 0;
     if (strcmp(layer_digest(have), layer_digest(l)) != 0)
-        return error_set(err, ERR_USER, "layer %.12s is here with other bytes", l->id);
+        return error_set(err, ERR_USER, "layer %.12s already exists with different content", l->id);
     *ret = STEAL(have);
     return 1;
 }
@@ -84,7 +84,7 @@ int store_import_commit(struct draft *d, const json_t *record, const char *diges
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         if (!json_equal(json_object_get(ours, facts[i]), json_object_get(record, facts[i])))
             return error_set(err, ERR_USER,
-                             "the file of layer %.12s has another %s than its record", d->id,
+                             "the file of layer %.12s does not match the %s in its record", d->id,
                              facts[i]);
     return draft_publish(d, true, ret, err);
 }

@@ -92,13 +92,13 @@ static const char *limit_for(const struct prune *p, int64_t used, bool on_backen
 {
     const struct prune_options *o = p->o;
     if (o->all)
-        return "nothing needs it";
+        return "nothing uses it";
     if (o->max_age >= 0 && p->now - used > o->max_age)
-        return "it was not used for too long";
+        return "it has not been used for too long";
     if (p->left > o->max_size)
-        return "the cache takes too much space";
+        return "the cache is over its size limit";
     if (p->free < o->keep_free && on_backend)
-        return "too little space is free";
+        return "free space is below its limit";
     return NULL;
 }
 

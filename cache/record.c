@@ -62,7 +62,7 @@ static int take_id(const json_t *r, const char *field, bool optional, char out[D
     }
     const char *s = json_string_value(v);
     if (!is_id(s))
-        return error_set(err, ERR_USER, "its record has no good '%s'", field);
+        return error_set(err, ERR_USER, "its record has a missing or invalid '%s'", field);
     memcpy(out, s, DIGEST_HEX + 1);
     return 0;
 }
@@ -72,7 +72,7 @@ static int take_number(const json_t *r, const char *field, int64_t min, int64_t 
 {
     int64_t n = json_int(r, field, -1);
     if (n < min || n > max)
-        return error_set(err, ERR_USER, "its record has no good '%s'", field);
+        return error_set(err, ERR_USER, "its record has a missing or invalid '%s'", field);
     *ret = n;
     return 0;
 }
@@ -95,11 +95,11 @@ static int take_fields(struct layer *l, struct error **err)
         take_number(l->record, "depth", 1, RECORD_MAX_DEPTH, &depth, err) < 0)
         return -1;
     if (!type || (strcmp(type, "layer") != 0 && strcmp(type, "base") != 0))
-        return error_set(err, ERR_USER, "its record has no good 'type'");
+        return error_set(err, ERR_USER, "its record has a missing or invalid 'type'");
     if (!json_str(l->record, "step"))
-        return error_set(err, ERR_USER, "its record has no good 'step'");
+        return error_set(err, ERR_USER, "its record has a missing or invalid 'step'");
     if (!*l->parent != (depth == 1) || !*l->parent != !*parent_digest)
-        return error_set(err, ERR_USER, "its record contradicts itself about the parent");
+        return error_set(err, ERR_USER, "its record has an inconsistent parent");
     l->size = (uint64_t)size;
     l->virtual_size = (uint64_t)virtual_size;
     l->depth = (unsigned)depth;
@@ -112,7 +112,7 @@ struct layer *record_parse(const char *bytes, size_t n, struct error **err)
     CLEANUP(layer_freep) struct layer *l = xcalloc(1, sizeof *l);
     l->record = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &why);
     if (!json_is_object(l->record)) {
-        error_set(err, ERR_USER, "its record can't be read");
+        error_set(err, ERR_USER, "its record is unreadable");
         return NULL;
     }
     char check[DIGEST_HEX + 1];
@@ -152,7 +152,7 @@ struct layer *record_load(const char *layers, const char *id, struct error **err
     if (rc < 0) {
         if (why->kind == ERR_USER) {
             free(why->message);
-            why->message = xstrdup("it has no good record");
+            why->message = xstrdup("its record is missing or invalid");
         }
         error_propagate(err, why);
         return NULL;
@@ -161,7 +161,7 @@ struct layer *record_load(const char *layers, const char *id, struct error **err
     if (!l)
         return NULL;
     if (strcmp(l->id, id) != 0) {
-        error_set(err, ERR_USER, "its record is that of layer %.12s", l->id);
+        error_set(err, ERR_USER, "its record belongs to layer %.12s", l->id);
         return NULL;
     }
     l->disk = path_join(folder, "disk.qcow2");
@@ -208,7 +208,7 @@ int record_check_parent(const struct layer *child, const struct layer *parent, s
 {
     if (strcmp(json_str(child->record, "parent_digest"), layer_digest(parent)) != 0 ||
         child->depth != parent->depth + 1)
-        return error_set(err, ERR_USER, "it was made on other bytes than layer %.12s now has",
+        return error_set(err, ERR_USER, "its parent layer %.12s has changed since it was built",
                          parent->id);
     return 0;
 }

@@ -140,9 +140,9 @@ static void link_parent(const struct scan *s, struct node *n)
 static void judge_chain(struct node *n, struct error **err)
 {
     if (!n->parent)
-        error_set(err, ERR_USER, "the layer %.12s below it is missing", n->layer->parent);
+        error_set(err, ERR_USER, "its parent layer %.12s is missing", n->layer->parent);
     else if (!n->parent->layer || (n->parent->dead && !(n->parent->needed && !n->parent->damaged)))
-        error_set(err, ERR_USER, "the layer %.12s below it can't be used", n->parent->id);
+        error_set(err, ERR_USER, "its parent layer %.12s is unusable", n->parent->id);
     else
         record_check_parent(n->layer, n->parent->layer, err);
 }
@@ -154,7 +154,7 @@ static void judge_key(struct store *st, struct node *n)
     bool pointer = store_pointer(st, n->layer->key, id);
     if (n->dead || !strcmp(pointer ? id : n->layer->key, n->id))
         return;
-    n->dead = xstrdup(pointer ? "a later build of this step replaced it" : "nothing leads to it");
+    n->dead = xstrdup(pointer ? "a later build of this step replaced it" : "nothing refers to it");
 }
 
 static void judge(struct store *st, struct node *n)

@@ -189,8 +189,8 @@ int store_writable(const struct store *st, struct error **err)
 {
     if (!st->read_only)
         return 0;
-    error_set(err, ERR_SYSTEM, "the backend '%s' can't be written to", st->dir);
-    return error_hint(err, "--image-backend chooses another");
+    error_set(err, ERR_SYSTEM, "the backend '%s' is not writable", st->dir);
+    return error_hint(err, "choose another one with --image-backend");
 }
 
 int store_lease(struct store *st, const char *word, struct error **err)
@@ -234,9 +234,9 @@ static struct layer *load_checked(struct store *st, const char *id, bool below, 
     if (below && why->kind != ERR_SYSTEM) {
         if (why->kind == ERR_NOT_FOUND) {
             free(why->message);
-            why->message = xasprintf("the layer %.12s below it is missing", id);
+            why->message = xasprintf("its parent layer %.12s is missing", id);
         } else {
-            error_wrap(&why, "the layer %.12s below it is damaged", id);
+            error_wrap(&why, "its parent layer %.12s is damaged", id);
         }
         why->kind = ERR_USER;
     }
@@ -322,7 +322,7 @@ int store_find(struct store *st, const char *key, struct layer **ret, struct err
     CLEANUP(error_freep) struct error *why = NULL;
     CLEANUP(layer_freep) struct layer *l = store_use(st, id, &why);
     if (l && strcmp(l->key, key) != 0)
-        error_set(&why, ERR_USER, "its record is that of another key");
+        error_set(&why, ERR_USER, "its record belongs to another key");
     if (!why) {
         *ret = STEAL(l);
         return 1;
@@ -344,7 +344,7 @@ const char *store_damage(const struct store *st)
 int store_get(struct store *st, const char *id, struct layer **ret, struct error **err)
 {
     if (!is_id(id))
-        return error_set(err, ERR_USER, "'%s' is not the id of a layer", id);
+        return error_set(err, ERR_USER, "'%s' is not a layer id", id);
     AUTO_CLOSE int lock = store_lock(st, LOCK_SHARED, err);
     if (lock < 0)
         return -1;
@@ -355,7 +355,7 @@ int store_get(struct store *st, const char *id, struct layer **ret, struct error
         return 0;
     }
     if (why->kind == ERR_NOT_FOUND) {
-        error_set(err, ERR_NOT_FOUND, "there is no layer %.12s in '%s'", id, st->dir);
+        error_set(err, ERR_NOT_FOUND, "layer %.12s not found in '%s'", id, st->dir);
         error_free(why);
     } else if (why->kind == ERR_SYSTEM) {
         return error_propagate(err, why); // a full disk, say: nothing is wrong with the layer
@@ -366,8 +366,8 @@ int store_get(struct store *st, const char *id, struct layer **ret, struct error
         error_propagate(err, why);
     }
     return error_hint(err,
-                      "building the image again makes the layers that are missing; 'kiln system "
-                      "verify' names what mends a damaged one");
+                      "rebuild the image to recreate missing layers; 'kiln system verify' shows "
+                      "how to repair a damaged one");
 }
 
 /* From the top of a chain that store_get has just checked downward. */
@@ -421,13 +421,13 @@ int store_resolve(struct store *st, const char *prefix, char id[DIGEST_HEX + 1],
     char key[DIGEST_HEX + 1];
     size_t len = strlen(prefix);
     if (len < 4 || len > DIGEST_HEX || strspn(prefix, "0123456789abcdef") != len)
-        return error_set(err, ERR_NOT_FOUND, "'%s' is not the beginning of a layer's id", prefix);
+        return error_set(err, ERR_NOT_FOUND, "'%s' is not the prefix of a layer id", prefix);
     int n = count_matches(st->layers, prefix, id);
     if (!n && count_matches(st->keys, prefix, key) == 1)
         n = store_pointer(st, key, id);
     if (n > 1)
-        return error_set(err, ERR_USER, "several layers' ids start with '%s'", prefix);
+        return error_set(err, ERR_USER, "several layer ids start with '%s'", prefix);
     if (!n)
-        return error_set(err, ERR_NOT_FOUND, "no layer's id starts with '%s'", prefix);
+        return error_set(err, ERR_NOT_FOUND, "no layer id starts with '%s'", prefix);
     return 0;
 }

@@ -96,9 +96,9 @@ static void verify_chain(struct node *n)
     if (p && p->layer && p->layer->depth + 1 == n->layer->depth)
         verify_chain(p);
     if (!p || p->gone)
-        error_set(&why, ERR_USER, "the layer %.12s below it is missing", n->layer->parent);
+        error_set(&why, ERR_USER, "its parent layer %.12s is missing", n->layer->parent);
     else if (p->dead || !p->layer)
-        error_set(&why, ERR_USER, "the layer %.12s below it is damaged", p->id);
+        error_set(&why, ERR_USER, "its parent layer %.12s is damaged", p->id);
     else
         record_check_parent(n->layer, p->layer, &why);
     if (why)

@@ -66,7 +66,7 @@ int backend_not_found(const char *dir, const char *name, struct error **err)
     if (near)
         return error_hint(err, "did you mean '%s'?", near);
     return error_hint(
-        err, "'kiln image ls' lists what there is, 'kiln image pull NAME,http=URL' gets another");
+        err, "'kiln image ls' lists the images, 'kiln image pull NAME,http=URL' downloads one");
 }
 
 bool backend_has(const char *dir, const char *name)
@@ -92,8 +92,9 @@ static int read_image(const char *dir, const char *file, struct backend_image *i
         return error_wrap(err, "image '%s'", i->name);
     i->layer = info.backing ? layer_of_file(info.backing) : NULL;
     if (info.backing && !i->layer)
-        return error_set(err, ERR_USER, "image '%s' has the backing file '%s', which is no layer",
-                         i->name, info.backing);
+        return error_set(err, ERR_USER,
+                         "image '%s' has the backing file '%s', which is not a layer", i->name,
+                         info.backing);
     if (chain_walk(dir, file, NULL, &i->real_size, err) < 0)
         return error_wrap(err, "image '%s'", i->name);
     i->thin = i->layer != NULL;
@@ -177,7 +178,7 @@ int backend_register_thin(const char *dir, const char *name, const struct backen
     if (image_name_check(name, err) < 0)
         return -1;
     if (!layer_id_ok(thin->layer, strlen(thin->layer)))
-        return error_set(err, ERR_USER, "'%s' is not the id of a layer", thin->layer);
+        return error_set(err, ERR_USER, "'%s' is not a layer id", thin->layer);
     AUTO_FREE char *below = xasprintf(LAYERS "/%s/disk.qcow2", thin->layer);
     AUTO_CLOSE int fd = backend_open(dir, below, err);
     CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
@@ -271,7 +272,7 @@ int backend_roots(const char *dir, struct strv *ret, struct error **err)
     vec_foreach (struct backend_image *, i, &all) {
         bool known = i->layer && strlen(i->layer) == DIGEST_HEX; // whatever ails it or those below
         if (i->broken && !known && may_need_layer(i)) {
-            error_set(err, ERR_USER, "cannot tell which layers are needed: %s", i->broken);
+            error_set(err, ERR_USER, "cannot determine which layers are in use: %s", i->broken);
             return error_hint(err, "'kiln image rm --force %s' removes the broken image", i->name);
         }
         if (i->layer)

@@ -306,12 +306,12 @@ static int need(struct scan *s, size_t n, struct error **err)
 
 static int ends_early(struct error **err)
 {
-    return error_set(err, ERR_USER, "the compressed data ends early");
+    return error_set(err, ERR_USER, "the compressed data is truncated");
 }
 
 static int others_follow(struct error **err)
 {
-    return error_set(err, ERR_USER, "other bytes follow the compressed data");
+    return error_set(err, ERR_USER, "trailing bytes after the compressed data");
 }
 
 static bool is_header(const char *h)

@@ -121,7 +121,7 @@ static int step_down(const char *dir, const char *file, char **ret_below, uint64
     *ret_below = resolve(file, info.backing);
     if (!*ret_below)
         return error_set(err, ERR_USER,
-                         "'%s/%s' has the backing file '%s', which is not of this backend", dir,
+                         "'%s/%s' has the backing file '%s', which is not in this backend", dir,
                          file, info.backing);
     return 0;
 }

@@ -100,10 +100,8 @@ int checksum_check(const char *given, struct error **err)
                      !strncmp(given, "md5:", 4);
     if (!algorithm && access(given, F_OK) == 0)
         return 0;
-    error_set(err, ERR_USER, "'%s' is not a checksum", given);
-    return error_hint(err,
-                      "a checksum is sha256: and 64 hex digits, or the path or URL of a "
-                      "checksum file");
+    error_set(err, ERR_USER, "invalid checksum '%s'", given);
+    return error_hint(err, "use sha256:<64 hex digits>, or the path or URL of a checksum file");
 }
 
 int checksum_compare(const struct digest *want, const struct digest *have, struct error **err)
@@ -130,7 +128,7 @@ int checksum_resolve(const struct session *s, const char *given, const char *nam
     if (rc < 0)
         return error_wrap(err, "cannot read the checksum file");
     if (!checksum_find(buf_str(&text), name, ret))
-        return error_set(err, ERR_USER, "the checksum file '%s' tells no SHA-256 of '%s'", given,
+        return error_set(err, ERR_USER, "the checksum file '%s' has no SHA-256 for '%s'", given,
                          name);
     return 0;
 }

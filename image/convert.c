@@ -66,9 +66,9 @@ static int check_growth(const struct growth *g, struct error **err)
     if (!g->path || stat(g->path, &st) < 0 || (uint64_t)st.st_blocks * 512 <= g->limit)
         return 0;
     error_set(err, ERR_USER,
-              "it becomes more than %llu bytes: that looks like a decompression bomb",
+              "it expands to more than %llu bytes, which looks like a decompression bomb",
               (unsigned long long)g->limit);
-    return error_hint(err, "--max-size allows it");
+    return error_hint(err, "raise the limit with --max-size");
 }
 
 static int watch(const struct session *s, struct process *q, uint64_t total, const struct growth *g,
@@ -214,7 +214,7 @@ static int virtual_size(const struct session *s, const char *node, uint64_t *ret
     json_auto_t *j = json_loadb(out.data, out.len, 0, NULL);
     json_int_t n = json_integer_value(json_object_get(j, "fully-allocated"));
     if (n <= 0 || (uint64_t)n > QCOW2_SIZE_MAX)
-        return error_set(err, ERR_USER, "a disk of %lld bytes is not possible (the limit is 8 TiB)",
+        return error_set(err, ERR_USER, "invalid disk size of %lld bytes (the limit is 8 TiB)",
                          (long long)n);
     *ret = (uint64_t)n;
     return 0;
@@ -240,7 +240,7 @@ static int to_qcow2(const struct session *s, const char *file, enum format f, ui
     if (!node)
         return error_set(err, ERR_USER, "the path '%s' is not UTF-8", file);
     if (virtual_size(s, node, &size, err) < 0)
-        return error_wrap(err, "the %s is not readable", format_name(f));
+        return error_wrap(err, "cannot read the %s", format_name(f));
     (void)unlink(made);
     struct growth g = {made, max_size ? max_size : sink_data_limit(bytes_on_disk(fd))};
     if (run(s, ARGV("qemu-img", "convert", "-p", "-O", "qcow2", node, made), size, &g, err) < 0) {
@@ -259,7 +259,7 @@ static int check_disk_size(const char *file, struct error **err)
         return -1;
     return info.size >= DISK_MIN
                ? 0
-               : error_set(err, ERR_USER, "a disk of %llu bytes is too small to hold anything",
+               : error_set(err, ERR_USER, "a disk of %llu bytes is too small to be useful",
                            (unsigned long long)info.size);
 }
 
@@ -278,7 +278,7 @@ static int to_sound_qcow2(const struct session *s, const char *file, enum format
     case FORMAT_UNKNOWN:
         break;
     }
-    return error_set(err, ERR_USER, "it is not a disk image");
+    return error_set(err, ERR_USER, "not a disk image");
 }
 
 int convert_in(const struct session *s, const char *file, enum format f, uint64_t max_size,
@@ -381,7 +381,7 @@ int image_export_chain(const struct session *s, const struct image_content *c, c
     AUTO_FREE char *folder = xasprintf("%s/" EXPORT_TEMP "XXXXXX", dir);
     struct stat st;
     if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
-        return error_set(err, ERR_USER, "'%s' is there and is no regular file", file);
+        return error_set(err, ERR_USER, "'%s' exists and is not a regular file", file);
     if (!mkdtemp(folder))
         return error_errno(err, "cannot write to '%s'", dir);
     AUTO_FREE char *made = path_join(folder, "disk");

@@ -86,7 +86,7 @@ static bool pump_room(struct pump *p)
 
 static int ends_early(struct error **err)
 {
-    return error_set(err, ERR_USER, "the compressed data ends early");
+    return error_set(err, ERR_USER, "the compressed data is truncated");
 }
 
 static int damaged(struct error **err, const char *why)
@@ -137,7 +137,7 @@ static int next_stream(struct pump *p, char first, struct error **err)
         if (*p->block.ptr == first && !zeros)
             return 1;
         if (*p->block.ptr)
-            return error_set(err, ERR_USER, "other bytes follow the compressed data");
+            return error_set(err, ERR_USER, "trailing bytes after the compressed data");
         zeros = true;
         pump_ate(p, 1);
     }

@@ -127,7 +127,7 @@ static int sparse(const struct session *s, int fd, off_t size, struct digest *re
         if (n < 0)
             return error_errno(err, "cannot read");
         if (n == 0 && data < size)
-            return error_set(err, ERR_SYSTEM, "it became shorter while it was read");
+            return error_set(err, ERR_SYSTEM, "it shrank while it was being read");
         content_hash_add(h, chunk, (uint64_t)n);
         at = data + n;
     }

@@ -75,8 +75,7 @@ bool fetch_push_file(struct fetch *f, int fd, const char *path, off_t from, off_
         if (n < 0)
             return error_errno(&f->error, "cannot read '%s'", path) == 0;
         if (n == 0)
-            return error_set(&f->error, ERR_USER, "'%s' became shorter while it was read", path) ==
-                   0;
+            return error_set(&f->error, ERR_USER, "'%s' shrank while it was being read", path) == 0;
         if (f->hash)
             sha256_add(f->hash, f->space + f->used, (size_t)n);
         if (f->content)

@@ -94,14 +94,14 @@ int format_refuse(const void *head, size_t n, struct error **err)
         if (has(head, n, &known[i]))
             return error_set(err, ERR_USER, "it is %s", known[i].what);
     return error_set(err, ERR_USER,
-                     "it is not a disk image: neither qcow2, vmdk, vhdx, vdi nor a raw disk with a "
-                     "partition table or filesystem");
+                     "not a disk image: neither qcow2, vmdk, vhdx, vdi nor a raw disk with a "
+                     "partition table or file system");
 }
 
 static int check_size(uint64_t bytes, struct error **err)
 {
     if (bytes == 0 || bytes > QCOW2_SIZE_MAX)
-        return error_set(err, ERR_USER, "a disk of %llu bytes is not possible (the limit is 8 TiB)",
+        return error_set(err, ERR_USER, "invalid disk size of %llu bytes (the limit is 8 TiB)",
                          (unsigned long long)bytes);
     return 0;
 }
@@ -161,7 +161,7 @@ static int judge_descriptor_at(int fd, uint64_t at, uint64_t n, struct error **e
     if (fstat(fd, &st) < 0)
         return error_errno(err, "cannot read the image");
     if (n > VMDK_DESCRIPTOR_MAX || at > (uint64_t)st.st_size)
-        return error_set(err, ERR_USER, "the vmdk's descriptor is absurd");
+        return error_set(err, ERR_USER, "the vmdk descriptor is invalid");
     AUTO_FREE char *text = xmalloc((size_t)n + 1);
     ssize_t got = pread_all(fd, text, (size_t)n, (off_t)at);
     if (got < 0)
@@ -173,16 +173,16 @@ static int check_vmdk(int fd, struct error **err)
 {
     unsigned char h[VMDK_HEADER];
     if (pread_all(fd, h, sizeof h, 0) != (ssize_t)sizeof h)
-        return error_set(err, ERR_USER, "the vmdk header is cut off");
+        return error_set(err, ERR_USER, "the vmdk header is truncated");
     uint32_t version = le32_at(h + 4);
     uint64_t capacity = le64_at(h + 12), descriptor = le64_at(h + 28), length = le64_at(h + 36);
     if (version < 1 || version > 3)
         return error_set(err, ERR_USER, "vmdk version %u is not supported", version);
     if (!capacity || capacity > QCOW2_SIZE_MAX / SECTOR)
-        return error_set(err, ERR_USER, "a vmdk of %llu sectors is not possible",
+        return error_set(err, ERR_USER, "invalid vmdk size of %llu sectors",
                          (unsigned long long)capacity);
     if (descriptor > UINT32_MAX || length > VMDK_DESCRIPTOR_MAX / SECTOR)
-        return error_set(err, ERR_USER, "the vmdk's descriptor is absurd");
+        return error_set(err, ERR_USER, "the vmdk descriptor is invalid");
     // where the header says, and where QEMU looks for a parent whatever the header says
     if (descriptor && judge_descriptor_at(fd, descriptor * SECTOR, length * SECTOR, err) < 0)
         return -1;
@@ -194,11 +194,11 @@ static int check_vdi(int fd, struct error **err)
     unsigned char h[VDI_HEADER];
     static const unsigned char none[16];
     if (pread_all(fd, h, sizeof h, 0) != (ssize_t)sizeof h)
-        return error_set(err, ERR_USER, "the vdi header is cut off");
+        return error_set(err, ERR_USER, "the vdi header is truncated");
     if (le32_at(h + 0x44) != 0x00010001)
-        return error_set(err, ERR_USER, "this version of vdi is not supported");
+        return error_set(err, ERR_USER, "this vdi version is not supported");
     if (le32_at(h + 0x4c) != 1 && le32_at(h + 0x4c) != 2)
-        return error_set(err, ERR_USER, "a vdi of type %u is not supported", le32_at(h + 0x4c));
+        return error_set(err, ERR_USER, "vdi type %u is not supported", le32_at(h + 0x4c));
     if (memcmp(h + 0x1a8, none, 16) || memcmp(h + 0x1b8, none, 16))
         return error_set(err, ERR_USER, "the vdi needs a parent");
     return check_size(le64_at(h + 0x170), err);

@@ -183,7 +183,7 @@ static bool judge_first(struct response *r)
     if (fits && !use_part(r))
         return false;
     if (f->spool >= 0 && ftruncate(f->spool, (off_t)f->resumed) < 0)
-        error_errno(&f->error, "cannot write the file that keeps what was downloaded");
+        error_errno(&f->error, "cannot write the partial download");
     r->refused = f->error != NULL;
     return !r->refused;
 }
@@ -240,7 +240,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
         return 0;
     skip += known;
     if (r->f->spool >= 0 && write_all(r->f->spool, bytes + skip, n - skip) < 0) {
-        error_errno(&r->f->error, "cannot keep what was downloaded");
+        error_errno(&r->f->error, "cannot write the partial download");
         r->refused = true;
     }
     if (!r->refused && !fetch_push(r->f, bytes + skip, n - skip))
@@ -393,7 +393,7 @@ static bool pause_for(struct response *r, unsigned failures)
 static const char *reason(CURLcode rc, const char *why)
 {
     if (rc == CURLE_OUT_OF_MEMORY)
-        return "the headers of the answer are too long";
+        return "the response headers are too long";
     return *why ? why : curl_easy_strerror(rc);
 }
 
@@ -410,13 +410,14 @@ static void explain(struct response *r, CURLcode rc, const char *why, unsigned t
     if (tries > 1)
         buf_addf(&text, " (tried %u times)", tries);
     if (f->done && f->total)
-        buf_addf(&text, ", %llu of %llu bytes came", (unsigned long long)f->done,
+        buf_addf(&text, ", received %llu of %llu bytes", (unsigned long long)f->done,
                  (unsigned long long)f->total);
     bool missing = rc == CURLE_HTTP_RETURNED_ERROR && (status == 404 || status == 410);
     error_set(&f->error, missing ? ERR_NOT_FOUND : ERR_SYSTEM, "cannot download '%s': %s", f->shown,
               text.data);
     if (rc == CURLE_PEER_FAILED_VERIFICATION)
-        error_hint(&f->error, "SSL_CERT_FILE names a file with further certificate authorities");
+        error_hint(&f->error,
+                   "set SSL_CERT_FILE to a file with additional certificate authorities");
 }
 
 /* A response that is whole: was it all? */
@@ -575,5 +576,5 @@ int fetch_unchanged(const struct session *s, const char *url, const char *etag,
     if ((rc == CURLE_OK || rc == CURLE_WRITE_ERROR) && status < 400)
         return status == 304;
     return error_set(err, status == 404 || status == 410 ? ERR_NOT_FOUND : ERR_SYSTEM,
-                     "cannot ask for '%s': %s", shown, status >= 400 ? refusal : reason(rc, why));
+                     "cannot request '%s': %s", shown, status >= 400 ? refusal : reason(rc, why));
 }

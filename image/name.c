@@ -35,20 +35,20 @@ static const char *fault(const char *name)
     if (name[0] == '.')
         return "begins with '.'";
     if (name[0] == '-')
-        return "begins with '-', as options do";
+        return "begins with '-', like an option";
     if (len > 4 && !strcmp(name + len - 4, ".tmp"))
         return "ends with '.tmp'";
     if (!strcmp(name, "scratch"))
-        return "means no image at all";
+        return "is reserved";
     size_t encoded = 0;
     for (const unsigned char *p = (const unsigned char *)name; *p;) {
         size_t n = utf8_length(p);
         if (!n)
             return "is not UTF-8";
         if (*p <= ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
-            return "holds a blank or a control character";
+            return "contains a blank or a control character";
         if (*p == ',' || *p == '=')
-            return "holds ',' or '='";
+            return "contains ',' or '='";
         encoded += stays(*p) ? 1 : 3 * n;
         p += n;
     }
@@ -58,8 +58,7 @@ static const char *fault(const char *name)
 int image_name_check(const char *name, struct error **err)
 {
     const char *why = fault(name);
-    return why ? error_set(err, ERR_USER, "'%s' can't be the name of an image: it %s", name, why)
-               : 0;
+    return why ? error_set(err, ERR_USER, "invalid image name '%s': it %s", name, why) : 0;
 }
 
 char *image_name_encode(const char *name)

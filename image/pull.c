@@ -37,8 +37,8 @@ int pull_policy_parse(const char *text, enum pull_policy *ret, struct error **er
             *ret = (enum pull_policy)i;
             return 0;
         }
-    return error_set(err, ERR_USAGE, "argument --pull: '%s' is not missing, newer, always or never",
-                     text);
+    return error_set(err, ERR_USAGE,
+                     "argument --pull: '%s' is not one of missing, newer, always, never", text);
 }
 
 /* Where the bytes are, and what they must be. */
@@ -107,7 +107,7 @@ static int find_origin(const struct session *s, const struct image_spec *spec,
         break;
     case SPEC_NAME:
     case SPEC_OCI:
-        return error_set(err, ERR_NOT_FOUND, "'%s' names no source", spec->name);
+        return error_set(err, ERR_NOT_FOUND, "'%s' has no source", spec->name);
     }
     return find_checksum(s, o, x, err);
 }
@@ -145,7 +145,7 @@ static int receive_image(const struct session *s, const char *dir, const struct 
                 error_wrap(&why, "'%s'", shown);
             return error_propagate(err, STEAL(why));
         }
-        session_notice(s, "The file changed on the server: starting again");
+        session_notice(s, "The file changed on the server: starting over");
         if (remove_tree(dir, err) < 0)
             return -1;
     }
@@ -208,7 +208,7 @@ static int take_lock(const struct session *s, const char *lock, const char *name
         return fd;
     if (!*ret_waited)
         return error_propagate(err, STEAL(why));
-    session_notice(s, "Waiting for another process that pulls '%s'", name);
+    session_notice(s, "Waiting for another process that is pulling '%s'", name);
     return lock_wait(lock, LOCK_EXCLUSIVE, s->cancel_fd, err);
 }
 

@@ -43,16 +43,15 @@ static int unknown(const struct look *l)
     if (l->policy == PULL_NEWER)
         return 1;
     if (!is_box_name(l->spec))
-        session_notice(l->s,
-                       "Image '%s' is used as it is: nothing is recorded of where it came from "
-                       "(--pull=always fetches '%s')",
-                       l->spec->name, l->from);
+        session_notice(
+            l->s, "Using image '%s' as is: its source is not recorded (--pull=always fetches '%s')",
+            l->spec->name, l->from);
     return 0;
 }
 
 static int other(const struct look *l)
 {
-    session_notice(l->s, "Image '%s' is from '%s', and '%s' is meant now: fetching it",
+    session_notice(l->s, "Image '%s' is from '%s', but '%s' was requested: fetching it",
                    l->spec->name, l->known.from, l->from);
     return 1;
 }
@@ -61,11 +60,11 @@ static int other(const struct look *l)
 static int gone(const struct look *l, struct error *why, struct error **err)
 {
     if (why->kind == ERR_CANCELLED || !l->same) {
-        error_hint(&why, "image '%s' is there, from '%s': --pull=never uses it", l->spec->name,
+        error_hint(&why, "use the existing image '%s' from '%s' with --pull=never", l->spec->name,
                    l->known.from);
         return error_propagate(err, why);
     }
-    session_notice(l->s, "Image '%s' is used as it is: %s", l->spec->name, why->message);
+    session_notice(l->s, "Using image '%s' as is: %s", l->spec->name, why->message);
     error_free(why);
     return 0;
 }
@@ -87,7 +86,7 @@ static int look_at_file(struct look *l, struct error **err)
     }
     if (!l->same)
         return other(l);
-    session_notice(l->s, "'%s' has changed since image '%s' was made of it", l->from,
+    session_notice(l->s, "'%s' has changed since image '%s' was made from it", l->from,
                    l->spec->name);
     return 1;
 }
@@ -120,7 +119,7 @@ static int look_at_server(const struct look *l, struct error **err)
     if (current < 0)
         return gone(l, why, err);
     if (!current)
-        session_notice(l->s, "'%s' may have changed since image '%s' was made of it", l->from,
+        session_notice(l->s, "'%s' may have changed since image '%s' was made from it", l->from,
                        l->spec->name);
     return !current;
 }
@@ -160,16 +159,15 @@ int refresh_verify(const struct session *s, const struct image_spec *spec,
     if (!image_source_read(s->backend, spec->name, &x) || !sha256_of(s, &x, &have)) {
         error_set(
             err, ERR_USER,
-            "the checksum cannot be applied to image '%s': the SHA-256 of what it was made of "
-            "is not known",
+            "cannot check image '%s' against the checksum: the SHA-256 of its source is unknown",
             spec->name);
-        return error_hint(err, "--pull=always fetches and checks it, if its source is named");
+        return error_hint(err, "name its source and use --pull=always to fetch and check it");
     }
     AUTO_FREE char *name = checksum_name(x.from, x.kind == SPEC_HTTP);
     if (checksum_resolve(s, o->checksum, name, &want, err) < 0)
         return -1;
     if (checksum_compare(&want, &have, err) == 0)
         return 0;
-    error_wrap(err, "image '%s', made of '%s'", spec->name, x.from);
+    error_wrap(err, "image '%s', made from '%s'", spec->name, x.from);
     return error_hint(err, "--pull=always fetches it again");
 }

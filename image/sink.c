@@ -67,14 +67,15 @@ static int check_limits(const struct sink *k, uint64_t fetched, struct error **e
 {
     uint64_t max = k->o.max_size ? k->o.max_size : QCOW2_SIZE_MAX;
     if (k->size > max)
-        return error_set(err, ERR_USER, "it has more than the limit of %llu bytes",
+        return error_set(err, ERR_USER, "it exceeds the limit of %llu bytes",
                          (unsigned long long)max);
     if (k->o.max_size)
         return 0;
     if (k->data > sink_data_limit(fetched) || k->size > ALL_FREE + 2000 * fetched) {
-        error_set(err, ERR_USER, "%llu bytes became %llu: that looks like a decompression bomb",
+        error_set(err, ERR_USER,
+                  "%llu bytes expanded to %llu, which looks like a decompression bomb",
                   (unsigned long long)fetched, (unsigned long long)k->size);
-        return error_hint(err, "--max-size allows it");
+        return error_hint(err, "raise the limit with --max-size");
     }
     return 0;
 }
@@ -83,7 +84,7 @@ static int check_limits(const struct sink *k, uint64_t fetched, struct error **e
 static int with_hint(int rc, struct error **err)
 {
     if (rc < 0 && err && *err && (*err)->errnum == ENOSPC)
-        error_hint(err, "free some space, or choose another --image-backend");
+        error_hint(err, "free some space, or choose another backend with --image-backend");
     return rc;
 }
 

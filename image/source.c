@@ -93,7 +93,7 @@ int image_source_write(const char *dir, const char *name, const struct image_sou
     put_digest(j, "content", x->has_content, &x->content);
     put_digest(j, "sha256", x->has_sha256, &x->sha256);
     if (make_dirs_inside(folder, err) < 0 || json_write_file(path, 0644, j, err) < 0)
-        return error_wrap(err, "cannot write down where image '%s' came from", name);
+        return error_wrap(err, "cannot record the source of image '%s'", name);
     return 0;
 }
 

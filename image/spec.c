@@ -45,18 +45,18 @@ static int parse_source(struct image_spec *spec, const char *how, const char *va
         if (!is_url(value))
             return error_set(err, ERR_USER, "'%s' is not an http or https URL", value);
         if (!value[strcspn(value, "/") + 2] || value[strcspn(value, "/") + 2] == '/')
-            return error_set(err, ERR_USER, "the URL '%s' names no host", value);
+            return error_set(err, ERR_USER, "the URL '%s' has no host", value);
         spec->kind = SPEC_HTTP;
         spec->source = xstrdup(value);
     } else if (!strcmp(how, "file")) {
         if (!*value)
-            return error_set(err, ERR_USER, "'%s,file=' names no file", spec->name);
+            return error_set(err, ERR_USER, "'%s,file=' has no path", spec->name);
         spec->kind = SPEC_FILE;
         spec->source = xstrdup(value);
     } else if (!strcmp(how, "vagrant")) {
         if (!split_box(value, &spec->box, &spec->version)) {
             error_set(err, ERR_USER, "'%s' is not a Vagrant box", value);
-            return error_hint(err, "a box is written user/name:version");
+            return error_hint(err, "write user/name:version");
         }
         spec->kind = SPEC_VAGRANT;
     } else {
@@ -93,7 +93,7 @@ int image_spec_parse(struct str text, struct image_spec *ret, struct error **err
     CLEANUP(image_spec_clear) struct image_spec spec = {.kind = SPEC_NAME};
     for (size_t i = 0; i < text.len; i++)
         if ((unsigned char)text.ptr[i] < ' ' || text.ptr[i] == 0x7f)
-            return error_set(err, ERR_USER, "the image spec holds a control character");
+            return error_set(err, ERR_USER, "the image spec contains a control character");
     AUTO_FREE char *all = str_dup(text);
     if (looks_like_source(all))
         return needs_name(all, err);
@@ -109,10 +109,9 @@ int image_spec_parse(struct str text, struct image_spec *ret, struct error **err
     } else {
         char *how = comma + 1, *eq = strchr(how, '=');
         if (!eq) {
-            error_set(err, ERR_USER, "'%s' is not a source of images", how);
+            error_set(err, ERR_USER, "unknown image source '%s'", how);
             return error_hint(err,
-                              "after the comma comes http=URL, file=PATH or "
-                              "vagrant=box:version");
+                              "write http=URL, file=PATH or vagrant=box:version after the comma");
         }
         *eq = '\0';
         if (parse_source(&spec, how, eq + 1, err) < 0)

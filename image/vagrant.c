@@ -80,7 +80,7 @@ static int take_provider(const json_t *p, struct vagrant_box *ret, struct error 
     if (!url)
         url = json_str(p, "download_url");
     if (!url || !is_url(url))
-        return error_set(err, ERR_USER, "the registry's answer has no usable URL");
+        return error_set(err, ERR_USER, "the registry's response has no usable URL");
     const char *kind = json_str(p, "checksum_type"), *sum = json_str(p, "checksum");
     ret->has_digest = kind && sum && !strcasecmp(kind, "sha256") && digest_parse(sum, &ret->digest);
     ret->url = xstrdup(url);
@@ -99,28 +99,29 @@ static bool is_plausible(const char *text, size_t n)
 int vagrant_parse(const char *text, size_t n, const char *box, const char *version,
                   struct vagrant_box *ret, struct error **err)
 {
-    json_error_t why = {.text = "it is far too large"};
+    json_error_t why = {.text = "it is too large"};
     json_auto_t *answer =
         !is_plausible(text, n) ? NULL : json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
     const json_t *versions = json_object_get(answer, "versions");
     CLEANUP(buf_clear) struct buf names = BUF_INIT;
     if (!json_is_array(versions))
-        return error_set(err, ERR_USER, "the registry's answer about box '%s' is not readable: %s",
-                         box, answer ? "it lists no versions" : why.text);
+        return error_set(err, ERR_USER, "invalid registry response for box '%s': %s", box,
+                         answer ? "it lists no versions" : why.text);
     const json_t *v = find_version(versions, version);
     if (!v && *version == 'v')
         v = find_version(versions, version + 1);
     if (!v) {
         add_names(&names, versions, "version");
         error_set(err, ERR_NOT_FOUND, "box '%s' has no version '%s'", box, version);
-        return error_hint(err, "versions are %s", names.len ? names.data : "none");
+        return error_hint(err, "available versions are %s", names.len ? names.data : "none");
     }
     const json_t *providers = json_object_get(v, "providers"), *p = best_provider(providers);
     if (!p) {
         add_names(&names, providers, "name");
         error_set(err, ERR_NOT_FOUND,
-                  "box '%s' version '%s' is not there for libvirt or qemu on amd64", box, version);
-        return error_hint(err, "it is there for %s", names.len ? names.data : "nothing");
+                  "box '%s' version '%s' is not available for libvirt or qemu on amd64", box,
+                  version);
+        return error_hint(err, "it is available for %s", names.len ? names.data : "nothing");
     }
     return take_provider(p, ret, err);
 }

@@ -132,14 +132,14 @@ static void put_refcounts(struct buf *b, const struct layout *l)
 static int check(const struct qcow2_overlay *o, unsigned bits, struct error **err)
 {
     if (bits < 9 || bits > 21 || (o->extended_l2 && bits < 14))
-        return error_set(err, ERR_USER, "clusters of 2^%u bytes are not possible", bits);
+        return error_set(err, ERR_USER, "invalid cluster size of 2^%u bytes", bits);
     if (o->size > QCOW2_SIZE_MAX)
-        return error_set(err, ERR_USER, "a disk of %llu bytes is more than the limit of 8 TiB",
+        return error_set(err, ERR_USER, "a disk of %llu bytes exceeds the limit of 8 TiB",
                          (unsigned long long)o->size);
     if (o->backing && (!*o->backing || strlen(o->backing) > 1023))
-        return error_set(err, ERR_USER, "the backing file name '%s' is not possible", o->backing);
+        return error_set(err, ERR_USER, "invalid backing file name '%s'", o->backing);
     if (o->metadata && o->metadata_len > QCOW2_METADATA_MAX)
-        return error_set(err, ERR_USER, "metadata of %zu bytes is more than the limit of 1 MiB",
+        return error_set(err, ERR_USER, "metadata of %zu bytes exceeds the limit of 1 MiB",
                          o->metadata_len);
     return 0;
 }
@@ -163,7 +163,7 @@ static int write_file(const char *path, const struct layout *l, const struct buf
 {
     AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0 && errno == EEXIST)
-        return error_set(err, ERR_EXISTS, "'%s' exists already", path);
+        return error_set(err, ERR_EXISTS, "'%s' already exists", path);
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
     if (write_pieces(fd, l, header, sync) < 0) {

@@ -23,7 +23,7 @@ static int parse_backing(const unsigned char *b, size_t n, struct qcow2_head *re
     if (!at)
         return 0;
     if (len >= sizeof ret->backing || at > n || len > n - at)
-        return error_set(err, ERR_USER, "the name of its backing file can't be read");
+        return error_set(err, ERR_USER, "invalid backing file name");
     memcpy(ret->backing, b + at, len);
     ret->backing[len] = '\0';
     return 0;
@@ -32,24 +32,24 @@ static int parse_backing(const unsigned char *b, size_t n, struct qcow2_head *re
 int qcow2_head_parse(const unsigned char *b, size_t n, struct qcow2_head *ret, struct error **err)
 {
     if (n < 72 || memcmp(b, magic, sizeof magic) != 0)
-        return error_set(err, ERR_USER, "it is not a qcow2 file");
+        return error_set(err, ERR_USER, "not a qcow2 file");
     uint32_t version = be32_at(b + 4), bits = be32_at(b + 20);
     if (version != 2 && version != 3)
-        return error_set(err, ERR_USER, "it is a qcow2 of the unknown version %u", version);
+        return error_set(err, ERR_USER, "unsupported qcow2 version %u", version);
     if (bits < 9 || bits > 21)
-        return error_set(err, ERR_USER, "its cluster size is impossible");
+        return error_set(err, ERR_USER, "invalid cluster size");
     if (be32_at(b + 32))
-        return error_set(err, ERR_USER, "it is encrypted");
+        return error_set(err, ERR_USER, "encryption is not supported");
     if (version == 3 && n < 104)
-        return error_set(err, ERR_USER, "its header is cut short");
+        return error_set(err, ERR_USER, "truncated header");
     uint64_t incompatible = version == 3 ? be64_at(b + 72) : 0;
     if (incompatible & CORRUPT)
-        return error_set(err, ERR_USER, "QEMU has marked it as corrupt");
+        return error_set(err, ERR_USER, "marked as corrupt by QEMU");
     if (incompatible & DATA_FILE)
-        return error_set(err, ERR_USER, "it has an external data file");
+        return error_set(err, ERR_USER, "an external data file is not supported");
     ret->virtual_size = be64_at(b + 24);
     if (ret->virtual_size > INT64_MAX)
-        return error_set(err, ERR_USER, "its virtual size is impossible");
+        return error_set(err, ERR_USER, "invalid virtual size");
     ret->cluster_bits = bits;
     ret->extended_l2 = incompatible & EXTENDED_L2;
     return parse_backing(b, n, ret, err);

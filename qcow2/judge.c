@@ -59,7 +59,7 @@ static int read_fields(const unsigned char *p, size_t n, struct header *h, struc
     if (h->version != 2 && h->version != 3)
         return error_set(err, ERR_USER, "qcow version %u is not supported", h->version);
     if (n < (h->version == 2 ? V2_LENGTH : V3_LENGTH))
-        return error_set(err, ERR_USER, "the qcow2 header is cut off");
+        return error_set(err, ERR_USER, "the qcow2 header is truncated");
     h->backing_offset = be64_at(p + 8);
     h->backing_len = be32_at(p + 16);
     h->cluster_bits = be32_at(p + 20);
@@ -107,12 +107,11 @@ static int check_sizes(const struct header *h, struct error **err)
 {
     if (h->cluster_bits < CLUSTER_BITS_MIN || h->cluster_bits > CLUSTER_BITS_MAX ||
         (h->incompatible & EXTENDED_L2 && h->cluster_bits < 14))
-        return error_set(err, ERR_USER, "clusters of 2^%u bytes are not possible", h->cluster_bits);
+        return error_set(err, ERR_USER, "invalid cluster size of 2^%u bytes", h->cluster_bits);
     if (h->version == 3 && (h->length < V3_LENGTH || h->length % 8 || h->length > 512))
-        return error_set(err, ERR_USER, "a header of %u bytes is not possible", h->length);
+        return error_set(err, ERR_USER, "invalid header length of %u bytes", h->length);
     if (h->refcount_order > 6)
-        return error_set(err, ERR_USER, "refcounts of 2^%u bits are not possible",
-                         h->refcount_order);
+        return error_set(err, ERR_USER, "invalid refcount width of 2^%u bits", h->refcount_order);
     if (h->size > QCOW2_SIZE_MAX)
         return error_set(err, ERR_USER, "the disk has %llu bytes, more than the limit of 8 TiB",
                          (unsigned long long)h->size);
@@ -125,7 +124,7 @@ static int check_table(const char *what, uint64_t offset, uint64_t bytes, uint64
                        uint64_t cluster, struct error **err)
 {
     if (offset % cluster || offset < cluster || offset > file_size || bytes > file_size - offset)
-        return error_set(err, ERR_USER, "the %s at %llu does not lie in the file", what,
+        return error_set(err, ERR_USER, "the %s at %llu is outside the file", what,
                          (unsigned long long)offset);
     return 0;
 }
@@ -138,16 +137,15 @@ static int check_tables(const struct header *h, uint64_t file_size, struct error
     uint64_t l1_bytes = (uint64_t)h->l1_size * 8;
     uint64_t ref_bytes = (uint64_t)h->reftable_clusters << h->cluster_bits;
     if (l1_bytes > L1_BYTES_MAX)
-        return error_set(err, ERR_USER, "the L1 table has %u entries, which is absurd", h->l1_size);
+        return error_set(err, ERR_USER, "the L1 table has too many entries (%u)", h->l1_size);
     if (h->l1_size < l1_needed)
         return error_set(err, ERR_USER, "the L1 table has %u entries, too few for the disk",
                          h->l1_size);
     if (!h->reftable_clusters || ref_bytes > REFTABLE_BYTES_MAX)
-        return error_set(err, ERR_USER, "the refcount table has %u clusters, which is absurd",
+        return error_set(err, ERR_USER, "the refcount table has an invalid size of %u clusters",
                          h->reftable_clusters);
     if (h->snapshots > SNAPSHOTS_MAX)
-        return error_set(err, ERR_USER, "the image has %u snapshots, which is absurd",
-                         h->snapshots);
+        return error_set(err, ERR_USER, "the image has too many snapshots (%u)", h->snapshots);
     if (h->l1_size && check_table("L1 table", h->l1_offset, l1_bytes, file_size, cluster, err) < 0)
         return -1;
     if (check_table("refcount table", h->reftable_offset, ref_bytes, file_size, cluster, err) < 0)
@@ -170,7 +168,7 @@ static int take_extension(uint32_t type, const unsigned char *data, size_t n,
         return error_set(err, ERR_USER, "the image is encrypted");
     case EXT_BACKING_FORMAT:
         if (info->backing_format || n > 15 || memchr(data, 0, n))
-            return error_set(err, ERR_USER, "the backing format is not readable");
+            return error_set(err, ERR_USER, "invalid backing format");
         info->backing_format = xstrndup((const char *)data, n);
         return 0;
     case QCOW2_EXT_METADATA:
@@ -195,7 +193,8 @@ static int read_extensions(const unsigned char *p, size_t at, size_t end, struct
         at += 8;
         if (n > end - at)
             return error_set(err, ERR_USER,
-                             "header extension 0x%x of %u bytes leaves the first cluster", type, n);
+                             "header extension 0x%x of %u bytes extends past the first cluster",
+                             type, n);
         if (take_extension(type, p + at, n, info, err) < 0)
             return -1;
         size_t padded = ((size_t)n + 7) & ~(size_t)7;
@@ -211,9 +210,9 @@ static int read_backing(const unsigned char *p, size_t end, const struct header 
 {
     if (h->backing_len == 0 || h->backing_len > BACKING_MAX || h->backing_offset < h->length ||
         h->backing_offset > end || h->backing_len > end - h->backing_offset)
-        return error_set(err, ERR_USER, "the backing file name leaves the first cluster");
+        return error_set(err, ERR_USER, "the backing file name extends past the first cluster");
     if (memchr(p + h->backing_offset, 0, h->backing_len))
-        return error_set(err, ERR_USER, "the backing file name is not readable");
+        return error_set(err, ERR_USER, "invalid backing file name");
     info->backing = xstrndup((const char *)p + h->backing_offset, h->backing_len);
     return 0;
 }
@@ -241,7 +240,7 @@ int qcow2_parse(const void *bytes, size_t n, uint64_t file_size, int flags, stru
         .snapshots = h.snapshots,
     };
     if (h.length > end)
-        return error_set(err, ERR_USER, "the qcow2 header is cut off");
+        return error_set(err, ERR_USER, "the qcow2 header is truncated");
     if (h.backing_offset && read_backing(p, end, &h, &info, err) < 0)
         return -1;
     // QEMU reads extensions up to the backing file name, if there is one

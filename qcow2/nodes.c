@@ -75,7 +75,7 @@ json_t *qcow2_nodes(const struct qcow2_disk *d, struct error **err)
             return NULL;
         json_t *node = one_node(d, n - 1 - i, file, top && d->writable, fdset ? 0 : l2_cache(&h));
         if (!node) {
-            error_set(err, ERR_USER, "the path '%s' is not UTF-8: QEMU cannot be told it", file);
+            error_set(err, ERR_USER, "the path '%s' is not valid UTF-8, which QEMU requires", file);
             return NULL;
         }
         json_object_set_new(node, "backing", below ? json_string(below) : json_null());

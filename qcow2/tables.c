@@ -30,7 +30,7 @@ static int spend(struct walk *w, uint64_t n, struct error **err)
 {
     if (n > w->budget)
         return error_set(err, ERR_USER,
-                         "the image's tables describe far more than a file of %llu bytes can hold",
+                         "the image's tables describe more data than a file of %llu bytes can hold",
                          (unsigned long long)w->file_size);
     w->budget -= n;
     return 0;
@@ -41,7 +41,7 @@ static int visit_l2(struct walk *w, uint64_t offset, struct error **err)
     static const unsigned char none[16];
     if (offset % w->cluster || offset < w->cluster || offset > w->file_size - w->cluster ||
         w->file_size < w->cluster)
-        return error_set(err, ERR_USER, "the L2 table at %llu does not lie in the file",
+        return error_set(err, ERR_USER, "the L2 table at %llu is outside the file",
                          (unsigned long long)offset);
     if (pread_all(w->fd, w->table, w->cluster, (off_t)offset) != (ssize_t)w->cluster)
         return error_errno(err, "cannot read the image");
@@ -64,7 +64,7 @@ static int visit_l1(struct walk *w, uint64_t offset, uint64_t entries, struct er
     if (!entries)
         return 0;
     if (entries > QCOW2_L1_MAX || offset > w->file_size || entries * 8 > w->file_size - offset)
-        return error_set(err, ERR_USER, "an L1 table does not lie in the file");
+        return error_set(err, ERR_USER, "an L1 table is outside the file");
     AUTO_FREE uint64_t *l1 = xcalloc(entries, sizeof *l1);
     if (pread_all(w->fd, l1, entries * 8, (off_t)offset) != (ssize_t)(entries * 8))
         return error_errno(err, "cannot read the image");
@@ -77,7 +77,7 @@ static int visit_l1(struct walk *w, uint64_t offset, uint64_t entries, struct er
         if (!l1[i])
             continue;
         if (i && l1[i] == l1[i - 1])
-            return error_set(err, ERR_USER, "the L1 table names the L2 table at %llu twice",
+            return error_set(err, ERR_USER, "the L1 table refers to the L2 table at %llu twice",
                              (unsigned long long)l1[i]);
         if (session_cancelled(w->session))
             return error_set(err, ERR_CANCELLED, "interrupted");
@@ -93,7 +93,7 @@ static int visit_snapshots(struct walk *w, uint64_t at, uint32_t n, struct error
     unsigned char h[SNAPSHOT_HEAD];
     for (uint32_t i = 0; i < n; i++) {
         if (at > w->file_size || pread_all(w->fd, h, sizeof h, (off_t)at) != (ssize_t)sizeof h)
-            return error_set(err, ERR_USER, "the snapshot table does not lie in the file");
+            return error_set(err, ERR_USER, "the snapshot table is outside the file");
         if (visit_l1(w, be64_at(h), be32_at(h + 8), err) < 0)
             return error_wrap(err, "snapshot %u", i + 1);
         uint64_t names = (uint64_t)(h[12] << 8 | h[13]) + (uint64_t)(h[14] << 8 | h[15]);

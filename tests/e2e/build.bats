@@ -1017,7 +1017,7 @@ END
   "$KILN" image build --name "v$BATS_TEST_NUMBER" "$DIR"
   cp "$DIR/base.qcow2" "$DIR/source.qcow2"
   run -1 "$KILN" image build --name "v$BATS_TEST_NUMBER" "$DIR"
-  [[ "$output" == *"'$DIR/source.qcow2' has changed since image 'src-$BATS_TEST_NUMBER' was made of it"* ]]
+  [[ "$output" == *"'$DIR/source.qcow2' has changed since image 'src-$BATS_TEST_NUMBER' was made from it"* ]]
   # what step 2 copies is the same in both; step 3 sees the whole image
   [[ "$output" == *"/etc/passwd /p (cached)"*"step 3 missed: "* && "$output" == *"test -e /m/top"*"exit status 1"* ]]
   run "$KILN" shell --pull=always "src-$BATS_TEST_NUMBER,file=$DIR/source.qcow2" -c 'test ! -e /top && echo base'
@@ -1252,7 +1252,7 @@ start_build() {
   run "$KILN" image build --name once2 "$DIR"
   wait $pid
   [ "$status" -eq 0 ]
-  [[ $output == *"waiting for process $pid, which builds the same step: RUN echo started; sleep 2"* ]]
+  [[ $output == *"waiting for process $pid, which is building the same step: RUN echo started; sleep 2"* ]]
   [[ $output == *"(1 of 1 layers from the cache)"* ]]
   run diff <("$KILN" shell once1 -c 'cat /id') <("$KILN" shell once2 -c 'cat /id')
   [ "$status" -eq 0 ]
@@ -1260,7 +1260,7 @@ start_build() {
   start_build once1 --no-cache
   run "$KILN" image build --no-cache --name once2 "$DIR"
   wait $pid
-  [[ $output == *"waiting for process $pid, which builds the same step: RUN echo started"*$'\nstarted\n'* ]]
+  [[ $output == *"waiting for process $pid, which is building the same step: RUN echo started"*$'\nstarted\n'* ]]
   run diff <("$KILN" shell once1 -c 'cat /id') <("$KILN" shell once2 -c 'cat /id')
   [ "$status" -eq 1 ]
 }

@@ -68,7 +68,7 @@ work() { # LINE…: a build directory
   says 1 "--no-cache-from 9: the last step is 3" image build --no-cache-from 9 "$dir"
   says 1 "cannot read the SSH key '/nope'" run none --ssh-key /nope
   says 1 "the build directory '$dir/Imagefile' is a file" image build "$dir/Imagefile"
-  says 1 "'-x' can't be the name of an image: it begins with '-'" image build --name -x "$dir"
+  says 1 "invalid image name '-x': it begins with '-'" image build --name -x "$dir"
   # a bare number means megabytes
   says 1 "unable to find image 'none'" run none --memory 512
 }

@@ -187,8 +187,8 @@ static void the_second_says_for_whom_it_waits_and_can_be_stopped(void **state)
     struct layer *l = NULL;
     assert_int_equal(store_build_begin(other, &r, &l, &mine, &err), -1);
     assert_int_equal(err->kind, ERR_CANCELLED);
-    AUTO_FREE char *want =
-        xasprintf("waiting for process %d, which builds the same step: RUN make\n", (int)getpid());
+    AUTO_FREE char *want = xasprintf(
+        "waiting for process %d, which is building the same step: RUN make\n", (int)getpid());
     assert_string_equal(said.data, want);
     store_free(other);
     draft_free(d);

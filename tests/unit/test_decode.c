@@ -107,8 +107,8 @@ static void gzip_in_blocks_of_any_size(void **state)
     }
     expect(&gz, gz.len, gz.len, &all, NULL);
     for (size_t cut = 2 * member + 1; cut < 3 * member; cut++) {
-        expect(&gz, cut, gz.len, NULL, "ends early");
-        expect(&gz, cut, 61, NULL, "ends early");
+        expect(&gz, cut, gz.len, NULL, "is truncated");
+        expect(&gz, cut, 61, NULL, "is truncated");
     }
 }
 
@@ -130,7 +130,7 @@ static void damaged_gzip(void **state)
     expect(&gz, gz.len, gz.len, &gz, NULL);
     gz.data[2] = 8;
     buf_adds(&gz, "junk that follows");
-    expect(&gz, gz.len, gz.len, NULL, "other bytes follow");
+    expect(&gz, gz.len, gz.len, NULL, "trailing bytes");
     gz.data[gz.len - 17] = '\x1f';
     expect(&gz, gz.len, gz.len, NULL, "damaged");
 }
@@ -180,7 +180,7 @@ static void bzip2_in_blocks_of_any_size(void **state)
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
         expect(&bz, bz.len, steps[i], &all, NULL);
     for (size_t cut = bz.len - 1; cut > bz.len / 2 + 100; cut -= 20011)
-        expect(&bz, cut, bz.len, NULL, "ends early");
+        expect(&bz, cut, bz.len, NULL, "is truncated");
     for (size_t at = 4; at < bz.len; at += 20011) { // every byte is in a block or its frame
         bz.data[at] ^= 0x10;
         expect(&bz, bz.len, bz.len, NULL, "damaged");
@@ -269,12 +269,12 @@ static void bzip2_marks_inside_blocks(void **state)
         for (int k = 0; k < 3; k++)
             buf_add_str(&all, buf_str(&text));
         expect(&b.bytes, b.bytes.len, 37, &all, NULL);
-        expect(&b.bytes, b.bytes.len - 1, b.bytes.len, NULL, "ends early");
+        expect(&b.bytes, b.bytes.len - 1, b.bytes.len, NULL, "is truncated");
         b.bytes.data[b.bytes.len - 4] ^= 1; // the CRC over all
         expect(&b.bytes, b.bytes.len, b.bytes.len, NULL, "damaged");
         b.bytes.data[b.bytes.len - 4] ^= 1;
         buf_adds(&b.bytes, "junk");
-        expect(&b.bytes, b.bytes.len, b.bytes.len, NULL, "other bytes follow");
+        expect(&b.bytes, b.bytes.len, b.bytes.len, NULL, "trailing bytes");
     }
 }
 

@@ -409,7 +409,7 @@ static void verify_finds_a_flipped_bit_and_repair_removes(void **state)
     assert_int_equal(r.removed, 0);
     assert_non_null(strstr(said.data, "RUN a: ok\n"));
     assert_non_null(strstr(said.data, "RUN b: the content of disk.qcow2 was altered\n"));
-    assert_non_null(strstr(said.data, "RUN c: the layer"));
+    assert_non_null(strstr(said.data, "RUN c: its parent layer"));
     assert_int_equal(find(f->st, NULL, "RUN b", NULL), 0); // marked: no build uses it
     assert_int_equal(find(f->st, b, "RUN c", NULL), 0);
     // whole again: the mark goes

@@ -71,32 +71,32 @@ static const struct refusal refusals[] = {
     {"encrypted", {{104, 4, 0x0537be77, NULL}, {108, 4, 16, NULL}}},
     {"unknown compression", {{72, 8, 8, NULL}}},
     {"unknown compression", {{72, 8, 8, NULL}, {100, 4, 112, NULL}, {104, 1, 2, NULL}}},
-    {"clusters of 2^8", {{20, 4, 8, NULL}}},
-    {"clusters of 2^22", {{20, 4, 22, NULL}}},
-    {"clusters of 2^4294967295", {{20, 4, 0xffffffff, NULL}}},
-    {"clusters of 2^12", {{20, 4, 12, NULL}, {72, 8, 16, NULL}}},
-    {"header of 96", {{100, 4, 96, NULL}}},
-    {"header of 105", {{100, 4, 105, NULL}}},
-    {"header of 4294967288", {{100, 4, 0xfffffff8, NULL}}},
-    {"refcounts of 2^7", {{96, 4, 7, NULL}}},
+    {"cluster size of 2^8", {{20, 4, 8, NULL}}},
+    {"cluster size of 2^22", {{20, 4, 22, NULL}}},
+    {"cluster size of 2^4294967295", {{20, 4, 0xffffffff, NULL}}},
+    {"cluster size of 2^12", {{20, 4, 12, NULL}, {72, 8, 16, NULL}}},
+    {"header length of 96", {{100, 4, 96, NULL}}},
+    {"header length of 105", {{100, 4, 105, NULL}}},
+    {"header length of 4294967288", {{100, 4, 0xfffffff8, NULL}}},
+    {"refcount width of 2^7", {{96, 4, 7, NULL}}},
     {"limit of 8 TiB", {{24, 8, (UINT64_C(8) << 40) + 512, NULL}}},
     {"limit of 8 TiB", {{24, 8, UINT64_MAX, NULL}}},
-    {"L1 table has 4194305", {{36, 4, 4194305, NULL}}},
+    {"too many entries (4194305)", {{36, 4, 4194305, NULL}}},
     {"too few for the disk", {{36, 4, 1, NULL}}},
     {"L1 table at 4295163904", {{40, 8, (UINT64_C(1) << 32) + 196608, NULL}}},
     {"L1 table at 196609", {{40, 8, 196609, NULL}}},
     {"L1 table at 0", {{40, 8, 0, NULL}}},
     {"L1 table at 18446744073709486080", {{40, 8, UINT64_MAX - 65535, NULL}}},
     {"L1 table at", {{36, 4, 4000000, NULL}}},
-    {"refcount table has 0", {{56, 4, 0, NULL}}},
-    {"refcount table has 129", {{56, 4, 129, NULL}}},
-    {"refcount table has 4294967295", {{56, 4, 0xffffffff, NULL}}},
+    {"invalid size of 0 clusters", {{56, 4, 0, NULL}}},
+    {"invalid size of 129 clusters", {{56, 4, 129, NULL}}},
+    {"invalid size of 4294967295 clusters", {{56, 4, 0xffffffff, NULL}}},
     {"refcount table at 1048576", {{48, 8, SIZE, NULL}}},
-    {"65537 snapshots", {{60, 4, 65537, NULL}}},
+    {"too many snapshots (65537)", {{60, 4, 65537, NULL}}},
     {"snapshot table at 1024", {{60, 4, 1, NULL}, {64, 8, 1024, NULL}}},
     {"snapshot table at 983040", {{60, 4, 65000, NULL}, {64, 8, 983040, NULL}}},
-    {"leaves the first cluster", {{104, 4, 0x12345678, NULL}, {108, 4, 65536, NULL}}},
-    {"leaves the first cluster", {{104, 4, 0x12345678, NULL}, {108, 4, 0xfffffff9, NULL}}},
+    {"past the first cluster", {{104, 4, 0x12345678, NULL}, {108, 4, 65536, NULL}}},
+    {"past the first cluster", {{104, 4, 0x12345678, NULL}, {108, 4, 0xfffffff9, NULL}}},
     {"backing format", {{104, 4, 0xe2792aca, NULL}, {108, 4, 16, NULL}}},
 };
 
@@ -160,7 +160,7 @@ static void our_own_overlays_may_have_a_backing_name_inside_the_cluster(void **s
     put(p, 16, 4, 5);
     CLEANUP(error_freep) struct error *err = NULL;
     assert_int_equal(qcow2_parse(p, 65536, SIZE, QCOW2_OWN, &info, &err), -1);
-    assert_non_null(strstr(err->message, "backing file name leaves"));
+    assert_non_null(strstr(err->message, "backing file name extends"));
     put(p, 16, 4, 4);
     memcpy(p + 65532, "../a", 4);
     assert_int_equal(qcow2_parse(p, 65536, SIZE, QCOW2_OWN, &info, NULL), 0);
