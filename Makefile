@@ -1,4 +1,4 @@
-# make | make test | make demo | make bench | make lint | make install PREFIX=/usr/local
+# make | make test | make demo (DEMO=tiny: a minute) | make bench | make lint | make install PREFIX=/usr/local
 # make SAN=address,undefined test | make fuzz-imagefile CC=clang T=60 | make V=1 shows the commands
 # make gates: lint, a clang build, units under sanitizers (what CI runs after the tests)
 MAKEFLAGS += --no-print-directory
@@ -81,10 +81,14 @@ check: all units
 setup: ; @tools/setup
 demo: setup
 	$(MAKE) -j$$(nproc) all
-	tools/demo $(BUILD)/kiln
+	tools/demo $(BUILD)/kiln $(DEMO)
 # KVM, emulated in a VM; four minutes, and the images of make demo.
 test-kvm: all ; tests/kvm/run $(BUILD)/kiln
 bench: all ; tools/bench $(BUILD)/kiln
+# One page of README, manuals and man pages; and the README's picture anew, which takes the image debian.
+docs: ; $(call say,DOCS,build/docs/kiln.html) tools/manual build/docs/kiln.html
+picture: all
+	PATH="$$PWD/$(BUILD):$$PATH" tools/picture docs/build.svg 88x15 'kiln builds a web server on Debian' -- kiln build --no-cache examples/web
 fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
 	@mkdir -p build/corpus-$*
 	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
@@ -116,4 +120,4 @@ compile_commands.json: ; bear -- $(MAKE) -B all
 clean: ; rm -rf build compile_commands.json
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
-.PHONY: all man test check units test-kvm setup demo bench gates $(GATES) san-units install uninstall clean
+.PHONY: all man docs picture test check units test-kvm setup demo bench gates $(GATES) san-units install uninstall clean

@@ -70,3 +70,20 @@ teardown_file() {
   [ "$status" = 1 ]
   [[ $output == *'step 6 is not cached: authorized_keys changed'* ]]
 }
+
+@test "make demo, as a newcomer runs it, and what it says to try next" {
+  cd "$BATS_TEST_DIRNAME/../.." || return
+  export BUILD=${KILN%/kiln}
+  [[ $BUILD != "$PWD/"* ]] || BUILD=${BUILD#"$PWD/"} # as make names it
+  run timeout 500 make demo BUILD="$BUILD" DEMO=tiny
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *$'\ntiny\nLinux tiny '*"3. tiny again"*"Built image 'tiny'"*'(5 of 5 layers from the cache)'*'Try next:'* ]]
+  # its last lines, but for those that want a terminal
+  cd "$BATS_TEST_TMPDIR" || return
+  sed -n '/Try next:/,$p' <<<"$output" | sed '1d; /--ssh-console/d; s/^  kiln shell tiny .*/kiln shell tiny -c true/' >next
+  [ "$(wc -l <next)" -ge 4 ]
+  run bash -e next
+  echo "$output"
+  [ "$status" = 0 ] && [[ $output == *"Built image 'hello'"* ]]
+}
