@@ -5,6 +5,7 @@
 // tables (common and own) and its messages are not ours ("error: unrecognized arguments: --foo", as
 // transient's users know it).
 #include "cli/command.h"
+#include "cli/config.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -427,8 +428,37 @@ int args_parse(const struct command *c, int argc, char **argv, struct args *ret,
     return parse_args(ret, argc, argv, err);
 }
 
+const struct option_spec *command_option(const struct command *c, const char *name)
+{
+    return find_option(c, name, strlen(name), 0);
+}
+
+void args_insert(struct args *a, size_t at, const struct option_spec *o, const char *value)
+{
+    char *copy = value ? xstrdup(value) : NULL;
+    if (copy)
+        strv_add_take(&a->owned, copy);
+    add_given(a, o, copy);
+    memmove(a->given + at + 1, a->given + at, (a->n_given - 1 - at) * sizeof *a->given);
+    a->given[at] = (struct given){o, copy};
+}
+
+void args_insert_rest(struct args *a, size_t at, const char *word)
+{
+    char **rest = xcalloc(a->n_rest + 2, sizeof *rest), *copy = xstrdup(word);
+    for (size_t i = 0; i < a->n_rest; i++)
+        rest[i + (i >= at)] = a->rest[i];
+    strv_add_take(&a->owned, copy);
+    rest[at] = copy;
+    free(a->own_rest);
+    a->rest = a->own_rest = rest;
+    a->n_rest++;
+}
+
 void args_clear(struct args *a)
 {
+    strv_clear(&a->owned);
+    free(a->own_rest);
     free(a->given);
     free(a->pos);
     *a = (struct args){0};
@@ -553,6 +583,8 @@ static int run_command(const struct command *c, struct args *before, int argc, c
     s.verbosity = verbosity(&a);
     s.log = stderr;
     s.events = (struct session_events){.notice = show_notice, .warning = show_warning};
+    if (config_apply(&s, &a, err) < 0)
+        return -1;
     set_path(&s.backend, args_get(&a, "image-backend"));
     set_path(&s.vmstore, args_get(&a, "vmstore"));
     int rc = c->run(&s, &a, err);

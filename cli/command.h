@@ -38,7 +38,9 @@ struct args {
     size_t n_pos;
     char **rest; /* what follows "--" when the command takes it (CMD_REST); NULL-terminated */
     size_t n_rest;
-    char **words; /* with CMD_COMMAND: a command for the guest; NULL-terminated, NULL = none */
+    char **words;      /* with CMD_COMMAND: a command for the guest; NULL-terminated, NULL = none */
+    struct strv owned; /* values and words that are in no argv */
+    char **own_rest;   /* rest, if it is not a part of argv */
 };
 
 enum command_flags {
@@ -65,6 +67,12 @@ const char *args_get(const struct args *a, const char *name);
 bool args_has(const struct args *a, const char *name);
 /* The i-th value (from 0) of an option that may stand several times; NULL after the last. */
 const char *args_nth(const struct args *a, const char *name, size_t i);
+/* An option of the command, or a common one, by any of its long names; NULL. */
+const struct option_spec *command_option(const struct command *c, const char *name);
+/* Inserts an option before the at-th one that was given, or a word into rest, as if it stood on the
+ * command line. Values are copied. */
+void args_insert(struct args *a, size_t at, const struct option_spec *o, const char *value);
+void args_insert_rest(struct args *a, size_t at, const char *word);
 /* A whole number in [min, max] (0, *ret untouched when not given); -1 with ERR_USAGE. */
 int args_num(const struct args *a, const char *name, long long min, long long max, long long *ret,
              struct error **err);

@@ -13,6 +13,7 @@
 #define CLI_VM_OPTIONS_H
 
 #include "cli/command.h"
+#include "cli/config.h"
 #include "cli/vm_share.h"
 #include "vm/named.h"
 #include "vm/run.h"
@@ -46,6 +47,7 @@ int vm_options_check_detach(const struct args *a, struct error **err);
     {"ssh-port", 0, "PORT", "Port on 127.0.0.1 for the guest's SSH [default: a free one]", NULL}, \
     {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL}, \
     VOLUME_OPTION, \
+    CONFIG_OPTION, \
     {"publish", 'p', "[ADDRESS:]PORT:GUEST-PORT[/udp]", "Forward a port of 127.0.0.1, or ADDRESS, to the guest", NULL}, \
     {"ssh-net-driver", 0, "DRIVER", "QEMU's network device [default: virtio-net-pci]", NULL}, \
     {"shutdown-timeout", 0, "SECONDS", "How long the guest may take to power off [default: 20]", NULL}, \

@@ -91,6 +91,32 @@ setup() {
   [[ "$stderr" == *"--timeout and --console of VM 'kept$$' do nothing"* ]]
 }
 
+@test "options from settings files; the command line wins, lists add up" {
+  mkdir -p config/kiln
+  printf '%s\n' 'cpus = 1' 'memory = "200M"' 'ssh-user = "alice"' >config/kiln/config.toml
+  printf '%s\n' 'memory = 300 # MB' 'ssh_port = 18090' 'ssh = true' 'detach = true' "qemu-args = ['-no-hpet']" \
+    '[create]' "publish = ['18081:81']" '[start]' 'cpus = 99' >kiln.toml
+  XDG_CONFIG_HOME=$PWD/config "$KILN" create --config kiln.toml --name conf --ssh-port 18091 -p 18082:82 tiny -- -no-reboot
+  "$KILN" ls --json | python3 -c 'import json, sys
+spec = next(v["spec"] for v in json.load(sys.stdin) if v["name"] == "conf")
+assert (spec["cpus"], spec["memory_mb"], spec["ssh"]["user"], spec["ssh"]["port"]) == (1, 300, "alice", 18091), spec
+assert spec["session"] == "ssh" and spec["qemu_args"] == ["-no-hpet", "-no-reboot"], spec
+assert [f["host_port"] for f in spec["nics"][0]["forwards"]] == [18081, 18082], spec'
+  "$KILN" rm conf
+  echo 'memroy = 1' >kiln.toml
+  run "$KILN" run --config kiln.toml tiny
+  [ "$status" = 1 ]
+  [[ "$output" == *"kiln.toml:1:1: error: key 'memroy': there is no such option"*"did you mean 'memory'?"* ]]
+  printf '%s\n' 'cpus = 1' 'rm = "yes"' >kiln.toml
+  run "$KILN" run --config kiln.toml tiny
+  [[ "$output" == *"kiln.toml:2:1: error: key 'rm': needs true or false"* ]]
+  echo 'cpus = 1.5' >kiln.toml
+  run "$KILN" start --config kiln.toml none
+  [[ "$output" == *"kiln.toml:1:8: error: floating-point numbers are not supported"* ]]
+  run "$KILN" create --config none.toml tiny
+  [ "$status" = 1 ]
+}
+
 @test "what does not go together is an error before anything starts" {
   run "$KILN" run tiny --network none --ssh
   [ "$status" = 2 ]

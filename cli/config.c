@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+#include "cli/config.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/nearest.h"
+#include "base/toml.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 1 << 20 };
+
+extern const struct command cmd_run, cmd_create, cmd_start;
+static const struct command *const readers[] = {&cmd_run, &cmd_create, &cmd_start};
+enum { N_READERS = sizeof readers / sizeof *readers };
+
+struct config {
+    struct args *args;
+    const char *path;
+    size_t n_options; /* that settings files gave so far: they stand before the command line's */
+    size_t n_rest;
+};
+
+static int wrong(const struct config *c, const struct toml_entry *e, const char *what,
+                 struct error **err)
+{
+    struct error *why = NULL;
+    error_set(&why, ERR_USER, "key '%s': %s", e->key, what);
+    why->loc.path = xstrdup(c->path);
+    why->loc.line = e->line;
+    why->loc.column = e->column;
+    return error_propagate(err, why);
+}
+
+static bool known_elsewhere(const char *name)
+{
+    for (size_t i = 0; i < N_READERS; i++)
+        if (command_option(readers[i], name))
+            return true;
+    return !strcmp(name, "qemu-args");
+}
+
+static int unknown(const struct config *c, const struct toml_entry *e, const char *name,
+                   struct error **err)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    for (const struct option_spec *o = c->args->command->options; o->name; o++)
+        strv_add(&names, o->name);
+    (void)wrong(c, e, "there is no such option", err);
+    const char *near = nearest_name(str_of(name), (const char *const *)names.ptr);
+    if (near)
+        return error_hint(err, "did you mean '%s'?", near);
+    return error_hint(err, "'kiln %s --help' lists the options", c->args->command->name);
+}
+
+static int take_qemu_args(struct config *c, const struct toml_entry *e, struct error **err)
+{
+    if (e->type != TOML_ARRAY)
+        return wrong(c, e, "needs an array of strings", err);
+    vec_foreach (char **, item, &e->items)
+        args_insert_rest(c->args, c->n_rest++, *item);
+    return 0;
+}
+
+static int take_entry(struct config *c, const struct toml_entry *e, struct error **err)
+{
+    static const char *const refused[] = {"config", "verbose", "help", "image"};
+    AUTO_FREE char *name = xstrdup(e->key);
+    for (char *p = name; *p; p++)
+        if (*p == '_')
+            *p = '-';
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (!strcmp(name, refused[i]))
+            return wrong(c, e, "is not for a settings file", err);
+    if (!strcmp(name, "qemu-args"))
+        return take_qemu_args(c, e, err);
+    const struct option_spec *o = command_option(c->args->command, name);
+    if (!o)
+        return !*e->table && known_elsewhere(name) ? 0 : unknown(c, e, name, err);
+    if (!o->value && e->type != TOML_BOOLEAN)
+        return wrong(c, e, "needs true or false", err);
+    if (o->value && e->type == TOML_BOOLEAN)
+        return wrong(c, e, "needs a string or an integer, or an array of them", err);
+    if (e->type == TOML_BOOLEAN ? e->flag : e->type != TOML_ARRAY)
+        args_insert(c->args, c->n_options++, o, e->text);
+    vec_foreach (char **, item, &e->items)
+        args_insert(c->args, c->n_options++, o, *item);
+    return 0;
+}
+
+static int check_tables(const struct config *c, const struct toml *t, struct error **err)
+{
+    vec_foreach (char **, table, &t->tables) {
+        bool known = false;
+        for (size_t i = 0; i < N_READERS; i++)
+            known |= !strcmp(*table, readers[i]->name);
+        if (!known) {
+            error_set(err, ERR_USER, "'%s' has a table [%s]", c->path, *table);
+            return error_hint(err, "there are [run], [create] and [start]");
+        }
+    }
+    return 0;
+}
+
+static int take_file(struct config *c, const char *path, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    CLEANUP(toml_clear) struct toml t = {0};
+    c->path = path;
+    if (file_read(path, FILE_MAX, &text, err) < 0 ||
+        toml_parse(path, text.data ? text.data : "", text.len, &t, err) < 0 ||
+        check_tables(c, &t, err) < 0)
+        return -1;
+    vec_foreach (const struct toml_entry *, e, &t.entries)
+        if ((!*e->table || !strcmp(e->table, c->args->command->name)) && take_entry(c, e, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int take_defaults(const struct session *s, struct config *c, struct error **err)
+{
+    static const char machine[] = "/etc/kiln/config.toml";
+    const char *given = session_setting(s, "XDG_CONFIG_HOME"), *home = session_setting(s, "HOME");
+    AUTO_FREE char *own = given  ? path_join(given, "kiln/config.toml")
+                          : home ? path_join(home, ".config/kiln/config.toml")
+                                 : NULL;
+    if (access(machine, F_OK) == 0 && take_file(c, machine, err) < 0)
+        return -1;
+    return own && access(own, F_OK) == 0 ? take_file(c, own, err) : 0;
+}
+
+int config_apply(const struct session *s, struct args *a, struct error **err)
+{
+    struct config c = {.args = a};
+    if (!command_option(a->command, "config"))
+        return 0;
+    AUTO_FREE char *file = args_has(a, "config") ? xstrdup(args_get(a, "config")) : NULL;
+    if (a->command != &cmd_start && take_defaults(s, &c, err) < 0)
+        return -1;
+    return file ? take_file(&c, file, err) : 0;
+}
