@@ -8,6 +8,7 @@
 #include "vm/detached.h"
 #include "vm/share.h"
 #include "vm/ssh.h"
+#include "vm/uefi.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -132,8 +133,8 @@ static int take_forward(struct vm_spec *spec, const char *text, struct error **e
                   text);
         return error_hint(err, "-p 8080:80 makes port 80 of the guest port 8080 of 127.0.0.1");
     }
-    if (!spec->nics.len)
-        return error_set(err, ERR_USAGE, "argument --publish: not with --network none");
+    if (!vm_spec_has_user_network(spec))
+        return error_set(err, ERR_USAGE, "argument --publish: needs --network user");
     vm_spec_forward(spec, &(struct vm_forward){address, host, guest, udp});
     return 0;
 }
@@ -147,19 +148,38 @@ static int take_forwards(const struct args *a, struct vm_spec *spec, struct erro
     return 0;
 }
 
+/* "user", "none", "tap,bridge=br0". Names of interfaces have at most 15 bytes. */
+static int take_one_network(const char *text, struct vm_spec *spec, struct error **err)
+{
+    static const char tap[] = "tap,bridge=", letters[] =
+                                                 "abcdefghijklmnopqrstuvwxyz"
+                                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const char *bridge = strncmp(text, tap, sizeof tap - 1) == 0 ? text + sizeof tap - 1 : NULL;
+    size_t n = bridge ? strspn(bridge, letters) : 0;
+    if (bridge ? !n || n > 15 || bridge[n] : strcmp(text, "user") != 0 && strcmp(text, "none") != 0)
+        return error_set(err, ERR_USAGE,
+                         "argument --network: '%s' is not user, none or tap,bridge=NAME", text);
+    if (bridge || (*text == 'u' && !vm_spec_has_user_network(spec)))
+        vm_spec_nic(spec, bridge);
+    return 0;
+}
+
 static int take_network(const struct args *a, struct vm_spec *spec, struct error **err)
 {
-    const char *network = args_get(a, "network"), *driver = args_get(a, "ssh-net-driver");
-    if (network && strcmp(network, "user") != 0 && strcmp(network, "none") != 0)
-        return error_set(err, ERR_USAGE, "argument --network: '%s' is not user or none", network);
-    if (network)
-        vm_spec_network(spec, !strcmp(network, "user"));
+    const char *network, *driver = args_get(a, "ssh-net-driver");
+    for (size_t i = 0; (network = args_nth(a, "network", i)); i++) {
+        if (i == 0)
+            vm_spec_no_network(spec);
+        if (take_one_network(network, spec, err) < 0)
+            return -1;
+    }
     if (driver && spec->nics.len)
         vm_spec_set(&spec->nics.ptr[0].driver, driver);
-    if (spec->nics.len || spec->session == VM_SERIAL)
+    if (vm_spec_has_user_network(spec) || spec->session == VM_SERIAL)
         return take_forwards(a, spec, err);
-    error_set(err, ERR_USAGE, "argument --network: SSH needs a network");
-    return error_hint(err, "without SSH options the serial console is yours");
+    error_set(err, ERR_USAGE, "argument --network: SSH needs a network of the kind user");
+    return error_hint(err, spec->nics.len ? "give --network user, too"
+                                          : "without SSH options the serial console is yours");
 }
 
 static int take_bus(const struct args *a, struct vm_spec *spec, struct error **err)
@@ -236,6 +256,7 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     take_text(a, "qemu-bin-name", &spec->qemu);
     take_text(a, "ssh-user", &spec->ssh.user);
     take_session(a, spec);
+    spec->uefi |= args_has(a, "uefi");
     if (take_key(a, spec, err) < 0 || take_network(a, spec, err) < 0 ||
         take_bus(a, spec, err) < 0 || take_kernel(a, spec, err) < 0 ||
         take_console(a, spec, err) < 0 || vm_volumes_take(a, spec, err) < 0 ||
@@ -337,6 +358,10 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     b.o.started = started;
     b.o.up = up;
     b.o.waiting = waiting;
+    CLEANUP(vm_uefi_clear) struct vm_uefi uefi = {0};
+    if (spec->uefi && vm_uefi_open(named && disk->keep ? named->dir : NULL, &uefi, err) < 0)
+        return -1;
+    b.o.uefi = spec->uefi ? &uefi : NULL;
     CLEANUP(vm_share_links_clear) struct vm_share_links links = {0};
     vm_share_links_open(s, spec, &links);
     b.o.share_fds = links.fds;

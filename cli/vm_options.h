@@ -56,9 +56,10 @@ int vm_options_check_detach(const struct args *a, struct error **err);
     {"accel", 0, "auto|kvm|tcg", "Accelerator [default: KILN_ACCEL or auto]", NULL}, \
     {"memory", 'm', "SIZE", "Memory of the VM [default: 1GB]", NULL}, \
     {"cpus", 0, "N", "CPUs of the VM [default: 2, or 1 on a host with one]", NULL}, \
-    {"network", 0, "user|none", "Network of the guest; none: no device at all [default: user]", NULL}, \
+    {"network", 0, "user|none|tap,bridge=NAME", "Network of the guest; none: no device at all [default: user]", NULL}, \
     {"disk-bus", 0, "virtio|scsi|ide", "What the disk is attached to; scsi: it is /dev/sda [default: virtio]", NULL}, \
     {"no-virtio", 0, NULL, "As --disk-bus ide, for guests without virtio drivers", "no-virtio-scsi"}, \
+    {"uefi", 0, NULL, "Boot by UEFI firmware (the package ovmf) instead of a BIOS", NULL}, \
     {"kernel", 0, "FILE", "Boot this kernel instead of what the disk would boot", NULL}, \
     {"initrd", 0, "FILE", "Initramfs for --kernel", NULL}, \
     {"append", 0, "TEXT", "Command line for --kernel", NULL}, \

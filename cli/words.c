@@ -107,7 +107,6 @@ static const struct {
     {for_run, "user", "--ssh-user names who logs in"},
     {for_run, "restart", "a VM is started again by 'kiln start', or by a unit of your systemd"},
     {for_run, "cloud-init", "build a seed with an Imagefile, or give one: -- -cdrom seed.iso"},
-    {for_run, "uefi", "-- -bios /usr/share/ovmf/OVMF.fd boots by UEFI"},
 };
 
 int words_match(const char *name, char **argv, int argc)

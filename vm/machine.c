@@ -59,7 +59,10 @@ static void add_ports(struct strv *args, const struct vm_machine *m)
 static void add_nic(struct strv *args, const struct vm_machine_nic *nic)
 {
     CLEANUP(buf_clear) struct buf user = BUF_INIT;
-    buf_addf(&user, "user,id=%s", nic->id);
+    if (nic->bridge)
+        buf_addf(&user, "bridge,id=%s,br=%s", nic->id, nic->bridge);
+    else
+        buf_addf(&user, "user,id=%s", nic->id);
     if (nic->user)
         buf_addf(&user, ",%s", nic->user);
     for (size_t i = 0; i < nic->n_forwards; i++) {

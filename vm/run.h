@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 struct session;
+struct vm_uefi;
 
 struct vm_run_options {
     const struct vm_spec *spec;
@@ -34,9 +35,10 @@ struct vm_run_options {
     enum accel accel;         /* ACCEL_AUTO only where the spec's QEMU arguments choose one */
     const char *const *files; /* qcow2 chain from base to top */
     size_t n_files;
-    uint64_t size;        /* of the disk, bytes */
-    const int *share_fds; /* of vm_share_links, which last until QEMU runs; NULL = none */
-    bool keep;            /* the guest writes to the top file itself */
+    uint64_t size;              /* of the disk, bytes */
+    const struct vm_uefi *uefi; /* NULL = QEMU's BIOS */
+    const int *share_fds;       /* of vm_share_links, which last until QEMU runs; NULL = none */
+    bool keep;                  /* the guest writes to the top file itself */
     int hold; /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
     void (*started)(void *arg); /* just before QEMU starts; NULL = none */
     /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none. NULL = not asked */

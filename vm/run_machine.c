@@ -6,13 +6,16 @@
 #include "vm/machine.h"
 #include "vm/qmp.h"
 #include "vm/share.h"
+#include "vm/uefi.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SSH_PORT = 22 };
@@ -54,7 +57,8 @@ static size_t make_nics(const struct vm_run_options *o, struct vm_machine_nic *n
 {
     const struct vm_spec *spec = o->spec;
     bool foreign = args_choose_network(spec->qemu_args.ptr);
-    bool ssh = spec->session != VM_SERIAL || spec->ssh.port || (o->keep && !foreign);
+    bool ssh = vm_spec_has_user_network(spec) &&
+               (spec->session != VM_SERIAL || spec->ssh.port || (o->keep && !foreign));
     if (!spec->nics.len || (!ssh && !spec->nics.ptr[0].forwards.len && foreign))
         return 0;
     for (size_t i = 0; i < spec->nics.len; i++) {
@@ -67,6 +71,7 @@ static size_t make_nics(const struct vm_run_options *o, struct vm_machine_nic *n
     for (size_t i = 0; i < spec->nics.len; i++) {
         nics[i].id = texts->ptr[2 * i];
         nics[i].device = texts->ptr[2 * i + 1];
+        nics[i].bridge = spec->nics.ptr[i].bridge;
     }
     if (!ssh)
         return spec->nics.len;
@@ -96,8 +101,33 @@ static int check_port(const char *address, unsigned port, bool udp, const char *
     return error_hint(err, "choose another one with %s", option);
 }
 
+/* QEMU's own message would be "bridge helper failed". */
+static int check_bridge(const char *name, struct error **err)
+{
+    static const char helper[] = "/usr/lib/qemu/qemu-bridge-helper",
+                      rules[] = "/etc/qemu/bridge.conf";
+    struct stat st;
+    if (!if_nametoindex(name)) {
+        error_set(err, ERR_NOT_FOUND, "there is no bridge '%s' on this host", name);
+        return error_hint(err, "ip link add %s type bridge && ip link set %s up, as root", name,
+                          name);
+    }
+    if (access(rules, F_OK) < 0) {
+        error_set(err, ERR_USER, "QEMU may not use the bridge '%s': there is no '%s'", name, rules);
+        return error_hint(err, "write the line 'allow %s' into it, as root", name);
+    }
+    if (geteuid() == 0 || stat(helper, &st) < 0 || st.st_mode & S_ISUID)
+        return 0;
+    error_set(err, ERR_USER, "QEMU may not use the bridge '%s': '%s' is not setuid root", name,
+              helper);
+    return error_hint(err, "chmod u+s %s, as root", helper);
+}
+
 int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
 {
+    vec_foreach (const struct vm_nic *, nic, &spec->nics)
+        if (nic->bridge && check_bridge(nic->bridge, err) < 0)
+            return -1;
     vec_foreach (const struct vm_nic *, nic, &spec->nics)
         vec_foreach (const struct vm_forward *, f, &nic->forwards)
             if (check_port(f->address, f->host_port, f->udp, "--publish", err) < 0)
@@ -148,6 +178,8 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
         machine.ram_shared |= o->share_fds[i] >= 0;
     CLEANUP(strv_clear) struct strv extra = {0};
     vm_share_args(&extra, spec, o->share_fds);
+    if (o->uefi)
+        vm_uefi_args(&extra, o->uefi);
     for (char *const *arg = spec->qemu_args.ptr; arg && *arg; arg++)
         strv_add(&extra, *arg);
     machine.extra = extra.ptr;

@@ -42,6 +42,7 @@ static const struct member members[] = {
     {NULL, "timeout_ms", NUMBER, AT(timeout_ms), 0, INT_MAX, NULL},
     {NULL, "session", CHOICE, AT(session), 0, 0, sessions},
     {NULL, "command", TEXT, AT(command), 0, 0, NULL},
+    {NULL, "uefi", FLAG, AT(uefi), 0, 0, NULL},
     {NULL, "tty", FLAG, AT(tty), 0, 0, NULL},
     {NULL, "show_serial", FLAG, AT(show_serial), 0, 0, NULL},
     {"ssh", "user", TEXT, AT(ssh.user), 0, 0, NULL},
@@ -54,10 +55,11 @@ static const struct member members[] = {
 #undef AT
 enum { N_MEMBERS = sizeof members / sizeof *members };
 
-static struct vm_nic *add_nic(struct vm_spec *spec, const char *driver)
+static struct vm_nic *add_nic(struct vm_spec *spec, const char *driver, const char *bridge)
 {
     struct vm_nic *nic = vm_nics_push(&spec->nics);
     nic->driver = xstrdup(driver);
+    nic->bridge = bridge ? xstrdup(bridge) : NULL;
     return nic;
 }
 
@@ -68,7 +70,7 @@ void vm_spec_init(struct vm_spec *spec)
                              .ssh = {.user = xstrdup("vagrant"), .timeout_ms = -1},
                              .shutdown_timeout_ms = 20000,
                              .qmp_timeout_ms = 10000};
-    add_nic(spec, "virtio-net-pci");
+    add_nic(spec, "virtio-net-pci", NULL);
 }
 
 static void clear_nics(struct vm_nics *nics)
@@ -78,6 +80,7 @@ static void clear_nics(struct vm_nics *nics)
             free(f->address);
         vm_forwards_clear(&nic->forwards);
         free(nic->driver);
+        free(nic->bridge);
     }
     vm_nics_clear(nics);
 }
@@ -109,12 +112,24 @@ void vm_spec_set(char **member, const char *text)
     *member = copy;
 }
 
-void vm_spec_network(struct vm_spec *spec, bool wanted)
+void vm_spec_no_network(struct vm_spec *spec)
 {
-    if (!wanted)
-        clear_nics(&spec->nics);
-    else if (!spec->nics.len)
-        add_nic(spec, "virtio-net-pci");
+    clear_nics(&spec->nics);
+}
+
+void vm_spec_nic(struct vm_spec *spec, const char *bridge)
+{
+    add_nic(spec, "virtio-net-pci", bridge);
+    struct vm_nic *nics = spec->nics.ptr, last = nics[spec->nics.len - 1];
+    if (bridge)
+        return;
+    memmove(nics + 1, nics, (spec->nics.len - 1) * sizeof *nics);
+    nics[0] = last;
+}
+
+bool vm_spec_has_user_network(const struct vm_spec *spec)
+{
+    return spec->nics.len && !spec->nics.ptr[0].bridge;
 }
 
 static void add_forward(struct vm_nic *nic, const struct vm_forward *forward)
@@ -126,7 +141,7 @@ static void add_forward(struct vm_nic *nic, const struct vm_forward *forward)
 
 void vm_spec_forward(struct vm_spec *spec, const struct vm_forward *forward)
 {
-    assert(spec->nics.len);
+    assert(vm_spec_has_user_network(spec));
     add_forward(&spec->nics.ptr[0], forward);
 }
 
@@ -164,8 +179,8 @@ static json_t *nics_to_json(const struct vm_nics *nics)
             json_array_append_new(forwards, json_pack("{s:s, s:i, s:i, s:b}", "address", f->address,
                                                       "host_port", (int)f->host_port, "guest_port",
                                                       (int)f->guest_port, "udp", f->udp));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:o}", "driver", nic->driver, "forwards", forwards));
+        json_array_append_new(list, json_pack("{s:s, s:s*, s:o}", "driver", nic->driver, "bridge",
+                                              nic->bridge, "forwards", forwards));
     }
     return list;
 }
@@ -281,7 +296,8 @@ static int take_nics(struct vm_spec *spec, const json_t *list, struct error **er
         const json_t *v = json_array_get(list, i);
         const json_t *forwards = json_object_get(v, "forwards");
         const char *driver = json_str(v, "driver");
-        struct vm_nic *nic = add_nic(spec, driver ? driver : "virtio-net-pci");
+        struct vm_nic *nic =
+            add_nic(spec, driver ? driver : "virtio-net-pci", json_str(v, "bridge"));
         for (size_t k = 0; k < json_array_size(forwards); k++)
             if (take_forward(nic, json_array_get(forwards, k), err) < 0)
                 return -1;

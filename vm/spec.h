@@ -15,7 +15,7 @@
  *
  *   {"version": 1, "memory_mb": 1024, "cpus": 2, "accel": "tcg", "qemu": "qemu-system-x86_64",
  *    "disk_bus": "virtio" | "ide" | "scsi", "kernel": "/path", "initrd": "/path", "append": "text",
- *    "nics": [{"driver": "virtio-net-pci",
+ *    "uefi": false, "nics": [{"driver": "virtio-net-pci", "bridge": "br0",
  *              "forwards": [{"address": "127.0.0.1", "host_port": 8080, "guest_port": 80,
  *                           "udp": true}]}],
  *    "session": "serial" | "ssh" | "command", "command": "uname -a", "tty": false,
@@ -62,9 +62,10 @@ struct vm_share {
 };
 DEFINE_VECTOR(vm_shares, struct vm_share);
 
-/* A network device on QEMU's user network. */
+/* A network device on QEMU's user network, or on a bridge of the host. */
 struct vm_nic {
     char *driver; /* QEMU's device, "virtio-net-pci"; owned */
+    char *bridge; /* NULL = the user network; owned */
     struct vm_forwards forwards;
 };
 DEFINE_VECTOR(vm_nics, struct vm_nic);
@@ -81,6 +82,7 @@ struct vm_spec {
     struct vm_nics nics; /* the first one gets the forward to the guest's SSH; may be empty */
     enum vm_session session;
     char *command;    /* for VM_SSH_COMMAND */
+    bool uefi;        /* UEFI firmware instead of QEMU's BIOS */
     bool tty;         /* the command gets a terminal if stdin is one */
     bool show_serial; /* the serial console is shown until SSH answers */
     struct {
@@ -102,9 +104,13 @@ void vm_spec_clear(struct vm_spec *spec);
 
 /* Replaces an owned string; text may be NULL. */
 void vm_spec_set(char **member, const char *text);
-/* Gives the VM one virtio-net-pci if it has no NIC, or takes all away. */
-void vm_spec_network(struct vm_spec *spec, bool wanted);
-/* Adds a forward to the first NIC, which must exist; its address is copied. */
+/* Takes all NICs away. */
+void vm_spec_no_network(struct vm_spec *spec);
+/* Adds a virtio-net-pci on the bridge, or on the user network (NULL). One of that comes first. */
+void vm_spec_nic(struct vm_spec *spec, const char *bridge);
+/* Whether the first NIC is on the user network, which leads to the guest's SSH. */
+bool vm_spec_has_user_network(const struct vm_spec *spec);
+/* Adds a forward to the first NIC, which must be on the user network; its address is copied. */
 void vm_spec_forward(struct vm_spec *spec, const struct vm_forward *forward);
 
 /* Adds a share; its paths are copied. */

@@ -91,6 +91,44 @@ setup() {
   [[ "$stderr" == *"--timeout and --console of VM 'kept$$' do nothing"* ]]
 }
 
+@test "UEFI, with variables that stay" {
+  "$KILN" create --name uefi --uefi --ssh-user root "${boot[@]}" --append "$append" tiny
+  local vars=$KILN_HOME/vmstore/uefi/uefi-vars.fd
+  run --separate-stderr timeout 200 "$KILN" start uefi --ssh-command 'ls -d /sys/firmware/efi'
+  echo "$output / $stderr"
+  [ "$status" = 0 ]
+  [ "$output" = /sys/firmware/efi ]
+  ! cmp -s "$vars" /usr/share/OVMF/OVMF_VARS_4M.fd
+  "$KILN" rm uefi
+}
+
+@test "a VM on a bridge of the host, in a network namespace" {
+  [ -d /etc/qemu ] || mkdir /etc/qemu
+  cat >bridged <<'END'
+set -eu
+mount -t tmpfs tmpfs /etc/qemu
+ip link set lo up
+ip link add kilnbr type bridge
+ip addr add 10.99.0.1/24 dev kilnbr
+ip link set kilnbr up
+"$KILN" run --network tap,bridge=kilnbr tiny || true
+echo 'allow kilnbr' >/etc/qemu/bridge.conf
+"$KILN" run --network tap,bridge=kilnbr --network user --ssh-user root "$@" tiny sh -c \
+  'ip link set eth1 up; ip addr add 10.99.0.2/24 dev eth1; for i in 1 2 3 4 5 6 7 8 9; do ping -c 1 -W 1 10.99.0.1 && break; done'
+END
+  run timeout 120 unshare -nm sh bridged "${boot[@]}" --append "$append"
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ "$output" == *"QEMU may not use the bridge 'kilnbr': there is no '/etc/qemu/bridge.conf'"*"'allow kilnbr'"* ]]
+  [[ "$output" == *'1 packets received'* ]]
+  run "$KILN" run --network tap,bridge=none-such tiny
+  [ "$status" = 1 ]
+  [[ "$output" == *"there is no bridge 'none-such' on this host"*'ip link add'* ]]
+  run "$KILN" run --network tap,bridge=none-such --ssh tiny
+  [ "$status" = 2 ]
+  [[ "$output" == *'give --network user, too'* ]]
+}
+
 @test "options from settings files; the command line wins, lists add up" {
   mkdir -p config/kiln
   printf '%s\n' 'cpus = 1' 'memory = "200M"' 'ssh-user = "alice"' >config/kiln/config.toml

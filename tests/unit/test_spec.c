@@ -38,6 +38,7 @@ static void a_spec_survives_its_json(void **state)
     vm_spec_set(&a.ssh.key, "/k");
     vm_spec_set(&a.accel, "tcg");
     vm_spec_forward(&a, &(struct vm_forward){(char *)"0.0.0.0", 8080, 80, true});
+    vm_spec_nic(&a, "br0");
     strv_add(&a.qemu_args, "-snapshot");
     vm_spec_share(&a, &(struct vm_share){(char *)"/host", (char *)"/guest", true});
     json_auto_t *v = vm_spec_to_json(&a);
@@ -53,6 +54,12 @@ static void a_spec_survives_its_json(void **state)
     assert_int_equal(b.nics.ptr[0].forwards.ptr[0].host_port, 8080);
     assert_true(b.nics.ptr[0].forwards.ptr[0].udp);
     assert_string_equal(b.qemu_args.ptr[0], "-snapshot");
+    assert_string_equal(b.nics.ptr[1].bridge, "br0");
+    vm_spec_no_network(&b);
+    vm_spec_nic(&b, "br0");
+    assert_false(vm_spec_has_user_network(&b));
+    vm_spec_nic(&b, NULL); // goes first
+    assert_true(vm_spec_has_user_network(&b));
     assert_string_equal(b.shares.ptr[0].guest, "/guest");
     assert_true(b.shares.ptr[0].read_only);
 }
@@ -123,7 +130,8 @@ static void a_machine_is_a_command_line(void **state)
     struct vm_forward forwards[] = {{(char *)"127.0.0.1", 0, 22, false},
                                     {(char *)"0.0.0.0", 8080, 80, false}};
     struct vm_machine_disk disk = {nodes, "virtio-blk-pci,bootindex=1"};
-    struct vm_machine_nic nic = {"n", "e1000", "ipv6=off", forwards, 2};
+    struct vm_machine_nic nic = {
+        .id = "n", .device = "e1000", .user = "ipv6=off", .forwards = forwards, .n_forwards = 2};
     struct vm_machine_port port = {"agent", "kiln.agent"};
     struct vm_machine m = {.accel = ACCEL_TCG,
                            .type = "q35",
