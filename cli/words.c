@@ -25,6 +25,7 @@ const struct word_alias word_aliases[] = {
     {"inspect", "image inspect", NULL, false},
     {"image show", "image inspect", NULL, true},
     {"pull", "image pull", NULL, false},
+    {"fetch", "image pull", NULL, true}, // sardinecake's
     {"push", "image push", NULL, false},
     {"import", "image import", NULL, false},
     {"export", "image export", NULL, false},
@@ -59,6 +60,7 @@ static const struct {
     {"commit",
      "a VM's disk is not made an image: write what was done into an Imagefile as RUN, "
      "and build it"},
+    {"clone", "'kiln create --name NAME IMAGE' makes a further VM of an image"},
     {"volume", "a VM keeps its files on its own disk: 'kiln create' makes one that lasts"},
     {"network", "each VM has a network of its own: 'kiln run -p 8080:80' forwards a port to it"},
     {"compose", "kiln starts VMs one by one: 'kiln run -d --name NAME IMAGE'"},

@@ -59,12 +59,22 @@ char *backend_nearest(const char *dir, const char *name)
     return near ? xstrdup(near) : NULL;
 }
 
+/* "ghcr.io/team/app": as docker writes an image of a registry. */
+static bool begins_with_host(const char *name)
+{
+    size_t n = strcspn(name, "/");
+    return name[n] &&
+           (memchr(name, '.', n) || memchr(name, ':', n) || !strncmp(name, "localhost/", 10));
+}
+
 int backend_not_found(const char *dir, const char *name, struct error **err)
 {
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, dir);
     AUTO_FREE char *near = backend_nearest(dir, name);
     if (near)
         return error_hint(err, "did you mean '%s'?", near);
+    if (begins_with_host(name))
+        return error_hint(err, "an image of a registry is written 'oci://%s'", name);
     return error_hint(
         err, "'kiln image ls' lists the images, 'kiln image pull NAME,http=URL' downloads one");
 }

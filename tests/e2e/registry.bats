@@ -74,8 +74,10 @@ nothing_here() {
 }
 
 @test "an image that is pulled elsewhere is the same, and a build on it hits the same keys" {
+  local layer
   "$KILN" image pull "oci://$PLAIN/team/app:1"
   "$KILN" system verify
+  for layer in "$KILN_HOME"/backend/.layers/*/; do (cd "$layer" && qemu-img check -q disk.qcow2); done
   qemu-img compare "$KILN_HOME/backend/app" "$BATS_FILE_TMPDIR/a/backend/app"
   "$KILN" image inspect --json app | grep -q '"COLOUR": "blue"'
   # the whole build is cached here, too: no VM is started
@@ -449,6 +451,8 @@ EOF
 
 @test "wrong words are refused before anything is sent" {
   local ref
+  run -1 "$KILN" fetch "$PLAIN/team/app:1"
+  [[ $output == *"an image of a registry is written 'oci://$PLAIN/team/app:1'"* ]]
   for ref in oci://app oci://host/ oci://host/UPPER:1 oci://host/a/../b oci://host/a@sha256:12 "oci://host/a:b c" oci://h:x/a; do
     run -1 "$KILN" image pull "$ref"
     run -1 on_a image push app "$ref"

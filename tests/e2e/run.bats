@@ -65,10 +65,13 @@ type_at() {
 }
 
 @test "a script on the stdin of a shell over SSH is run without a terminal, and its end ends the shell" {
-  run --separate-stderr timeout 200 "$KILN" run tiny --ssh "${boot[@]}" <<<'echo hi; tty; (exit 5)'
+  # the image comes as a containerDisk, pushed and pulled again
+  "$KILN" image push --format containerdisk tiny oci-layout:cd:1
+  run --separate-stderr timeout 200 "$KILN" run oci-layout:cd:1 --ssh "${boot[@]}" <<<'echo hi; tty; (exit 5)'
   echo "$output / $stderr"
   [ "$status" = 5 ]
   [ "$output" = $'Booting (TCG), waiting for SSH\nhi\nnot a tty' ]
+  "$KILN" image rm "oci-layout:$PWD/cd:1"
   clean
 }
 
