@@ -109,7 +109,7 @@ refused() {
   same c raw.img
   head -c 1M /dev/urandom >"$BATS_TEST_TMPDIR/noise"
   image application/octet-stream,"$BATS_TEST_TMPDIR/noise"
-  refused 'it is not a disk image'
+  refused 'not a disk image'
   "$KILN" image pull --raw --name raw "$REF"
 }
 
