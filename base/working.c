@@ -47,16 +47,11 @@ void working_clear(struct working *w)
     // The lock file stays until the folder is gone, or the next sweep would not find the folder
     if (w->fd >= 0 && (!w->dir || remove_tree(w->dir, NULL) == 0))
         (void)unlink(w->lock);
-    working_leave(w);
-    errno = saved;
-}
-
-void working_leave(struct working *w)
-{
     auto_closep(&w->fd);
     free(w->dir);
     free(w->lock);
     *w = (struct working)WORKING_INIT;
+    errno = saved;
 }
 
 static bool is_lock_name(const char *name)

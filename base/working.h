@@ -28,12 +28,6 @@ struct working {
 int working_open(struct working *w, const char *parent, struct error **err);
 /* Removes folder and lock file, ends the lock. What can't be removed is left to the next sweep. */
 void working_clear(struct working *w);
-/*
- * Forgets the folder without removing it, and closes our descriptor of the lock. For when a child
- * process has inherited w.fd (process_spec.keep): the kernel keeps the lock until the child ends,
- * and the next sweep after that removes the folder.
- */
-void working_leave(struct working *w);
 /* Removes every folder in parent whose lock is free. A missing parent is fine; what can't be
  * removed is passed over. Costs one readdir when there is nothing to do. */
 void working_sweep(const char *parent);

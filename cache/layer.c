@@ -38,12 +38,6 @@ double layer_seconds(const struct layer *l)
     return json_num(l->record, "seconds", 0);
 }
 
-const json_t *layer_inputs(const struct layer *l)
-{
-    const json_t *inputs = json_object_get(l->record, "inputs");
-    return json_is_array(inputs) ? inputs : NULL;
-}
-
 const char *layer_digest(const struct layer *l)
 {
     return json_str(l->record, "digest");
@@ -72,12 +66,6 @@ void folder_blocks(const char *folder, bool shared_too, uint64_t *bytes, uint64_
     }
     if (d)
         closedir(d);
-}
-
-int64_t layer_used(const struct layer *l)
-{
-    AUTO_FREE char *path = path_join(l->folder, "layer.json");
-    return mtime_of(path);
 }
 
 char *layer_log_path(const struct layer *l)

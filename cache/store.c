@@ -107,20 +107,9 @@ void store_free(struct store *st)
     free(st);
 }
 
-void store_leave(struct store *st)
-{
-    working_leave(&st->work);
-    store_free(st);
-}
-
 const char *store_dir(const struct store *st)
 {
     return st->dir;
-}
-
-int store_lease_fd(const struct store *st)
-{
-    return st->work.fd;
 }
 
 const char *store_cwd(const struct store *st)

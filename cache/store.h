@@ -88,12 +88,10 @@ void layer_free(struct layer *l); /* NULL is fine */
 DEFINE_CLEANUP(struct layer, layer_free);
 const char *layer_step(const struct layer *l); /* "RUN make"; "FROM …" for a base; never NULL */
 bool layer_is_base(const struct layer *l);
-int64_t layer_created(const struct layer *l);      /* seconds since 1970 */
-double layer_seconds(const struct layer *l);       /* that the step took; 0 = unknown */
-const json_t *layer_inputs(const struct layer *l); /* as of key_finish; NULL if none */
-const char *layer_digest(const struct layer *l);   /* SHA-256 of the file, hex */
-uint64_t layer_bytes(const struct layer *l);       /* that its folder takes on disk; 0 on error */
-int64_t layer_used(const struct layer *l);         /* last use, seconds since 1970 */
+int64_t layer_created(const struct layer *l);    /* seconds since 1970 */
+double layer_seconds(const struct layer *l);     /* that the step took; 0 = unknown */
+const char *layer_digest(const struct layer *l); /* SHA-256 of the file, hex */
+uint64_t layer_bytes(const struct layer *l);     /* that its folder takes on disk; 0 on error */
 /* The step's whole output into *ret (emptied first); ERR_NOT_FOUND when it has none. */
 int layer_log(const struct layer *l, struct buf *ret, struct error **err);
 /* Path of the log file (owned), or NULL when the step has no output. */
@@ -141,13 +139,6 @@ int store_chain(struct store *st, const char *id, struct strv *files, struct err
 /* Adds the ids from the base to the top. As store_chain. */
 int store_chain_ids(struct store *st, const char *id, struct strv *ids, struct error **err);
 
-/*
- * The lease's descriptor (close-on-exec). A detached QEMU that is to keep its chain after we end
- * inherits it (process_spec.keep), and store_leave is called in place of store_free: the lease then
- * ends with that process. Nothing else may be in the working folder then.
- */
-int store_lease_fd(const struct store *st);
-void store_leave(struct store *st); /* frees st */
 /* .layers/.cwd of the backend, absolute; NULL if it is not there (a backend that we only read). */
 const char *store_cwd(const struct store *st);
 /* Folder for files of the caller's own that vanish with the store, however the process ends. */

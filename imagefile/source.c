@@ -264,38 +264,6 @@ void diag_format(const struct source *s, const struct diag *d, struct buf *out)
     }
 }
 
-/* The end of the word that starts at an error's place: errors carry no span. */
-static size_t word_end(const struct source *s, size_t at)
-{
-    while (at < s->len && !strchr(" \t\r\n", s->text[at]))
-        at++;
-    return at;
-}
-
-void source_format_error(const struct source *s, const struct error *e, struct buf *out)
-{
-    struct diag d = {.severity = DIAG_ERROR, .message = e->message, .help = e->hint};
-    if (e->loc.path && !strcmp(e->loc.path, s->path) && e->loc.line && e->loc.line <= s->n_lines) {
-        size_t start = s->line_start[e->loc.line - 1];
-        struct str line = source_line(s, e->loc.line);
-        size_t column = e->loc.column ? e->loc.column - 1 : 0;
-        d.line = e->loc.line;
-        d.column = (unsigned)column + 1;
-        d.span.start = start + (column < line.len ? column : line.len);
-        d.span.end = e->loc.column ? word_end(s, d.span.start) : start + line.len;
-        diag_format(s, &d, out);
-        return;
-    }
-    buf_adds(out, "error: ");
-    add_plain(out, e->message);
-    buf_addc(out, '\n');
-    if (e->hint) {
-        buf_adds(out, "help: ");
-        add_plain(out, e->hint);
-        buf_addc(out, '\n');
-    }
-}
-
 void diags_strict(struct diags *d)
 {
     for (size_t i = 0; i < d->len; i++)

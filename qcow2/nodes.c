@@ -85,21 +85,6 @@ json_t *qcow2_nodes(const struct qcow2_disk *d, struct error **err)
     return STEAL(all);
 }
 
-int qcow2_blockdev_args(struct strv *args, const struct qcow2_disk *d, struct error **err)
-{
-    json_auto_t *nodes = qcow2_nodes(d, err);
-    size_t i;
-    json_t *node;
-    if (!nodes)
-        return -1;
-    json_array_foreach (nodes, i, node) {
-        AUTO_FREE char *text = json_text(node);
-        strv_add(args, "-blockdev");
-        strv_add(args, text);
-    }
-    return 0;
-}
-
 char *qcow2_chain_json(const struct strv *chain)
 {
     json_t *node = json_null();

@@ -3,9 +3,7 @@
  * A chain of qcow2 files as QEMU's programs are to open it.
  *
  *     // given struct qcow2_disk disk;
- *     CLEANUP(strv_clear) struct strv args = {0};
- *     qcow2_blockdev_args(&args, &disk, &err);
- *     strv_add(&args, "-device"); strv_add(&args, "virtio-blk-pci,drive=disk");
+ *     json_auto_t *nodes = qcow2_nodes(&disk, &err);       // each for a -blockdev or blockdev-add
  */
 #ifndef QCOW2_NODES_H
 #define QCOW2_NODES_H
@@ -48,8 +46,6 @@ struct qcow2_disk {
  * and 2000; with it 14, 26, 72 and 127.
  */
 json_t *qcow2_nodes(const struct qcow2_disk *d, struct error **err);
-/* The same as "-blockdev <json>" arguments on a command line. */
-int qcow2_blockdev_args(struct strv *args, const struct qcow2_disk *d, struct error **err);
 /* The chain as a JSON blockdev description for `qemu-img` ("json:{…}"): every node explicit,
  * backing null at the base, nothing probed, read-only. Owned. */
 char *qcow2_chain_json(const struct strv *chain);

@@ -85,23 +85,6 @@ void qmp_free(struct qmp *q)
     errno = saved;
 }
 
-struct qmp *qmp_connect(const char *path, const struct session *session, struct error **err)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof a.sun_path) {
-        error_set(err, ERR_USER, "the path of the socket '%s' is longer than %zu bytes", path,
-                  sizeof a.sun_path - 1);
-        return NULL;
-    }
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
-        error_errno(err, "cannot connect to '%s'", path);
-        return NULL;
-    }
-    return qmp_new_take(STEAL_FD(fd), session);
-}
-
 int qmp_fd(const struct qmp *q)
 {
     return q->fd;

@@ -39,10 +39,6 @@ struct qmp *qmp_new_take(int fd, const struct session *session);
 void qmp_free(struct qmp *q);
 DEFINE_CLEANUP(struct qmp, qmp_free);
 
-/* Connects to a UNIX socket; the path may have at most 107 bytes. Errors: ERR_USER (path too long),
- * ERR_SYSTEM. */
-struct qmp *qmp_connect(const char *path, const struct session *session, struct error **err);
-
 int qmp_fd(const struct qmp *q); /* to poll for POLLIN; borrowed */
 bool qmp_closed(const struct qmp *q);
 /* "7.2.22" from the greeting; borrowed, "" before the handshake. */

@@ -28,7 +28,8 @@ static void reseal(const char *text, size_t n)
     assert(is_id(l->id) && is_id(l->key) && is_id(layer_digest(l)));
     assert(!*l->parent == (l->depth == 1));
     assert(layer_step(l) && layer_created(l) >= 0);
-    free(key_explain(layer_inputs(l), json_object_get(record, "inputs"), NULL, 0));
+    free(key_explain(json_object_get(l->record, "inputs"), json_object_get(record, "inputs"), NULL,
+                     0));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

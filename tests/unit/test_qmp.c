@@ -179,20 +179,6 @@ static void a_peer_that_does_not_read_is_given_up(void **state)
     assert_non_null(strstr(err->message, "QEMU does not take commands any more"));
 }
 
-static void a_socket_path_that_is_too_long_is_told(void **state)
-{
-    (void)state;
-    CLEANUP(error_freep) struct error *err = NULL;
-    char path[200];
-    memset(path, 'p', sizeof path - 1);
-    path[sizeof path - 1] = '\0';
-    assert_null(qmp_connect(path, NULL, &err));
-    assert_int_equal(err->kind, ERR_USER);
-    error_free(STEAL(err));
-    assert_null(qmp_connect("/no/such/socket", NULL, &err));
-    assert_int_equal(err->kind, ERR_SYSTEM);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,7 +188,6 @@ int main(void)
         cmocka_unit_test(events_are_queued_within_bounds_and_in_order),
         cmocka_unit_test(bytes_may_come_in_any_pieces),
         cmocka_unit_test(a_peer_that_does_not_read_is_given_up),
-        cmocka_unit_test(a_socket_path_that_is_too_long_is_told),
     };
     return cmocka_run_group_tests_name("qmp", tests, NULL, NULL);
 }

@@ -32,7 +32,6 @@ static void what_was_committed_is_found_and_whole(void **state)
     assert_string_equal(l->parent, a);
     assert_string_equal(layer_step(l), "RUN b");
     assert_true(layer_bytes(l) >= 8192);
-    assert_true(time(NULL) - layer_used(l) < 60);
     layer_free(l);
     assert_string_equal(f->said.data, "");
 }
@@ -68,7 +67,7 @@ static void fields_log_and_manifest_stay_with_the_layer(void **state)
     draft_free(d);
     assert_string_equal(json_str(l->record, "id"), l->id);
     assert_true(layer_seconds(l) == 1.5);
-    assert_int_equal(json_array_size(layer_inputs(l)), 1);
+    assert_int_equal(json_array_size(json_object_get(l->record, "inputs")), 1);
     CLEANUP(buf_clear) struct buf got = BUF_INIT;
     assert_int_equal(layer_log(l, &got, NULL), 0);
     assert_string_equal(got.data, "hello\n");
