@@ -61,7 +61,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags Makefile
 
 # The agent runs in the builder VM: static, without sanitizers, and carried inside kiln.
 AGENT_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/agent/*.c) base/alloc.c base/buf.c base/vector.c \
-  base/error.c base/file.c base/mode.c imagefile/glob.c imagefile/ignore.c)
+  base/error.c base/file.c base/mode.c base/path.c imagefile/glob.c imagefile/ignore.c)
 $(BUILD)/static/%.o: %.c $(BUILD)/flags Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) -O2 -g $(BASE_FLAGS) -c -o $@ $<

@@ -7,6 +7,7 @@
 #include "image/chain.h"
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/path.h"
 #include "image/backend.h"
 #include "image/name.h"
 #include "qcow2/qcow2.h"
@@ -57,20 +58,12 @@ static char *resolve(const char *from, const char *name)
         return NULL;
     if (slash)
         buf_add(&b, from, (size_t)(slash - from));
-    for (const char *p = name; *p;) {
-        size_t n = strcspn(p, "/");
-        if (n == 2 && !strncmp(p, "..", 2)) {
-            if (!b.len)
-                return NULL;
-            char *last = strrchr(b.data, '/');
-            b.len = last ? (size_t)(last - b.data) : 0;
-            b.data[b.len] = '\0';
-        } else if (n && !(n == 1 && *p == '.')) {
-            if (b.len)
-                buf_addc(&b, '/');
-            buf_add(&b, p, n);
-        }
-        p += n + (p[n] == '/');
+    struct str part;
+    for (size_t at = 0; path_part(str_of(name), &at, &part);) {
+        if (!str_is(part, ".."))
+            path_push(&b, part);
+        else if (!path_pop(&b))
+            return NULL;
     }
     return is_backend_file(b.data) ? buf_detach(&b, NULL) : NULL;
 }

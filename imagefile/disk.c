@@ -7,6 +7,7 @@
 
 #include "base/mode.h"
 #include "base/nearest.h"
+#include "base/path.h"
 
 #include <stdint.h>
 #include <strings.h>
@@ -224,18 +225,13 @@ static void read_format(struct reader *r, struct partition_spec *ret)
 static char *clean_mount(struct str s)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    for (size_t i = 0; i < s.len;) {
-        const char *part = s.ptr + i, *slash = memchr(part, '/', s.len - i);
-        size_t n = slash ? (size_t)(slash - part) : s.len - i;
-        if (n == 2 && part[0] == '.' && part[1] == '.')
+    struct str part;
+    for (size_t at = 0; path_part(s, &at, &part);) {
+        if (str_is(part, ".."))
             return NULL;
-        if (n && !(n == 1 && part[0] == '.')) {
-            buf_addc(&b, '/');
-            buf_add(&b, part, n);
-        }
-        i += n + 1;
+        path_push(&b, part);
     }
-    return xstrdup(b.len ? b.data : "/");
+    return xasprintf("/%s", b.len ? b.data : "");
 }
 
 static void read_mount(struct reader *r, struct partition_spec *ret)

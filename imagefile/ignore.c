@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/path.h"
 #include "base/vector.h"
 #include "imagefile/glob.h"
 
@@ -74,26 +75,17 @@ static char *clean(struct str s)
 {
     bool rooted = s.len && s.ptr[0] == '/';
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    for (size_t i = 0; i < s.len;) {
-        const char *part = s.ptr + i, *slash = memchr(part, '/', s.len - i);
-        size_t n = slash ? (size_t)(slash - part) : s.len - i;
-        i += n + 1;
-        if (!n || (n == 1 && part[0] == '.'))
-            continue;
-        if (n == 2 && part[0] == '.' && part[1] == '.') {
-            if (rooted && !b.len)
-                continue;
-            char *last = b.len ? memrchr(b.data, '/', b.len) : NULL;
-            size_t start = last ? (size_t)(last - b.data) + 1 : 0;
-            if (b.len && strcmp(b.data + start, "..")) {
-                b.len = last ? (size_t)(last - b.data) : 0;
-                b.data[b.len] = '\0';
-                continue;
-            }
+    struct str part;
+    size_t above = 0; // ".." in front, which nothing takes away
+    for (size_t at = 0; path_part(s, &at, &part);) {
+        if (!str_is(part, ".."))
+            path_push(&b, part);
+        else if (b.len > above)
+            (void)path_pop(&b);
+        else if (!rooted) {
+            path_push(&b, part);
+            above = b.len;
         }
-        if (b.len)
-            buf_addc(&b, '/');
-        buf_add(&b, part, n);
     }
     return xstrdup(b.len ? b.data : ".");
 }

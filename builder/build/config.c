@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/path.h"
 
 #include <string.h>
 
@@ -172,25 +173,15 @@ char *config_path(const struct config *c, const char *dir)
     if (*dir != '/')
         buf_addf(&whole, "%s/", config_workdir(c));
     buf_adds(&whole, dir);
-    for (const char *p = whole.data; *p;) {
-        size_t n = strcspn(p, "/");
-        if (n == 2 && p[0] == '.' && p[1] == '.') {
-            while (out.len && out.data[out.len - 1] != '/')
-                out.len--;
-            if (out.len)
-                out.len--;
-            if (out.alloc)
-                out.data[out.len] = '\0';
-        } else if (n && !(n == 1 && *p == '.')) {
-            buf_addc(&out, '/');
-            buf_add(&out, p, n);
-        }
-        p += n + (p[n] == '/');
+    struct str part;
+    for (size_t at = 0; path_part(buf_str(&whole), &at, &part);) {
+        if (str_is(part, ".."))
+            (void)path_pop(&out);
+        else
+            path_push(&out, part);
     }
     size_t n = strlen(dir);
     bool folder = n && (dir[n - 1] == '/' || (n == 1 && *dir == '.') ||
                         (n >= 2 && !strcmp(dir + n - 2, "/.")));
-    if (!out.len || folder)
-        buf_addc(&out, '/');
-    return buf_detach(&out, NULL);
+    return xasprintf("/%s%s", out.len ? out.data : "", out.len && folder ? "/" : "");
 }

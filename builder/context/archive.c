@@ -10,6 +10,7 @@
 #include "builder/context/archive.h"
 
 #include "base/alloc.h"
+#include "base/path.h"
 #include "builder/context/acl.h"
 #include "builder/context/unpacked.h"
 #include "builder/context/xattr.h"
@@ -143,26 +144,20 @@ void tar_free(struct tar *t)
 static int clean_name(const struct tar *t, const char *name, struct buf *ret, struct error **err)
 {
     buf_reset(ret);
-    for (const char *p = name; *p;) {
-        size_t len = strcspn(p, "/");
-        struct str part = {p, len};
+    struct str part;
+    for (size_t at = 0; path_part(str_of(name), &at, &part);) {
         if (str_is(part, "..")) {
             error_set(err, ERR_USER,
                       "the archive '%s' can't be unpacked: its entry '%s' has a '..'", t->name,
                       name);
             return error_hint(err, "archives must not write outside of their destination");
         }
-        if (len > NAME_MAX)
+        if (part.len > NAME_MAX)
             return error_set(err, ERR_USER,
                              "the archive '%s' can't be unpacked: it has a name of %zu bytes "
                              "('%.20s…'), and no file system takes more than %d",
-                             t->name, len, p, NAME_MAX);
-        if (len && !str_is(part, ".")) {
-            if (ret->len)
-                buf_addc(ret, '/');
-            buf_add_str(ret, part);
-        }
-        p += len + (p[len] == '/');
+                             t->name, part.len, part.ptr, NAME_MAX);
+        path_push(ret, part);
     }
     if (ret->len <= STREAM_PATH_MAX)
         return 0;

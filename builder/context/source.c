@@ -5,6 +5,7 @@
 // here and never by the kernel; parts that are patterns are matched against all names of a folder.
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/path.h"
 #include "builder/context/selection.h"
 #include "imagefile/glob.h"
 #include "imagefile/ignore.h"
@@ -31,20 +32,12 @@ void part_clear(struct part *p)
 /* Removes "", "." and "x/.." parts, and ".." in front: nothing is above the build directory. */
 static void clean(const char *source, struct buf *ret)
 {
-    for (const char *p = source; *p;) {
-        size_t len = strcspn(p, "/");
-        struct str part = {p, len};
-        if (str_is(part, "..")) {
-            const char *slash = strrchr(ret->data, '/');
-            size_t keep = slash ? (size_t)(slash - ret->data) : 0;
-            ret->len = keep;
-            ret->data[keep] = '\0';
-        } else if (len && !str_is(part, ".")) {
-            if (ret->len)
-                buf_addc(ret, '/');
-            buf_add_str(ret, part);
-        }
-        p += len + (p[len] == '/');
+    struct str part;
+    for (size_t at = 0; path_part(str_of(source), &at, &part);) {
+        if (str_is(part, ".."))
+            (void)path_pop(ret);
+        else
+            path_push(ret, part);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/lock.h"
 #include "base/mode.h"
+#include "base/path.h"
 #include "base/printable.h"
 #include "base/process.h"
 
@@ -215,9 +216,35 @@ static void a_child_outlives_the_thread_that_started_it(void **state)
     assert_string_equal(back, "hi");
 }
 
+static void paths_are_cleaned_part_by_part(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *clean; /* NULL: it leads above where it began */
+    } cases[] = {{"", ""},        {"/", ""},           {".", ""},
+                 {"a", "a"},      {"//a/./b/", "a/b"}, {"a/../b", "b"},
+                 {"a/b/..", "a"}, {"..", NULL},        {"a/../..", NULL},
+                 {"...", "..."},  {"a/.b", "a/.b"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP(buf_clear) struct buf b = BUF_INIT;
+        struct str part;
+        bool above = false;
+        for (size_t at = 0; path_part(str_of(cases[i].path), &at, &part);) {
+            if (str_is(part, ".."))
+                above |= !path_pop(&b);
+            else
+                path_push(&b, part);
+        }
+        assert_int_equal(above, !cases[i].clean);
+        if (!above)
+            assert_string_equal(b.len ? b.data : "", cases[i].clean);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(paths_are_cleaned_part_by_part),
         cmocka_unit_test(errors_wrap_and_keep_the_first_hint),
         cmocka_unit_test(buf_grows_and_consumes),
         cmocka_unit_test(strangers_text_cannot_reach_the_terminal),
