@@ -16,6 +16,7 @@
 #include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
 #include "builder/build/private.h"
+#include "builder/worker/runner.h"
 #include "cache/history.h"
 #include "image/backend.h"
 #include "image/convert.h"
@@ -490,7 +491,8 @@ static int prepare(struct build *b, struct error **err)
     if (store_open(b->s, b->s->backend, &b->store, err) < 0)
         return -1;
     record_open(&b->record, b->store, b->name);
-    b->target = (struct target){.s = b->s,
+    b->target = (struct target){.ops = &builder_vm_runner,
+                                .s = b->s,
                                 .store = b->store,
                                 .options = {.memory_mb = b->o->memory_mb,
                                             .cpus = b->o->cpus,

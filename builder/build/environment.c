@@ -31,7 +31,7 @@ static const char *const proxy_vars[][2] = {{"http_proxy", "HTTP_PROXY"},
 
 /* A --build-arg for one of the two spellings is for both. */
 static void put_proxies(const struct session *s, const struct build_options *o,
-                        const struct config *c, const struct settings *args, struct guest_exec *e)
+                        const struct config *c, const struct settings *args, struct runner_exec *e)
 {
     for (size_t i = 0; i < sizeof proxy_vars / sizeof *proxy_vars; i++) {
         for (size_t j = 0; j < 2; j++) {
@@ -39,34 +39,33 @@ static void put_proxies(const struct session *s, const struct build_options *o,
             v = v || !o ? v : build_arg(s, o, proxy_vars[i][!j]);
             v = v ? v : session_env(s, name);
             if (v && *v && !settings_get(&c->env, name) && !(args && settings_get(args, name)))
-                guest_exec_env(e, name, v);
+                runner_exec_env(e, name, v);
         }
     }
 }
 
 void environment_put(const struct session *s, const struct build_options *o, const struct config *c,
-                     const struct settings *args, struct guest_exec *e)
+                     const struct settings *args, struct runner_exec *e)
 {
     if (!settings_get(&c->env, "PATH"))
-        guest_exec_env(e, "PATH", imagefile_default_path);
-    guest_exec_env(e, "SYSTEMD_OFFLINE", "1");
-    guest_exec_env(e, "DM_DISABLE_UDEV",
-                   "1"); // device mapper makes its nodes itself, and waits for nobody
+        runner_exec_env(e, "PATH", imagefile_default_path);
+    runner_exec_env(e, "SYSTEMD_OFFLINE", "1");
+    runner_exec_env(e, "DM_DISABLE_UDEV",
+                    "1"); // device mapper makes its nodes itself, and waits for nobody
     put_proxies(s, o, c, args, e);
     for (size_t i = 0; args && i < args->len; i++)
         if (!settings_get(&c->env, args->ptr[i].name))
-            guest_exec_env(e, args->ptr[i].name, args->ptr[i].value);
+            runner_exec_env(e, args->ptr[i].name, args->ptr[i].value);
     for (size_t i = 0; i < c->env.len; i++)
-        guest_exec_env(e, c->env.ptr[i].name, c->env.ptr[i].value);
-    guest_exec_cwd(e, config_workdir(c));
-    guest_exec_user(e, c->user);
+        runner_exec_env(e, c->env.ptr[i].name, c->env.ptr[i].value);
+    e->cwd = xstrdup(config_workdir(c));
+    e->user = c->user ? xstrdup(c->user) : NULL;
 }
 
-void environment_put_shell(const struct session *s, struct guest_exec *e)
+void environment_put_shell(const struct session *s, struct runner_exec *e)
 {
     const char *term = session_setting(s, "TERM");
-    unsigned columns, rows;
-    terminal_size(s->in, &columns, &rows);
-    guest_exec_arg(e, "/bin/sh");
-    guest_exec_terminal(e, term ? term : "linux", columns, rows);
+    terminal_size(s->in, &e->columns, &e->rows);
+    runner_exec_arg(e, "/bin/sh");
+    e->term = xstrdup(term ? term : "linux");
 }

@@ -2,7 +2,7 @@
  *
  * What a command in an image is given: variables, directory, user, and for a shell the terminal.
  *
- *     // given struct config *config; struct guest_exec *e;
+ *     // given struct config *config; struct runner_exec *e;
  *     environment_put_shell(session, e);
  *     environment_put(session, NULL, config, NULL, e);
  */
@@ -11,14 +11,14 @@
 
 #include "builder/build/build.h"
 #include "builder/build/config.h"
-#include "builder/worker/guest.h"
+#include "builder/runner/runner.h"
 
 /* The environment, directory and user of a command. o may be NULL: it gives the proxies that
  * --build-arg names. args: the ARGs that are declared, or NULL. */
 void environment_put(const struct session *s, const struct build_options *o, const struct config *c,
-                     const struct settings *args, struct guest_exec *e);
-/* An interactive shell, for guest_terminal. */
-void environment_put_shell(const struct session *s, struct guest_exec *e);
+                     const struct settings *args, struct runner_exec *e);
+/* An interactive shell, for runner_terminal. */
+void environment_put_shell(const struct session *s, struct runner_exec *e);
 /* The value that --build-arg gives a name (borrowed), or NULL. "--build-arg NAME" alone takes it
  * from our own environment. */
 const char *build_arg(const struct session *s, const struct build_options *o, const char *name);

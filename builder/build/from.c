@@ -91,7 +91,7 @@ static void keep_answer(struct build *b, const char *path, struct str manifest)
         session_debug(b->s, 1, "what --from copies is not kept: %s", why->message);
 }
 
-/* a builder_output_fn */
+/* a runner_output_fn */
 static void take_output(void *manifest, int stream, const char *bytes, size_t n)
 {
     struct buf *b = manifest;
@@ -109,11 +109,11 @@ static int ask_agent(struct build *b, const struct disk_state *for_disk,
     int slot = target_attach(&b->target, r->disk, 0, err);
     if (slot < 0)
         return -1;
-    struct guest_sources sources = {slot, r->sources, r->excludes};
-    struct guest_wait w = {-1, take_output, ret};
+    struct runner_sources sources = {slot, r->sources, r->excludes};
+    struct runner_wait w = {-1, take_output, ret};
     bool listed;
     buf_reset(ret);
-    if (guest_survey(b->target.vm, &sources, r->flags, w, &listed, err) < 0)
+    if (runner_survey(b->target.runner, &sources, r->flags, w, &listed, err) < 0)
         return -1;
     session_timing(b->s, "survey", now_us() - start);
     if (!listed) {

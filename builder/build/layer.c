@@ -12,9 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-struct guest_wait step_wait(struct build *b)
+struct runner_wait step_wait(struct build *b)
 {
-    return (struct guest_wait){step_left_ms(b), build_output, b};
+    return (struct runner_wait){step_left_ms(b), build_output, b};
 }
 
 int step_left_ms(const struct build *b)
@@ -79,18 +79,18 @@ static void use_layer(struct stage_run *st, const struct layer *layer)
 /* What --on-error asks for, once a step has failed in a VM that still runs. */
 static void on_failure(struct build *b, struct draft *draft, const struct imagefile_step *step)
 {
-    if (b->o->on_error == ON_ERROR_FAIL || session_cancelled(b->s) || !b->target.vm)
+    if (b->o->on_error == ON_ERROR_FAIL || session_cancelled(b->s) || !b->target.runner)
         return;
     CLEANUP(error_freep) struct error *err = NULL;
     if (b->o->on_error == ON_ERROR_SHELL) {
-        CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
+        CLEANUP(runner_exec_clear) struct runner_exec e = {0};
         session_notice(b->s,
                        "the step failed; this is a shell in its state, leave it to end the build");
         environment_put_shell(b->s, &e);
         environment_put(b->s, b->o, &b->stages[step->stage].config, &b->stages[step->stage].args,
                         &e);
         int status;
-        if (guest_terminal(b->target.vm, &e, &status, &err) < 0)
+        if (runner_terminal(b->target.runner, &e, &status, &err) < 0)
             session_notice(b->s, "%s", err->message);
         return;
     }
@@ -110,7 +110,7 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
 /* In a VM on the right disk; *ret_start: when the step began, which the VM's start is not part of.
  */
 static int try_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                    struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                    struct draft *draft, const struct work *work, long long *ret_start,
                     struct error **err)
 {
     if (target_ready(&b->target, &st->disk, err) < 0)
@@ -124,7 +124,7 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
     if (needs_another(b))
         target_start_ahead(&b->target);
     CLEANUP(error_freep) struct error *why = NULL;
-    int rc = work(b, st, step, arg, &why);
+    int rc = step_work(b, st, step, work, &why);
     bool late = rc < 0 && why->kind == ERR_GUEST && step_left_ms(b) == 0;
     b->step_deadline = 0;
     (void)step_log_close(&b->log, NULL);
@@ -136,10 +136,10 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
 
 /* The step is run, and its overlay sealed; returns the overlay's path, owned. */
 static char *run_sealed(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                        struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                        struct draft *draft, const struct work *work, long long *ret_start,
                         struct error **err)
 {
-    if (try_work(b, st, step, draft, work, arg, ret_start, err) < 0)
+    if (try_work(b, st, step, draft, work, ret_start, err) < 0)
         return NULL;
     return target_seal(&b->target, draft_id(draft), st->disk.size, err);
 }
@@ -147,14 +147,14 @@ static char *run_sealed(struct build *b, struct stage_run *st, const struct imag
 /* Once more in another VM if this one's template was damaged: what it did then says nothing of the
  * step. */
 static char *do_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                     struct draft *draft, step_fn *work, void *arg, long long *ret_start,
+                     struct draft *draft, const struct work *work, long long *ret_start,
                      struct error **err)
 {
     CLEANUP(error_freep) struct error *why = NULL;
-    char *sealed = run_sealed(b, st, step, draft, work, arg, ret_start, &why);
+    char *sealed = run_sealed(b, st, step, draft, work, ret_start, &why);
     if (sealed)
         return sealed;
-    if (why->kind != ERR_GUEST || !b->target.vm || !builder_vm_template_failed(b->target.vm)) {
+    if (why->kind != ERR_GUEST || !b->target.runner || !runner_worth_retry(b->target.runner)) {
         error_propagate(err, STEAL(why));
         return NULL;
     }
@@ -163,16 +163,16 @@ static char *do_work(struct build *b, struct stage_run *st, const struct imagefi
                    "(%.*s)",
                    (int)strcspn(why->message, "\n"), why->message);
     target_drop(&b->target);
-    return run_sealed(b, st, step, draft, work, arg, ret_start, err);
+    return run_sealed(b, st, step, draft, work, ret_start, err);
 }
 
 /* The step is run and its overlay becomes the draft's layer. */
 static int make_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                      struct draft *draft, json_t *inputs, struct str manifest, step_fn *work,
-                      void *arg, struct layer **ret, struct error **err)
+                      struct draft *draft, json_t *inputs, struct str manifest,
+                      const struct work *work, struct layer **ret, struct error **err)
 {
     long long start = 0;
-    AUTO_FREE char *sealed = do_work(b, st, step, draft, work, arg, &start, err);
+    AUTO_FREE char *sealed = do_work(b, st, step, draft, work, &start, err);
     if (!sealed) {
         if (!start) // no VM, or not on the right disk: there is no state to keep
             return -1;
@@ -241,7 +241,7 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
 }
 
 int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err)
+               struct key *key, struct str manifest, struct work work, struct error **err)
 {
     char hex[ID_SIZE];
     json_t *inputs_owned = NULL;
@@ -255,7 +255,7 @@ int step_layer(struct build *b, struct stage_run *st, const struct imagefile_ste
         b->cached++;
         step_shown(b, step, STEP_CACHED, NULL);
     } else if (rc == 0) {
-        rc = make_layer(b, st, step, draft, inputs, manifest, work, arg, &layer, err);
+        rc = make_layer(b, st, step, draft, inputs, manifest, &work, &layer, err);
     }
     if (rc >= 0) {
         AUTO_FREE char *text = step_text(step);

@@ -83,7 +83,7 @@ static int look_at_from(struct build *b, struct stage_run *st, struct mount *p, 
 {
     CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
     CLEANUP(strv_clear) struct strv sources = {0};
-    struct from_request r = {&p->disk, &sources, NULL, GUEST_KEEP_OWNER | GUEST_TOP_OWNER};
+    struct from_request r = {&p->disk, &sources, NULL, RUNNER_KEEP_OWNER | RUNNER_TOP_OWNER};
     if (stage_source(b, p->spec.from, &p->disk, err) < 0)
         return -1;
     if (p->spec.source && !glob_magic(p->spec.source))
@@ -224,10 +224,10 @@ static int attach_cache(struct build *b, struct mounts *m, struct cache *c, stru
         return -1;
     m->slots |= 1u << c->slot;
     const char *const files[] = {cache_disk_path(c->disk)};
-    struct builder_disk d = {files, 1, true, cache_disk_size(c->disk)};
-    if (builder_vm_set_disk(b->target.vm, c->slot, &d, err) < 0)
+    struct runner_disk d = {files, 1, true, cache_disk_size(c->disk)};
+    if (runner_set_disk(b->target.runner, c->slot, &d, err) < 0)
         return -1;
-    return guest_format(b->target.vm, c->slot, err);
+    return runner_format(b->target.runner, c->slot, err);
 }
 
 static int attach_caches(struct build *b, struct mounts *m, struct error **err)
@@ -255,27 +255,24 @@ static int unpack(struct build *b, struct mount *p, struct error **err)
 {
     CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, p->selection);
     CLEANUP(error_freep) struct error *why = NULL;
-    uint64_t offset;
+    struct runner_stream from = {sender_read, sender};
     int number;
-    if (builder_vm_stream_begin(b->target.vm, sender_read, sender, &offset, err) < 0)
-        return -1;
-    int rc = guest_unpack(b->target.vm, offset, step_wait(b), &number, &why);
-    builder_vm_stream_end(b->target.vm);
+    int rc = runner_unpack(b->target.runner, &from, step_wait(b), &number, &why);
     // what the sender has to say comes first: the agent's failure then only repeats it
     if (sender_result(sender, err) < 0)
         return -1;
     return rc < 0 ? error_propagate(err, STEAL(why)) : number;
 }
 
-static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct guest_exec *e,
+static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct runner_exec *e,
                     struct error **err)
 {
     int from =
         p->spec.from ? target_attach(&b->target, &p->disk, m->slots, err) : unpack(b, p, err);
     if (from < 0)
         return -1;
-    struct guest_run_mount bind = {
-        .type = GUEST_BIND, .target = p->target, .read_only = p->spec.read_only};
+    struct runner_exec_mount bind = {
+        .type = RUNNER_BIND, .target = p->target, .read_only = p->spec.read_only};
     if (p->spec.from) {
         m->slots |= 1u << from;
         bind.slot = from;
@@ -283,29 +280,29 @@ static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct g
     } else {
         bind.unpacked = from;
     }
-    guest_exec_mount(e, &bind);
+    runner_exec_mount(e, &bind);
     return 0;
 }
 
 /* All but a bind. slot: of a cache. */
-static void put_other(const struct mount *p, enum guest_mount_type type, int slot,
-                      struct guest_exec *e)
+static void put_other(const struct mount *p, enum runner_mount_type type, int slot,
+                      struct runner_exec *e)
 {
     const char *uid = p->spec.uid, *gid = p->spec.gid;
     AUTO_FREE char *owner = xasprintf("%s:%s", uid ? uid : "0", gid ? gid : "0");
-    struct guest_run_mount r = {.type = type,
-                                .target = p->target,
-                                .mode = p->spec.mode,
-                                .owner = uid || gid ? owner : NULL,
-                                .size = p->spec.size,
-                                .read_only = p->spec.read_only,
-                                .slot = slot};
-    if (type == GUEST_SECRET)
+    struct runner_exec_mount r = {.type = type,
+                                  .target = p->target,
+                                  .mode = p->spec.mode,
+                                  .owner = uid || gid ? owner : NULL,
+                                  .size = p->spec.size,
+                                  .read_only = p->spec.read_only,
+                                  .slot = slot};
+    if (type == RUNNER_SECRET)
         r.secret = (struct str){p->secret->bytes, p->secret->len};
-    guest_exec_mount(e, &r);
+    runner_exec_mount(e, &r);
 }
 
-static int put_secret(const struct mount *p, struct guest_exec *e, struct error **err)
+static int put_secret(const struct mount *p, struct runner_exec *e, struct error **err)
 {
     const struct build_secret *secret = p->secret;
     if (secret && p->spec.env) {
@@ -313,15 +310,15 @@ static int put_secret(const struct mount *p, struct guest_exec *e, struct error 
             return error_set(err, ERR_USER, "secret '%s' has a NUL byte: no variable can hold it",
                              p->spec.id);
         AUTO_FREE char *text = xasprintf("%.*s", (int)secret->len, secret->bytes);
-        guest_exec_env(e, p->spec.env, text);
+        runner_exec_env(e, p->spec.env, text);
         explicit_bzero(text, strlen(text));
     }
     if (secret && p->target)
-        put_other(p, GUEST_SECRET, 0, e);
+        put_other(p, RUNNER_SECRET, 0, e);
     return 0;
 }
 
-static int put(struct build *b, struct mounts *m, struct mount *p, struct guest_exec *e,
+static int put(struct build *b, struct mounts *m, struct mount *p, struct runner_exec *e,
                struct error **err)
 {
     switch (p->spec.type) {
@@ -330,10 +327,10 @@ static int put(struct build *b, struct mounts *m, struct mount *p, struct guest_
     case MOUNT_SECRET:
         return put_secret(p, e, err);
     case MOUNT_CACHE:
-        put_other(p, GUEST_CACHE, find_cache(m, cache_id(p))->slot, e);
+        put_other(p, RUNNER_CACHE, find_cache(m, cache_id(p))->slot, e);
         return 0;
     case MOUNT_TMPFS:
-        put_other(p, GUEST_TMPFS, 0, e);
+        put_other(p, RUNNER_TMPFS, 0, e);
         return 0;
     }
     return 0;
@@ -348,7 +345,7 @@ static void forget(struct mounts *m)
     m->slots = 0;
 }
 
-int mounts_attach(struct build *b, struct mounts *m, struct guest_exec *e, struct error **err)
+int mounts_attach(struct build *b, struct mounts *m, struct runner_exec *e, struct error **err)
 {
     forget(m);
     if (attach_caches(b, m, err) < 0)
@@ -363,8 +360,8 @@ int mounts_detach(struct build *b, struct mounts *m, struct error **err)
 {
     for (size_t i = 0; i < m->n_caches; i++) {
         struct cache *c = &m->caches[i];
-        if (guest_umount(b->target.vm, c->slot, err) < 0 ||
-            builder_vm_set_disk(b->target.vm, c->slot, NULL, err) < 0)
+        if (runner_umount(b->target.runner, c->slot, err) < 0 ||
+            runner_set_disk(b->target.runner, c->slot, NULL, err) < 0)
             return -1;
         cache_disk_clean(c->disk);
         cache_disk_free(STEAL(c->disk));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the files of one build share: build.c walks the steps, stage.c resolves FROM, step.c runs
- * all instructions but RUN, which is run.c and mount.c, from.c looks at what --from reads, layer.c
+ * What the files of one build share: build.c walks the steps, stage.c resolves FROM, disk.c
+ * runs DISK and PARTITION, copy.c COPY and ADD, run.c and mount.c RUN, step.c the others, from.c looks at what --from reads, layer.c
  * finds or makes a step's layer, target.h keeps the builder VM on the right disk.
  */
 #ifndef BUILDER_BUILD_PRIVATE_H
@@ -69,7 +69,7 @@ char *expand_word(struct build *b, struct stage_run *st, const struct word *w, s
 
 struct diag;
 void build_show_diagnostic(const struct build *b, const struct diag *d);
-void build_output(void *build, int stream, const char *bytes, size_t n); /* a builder_output_fn */
+void build_output(void *build, int stream, const char *bytes, size_t n); /* a runner_output_fn */
 /* check.c */
 /* Mistakes that show once variables have values; they are in b->file's diagnostics. */
 void check_variables(struct build *b);
@@ -98,21 +98,28 @@ int image_disk(struct build *b, const char *spec, struct disk_state *ret, struct
 
 /* layer.c */
 /* Until the step's deadline, as of now; output is shown and logged. */
-struct guest_wait step_wait(struct build *b);
+struct runner_wait step_wait(struct build *b);
 int step_left_ms(const struct build *b); /* until the step's deadline; -1 = it has none */
-/* One instruction's work in the VM. */
-typedef int step_fn(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                    void *arg, struct error **err);
+/* What a step does to the disk, once everything is expanded. All borrowed. */
+struct work {
+    enum { WORK_GROW, WORK_PARTITION, WORK_SEND, WORK_COPY, WORK_MKDIR, WORK_RUN } kind;
+    union {
+        const struct disk_spec *disk; /* GROW */
+        struct copy *copy;            /* SEND, COPY */
+        const char *path;             /* MKDIR */
+        struct run *run;              /* RUN */
+    };
+};
 /* A step that changes the disk: finds its layer or makes it. Takes key. manifest may be empty. */
 int step_layer(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-               struct key *key, struct str manifest, step_fn *work, void *arg, struct error **err);
+               struct key *key, struct str manifest, struct work work, struct error **err);
 
 /* from.c */
 /* What is read of another image. All borrowed. */
 struct from_request {
     const struct disk_state *disk;
     const struct strv *sources, *excludes; /* as COPY has them; excludes may be NULL */
-    int flags;                             /* enum guest_owners */
+    int flags;                             /* enum runner_owners */
 };
 /* Whether a step reads of another stage or image. */
 bool step_has_from(const struct imagefile_step *step);
@@ -138,7 +145,20 @@ void remote_caches_free(struct remote_caches *c); /* NULL is fine */
 void build_failed(struct build *b, const struct stage_run *st, const struct imagefile_step *step,
                   const char *log, struct error **err);
 
-/* step.c, run.c: one function an instruction; ARG, ENV… are in build.c */
+/* The work of each kind, on the target of b; step.c has the table. */
+int step_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+              const struct work *w, struct error **err);
+int disk_grow(struct build *b, struct stage_run *st, const struct disk_spec *spec,
+              struct error **err);
+int disk_partition(struct build *b, struct stage_run *st, struct error **err);
+int copy_send(struct build *b, struct copy *c, struct error **err);
+int copy_between(struct build *b, const struct copy *c, struct error **err);
+int run_command(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                struct run *r, struct error **err);
+/* A field that is left out when value is NULL. */
+void key_optional(struct key *key, const char *name, const char *value);
+
+/* disk.c, copy.c, step.c, run.c: one function an instruction; ARG, ENV… are in build.c */
 int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step *step,
               struct error **err);
 int step_partition(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -169,7 +189,7 @@ const struct build_secret *mounts_secret(const struct mounts *m, size_t *i);
 /* All that belongs to the key: neither caches nor secrets do. */
 void mounts_put_key(const struct mounts *m, struct key *key);
 /* Makes all of them ready in the VM, adds them to the command; waits for caches. */
-int mounts_attach(struct build *b, struct mounts *m, struct guest_exec *e, struct error **err);
+int mounts_attach(struct build *b, struct mounts *m, struct runner_exec *e, struct error **err);
 /* After the command: the caches are whole again and free for others. */
 int mounts_detach(struct build *b, struct mounts *m, struct error **err);
 /* What the image's metadata keeps is JSON, where other bytes would be lost without a word: ERR_USER

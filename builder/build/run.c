@@ -19,7 +19,7 @@
 /* A RUN once everything is expanded. */
 struct run {
     struct strv argv;
-    struct str script; /* what the command has at GUEST_SCRIPT; len 0 = nothing */
+    struct str script; /* what the command has at RUNNER_SCRIPT; len 0 = nothing */
     struct mounts *mounts;
     struct mask *mask; /* NULL = there is no secret */
 };
@@ -64,7 +64,7 @@ static int add_script(struct run *r, struct str script, struct error **err)
                           "a here-document that begins with #! is run as a program, "
                           "however long");
     }
-    strv_add(&r->argv, ". " GUEST_SCRIPT);
+    strv_add(&r->argv, ". " RUNNER_SCRIPT);
     r->script = script;
     return 0;
 }
@@ -79,7 +79,7 @@ static int add_argv(struct stage_run *st, const struct imagefile_step *step, str
         return 0;
     }
     if (a->shebang) {
-        strv_add(&r->argv, GUEST_SCRIPT);
+        strv_add(&r->argv, RUNNER_SCRIPT);
         r->script = a->script;
         return 0;
     }
@@ -164,15 +164,15 @@ static void flush_mask(struct masked *m)
     }
 }
 
-static int exec(struct build *b, struct run *r, const struct guest_exec *e, int *status,
+static int exec(struct build *b, struct run *r, const struct runner_exec *e, int *status,
                 struct error **err)
 {
     AUTO_FREE char *changed = NULL;
     struct masked out = {b, r->mask};
-    struct guest_wait w = step_wait(b);
+    struct runner_wait w = step_wait(b);
     if (r->mask)
-        w = (struct guest_wait){w.deadline_ms, masked_output, &out};
-    int rc = guest_exec(b->target.vm, e, w, status, &changed, err);
+        w = (struct runner_wait){w.deadline_ms, masked_output, &out};
+    int rc = runner_exec(b->target.runner, e, w, status, &changed, err);
     if (r->mask)
         flush_mask(&out);
     if (changed) {
@@ -208,22 +208,20 @@ static const char *hint_for_output(int log)
     return NULL;
 }
 
-static int run_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                    void *arg, struct error **err)
+int run_command(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                struct run *r, struct error **err)
 {
-    struct run *r = arg;
-    CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
+    CLEANUP(runner_exec_clear) struct runner_exec e = {0};
     for (size_t i = 0; i < r->argv.len; i++)
-        guest_exec_arg(&e, r->argv.ptr[i]);
+        runner_exec_arg(&e, r->argv.ptr[i]);
     environment_put(b->s, b->o, &st->config, &st->args, &e);
     for (size_t i = 0; i < b->o->n_nameservers; i++)
-        guest_exec_nameserver(&e, b->o->nameservers[i]);
-    if (r->script.len)
-        guest_exec_script(&e, r->script);
+        strv_add(&e.nameservers, b->o->nameservers[i]);
+    e.script = r->script;
     bool insecure = step->run.security == SECURITY_INSECURE;
-    int otherwise = is_shell_form(step, r) ? GUEST_SHELL : 0;
-    guest_exec_flags(&e, (insecure ? GUEST_INSECURE : 0) |
-                             (no_network(st, step) ? GUEST_NO_NETWORK : otherwise));
+    int otherwise = is_shell_form(step, r) ? RUNNER_SHELL : 0;
+    e.flags =
+        (insecure ? RUNNER_INSECURE : 0) | (no_network(st, step) ? RUNNER_NO_NETWORK : otherwise);
     int status = 0;
     if (mounts_attach(b, r->mounts, &e, err) < 0)
         return -1;
@@ -258,5 +256,6 @@ int step_run(struct build *b, struct stage_run *st, const struct imagefile_step 
         mask_secret(r.mask, secret->bytes, secret->len);
     }
     struct key *key = run_key(st, step, &r);
-    return step_layer(b, st, step, key, (struct str){"", 0}, run_work, &r, err);
+    return step_layer(b, st, step, key, (struct str){"", 0},
+                      (struct work){.kind = WORK_RUN, .run = &r}, err);
 }

@@ -6,6 +6,7 @@
 #include "builder/build/environment.h"
 #include "builder/build/image_chain.h"
 #include "builder/build/target.h"
+#include "builder/worker/runner.h"
 
 #include <unistd.h>
 
@@ -13,12 +14,12 @@
 struct shell {
     struct image_chain chain;
     char *overlay;
-    struct builder_vm *vm;
+    struct runner *runner;
 };
 
 static void shell_clear(struct shell *sh)
 {
-    builder_vm_free(sh->vm);
+    runner_free(sh->runner);
     if (sh->overlay)
         unlink(sh->overlay);
     free(sh->overlay);
@@ -36,13 +37,13 @@ static int shell_start(const struct session *s, struct shell *sh, const struct s
     if (!sh->overlay)
         return -1;
     strv_add(&sh->chain.files, sh->overlay);
-    struct builder_vm_options o = {.memory_mb = so->memory_mb,
-                                   .cpus = so->cpus,
-                                   .accel = so->accel,
-                                   .cwd = store_cwd(sh->chain.store),
-                                   .target = {(const char *const *)sh->chain.files.ptr,
-                                              sh->chain.files.len, true, sh->chain.size}};
-    return builder_vm_start(s, &o, &sh->vm, err);
+    struct runner_options o = {.memory_mb = so->memory_mb,
+                               .cpus = so->cpus,
+                               .accel = so->accel,
+                               .cwd = store_cwd(sh->chain.store),
+                               .target = {(const char *const *)sh->chain.files.ptr,
+                                          sh->chain.files.len, true, sh->chain.size}};
+    return builder_vm_runner.start(s, &o, &sh->runner, err);
 }
 
 static void show_output(void *session, int stream, const char *bytes, size_t n)
@@ -54,12 +55,12 @@ int shell_run(const struct session *s, const struct shell_options *o, int *ret_s
               struct error **err)
 {
     CLEANUP(shell_clear) struct shell sh = {0};
-    CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
+    CLEANUP(runner_exec_clear) struct runner_exec e = {0};
     CLEANUP(config_clear) struct config config = {0};
     if (shell_start(s, &sh, o, err) < 0)
         return -1;
     const json_t *mounts = json_object_get(sh.chain.metadata, "mounts");
-    if (guest_mount(sh.vm, GUEST_TARGET, false, mounts, err) < 0)
+    if (runner_mount(sh.runner, RUNNER_TARGET, false, mounts, err) < 0)
         return -1;
     config_from_json(&config, json_object_get(sh.chain.metadata, "config"));
     if (o->user) {
@@ -69,12 +70,12 @@ int shell_run(const struct session *s, const struct shell_options *o, int *ret_s
     if (o->terminal)
         environment_put_shell(s, &e);
     for (const char *const *a = o->argv; !o->terminal && a && *a; a++)
-        guest_exec_arg(&e, *a);
+        runner_exec_arg(&e, *a);
     environment_put(s, NULL, &config, NULL, &e);
     if (o->terminal)
-        return guest_terminal(sh.vm, &e, ret_status, err);
-    struct guest_wait w = {-1, show_output, (void *)s};
-    return guest_exec(sh.vm, &e, w, ret_status, NULL, err);
+        return runner_terminal(sh.runner, &e, ret_status, err);
+    struct runner_wait w = {-1, show_output, (void *)s};
+    return runner_exec(sh.runner, &e, w, ret_status, NULL, err);
 }
 
 json_t *shell_inspect(const struct session *s, const char *ref, const char *accel,
@@ -88,7 +89,7 @@ json_t *shell_inspect(const struct session *s, const char *ref, const char *acce
     // same
     const json_t *mounts = json_object_get(sh.chain.metadata, "mounts");
     CLEANUP(error_freep) struct error *no_root = NULL;
-    if (guest_mount(sh.vm, GUEST_TARGET, false, mounts, &no_root) < 0)
+    if (runner_mount(sh.runner, RUNNER_TARGET, false, mounts, &no_root) < 0)
         session_debug(s, 1, "no root file system: %s", no_root->message);
-    return guest_os(sh.vm, err);
+    return runner_os(sh.runner, err);
 }

@@ -52,7 +52,7 @@ void disk_state_clear(struct disk_state *d)
 
 void target_drop(struct target *t)
 {
-    builder_vm_free(STEAL(t->vm));
+    runner_free(STEAL(t->runner));
     if (t->overlay)
         unlink(t->overlay);
     free(STEAL(t->overlay));
@@ -63,13 +63,14 @@ void target_drop(struct target *t)
 void target_clear(struct target *t)
 {
     target_drop(t);
-    standby_free(STEAL(t->next));
+    if (t->next)
+        t->ops->drop(STEAL(t->next));
 }
 
 int target_mount(struct target *t, const json_t *mounts, struct error **err)
 {
     long long start = now_us();
-    if (guest_mount(t->vm, GUEST_TARGET, false, mounts, err) < 0)
+    if (runner_mount(t->runner, RUNNER_TARGET, false, mounts, err) < 0)
         return -1;
     t->mounted = true;
     session_timing(t->s, "mount", now_us() - start);
@@ -92,9 +93,9 @@ static int target_files(struct target *t, const struct disk_state *disk, struct 
 }
 
 /* One that was started ahead, with its target, or NULL. */
-static struct builder_vm *take_standby(struct target *t, const struct builder_disk *target)
+static struct runner *take_ahead(struct target *t, const struct runner_disk *target)
 {
-    return t->next ? standby_take(STEAL(t->next), target) : NULL;
+    return t->next ? t->ops->take(STEAL(t->next), target) : NULL;
 }
 
 static int start(struct target *t, const struct disk_state *disk, struct error **err)
@@ -103,16 +104,16 @@ static int start(struct target *t, const struct disk_state *disk, struct error *
     long long start = now_us();
     if (target_files(t, disk, &files, err) < 0)
         return -1;
-    struct builder_vm_options o = t->options;
-    o.target = (struct builder_disk){(const char *const *)files.ptr, files.len, true, disk->size};
-    t->vm = take_standby(t, &o.target);
-    if (t->vm) {
+    struct runner_options o = t->options;
+    o.target = (struct runner_disk){(const char *const *)files.ptr, files.len, true, disk->size};
+    t->runner = take_ahead(t, &o.target);
+    if (t->runner) {
         session_timing(t->s, "vm-start", now_us() - start);
         return 0;
     }
-    if (builder_vm_start(t->s, &o, &t->vm, err) < 0)
+    if (t->ops->start(t->s, &o, &t->runner, err) < 0)
         return -1;
-    long long attached = now_us(), answered = builder_vm_answered(t->vm) * 1000;
+    long long attached = now_us(), answered = runner_answered(t->runner) * 1000;
     session_timing(t->s, "vm-start", answered - start);
     session_timing(t->s, "attach", attached - answered);
     return 0;
@@ -120,13 +121,13 @@ static int start(struct target *t, const struct disk_state *disk, struct error *
 
 void target_start_ahead(struct target *t)
 {
-    if (!t->next && sysconf(_SC_NPROCESSORS_ONLN) >= 2)
-        t->next = standby_start(t->s, &t->options);
+    if (!t->next && t->ops->ahead && sysconf(_SC_NPROCESSORS_ONLN) >= 2)
+        t->next = t->ops->ahead(t->s, &t->options);
 }
 
 int target_untouched(struct target *t, const struct disk_state *disk, struct error **err)
 {
-    if (t->vm && !t->mounted && !t->dirty && !strcmp(t->top, disk->id) &&
+    if (t->runner && !t->mounted && !t->dirty && !strcmp(t->top, disk->id) &&
         t->overlay_size == disk->size)
         return 0;
     target_drop(t);
@@ -135,7 +136,7 @@ int target_untouched(struct target *t, const struct disk_state *disk, struct err
 
 int target_ready(struct target *t, const struct disk_state *disk, struct error **err)
 {
-    bool there = t->vm && t->overlay && !t->dirty && !t->spent && !strcmp(t->top, disk->id) &&
+    bool there = t->runner && t->overlay && !t->dirty && !t->spent && !strcmp(t->top, disk->id) &&
                  t->overlay_size == disk->size;
     if (!there) {
         target_drop(t);
@@ -154,7 +155,7 @@ char *target_seal(struct target *t, const char *backing_id, uint64_t size, struc
         overlay_new(store_scratch(t->store), t->overlays++, backing_id, size, err);
     if (!next)
         return NULL;
-    if (builder_vm_next_overlay(t->vm, next, err) < 0) {
+    if (runner_next_overlay(t->runner, next, err) < 0) {
         unlink(next);
         return NULL;
     }
@@ -168,8 +169,8 @@ char *target_seal(struct target *t, const char *backing_id, uint64_t size, struc
 
 static int empty_slot(struct target *t, int slot, struct error **err)
 {
-    if (*t->slots[slot].id &&
-        (guest_umount(t->vm, slot, err) < 0 || builder_vm_set_disk(t->vm, slot, NULL, err) < 0))
+    if (*t->slots[slot].id && (runner_umount(t->runner, slot, err) < 0 ||
+                               runner_set_disk(t->runner, slot, NULL, err) < 0))
         return -1;
     t->slots[slot] = (struct attachment){0};
     return 0;
@@ -177,7 +178,7 @@ static int empty_slot(struct target *t, int slot, struct error **err)
 
 int target_detach_others(struct target *t, unsigned keep, struct error **err)
 {
-    for (int i = GUEST_EXTRA; i < GUEST_SLOTS; i++)
+    for (int i = RUNNER_EXTRA; i < RUNNER_SLOTS; i++)
         if (!(keep >> i & 1) && empty_slot(t, i, err) < 0)
             return -1;
     return 0;
@@ -186,19 +187,19 @@ int target_detach_others(struct target *t, unsigned keep, struct error **err)
 int target_free_slot(struct target *t, unsigned keep, struct error **err)
 {
     int best = -1;
-    for (int i = GUEST_EXTRA; i < GUEST_SLOTS; i++)
+    for (int i = RUNNER_EXTRA; i < RUNNER_SLOTS; i++)
         if (!(keep >> i & 1) && (best < 0 || t->slots[i].used < t->slots[best].used))
             best = i;
     if (best < 0)
         return error_set(err, ERR_USER, "a step can use at most %d other disks",
-                         GUEST_SLOTS - GUEST_EXTRA);
+                         RUNNER_SLOTS - RUNNER_EXTRA);
     return empty_slot(t, best, err) < 0 ? -1 : best;
 }
 
 int target_attach(struct target *t, const struct disk_state *disk, unsigned keep,
                   struct error **err)
 {
-    for (int i = GUEST_EXTRA; i < GUEST_SLOTS; i++)
+    for (int i = RUNNER_EXTRA; i < RUNNER_SLOTS; i++)
         if (!strcmp(t->slots[i].id, disk->id)) {
             t->slots[i].used = ++t->tick;
             return i;
@@ -207,9 +208,9 @@ int target_attach(struct target *t, const struct disk_state *disk, unsigned keep
     CLEANUP(strv_clear) struct strv files = {0};
     if (slot < 0 || store_chain(t->store, disk->id, &files, err) < 0)
         return -1;
-    struct builder_disk d = {(const char *const *)files.ptr, files.len, false, disk->size};
-    if (builder_vm_set_disk(t->vm, slot, &d, err) < 0 ||
-        guest_mount(t->vm, slot, true, disk->mounts, err) < 0)
+    struct runner_disk d = {(const char *const *)files.ptr, files.len, false, disk->size};
+    if (runner_set_disk(t->runner, slot, &d, err) < 0 ||
+        runner_mount(t->runner, slot, true, disk->mounts, err) < 0)
         return -1;
     memcpy(t->slots[slot].id, disk->id, ID_SIZE);
     t->slots[slot].used = ++t->tick;

@@ -3,10 +3,11 @@
  * The disk that steps change, in a builder VM: a chain of finished layers and one overlay of ours in
  * the store's scratch folder, and other layers beside it to copy from.
  *
- *     // given struct store *store; struct builder_vm_options options; struct disk_state disk;
- *     // given const char *new_id;
- *     struct target t = {.s = session, .store = store, .options = options};
- *     target_ready(&t, &disk, &err);       // guest_… of worker/guest.h may change it now
+ *     // given struct store *store; struct runner_options options; struct disk_state disk;
+ *     // given const struct runner_ops *ops; const char *new_id;
+ *     struct target t = {.s = session, .store = store, .ops = ops,
+ *                        .options = options};
+ *     target_ready(&t, &disk, &err);       // runner_… functions may change it now
  *     char *file = target_seal(&t, new_id, disk.size, &err);
  *     target_clear(&t);
  */
@@ -14,9 +15,7 @@
 #define BUILDER_BUILD_TARGET_H
 
 #include "base/digest.h"
-#include "builder/worker/guest.h"
-#include "builder/worker/standby.h"
-#include "builder/worker/vm.h"
+#include "builder/runner/runner.h"
 #include "cache/store.h"
 
 #define ID_SIZE (DIGEST_HEX + 1)
@@ -30,7 +29,7 @@ struct disk_state {
 void disk_state_copy(struct disk_state *to, const struct disk_state *from);
 void disk_state_clear(struct disk_state *d);
 
-/* One of the slots GUEST_EXTRA… and what is in it. */
+/* One of the slots RUNNER_EXTRA… and what is in it. */
 struct attachment {
     char id[ID_SIZE];   /* layer; "" = free */
     unsigned long used; /* for replacing the least recently used */
@@ -40,18 +39,19 @@ struct target {
     /* Set by the owner, borrowed. */
     const struct session *s;
     struct store *store;
-    struct builder_vm_options options; /* of its VMs; .target is ignored */
+    const struct runner_ops *ops;  /* of its runners */
+    struct runner_options options; /* .target is ignored */
 
-    struct builder_vm *vm;  /* NULL = none runs */
-    struct standby *next;   /* for the next stage; NULL = none */
-    char top[ID_SIZE];      /* layer under the overlay; "" = none */
-    char *overlay;          /* the writable top, in the store's scratch folder */
-    uint64_t overlay_size;  /* of its disk, bytes */
-    bool dirty;             /* the overlay holds something no layer should; set by who writes */
-    bool mounted;           /* the tree */
-    bool spent;             /* a command changed the VM itself: no further step may run in it */
-    unsigned long overlays; /* for their names */
-    struct attachment slots[GUEST_SLOTS];
+    struct runner *runner;     /* NULL = none runs */
+    struct runner_ahead *next; /* for the next stage; NULL = none */
+    char top[ID_SIZE];         /* layer under the overlay; "" = none */
+    char *overlay;             /* the writable top, in the store's scratch folder */
+    uint64_t overlay_size;     /* of its disk, bytes */
+    bool dirty;                /* the overlay holds something no layer should; set by who writes */
+    bool mounted;              /* the tree */
+    bool spent;                /* a command changed the VM itself: no further step may run in it */
+    unsigned long overlays;    /* for their names */
+    struct attachment slots[RUNNER_SLOTS];
     unsigned long tick;
 };
 

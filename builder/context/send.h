@@ -2,12 +2,12 @@
  *
  * The sending end of stream.h: turns a selection into the bytes the agent unpacks.
  *
- *     #include "builder/worker/vm.h"
- *     // given struct selection *selection; struct builder_vm *vm; uint64_t offset;
+ *     #include "builder/runner/runner.h"
+ *     // given struct selection *selection; struct runner *runner; struct runner_place place;
+ *     // given struct runner_wait wait;
  *     struct sender *snd = sender_new(session, selection);
- *     builder_vm_stream_begin(vm, sender_read, snd, &offset, &err);
- *     ...                                     // guest_receive from offset; sender_progress here
- *     builder_vm_stream_end(vm);
+ *     struct runner_stream from = {sender_read, snd};
+ *     runner_receive(runner, &from, &place, wait, &err);
  *     if (sender_result(snd, &err) < 0) ...   // says more than the agent's failure
  *
  * Bytes are made as they are asked for: files are read straight into the caller's buffer, archives
@@ -38,7 +38,7 @@ struct sender *sender_new(const struct session *s, const struct selection *sel);
 void sender_free(struct sender *snd);
 DEFINE_CLEANUP(struct sender, sender_free);
 
-/* A builder_produce_fn: the next bytes of the stream, as many as fit; 0 after STREAM_END or
+/* A runner_produce_fn: the next bytes of the stream, as many as fit; 0 after STREAM_END or
  * STREAM_ABORT. Never fails itself. Any thread, one at a time. */
 ssize_t sender_read(void *sender, void *bytes, size_t n);
 /* From any thread, at any time. */

@@ -28,7 +28,7 @@ struct call {
     int type; /* enum agent_type */
     const char *what;
     long long deadline;
-    builder_output_fn *output;
+    runner_output_fn *output;
     void *output_arg;
     struct message *reply;
     bool done;
@@ -280,7 +280,7 @@ static int begin(struct call *c, int type, const struct message *request, struct
 }
 
 int builder_vm_call(struct builder_vm *vm, int type, const struct message *request, int deadline_ms,
-                    builder_output_fn *output, void *output_arg, struct message *reply,
+                    runner_output_fn *output, void *output_arg, struct message *reply,
                     struct error **err)
 {
     struct call c = {.vm = vm,

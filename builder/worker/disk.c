@@ -45,7 +45,7 @@ static char *make_overlay(struct builder_vm *vm, int slot, uint64_t size, struct
     return STEAL(path);
 }
 
-json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct runner_disk *disk,
                               struct disk_slot *ret, struct error **err)
 {
     AUTO_FREE char *name = xasprintf("disk%u", vm->next_node++);
@@ -115,7 +115,7 @@ static int delete_nodes(struct builder_vm *vm, const struct disk_slot *s, struct
     return 0;
 }
 
-int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+int builder_vm_exchange(struct builder_vm *vm, int slot, const struct runner_disk *disk,
                         struct error **err)
 {
     CLEANUP(disk_slot_clear) struct disk_slot old = {.path = NULL};
@@ -136,11 +136,11 @@ int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_di
     return builder_vm_seen(vm, slot, err);
 }
 
-int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct runner_disk *disk,
                         struct error **err)
 {
     // null-co, which is there at first, cannot be announced: so an empty file
-    static const struct builder_disk empty = {.size = AGENT_EMPTY_SIZE};
+    static const struct runner_disk empty = {.size = AGENT_EMPTY_SIZE};
     if (slot < 0 || slot >= AGENT_DISKS || slot == AGENT_DISK_STREAM)
         return error_set(err, ERR_USER, "the builder VM has no disk slot %d", slot);
     if (!vm->vm)

@@ -39,6 +39,7 @@ struct pulse {
 };
 
 struct builder_vm {
+    struct runner runner;
     const struct session *session;
     struct session *own_session; /* the same, where it was started ahead; NULL */
     struct vm *vm;               /* NULL once it has ended */
@@ -72,7 +73,7 @@ enum {
 /* machine.c: the command line. */
 
 /* Fills accel, memory and cpus; not qemu and appliance. */
-void machine_size(struct machine *m, const struct builder_vm_options *o);
+void machine_size(struct machine *m, const struct runner_options *o);
 void machine_clear(struct machine *m);
 /* Owned text of all that a template depends on. */
 char *machine_key(const struct machine *m);
@@ -94,11 +95,11 @@ void builder_vm_kill(struct builder_vm *vm);
 /* disk.c */
 
 /* The block nodes of a disk for this slot (qcow2_nodes); their names go to *ret. */
-json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+json_t *builder_vm_disk_nodes(struct builder_vm *vm, int slot, const struct runner_disk *disk,
                               struct disk_slot *ret, struct error **err);
 /* Puts another disk behind the device of a slot whose disk was of another size, so that the guest
  * sees the change. */
-int builder_vm_exchange(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+int builder_vm_exchange(struct builder_vm *vm, int slot, const struct runner_disk *disk,
                         struct error **err);
 /* Tells the guest that something else is in the slot, and how large it is. */
 int builder_vm_announce(struct builder_vm *vm, int slot, struct error **err);

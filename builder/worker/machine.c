@@ -37,7 +37,7 @@
     "8250.nr_uarts=1 net.ifnames=0 nokaslr norandmaps psi=0 no_timer_check " \
     "init_on_alloc=0 lsm=landlock"
 
-void machine_size(struct machine *m, const struct builder_vm_options *o)
+void machine_size(struct machine *m, const struct runner_options *o)
 {
     struct sysinfo info = {0};
     (void)sysinfo(&info);

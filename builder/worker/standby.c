@@ -21,7 +21,7 @@ enum { PRACTICE_BYTES = 64 << 20 }; /* unlike AGENT_EMPTY_SIZE, so that the gues
 struct standby {
     const struct session *build; /* of whoever takes it */
     struct session *own;         /* of the thread; the VM's once it is taken */
-    struct builder_vm_options options;
+    struct runner_options options;
     int cancel_fd;
     struct strv notices;
     pthread_t thread;
@@ -38,9 +38,9 @@ static void keep_notice(void *standby, const char *line)
 static void *start(void *standby)
 {
     struct standby *sb = standby;
-    struct builder_vm_options o = sb->options;
-    struct builder_disk practice = {.size = PRACTICE_BYTES};
-    o.target = (struct builder_disk){.n_files = 0};
+    struct runner_options o = sb->options;
+    struct runner_disk practice = {.size = PRACTICE_BYTES};
+    o.target = (struct runner_disk){.n_files = 0};
     if (builder_vm_start(sb->own, &o, &sb->vm, &sb->err) == 0 &&
         builder_vm_set_disk(sb->vm, AGENT_DISK_TARGET, &practice, &sb->err) < 0)
         builder_vm_free(STEAL(sb->vm));
@@ -58,7 +58,7 @@ static void clear(struct standby *sb)
     free(sb);
 }
 
-struct standby *standby_start(const struct session *s, const struct builder_vm_options *o)
+struct standby *standby_start(const struct session *s, const struct runner_options *o)
 {
     struct standby *sb = xcalloc(1, sizeof *sb);
     sb->build = s;
@@ -85,7 +85,7 @@ static void hand_over(struct standby *sb)
         session_notice(sb->build, "%s", *line);
 }
 
-struct builder_vm *standby_take(struct standby *sb, const struct builder_disk *target)
+struct builder_vm *standby_take(struct standby *sb, const struct runner_disk *target)
 {
     CLEANUP(error_freep) struct error *why = NULL;
     pthread_join(sb->thread, NULL);

@@ -69,8 +69,8 @@ struct stream_server {
     int fd;
     bool no_zeroes; /* negotiated */
     pthread_t thread;
-    pthread_mutex_t lock;        /* for all below */
-    builder_produce_fn *produce; /* NULL: no stream */
+    pthread_mutex_t lock;       /* for all below */
+    runner_produce_fn *produce; /* NULL: no stream */
     void *arg;
     uint64_t start;   /* where the stream begins on the disk */
     uint64_t made;    /* bytes of it produced so far */
@@ -331,7 +331,7 @@ void stream_server_free(struct stream_server *s)
     free(s);
 }
 
-int stream_server_begin(struct stream_server *s, builder_produce_fn *produce, void *arg,
+int stream_server_begin(struct stream_server *s, runner_produce_fn *produce, void *arg,
                         uint64_t *ret_offset, struct error **err)
 {
     pthread_mutex_lock(&s->lock);

@@ -4,7 +4,7 @@
  * guest reads it. A thread serves it to QEMU over NBD on a connected socket, so no file and no
  * copy of the data is on the host.
  *
- *     // given builder_produce_fn *produce; uint64_t offset;
+ *     // given runner_produce_fn *produce; uint64_t offset;
  *     struct stream_server *s = stream_server_new_take(fd, &err);  // QEMU has the other end
  *     stream_server_begin(s, produce, arg, &offset, &err);
  *     ...                                         // the guest reads from offset on, in order
@@ -30,7 +30,7 @@ DEFINE_CLEANUP(struct stream_server, stream_server_free);
 
 /* produce is called from the server's thread until stream_server_end returns. The stream starts at
  * *ret_offset; before and behind a stream there are zeros. ERR_SYSTEM when the disk is used up. */
-int stream_server_begin(struct stream_server *s, builder_produce_fn *produce, void *arg,
+int stream_server_begin(struct stream_server *s, runner_produce_fn *produce, void *arg,
                         uint64_t *ret_offset, struct error **err);
 /* No call of produce is running or will come once this returns. Bytes given, for figures. */
 uint64_t stream_server_end(struct stream_server *s);

@@ -3,6 +3,7 @@
 // Life and end of the builder VM. How it boots: boot.c; its machine: machine.c; requests:
 // call.c; disks: disk.c; the stream disk: stream.c.
 #include "builder/worker/internal.h"
+#include "builder/worker/runner.h"
 
 #include "base/alloc.h"
 #include "base/json.h"
@@ -18,7 +19,7 @@ static int start_once(struct builder_vm *vm, json_t *target, struct error **err)
     return target ? builder_vm_seen(vm, AGENT_DISK_TARGET, err) : 0;
 }
 
-static int start(struct builder_vm *vm, const struct builder_vm_options *o, struct error **err)
+static int start(struct builder_vm *vm, const struct runner_options *o, struct error **err)
 {
     struct machine *m = &vm->machine;
     enum accel wish;
@@ -51,10 +52,11 @@ static int start(struct builder_vm *vm, const struct builder_vm_options *o, stru
     return start_once(vm, target, err);
 }
 
-int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
+int builder_vm_start(const struct session *s, const struct runner_options *o,
                      struct builder_vm **ret, struct error **err)
 {
     CLEANUP(builder_vm_freep) struct builder_vm *vm = xcalloc(1, sizeof *vm);
+    vm->runner.ops = &builder_vm_runner;
     vm->session = s;
     vm->io_slot = -1;
     vm->work = (struct working)WORKING_INIT;
@@ -111,7 +113,7 @@ void builder_vm_free(struct builder_vm *vm)
     free(vm);
 }
 
-int builder_vm_stream_begin(struct builder_vm *vm, builder_produce_fn *produce, void *arg,
+int builder_vm_stream_begin(struct builder_vm *vm, runner_produce_fn *produce, void *arg,
                             uint64_t *ret_offset, struct error **err)
 {
     if (!vm->stream)

@@ -3,8 +3,8 @@
  * The builder VM: restored from its template (or booted cold), with the agent answering.
  *
  *     #include "builder/agent/protocol.h"
- *     // given struct builder_vm_options options; struct message request, reply;
- *     // given builder_output_fn *output;
+ *     // given struct runner_options options; struct message request, reply;
+ *     // given runner_output_fn *output;
  *     struct builder_vm *vm;
  *     builder_vm_start(session, &options, &vm, &err);   // target disk is there when it returns
  *     builder_vm_call(vm, AGENT_EXEC, &request, 5000, output, arg, &reply, &err);
@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "builder/agent/message.h"
+#include "builder/runner/runner.h"
 #include "vm/accel.h"
 
 #include <stdbool.h>
@@ -29,27 +30,11 @@
 struct session;
 struct builder_vm;
 
-/* A qcow2 chain as QEMU is to open it: every file is named, nothing is probed. */
-struct builder_disk {
-    const char *const *files; /* from the base to the top; borrowed during the call */
-    size_t n_files;
-    bool writable; /* the top file */
-    uint64_t size; /* virtual size in bytes */
-};
-
-struct builder_vm_options {
-    unsigned memory_mb;         /* 0 = by what the host has free, bounded */
-    unsigned cpus;              /* 0 = by the host, bounded */
-    const char *cwd;            /* store_cwd of the backend whose layers the VM gets; may be NULL */
-    const char *accel;          /* "auto", "kvm", "tcg"; NULL = KILN_ACCEL or auto */
-    struct builder_disk target; /* n_files 0: none yet */
-};
-
 /* With the VM's template restored, or made first; cold (and a notice) where restoring fails, and
  * the template is then made anew next time. A QEMU that is killed meanwhile says nothing of the
  * template: that is ERR_KILLED. With accel "auto", a KVM under which the VM does not start is given
  * up for TCG, which is said and remembered for an hour. */
-int builder_vm_start(const struct session *s, const struct builder_vm_options *o,
+int builder_vm_start(const struct session *s, const struct runner_options *o,
                      struct builder_vm **ret, struct error **err);
 /* After a failed call: whether the VM itself failed (it died, went silent, broke the protocol) and
  * the template that it was restored from turns out to be damaged; that is then made anew at the
@@ -63,13 +48,10 @@ int builder_vm_stop(struct builder_vm *vm, struct error **err);
 void builder_vm_free(struct builder_vm *vm); /* kills at once; NULL is fine */
 DEFINE_CLEANUP(struct builder_vm, builder_vm_free);
 
-typedef void builder_output_fn(void *arg, int stream, const char *bytes,
-                               size_t n); /* 1 out, 2 err */
-
 /* One request and its answer. `type` is an enum agent_type. reply may be NULL. deadline_ms: from
  * now; -1 = none (a RUN may take for ever). WARN frames go to notice. FAIL becomes ERR_GUEST. */
 int builder_vm_call(struct builder_vm *vm, int type, const struct message *request, int deadline_ms,
-                    builder_output_fn *output, void *output_arg, struct message *reply,
+                    runner_output_fn *output, void *output_arg, struct message *reply,
                     struct error **err);
 /* EXEC with the caller's terminal: raw mode, INPUT, RESIZE; ret_status is a wait status. */
 int builder_vm_terminal(struct builder_vm *vm, const struct message *request, int *ret_status,
@@ -77,7 +59,7 @@ int builder_vm_terminal(struct builder_vm *vm, const struct message *request, in
 
 /* Puts a disk into a slot (AGENT_DISK_*), or takes it out (disk NULL); the agent has seen it when
  * this returns. The slot's tree must not be mounted. */
-int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct builder_disk *disk,
+int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct runner_disk *disk,
                         struct error **err);
 /* Freezes the target and makes `path` (a complete, empty qcow2 overlay that exists) its new top;
  * the next request that may write thaws it. When this returns, the file that was on top is complete
@@ -88,8 +70,7 @@ int builder_vm_next_overlay(struct builder_vm *vm, const char *path, struct erro
  * another thread, gives up to n bytes, 0 at the end, -1 never (errors travel as STREAM_ABORT). One
  * stream at a time; it ends with builder_vm_stream_end, which waits for the last call of produce.
  */
-typedef ssize_t builder_produce_fn(void *arg, void *bytes, size_t n);
-int builder_vm_stream_begin(struct builder_vm *vm, builder_produce_fn *produce, void *arg,
+int builder_vm_stream_begin(struct builder_vm *vm, runner_produce_fn *produce, void *arg,
                             uint64_t *ret_offset, struct error **err);
 void builder_vm_stream_end(struct builder_vm *vm);
 

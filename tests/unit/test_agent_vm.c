@@ -131,8 +131,7 @@ static int group_setup(void **state)
     make_base(f);
     ok(qcow2_create_overlay(f->top, &(struct qcow2_overlay){.size = DISK_SIZE}, &err), err);
     const char *files[] = {f->base, f->top};
-    struct builder_vm_options o = {
-        .cpus = 2, .memory_mb = 512, .target = {files, 2, true, DISK_SIZE}};
+    struct runner_options o = {.cpus = 2, .memory_mb = 512, .target = {files, 2, true, DISK_SIZE}};
     ok(builder_vm_start(&f->session, &o, &f->vm, &err), err);
     must(f, AGENT_MOUNT, &none);
     *state = f;

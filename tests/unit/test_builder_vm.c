@@ -157,8 +157,7 @@ static struct builder_vm *start_on(struct fixture *f, const char *top)
     struct error *err = NULL;
     struct builder_vm *vm = NULL;
     const char *files[] = {f->base, top};
-    struct builder_vm_options o = {
-        .cpus = 1, .memory_mb = 512, .target = {files, 2, true, DISK_SIZE}};
+    struct runner_options o = {.cpus = 1, .memory_mb = 512, .target = {files, 2, true, DISK_SIZE}};
     long long t = now_ms();
     ok(builder_vm_start(&f->session, &o, &vm, &err), err);
     bench("start", t);
@@ -246,8 +245,7 @@ static void overlay_a_step(void **state)
     RUN("qemu-img", "check", "-q", "-f", "qcow2", "-U", two);
     AUTO_FREE char *top = new_overlay(f, "look.qcow2");
     const char *files[] = {f->base, one, two, top};
-    struct builder_vm_options o = {
-        .cpus = 1, .memory_mb = 512, .target = {files, 4, true, DISK_SIZE}};
+    struct runner_options o = {.cpus = 1, .memory_mb = 512, .target = {files, 4, true, DISK_SIZE}};
     ok(builder_vm_start(&f->session, &o, &vm, &err), err);
     call_slot(f, vm, AGENT_MOUNT, AGENT_DISK_TARGET);
     run(f, vm, "busybox cat /one /two");
@@ -262,7 +260,7 @@ static void disks_at_run_time(void **state)
     AUTO_FREE char *top = new_overlay(f, "top.qcow2");
     AUTO_FREE char *cache = new_overlay(f, "cache.qcow2");
     CLEANUP(builder_vm_freep) struct builder_vm *vm = start_on(f, top);
-    struct builder_disk disk = {(const char *const[]){cache}, 1, true, DISK_SIZE};
+    struct runner_disk disk = {(const char *const[]){cache}, 1, true, DISK_SIZE};
     for (int round = 0; round < 2; round++) {
         long long t = now_ms();
         ok(builder_vm_set_disk(vm, AGENT_DISK_EXTRA, &disk, &err), err);
@@ -377,7 +375,7 @@ static void killed_while_restoring(void **state)
     AUTO_FREE char *flag = path_join(f->dir, "no-restore");
     ok(file_write_whole(flag, 0644, "kill", 4, &err), err);
     buf_reset(&f->notices);
-    struct builder_vm_options o = {.memory_mb = 512, .cpus = 1};
+    struct runner_options o = {.memory_mb = 512, .cpus = 1};
     struct builder_vm *vm = NULL;
     assert_int_equal(builder_vm_start(&f->session, &o, &vm, &err), -1);
     assert_int_equal(err->kind, ERR_KILLED);
@@ -502,10 +500,10 @@ static void started_ahead(void **state)
     struct fixture *f = *state;
     struct error *err = NULL;
     AUTO_FREE char *top = new_overlay(f, "ahead.qcow2");
-    struct builder_vm_options o = {.cpus = 1, .memory_mb = 512};
+    struct runner_options o = {.cpus = 1, .memory_mb = 512};
     struct standby *next = standby_start(&f->session, &o);
     assert_non_null(next);
-    struct builder_disk target = {(const char *[]){f->base, top}, 2, true, DISK_SIZE};
+    struct runner_disk target = {(const char *[]){f->base, top}, 2, true, DISK_SIZE};
     CLEANUP(builder_vm_freep) struct builder_vm *vm = standby_take(next, &target);
     assert_non_null(vm);
     next = standby_start(&f->session, &o);
