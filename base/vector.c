@@ -30,6 +30,14 @@ void strv_addf(struct strv *v, const char *fmt, ...)
     strv_add_take(v, s);
 }
 
+bool strv_has(const struct strv *v, const char *s)
+{
+    for (size_t i = 0; i < v->len; i++)
+        if (!strcmp(v->ptr[i], s))
+            return true;
+    return false;
+}
+
 void strv_clear(struct strv *v)
 {
     for (size_t i = 0; i < v->len; i++)

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,7 @@ struct strv {
 void strv_add(struct strv *v, const char *s);
 void strv_add_take(struct strv *v, char *s);
 void strv_addf(struct strv *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool strv_has(const struct strv *v, const char *s);
 void strv_clear(struct strv *v); /* frees the strings too */
 
 #endif

@@ -35,7 +35,7 @@ static const struct option_spec options[] = {
      NULL},
     {"cache-from", 0, "REF", "Take missing layers from oci://HOST/REPOSITORY or oci-layout:DIR",
      NULL},
-    {"cache-to", 0, "REF", "Send the image's layers to oci://HOST/REPOSITORY afterwards", NULL},
+    {"cache-to", 0, "REF", "Send the image's layers to oci://HOST/REPOSITORY[,mode=all]", NULL},
     {"cache-strict", 0, NULL, "A cache that fails is an error, not a warning", NULL},
     {"require-cached", 0, NULL, "Fail if anything would have to be built", NULL},
     {"explain", 0, NULL, "Say for each step why it was built (always said in plain output)", NULL},
@@ -212,9 +212,23 @@ static const char *const *stage_list(const struct args *a, struct strv *into, si
     return (const char *const *)into->ptr;
 }
 
+/* REF[,mode=min|all], as `docker buildx build` has it; *into keeps the reference. */
+static int take_cache_to(struct build_options *o, struct strv *into, struct error **err)
+{
+    size_t len = strcspn(o->cache_to, ",");
+    const char *mode = o->cache_to + len;
+    o->cache_all = !strcmp(mode, ",mode=all") || !strcmp(mode, ",mode=max");
+    if (*mode && !o->cache_all && strcmp(mode, ",mode=min") != 0)
+        return error_set(err, ERR_USER,
+                         "cache '%s': only mode=min or mode=all may follow the comma", o->cache_to);
+    strv_add_take(into, xstrndup(o->cache_to, len));
+    o->cache_to = into->ptr[into->len - 1];
+    return 0;
+}
+
 /* --cache-from and --cache-to, or the environment's; each is a repository without a tag. */
-static int take_caches(const struct args *a, struct strv *from, struct build_options *o,
-                       struct error **err)
+static int take_caches(const struct args *a, struct strv *from, struct strv *to,
+                       struct build_options *o, struct error **err)
 {
     const char *env_from = getenv("KILN_CACHE_FROM"), *env_to = getenv("KILN_CACHE_TO");
     o->cache_from = all(a, "cache-from", from, &o->n_cache_from);
@@ -228,6 +242,8 @@ static int take_caches(const struct args *a, struct strv *from, struct build_opt
     o->n_cache_from = from->len;
     if (!o->cache_to && env_to && *env_to)
         o->cache_to = env_to;
+    if (o->cache_to && take_cache_to(o, to, err) < 0)
+        return -1;
     for (size_t i = 0; i <= from->len; i++) {
         CLEANUP(reference_clear) struct reference ref = {0};
         const char *text = i < from->len ? from->ptr[i] : o->cache_to;
@@ -266,7 +282,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear)
     struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0}, caches = {0},
-                products = {0};
+                cache_to = {0}, products = {0};
     CLEANUP(secret_list_clear) struct secret_list secrets = {0};
     CLEANUP(build_outputs_free) struct build_outputs outputs = {0};
     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
@@ -289,8 +305,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
         args_seconds(a, "step-timeout", &o.step_timeout_s, err) < 0 ||
         parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
         check_terminal(o.on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0 ||
-        take_caches(a, &caches, &o, err) < 0 || build_outputs_parse(a, &outputs, err) < 0 ||
-        parse_secrets(a, &secrets, err) < 0)
+        take_caches(a, &caches, &cache_to, &o, err) < 0 ||
+        build_outputs_parse(a, &outputs, err) < 0 || parse_secrets(a, &secrets, err) < 0)
         return -1;
     if (args_has(a, "check"))
         return run_check(s, a, err);

@@ -230,11 +230,10 @@ int registry_manifest(struct registry *r, const char *version, struct buf *ret,
     return 0;
 }
 
-int registry_put_manifest(struct registry *r, const char *version, const char *type,
-                          const struct buf *text, struct error **err)
+/* 1: refused, but it may go better: registries mix up equal manifests that are sent at once. */
+static int put_manifest(struct registry *r, const char *version, const char *type,
+                        const struct buf *text, struct error **err)
 {
-    if (r->layout)
-        return layout_put_manifest(r->layout, version, type, text, err);
     CLEANUP(answer_clear) struct answer a = {0};
     CLEANUP(buf_clear) struct buf reply = BUF_INIT;
     AUTO_FREE char *url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->ref.repo, version);
@@ -243,9 +242,27 @@ int registry_put_manifest(struct registry *r, const char *version, const char *t
                         .reply_max = REPLY_MAX};
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
-    return a.status == 201 || a.status == 200
-               ? 0
-               : registry_refused(r, "the manifest", a.status, &reply, err);
+    if (a.status == 201 || a.status == 200)
+        return 0;
+    registry_refused(r, "the manifest", a.status, &reply, err);
+    return a.status == 400 || a.status == 409 ? 1 : -1;
+}
+
+int registry_put_manifest(struct registry *r, const char *version, const char *type,
+                          const struct buf *text, struct error **err)
+{
+    enum { TRIES_REFUSED = 3 };
+    if (r->layout)
+        return layout_put_manifest(r->layout, version, type, text, err);
+    for (unsigned failures = 0;;) {
+        struct error *why = NULL;
+        int rc = put_manifest(r, version, type, text, &why);
+        if (rc <= 0 || ++failures == TRIES_REFUSED)
+            return rc ? error_propagate(err, why) : 0;
+        error_free(why);
+        if (registry_pause(r, failures - 1, 0, err) < 0)
+            return -1;
+    }
 }
 
 static char *blob_url(const struct registry *r, const char *hex)

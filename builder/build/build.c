@@ -262,6 +262,8 @@ static int walk(struct build *b, struct error **err)
             error_at(err, b->file_path, step->line, step->column);
             return -1;
         }
+        if (remote_store(b, st, err) < 0)
+            return -1;
         AUTO_FREE char *text = step_text(step);
         record_shown(&b->record, b->step, text, st->disk.id);
         st->done = i + 1 == b->file->stages[step->stage].end;
@@ -269,8 +271,7 @@ static int walk(struct build *b, struct error **err)
     return 0;
 }
 
-/* The state to hand out: the last needed stage is the target. */
-static struct stage_run *target_stage(struct build *b)
+struct stage_run *target_stage(struct build *b)
 {
     for (size_t i = b->file->n_stages; i-- > 0;)
         if (b->stages[i].needed)
@@ -547,8 +548,9 @@ int build_image(const struct session *s, const struct build_options *o, const st
         rc = finish(&b, ret, err);
     if (rc == 0)
         history_drop_failed(b.store, b.name);
-    if (rc == 0)
-        rc = remote_store(&b, ret->layer, err);
+    // what a build that failed has sent so far is of use to the next one
+    if (remote_finish(&b, rc < 0 ? NULL : err) < 0)
+        rc = -1;
     ret->seconds = (double)(now_us() - start) / 1e6;
     build_clear(&b);
     return rc;

@@ -72,6 +72,7 @@ struct build_options {
     const char *const *cache_from;    /* oci://HOST/REPOSITORY each: layers that are not here */
     size_t n_cache_from;
     const char *cache_to;      /* the same: where its layers go; NULL = nowhere */
+    bool cache_all;            /* those of all stages, not only of the target's chain */
     bool cache_strict;         /* a cache that fails is an error, not a warning */
     long long step_timeout_s;  /* a step that takes longer in the VM fails; 0 = none */
     uint64_t cache_mount_size; /* bytes a new cache disk may grow to; 0 = 10 GiB */

@@ -53,7 +53,9 @@ struct build {
     struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
     size_t step, total; /* number shown, and of how many */
     size_t layers, cached;
-    struct remote_caches *caches; /* of --cache-from; NULL = not looked at yet */
+    struct remote_caches *caches;  /* of --cache-from; NULL = not looked at yet */
+    struct transfer_cache *upload; /* to --cache-to; NULL = nothing yet */
+    char uploaded[ID_SIZE];        /* the layer that it was given last */
 
     struct target target; /* what the steps change */
     struct record record;
@@ -132,12 +134,17 @@ bool from_by_content(const struct strv *sources);
 int from_manifest(struct build *b, const struct disk_state *for_disk, const struct from_request *r,
                   struct buf *ret, struct error **err);
 
+/* The last needed stage, whose state the build hands out. */
+struct stage_run *target_stage(struct build *b);
+
 /* remote.c */
 /* After store_find gave nothing for the key: the layer from a --cache-from. 1, 0, -1. */
 int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
                 struct error **err);
-/* The layers of the image to --cache-to. */
-int remote_store(struct build *b, const char *layer, struct error **err);
+/* After each step: its stage's layers go to --cache-to, while the build goes on. */
+int remote_store(struct build *b, const struct stage_run *st, struct error **err);
+/* Waits for them. */
+int remote_finish(struct build *b, struct error **err);
 void remote_caches_free(struct remote_caches *c); /* NULL is fine */
 
 /* failure.c: what is left of a step that failed, whose output is in `log`: it is kept for

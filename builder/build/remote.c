@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Caches in registries. One that fails is told once and not asked again, unless --cache-strict.
+// Caches in registries. One that fails is told once and not asked again, unless --cache-strict. What goes
+// to one is sent by a thread of its own while the build goes on.
 #include "base/alloc.h"
 #include "base/session.h"
 #include "builder/build/private.h"
@@ -81,16 +82,24 @@ int remote_find(struct build *b, struct stage_run *st, const char *key, struct l
     return 0;
 }
 
-int remote_store(struct build *b, const char *layer, struct error **err)
+int remote_store(struct build *b, const struct stage_run *st, struct error **err)
 {
-    CLEANUP(reference_clear) struct reference ref = {0};
-    struct transfer_options o = b->o->transfer;
-    struct error *why = NULL;
-    if (!b->o->cache_to)
+    const char *id = st->disk.id;
+    bool wanted = b->o->cache_to && (b->o->cache_all || st == target_stage(b));
+    if (!wanted || !*id || !strcmp(id, b->uploaded))
         return 0;
-    if (reference_parse(b->o->cache_to, &ref, err) < 0)
+    if (!b->upload &&
+        transfer_cache_start(b->s, b->o->cache_to, &b->o->transfer, &b->upload, err) < 0)
         return -1;
-    if (transfer_push_keys(b->s, layer, &ref, &o, &why) == 0)
+    memcpy(b->uploaded, id, sizeof b->uploaded);
+    transfer_cache_add(b->upload, id);
+    return 0;
+}
+
+int remote_finish(struct build *b, struct error **err)
+{
+    struct error *why = NULL;
+    if (!b->upload || transfer_cache_end(STEAL(b->upload), &why) == 0)
         return 0;
     return failed(b, b->o->cache_to, why, err);
 }

@@ -367,12 +367,17 @@ int transfer_take_key(const struct session *s, struct registry *r, struct store 
     AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", key);
     struct error *why = NULL;
     char digest[DIGEST_HEX + 1];
-    int rc = registry_has_manifest(r, tag, err);
-    if (rc <= 0)
-        return rc;
+    long long start = now_us();
     p.registry = r; // borrowed, as is the store
     p.store = store;
-    rc = read_plan(&p, tag, digest, &why);
+    int rc = read_plan(&p, tag, digest, &why);
+    session_timing(s, "cache-lookup", now_us() - start);
+    if (rc < 0 && why->kind == ERR_NOT_FOUND) {
+        p.registry = NULL;
+        p.store = NULL;
+        error_free(why);
+        return 0;
+    }
     const json_t *top = rc < 0 ? NULL : p.plan.layers.ptr[p.plan.layers.len - 1].record;
     const char *got = json_str(top, "key");
     if (rc == 0 && (!got || strcmp(got, key) != 0))

@@ -27,6 +27,7 @@ struct piece {
     uint64_t at, raw;          /* of the layer's file */
     char hex[DIGEST_HEX + 1];  /* of the blob; "" = not known yet */
     uint64_t size;             /* of the blob */
+    bool there;                /* for sure */
 };
 DEFINE_VECTOR(pieces, struct piece);
 DEFINE_VECTOR(layers, struct layer *);
@@ -36,7 +37,8 @@ struct push {
     struct registry *registry;
     struct store *store;
     struct backend_image image;
-    struct layers layers; /* base first */
+    struct layers layers;    /* base first */
+    const struct strv *sent; /* ids of layers whose blobs are there; borrowed, NULL = none */
     struct pieces pieces;
     const struct reference *ref; /* borrowed */
     sem_t cores; /* more pieces compressed at once than there are cores are slower */
@@ -103,6 +105,7 @@ static void cut(struct push *p, const struct layer *l)
         piece->at = at;
         piece->raw = left < TRANSFER_PIECE ? left : TRANSFER_PIECE;
         recall(piece, memory_blobs(memory));
+        piece->there = *piece->hex && p->sent && strv_has(p->sent, l->id);
     }
 }
 
@@ -208,6 +211,8 @@ static int send_piece(void *arg, size_t i, struct error **err)
     struct push *p = arg;
     struct piece *piece = &p->pieces.ptr[i];
     char known[sizeof piece->hex];
+    if (piece->there)
+        return 0;
     memcpy(known, piece->hex, sizeof known);
     int there = *known ? is_there(p, piece, err) : 0;
     if (there)
@@ -364,8 +369,9 @@ int transfer_push(const struct session *s, const char *name, const struct refere
 static ssize_t count_cached(const struct push *p, struct error **err)
 {
     for (size_t n = p->layers.len; n; n--) {
-        AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", p->layers.ptr[n - 1]->key);
-        int there = registry_has_manifest(p->registry, tag, err);
+        const struct layer *l = p->layers.ptr[n - 1];
+        AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", l->key);
+        int there = strv_has(p->sent, l->id) ? 1 : registry_has_manifest(p->registry, tag, err);
         if (there)
             return there < 0 ? -1 : (ssize_t)n;
     }
@@ -389,27 +395,41 @@ static int publish_prefix(struct push *p, size_t n, struct error **err)
     return rc;
 }
 
-int transfer_push_keys(const struct session *s, const char *layer, const struct reference *ref,
-                       const struct transfer_options *o, struct error **err)
+/* From below, so that what is there has all below it there, too. */
+static int publish_prefixes(struct push *p, size_t have, struct strv *sent, struct error **err)
 {
-    CLEANUP(push_clear) struct push p = {.session = s, .ref = ref};
+    for (size_t n = have + 1; n <= p->layers.len; n++) {
+        if (publish_prefix(p, n, err) < 0)
+            return -1;
+        strv_add(sent, p->layers.ptr[n - 1]->id);
+    }
+    return 0;
+}
+
+static int push_keys(struct push *p, const char *layer, struct strv *sent,
+                     const struct transfer_options *o, struct error **err)
+{
     CLEANUP(strv_clear) struct strv ids = {0};
-    struct registry_options with = o->registry;
-    with.push = true;
-    if (store_open(s, s->backend, &p.store, err) < 0 ||
-        store_chain_ids(p.store, layer, &ids, err) < 0)
+    if (store_chain_ids(p->store, layer, &ids, err) < 0)
         return -1;
     for (size_t i = 0; i < ids.len; i++)
-        if (store_get(p.store, ids.ptr[i], layers_push(&p.layers), err) < 0)
+        if (store_get(p->store, ids.ptr[i], layers_push(&p->layers), err) < 0)
             return -1;
-    if (registry_open(s, ref, &with, &p.registry, err) < 0)
-        return -1;
-    ssize_t have = count_cached(&p, err);
-    if (have < 0 || ((size_t)have < p.layers.len && send_pieces(&p, o, err) < 0))
-        return -1;
-    // from below, so that what is there has all below it there, too
-    for (size_t n = (size_t)have + 1; n <= p.layers.len; n++)
-        if (publish_prefix(&p, n, err) < 0)
-            return -1;
-    return 0;
+    ssize_t have = count_cached(p, err);
+    if (have < 0 || (size_t)have == p->layers.len)
+        return have < 0 ? -1 : 0;
+    return send_pieces(p, o, err) < 0 ? -1 : publish_prefixes(p, (size_t)have, sent, err);
+}
+
+int transfer_push_keys(const struct session *s, struct registry *r, struct store *store,
+                       const char *layer, struct strv *sent, const struct transfer_options *o,
+                       struct error **err)
+{
+    CLEANUP(push_clear) struct push p = {.session = s, .ref = registry_reference(r), .sent = sent};
+    p.registry = r; // borrowed, as is the store
+    p.store = store;
+    int rc = push_keys(&p, layer, sent, o, err);
+    p.registry = NULL;
+    p.store = NULL;
+    return rc;
 }

@@ -79,13 +79,27 @@ int transfer_ensure(const struct session *s, const char *text, const struct imag
  * key, so that any number of builds share it without an index that they could spoil.
  *
  * take_key: brings the layers of the chain that are not here: 1; 0: there is none for the key; -1.
- * push_keys: every layer of the chain whose top is that layer, unless it is there.
+ * push_keys: every layer of the chain whose top is that layer, unless it is there; those that it sent
+ * are added to *sent, which saves the questions for them the next time.
  */
 #define TRANSFER_KEY_TAG "k-"
 struct store;
 int transfer_take_key(const struct session *s, struct registry *r, struct store *store,
                       const char *key, const struct transfer_options *o, struct error **err);
-int transfer_push_keys(const struct session *s, const char *layer, const struct reference *ref,
-                       const struct transfer_options *o, struct error **err);
+int transfer_push_keys(const struct session *s, struct registry *r, struct store *store,
+                       const char *layer, struct strv *sent, const struct transfer_options *o,
+                       struct error **err);
+
+/*
+ * The same by a thread of its own, while the build goes on. ref is a repository as --cache-to has it;
+ * ERR_USER: it is not one. add: the layer and all below it are to be sent; returns at once. end: waits
+ * until they are, with a notice of the session if that takes a while; -1 with the first error, after
+ * which nothing more was sent. It frees c in any case.
+ */
+struct transfer_cache;
+int transfer_cache_start(const struct session *s, const char *ref, const struct transfer_options *o,
+                         struct transfer_cache **ret, struct error **err);
+void transfer_cache_add(struct transfer_cache *c, const char *layer);
+int transfer_cache_end(struct transfer_cache *c, struct error **err);
 
 #endif

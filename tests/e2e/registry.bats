@@ -508,17 +508,50 @@ EOF
   KILN_CACHE_FROM="oci://$BAD/none oci://$BAD/ci/cache" "$KILN" image build --require-cached --name app build
   qemu-img compare "$KILN_HOME/backend/app" first/app
   "$KILN" system verify
-  [ "$(grep -c '^HEAD .*/none/manifests/k-.* 404' bad/log)" -eq 3 ]
-  # after the first miss it is not asked again, and what was built goes up beside the rest
+  [ "$(grep -c '^GET .*/none/manifests/k-.* 404' bad/log)" -eq 3 ]
+  # after the first miss of a stage it is not asked again; what was built goes up while the build goes on
   rm -rf "$KILN_HOME/backend" first bad/log
   mkdir "$BATS_TEST_TMPDIR/more"
   cp -a build/. "$BATS_TEST_TMPDIR/more"
-  echo 'RUN echo two >/etc/two' >>"$BATS_TEST_TMPDIR/more/Imagefile"
-  echo 'RUN echo three >/etc/three' >>"$BATS_TEST_TMPDIR/more/Imagefile"
-  "$KILN" image build --cache-from "oci://$BAD/ci/cache" --cache-to "oci://$BAD/ci/cache" --name more "$BATS_TEST_TMPDIR/more" >out 2>&1
-  [ "$(grep -c '(cached)' out)" -eq 3 ]
+  cd "$BATS_TEST_TMPDIR/more" || return
+  sed -i 's/^FROM scratch/& AS base/' Imagefile
+  printf '%s\n' 'FROM base AS other' 'RUN echo two >/etc/two' 'FROM base' 'COPY --from=other /etc/two /etc/two' \
+    'RUN echo three >/etc/three' >>Imagefile
+  cp Imagefile ends
+  echo 'RUN while :; do sleep 1; done' >>Imagefile
+  cd "$BATS_FILE_TMPDIR" || return
+  "$KILN" image build --cache-from "oci://$BAD/ci/cache" --cache-to "oci://$BAD/ci/cache" --name more "$BATS_TEST_TMPDIR/more" >out 2>&1 3>&- &
+  local pid=$! left=600
+  until [ "$(grep -cs "^PUT .*/manifests/k-" bad/log)" = 2 ] || [ $((left--)) -eq 0 ]; do sleep 0.2; done
+  kill -TERM $pid
+  wait $pid || true
+  cat out
   [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 2 ]
-  [ "$(grep -c '^HEAD .*/manifests/k-.* 404' bad/log)" -eq 3 ] # one looked for, two before they are sent
+  [ "$(grep -c '(cached)' out)" -eq 3 ]
+  [ "$(grep -c "^GET .*/manifests/k-.* 404" bad/log)" -eq 2 ]  # looked for: one of each stage
+  [ "$(grep -c "^HEAD .*/manifests/k-.* 404" bad/log)" -eq 2 ] # before they are sent
+  # mode=all: the other stage's too
+  mv "$BATS_TEST_TMPDIR/more/ends" "$BATS_TEST_TMPDIR/more/Imagefile"
+  "$KILN" image build --require-cached --cache-to "oci://$BAD/ci/cache,mode=min" --name more "$BATS_TEST_TMPDIR/more"
+  [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 2 ]
+  "$KILN" image build --require-cached --cache-to "oci://$BAD/ci/cache,mode=all" --name more "$BATS_TEST_TMPDIR/more"
+  [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 3 ]
+  run -1 "$KILN" image build --cache-to "oci://$BAD/ci/cache,mode=most" build
+  [[ "$output" == *"only mode=min or mode=all"* ]]
+  # ten at once, of two machines that built the same, each with bytes of its own
+  "$KILN" image build --name app build
+  local i pids=()
+  for i in 1 2 3 4 5; do
+    "$KILN" image build --require-cached --cache-strict --cache-to "oci://$PLAIN/ci/ten" --name "ten$i" build 3>&- &
+    pids+=($!)
+    on_a image build --require-cached --cache-strict --cache-to "oci://$PLAIN/ci/ten" --name "ten$i" build 3>&- &
+    pids+=($!)
+  done
+  for i in "${pids[@]}"; do wait "$i"; done
+  for i in 1 2 3 4 5; do on_a image rm "ten$i"; done
+  rm -rf "$KILN_HOME/backend"
+  "$KILN" image build --require-cached --cache-strict --cache-from "oci://$PLAIN/ci/ten" --name app build
+  "$KILN" system verify
   # a cache that lies, or refuses
   local m
   for m in corrupt evil; do
@@ -529,6 +562,8 @@ EOF
     [ "$(grep -c "cache 'oci://$BAD/ci/cache' is not used" out)" -eq 1 ]
     "$KILN" system verify
   done
+  run -0 "$KILN" image build --cache-to "oci://$BAD/ci/cache" --name app build
+  [ "$(grep -c "cache 'oci://$BAD/ci/cache' is not used: .*answers 403" <<<"$output")" -eq 1 ]
   run -1 "$KILN" image build --cache-strict --cache-to "oci://$BAD/ci/cache" --name app build
   [[ "$output" == *"answers 403"* ]]
   rm bad/mode
