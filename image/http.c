@@ -5,6 +5,7 @@
 // one): does it begin a little before that offset, and is it still the same file? Only then bytes are
 // passed on, and only if the bytes before the offset are those we have: some servers keep an ETag
 // when the file changes.
+#include "base/http.h"
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
@@ -47,14 +48,6 @@ char *fetch_shown_url(const char *url)
         if (host[3 + i] == '@')
             at = host + 3 + i;
     return at ? xasprintf("%.*s%s", (int)(host + 3 - url), url, at + 1) : xstrdup(url);
-}
-
-static long number_setting(const struct session *s, const char *name, long absent, long min)
-{
-    const char *v = session_setting(s, name);
-    char *end;
-    long n = v ? strtol(v, &end, 10) : absent;
-    return v && (*end || n < min) ? absent : n;
 }
 
 static void forget_headers(struct response *r)
@@ -256,36 +249,21 @@ static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off
     return flow_stopped(r->f->out);
 }
 
-static void set_common(const struct session *s, CURL *c, const char *url)
+static CURL *new_handle(const struct session *s, const char *url, char *why)
 {
-    const char *bundle = session_setting(s, "CURL_CA_BUNDLE");
-    if (!bundle)
-        bundle = session_setting(s, "SSL_CERT_FILE");
-    curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR,
-                     strncasecmp(url, "https:", 6) ? "http,https" : "https");
+    CURL *c = http_new();
+    http_prepare(c, s, url, !strncasecmp(url, "https:", 6));
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
     curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 30L);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
-    if (bundle)
-        curl_easy_setopt(c, CURLOPT_CAINFO, bundle);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    return c;
 }
 
 static CURL *open_handle(struct response *r, char *why)
 {
-    CURL *c = curl_easy_init();
-    if (!c)
-        alloc_failed();
-    set_common(r->f->session, c, r->f->url);
-    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 100L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME,
-                     number_setting(r->f->session, "KILN_HTTP_STALL", 60, 1));
+    CURL *c = new_handle(r->f->session, r->f->url, why);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, r);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
@@ -293,7 +271,6 @@ static CURL *open_handle(struct response *r, char *why)
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_tick);
     curl_easy_setopt(c, CURLOPT_XFERINFODATA, r);
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
     return c;
 }
 
@@ -375,7 +352,7 @@ static bool worth_another_try(CURLcode rc, long status)
 /* Waits before another try; false when the flow has stopped. */
 static bool pause_for(struct response *r, unsigned failures)
 {
-    long ms = number_setting(r->f->session, "KILN_HTTP_RETRY_MS", 500, 0);
+    long ms = http_number(r->f->session, "KILN_HTTP_RETRY_MS", 500, 0);
     curl_off_t asked = 0;
     curl_easy_getinfo(r->curl, CURLINFO_RETRY_AFTER, &asked);
     for (unsigned i = 1; i < failures && ms < PAUSE_MAX_MS; i++)
@@ -486,12 +463,6 @@ static size_t on_text(char *bytes, size_t size, size_t n, void *arg)
     return n;
 }
 
-static int on_text_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
-{
-    (void)a, (void)b, (void)c, (void)d;
-    return session_cancelled(arg);
-}
-
 int fetch_text(const struct session *s, const char *url, size_t limit, unsigned seconds,
                struct buf *ret, struct error **err)
 {
@@ -500,20 +471,14 @@ int fetch_text(const struct session *s, const char *url, size_t limit, unsigned 
     AUTO_FREE char *shown = fetch_shown_url(url);
     buf_reset(ret);
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    CURL *c = curl_easy_init();
-    if (!c)
-        alloc_failed();
+    CURL *c = new_handle(s, url, why);
     struct curl_slist *headers =
         curl_slist_append(NULL, "Accept: application/json, text/plain, */*");
-    set_common(s, c, url);
     curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)seconds);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_text);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, &t);
-    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_text_tick);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, s);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    http_stop_with(c, s);
     CURLcode rc = curl_easy_perform(c);
     long status = status_of(c);
     AUTO_FREE char *refusal = refusal_of(c);
@@ -551,20 +516,14 @@ int fetch_unchanged(const struct session *s, const char *url, const char *etag,
     char why[CURL_ERROR_SIZE] = "";
     AUTO_FREE char *shown = fetch_shown_url(url);
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    CURL *c = curl_easy_init();
-    if (!c)
-        alloc_failed();
+    CURL *c = new_handle(s, url, why);
     struct curl_slist *headers = add_condition(NULL, "If-None-Match", etag);
     headers = add_condition(headers, "If-Modified-Since", modified);
-    set_common(s, c, url);
     curl_easy_setopt(c, CURLOPT_FAILONERROR, 0L);
     curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)ANSWER_SECONDS);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, refuse_body);
-    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_text_tick);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, s);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+    http_stop_with(c, s);
     CURLcode rc = curl_easy_perform(c);
     long status = status_of(c);
     AUTO_FREE char *refusal = refusal_of(c);

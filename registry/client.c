@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/http.h"
 #include "base/json.h"
 #include "base/session.h"
 #include "registry/private.h"
@@ -23,9 +24,7 @@ enum { PAUSE_MS = 300, MANIFEST_MAX = 4 << 20, REPLY_MAX = 64 << 10 };
 
 int registry_pause(const struct registry *r, unsigned failures, long asked, struct error **err)
 {
-    const char *set = session_setting(r->session, "KILN_HTTP_RETRY_MS");
-    long ms = set ? strtol(set, NULL, 10) : PAUSE_MS;
-    ms <<= failures;
+    long ms = http_number(r->session, "KILN_HTTP_RETRY_MS", PAUSE_MS, 0) << failures;
     long long end = now_ms() + (asked > ms ? asked : ms);
     while (now_ms() < end) {
         if (r->session && session_cancelled(r->session))
@@ -331,6 +330,9 @@ struct download {
 
 static int empty(struct download *d, struct error **err)
 {
+    off_t have = lseek(d->fd, 0, SEEK_END);
+    if (d->moved && have > 0)
+        *d->moved -= (uint64_t)have;
     sha256_free(d->sha);
     d->sha = sha256_new();
     return ftruncate(d->fd, 0) < 0 ? error_errno(err, "cannot empty a file") : 0;
@@ -342,8 +344,11 @@ static int begin(struct download *d, struct error **err)
     enum { CHUNK = 64 << 10 };
     AUTO_FREE char *chunk = xmalloc(CHUNK);
     ssize_t n;
+    off_t have = lseek(d->fd, 0, SEEK_END);
     d->sha = sha256_new();
-    if (lseek(d->fd, 0, SEEK_END) > (off_t)d->size)
+    if (d->moved && have > 0)
+        *d->moved += (uint64_t)have;
+    if (have > (off_t)d->size)
         return empty(d, err);
     for (off_t at = 0; (n = pread_all(d->fd, chunk, CHUNK, at)) > 0; at += n)
         sha256_add(d->sha, chunk, (size_t)n);

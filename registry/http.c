@@ -2,6 +2,7 @@
 //
 // One attempt of one request. libcurl drops a header of ours called Authorization when a redirect
 // leads to another host, port or protocol (tests/e2e/registry.bats sees to it).
+#include "base/http.h"
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
@@ -163,37 +164,15 @@ static int on_seek(void *arg, curl_off_t at, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
-static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
-{
-    (void)a, (void)b, (void)c, (void)d;
-    const struct attempt *t = arg;
-    return t->r->session && session_cancelled(t->r->session);
-}
-
 static void set_common(CURL *c, struct attempt *t)
 {
-    const char *bundle = session_setting(t->r->session, "CURL_CA_BUNDLE");
-    if (!bundle)
-        bundle = session_setting(t->r->session, "SSL_CERT_FILE");
-    curl_easy_setopt(c, CURLOPT_URL, t->q->url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, t->r->http ? "http,https" : "https");
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, t->r->http ? "http,https" : "https");
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 30L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, 60L);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
-    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
+    http_prepare(c, t->r->session, t->q->url, !t->r->http);
+    http_stop_with(c, t->r->session);
     curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_tick);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-    if (bundle)
-        curl_easy_setopt(c, CURLOPT_CAINFO, bundle);
     if (t->r->options.insecure) {
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -297,9 +276,7 @@ static CURL *take_handle(struct registry *r)
     pthread_mutex_lock(&r->idle_mutex);
     CURL *c = r->n_idle ? r->idle[--r->n_idle] : NULL;
     pthread_mutex_unlock(&r->idle_mutex);
-    if (!c && !(c = curl_easy_init()))
-        alloc_failed();
-    return c;
+    return c ? c : http_new();
 }
 
 static void give_back(struct registry *r, CURL *c)

@@ -43,6 +43,8 @@ struct push {
     const struct reference *ref; /* borrowed */
     sem_t cores; /* more pieces compressed at once than there are cores are slower */
     _Atomic unsigned mounts_failed;
+    _Atomic uint64_t packed, packed_raw; /* bytes that must be sent, and what they were before */
+    _Atomic uint64_t waiting;            /* bytes of pieces that are not compressed yet */
     struct pool pool;
 };
 
@@ -174,6 +176,8 @@ static int put_unless_there(struct push *p, const char *hex, bool look, uint64_t
                             struct error **err)
 {
     int there = look ? registry_has_blob(p->registry, hex, err) : 0;
+    if (there > 0)
+        p->pool.moved += size;
     if (there)
         return there < 0 ? -1 : 0;
     return registry_put_blob(p->registry, hex, size, fd, &p->pool.moved, err);
@@ -197,6 +201,18 @@ static int is_there(struct push *p, const struct piece *piece, struct error **er
     return 0;
 }
 
+/* What the pieces that wait will become is guessed by those that are compressed, for the time left. */
+static void count(struct push *p, const struct piece *piece, bool sent)
+{
+    p->waiting -= piece->raw;
+    if (sent) {
+        p->packed_raw += piece->raw;
+        p->packed += piece->size;
+    }
+    double ratio = p->packed_raw ? (double)p->packed / (double)p->packed_raw : 1.0 / 3;
+    p->pool.total = p->packed + (uint64_t)((double)p->waiting * ratio);
+}
+
 static int compress_on_a_core(struct push *p, struct piece *piece, int fd, struct error **err)
 {
     while (sem_wait(&p->cores) < 0) // EINTR
@@ -211,10 +227,10 @@ static int send_piece(void *arg, size_t i, struct error **err)
     struct push *p = arg;
     struct piece *piece = &p->pieces.ptr[i];
     char known[sizeof piece->hex];
-    if (piece->there)
-        return 0;
     memcpy(known, piece->hex, sizeof known);
-    int there = *known ? is_there(p, piece, err) : 0;
+    int there = piece->there ? 1 : *known ? is_there(p, piece, err) : 0;
+    if (there > 0)
+        count(p, piece, false);
     if (there)
         return there < 0 ? -1 : 0;
     AUTO_FREE char *path = xasprintf("%s/push-%zu", store_scratch(p->store), i);
@@ -224,6 +240,7 @@ static int send_piece(void *arg, size_t i, struct error **err)
     (void)unlink(path);
     if (compress_on_a_core(p, piece, fd, err) < 0)
         return -1;
+    count(p, piece, true);
     return put_unless_there(p, piece->hex, strcmp(known, piece->hex) != 0, piece->size, fd, err);
 }
 
@@ -336,6 +353,8 @@ static int send_pieces(struct push *p, const struct transfer_options *o, struct 
         cut(p, *l);
     p->pool =
         (struct pool){.work = send_piece, .arg = p, .n = p->pieces.len, .session = p->session};
+    vec_foreach (const struct piece *, piece, &p->pieces)
+        p->waiting += piece->raw;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     sem_init(&p->cores, 0, cores > 1 ? (unsigned)cores : 1);
     pool_start(&p->pool, o->jobs ? o->jobs : TRANSFER_JOBS);

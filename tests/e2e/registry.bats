@@ -224,6 +224,18 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
   [[ $output == *"is not an image index"* ]]
 }
 
+@test "a chain of 60 layers goes there and back" {
+  "$KILN" image pull "oci://$PLAIN/team/app:1"
+  mkdir "$BATS_TEST_TMPDIR/deep"
+  { echo FROM app && seq -f 'RUN echo %g >/etc/n' 57; } >"$BATS_TEST_TMPDIR/deep/Imagefile"
+  "$KILN" image build --name deep "$BATS_TEST_TMPDIR/deep"
+  "$KILN" image push deep "oci://$PLAIN/deep/chain:1"
+  [ "$(skopeo inspect --tls-verify=false --raw "docker://$PLAIN/deep/chain:1" | grep -o '"digest"' | wc -l)" -eq 61 ] # and the config
+  KILN_HOME=$BATS_TEST_TMPDIR/c "$KILN" image pull "oci://$PLAIN/deep/chain:1"
+  KILN_HOME=$BATS_TEST_TMPDIR/c "$KILN" system verify | grep -q '^60 layers, .* 0 damaged'
+  cmp "$BATS_TEST_TMPDIR/c/backend/chain" "$KILN_HOME/backend/deep" # the same top layer; so deep a chain has a path too long for qemu-img
+}
+
 @test "another image that has the name stays, unless --force" {
   "$KILN" image pull "oci://$PLAIN/team/app:1"
   mkdir "$BATS_TEST_TMPDIR/top"

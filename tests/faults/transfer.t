@@ -71,6 +71,44 @@ if qemu-img compare -q "$top/b/backend/image" "$top/home/backend/image"; then ok
 left=$(find "$top/b/backend/.working" -path '*pull-*' 2>/dev/null)
 if [ -z "$left" ]; then ok 'nothing is left over'; else not_ok 'nothing is left over' "$left"; fi
 
+# a layer of 1 GiB that is nearly all holes: it stays one, and the memory is that of any other
+export KILN_HOME=$top/home
+qemu-img create -q -f qcow2 -o preallocation=metadata "$top/holes.qcow2" 1G
+{ head -c 510 /dev/zero; printf '\125\252'; } >"$top/mbr"
+qemu-io -f qcow2 -c "write -s $top/mbr 0 512" "$top/holes.qcow2" >/dev/null
+"$KILN" image import --no-checksum "$top/holes.qcow2" holes >"$top/log" 2>&1 || { cat "$top/log"; echo 'Bail out! no image'; exit 1; }
+peak() { # COMMAND...: runs it and prints the most memory that it had, in MB
+  python3 -c 'import resource, subprocess, sys
+r = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+sys.stderr.buffer.write(r.stderr if r.returncode else b"")
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024 if r.returncode == 0 else 9999)' "$@"
+}
+for image in holes image; do
+  for job in "push --jobs 8 $image" "pull --jobs 8 --name $image"; do
+    [[ $job == pull* ]] && export KILN_HOME=$top/$image
+    # shellcheck disable=SC2086  # words
+    mb=$(peak "$KILN" image $job "${ref%:*}:$image")
+    if [ "$mb" -le 64 ]; then ok "$job: $mb MB of memory"; else not_ok "$job: $mb MB of memory" ''; fi
+  done
+  export KILN_HOME=$top/home
+done
+kb=$(find "$top/holes/backend/.layers" -name disk.qcow2 -printf '%k\n')
+if [ "$kb" -lt 10000 ]; then ok "the layer's holes are holes"; else not_ok "the layer's holes are holes" "$kb KB"; fi
+
+# eight pushes at once that share blobs, to a repository that has none
+pids=()
+for i in 1 2 3 4 5 6 7 8; do
+  if [ $((i % 2)) = 0 ]; then image=image; else image=holes; fi
+  "$KILN" image push $image "${ref%killed/*}together/image:$i" >"$top/push-$i" 2>&1 &
+  pids+=($!)
+done
+failed_pushes=
+for pid in "${pids[@]}"; do wait "$pid" || failed_pushes=yes; done
+if [ -z "$failed_pushes" ] && [ "$(cat "$top"/push-? | sort -u | wc -l)" = 2 ]; then ok 'eight pushes at once'; else not_ok 'eight pushes at once' "$(cat "$top"/push-?)"; fi
+out=$(KILN_HOME=$top/together "$KILN" image pull "${ref%killed/*}together/image:8" 2>&1 && KILN_HOME=$top/together "$KILN" system verify 2>&1)
+status=$?
+if [ $status = 0 ]; then ok 'and what they sent is whole'; else not_ok 'and what they sent is whole' "$out"; fi
+
 mkdir "$top/small"
 cleanups=("umount -q $top/small" "${cleanups[@]}")
 for mb in 5 100 200; do
