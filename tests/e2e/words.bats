@@ -62,7 +62,7 @@ END
   says 1 "did you mean 'base'?" run bsae
   says 1 "did you mean 'base'?" run base:latest
   says 1 "did you mean 'base'?" run docker.io/library/base
-  says 2 "kiln cp" run --volume /a:/b base
+  says 2 "--volume FOLDER:/GUEST" run --mount type=bind,src=/a,dst=/b base
   says 2 "kiln exec NAME env" run -e A=B base
   says 2 "argument --tty: standard input is not a terminal" run -it base
   says 2 "--json" images --format x
