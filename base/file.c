@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -159,6 +161,42 @@ ssize_t pread_all(int fd, void *bytes, size_t n, off_t at)
         have += (size_t)got;
     }
     return (ssize_t)have;
+}
+
+/* The bytes from `at` to `end`. */
+static int copy_part(int from, int to, off_t at, off_t end, struct error **err)
+{
+    while (at < end) {
+        off_t in = at, out = at;
+        ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - at), 0);
+        if (n < 0)
+            return error_errno(err, "cannot copy");
+        if (n == 0)
+            return error_set(err, ERR_SYSTEM, "the file shrank while it was being copied");
+        at += n;
+    }
+    return 0;
+}
+
+int file_copy(int from, int to, struct error **err)
+{
+    struct stat st;
+    if (ioctl(to, FICLONE, from) == 0)
+        return 0;
+    if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
+        return error_errno(err, "cannot copy");
+    for (off_t at = 0; at < st.st_size;) {
+        off_t data = lseek(from, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            break;
+        off_t end = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
+        if (end < 0)
+            return error_errno(err, "cannot copy");
+        if (copy_part(from, to, data, end, err) < 0)
+            return -1;
+        at = end;
+    }
+    return 0;
 }
 
 int make_dirs(const char *path, mode_t mode, struct error **err)

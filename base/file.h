@@ -43,6 +43,10 @@ ssize_t read_all(int fd, void *bytes, size_t n);               /* less than n on
 int pwrite_all(int fd, const void *bytes, size_t n, off_t at); /* 0, or -1 with errno */
 ssize_t pread_all(int fd, void *bytes, size_t n, off_t at);
 
+/* Gives the empty file `to` the bytes of `from`: shared where the file system can, else copied without
+ * the holes. */
+int file_copy(int from, int to, struct error **err);
+
 int make_dirs(const char *path, mode_t mode, struct error **err); /* as mkdir -p */
 /* The same for a folder of kiln's in one that somebody may have made to share it: it gets the
  * permissions of the folder it lies in. Folders above that are missing are for us alone (0700). */

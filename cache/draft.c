@@ -12,9 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -356,34 +354,6 @@ void store_base_id(const char *digest, char id[DIGEST_HEX + 1])
     digest_hex(&d, id);
 }
 
-/* Copies data and leaves holes. */
-static int copy_data(int from, int to, struct error **err)
-{
-    struct stat st;
-    if (ioctl(to, FICLONE, from) == 0)
-        return 0;
-    if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
-        return error_errno(err, "cannot copy the image");
-    for (off_t at = 0; at < st.st_size;) {
-        off_t data = lseek(from, at, SEEK_DATA);
-        if (data < 0 && errno == ENXIO)
-            break;
-        off_t end = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
-        if (end < 0)
-            return error_errno(err, "cannot copy the image");
-        for (at = data; at < end;) {
-            off_t in = at, out = at;
-            ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - at), 0);
-            if (n < 0)
-                return error_errno(err, "cannot copy the image");
-            if (n == 0)
-                return error_set(err, ERR_SYSTEM, "the image shrank while it was being copied");
-            at += n;
-        }
-    }
-    return 0;
-}
-
 /* A link only to what nobody is expected to write to. */
 static int take_file(const char *path, const char *to, struct error **err)
 {
@@ -396,7 +366,7 @@ static int take_file(const char *path, const char *to, struct error **err)
     AUTO_CLOSE int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (out < 0)
         return error_errno(err, "cannot create '%s'", to);
-    return copy_data(from, out, err);
+    return file_copy(from, out, err) < 0 ? error_wrap(err, "copy of the image") : 0;
 }
 
 int store_import_base(struct store *st, const char *path, const char *digest, const char *name,

@@ -4,7 +4,10 @@
 #include "base/alloc.h"
 #include "cli/build_ui.h"
 #include "cli/registry_options.h"
+#include "cli/vm_copy.h"
+#include "cli/vm_image.h"
 #include "cli/vm_options.h"
+#include "cli/vm_prepare.h"
 #include "cli/vm_store.h"
 
 static const struct option_spec options[] = {
@@ -12,6 +15,9 @@ static const struct option_spec options[] = {
     PULL_OPTION,
     REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION,
+    PUBLISH_ALL_OPTION,
+    PREPARE_OPTIONS,
+    COPY_IN_OPTIONS,
     VM_OPTIONS,
     {0},
 };
@@ -22,8 +28,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     AUTO_FREE char *name =
         args_has(a, "name") ? xstrdup(args_get(a, "name")) : named_vm_name(image);
+    CLEANUP(vm_copies_clear) struct vm_copies copies = {0};
     vm_spec_init(&spec);
-    if (vm_options_take(a, &spec, err) < 0 || vm_store_create(s, a, &spec, name, false, err) < 0)
+    if (vm_options_take(a, &spec, err) < 0 || vm_copies_take(a, false, &copies, err) < 0 ||
+        vm_store_create(s, a, &spec, name, &copies, false, err) < 0)
         return -1;
     printf("Created VM '%s'\n", name);
     return 0;

@@ -49,6 +49,23 @@ static void add_age(char *to, size_t n, long long seconds)
     (void)snprintf(to, n, "%lld%c", seconds < 0 ? 0 : seconds / units[i].unit, units[i].name);
 }
 
+/* " 127.0.0.1:40123->80/tcp …"; the one of SSH has a column of its own. */
+static void print_ports(const json_t *v)
+{
+    size_t i;
+    json_t *f;
+    bool first = true;
+    json_array_foreach (json_object_get(v, "ports"), i, f) {
+        int64_t port = json_int(f, "host_port", 0);
+        if (port == json_int(v, "ssh_port", 0))
+            continue;
+        printf("%s%s:%d->%d/%s", first ? "  " : ", ", json_str(f, "address"), (int)port,
+               (int)json_int(f, "guest_port", 0), json_flag(f, "udp") ? "udp" : "tcp");
+        first = false;
+    }
+    putchar('\n');
+}
+
 static void print_row(const json_t *v, int name, int image)
 {
     char pid[24] = "-", memory[24] = "-", ssh[24] = "-", age[24] = "-";
@@ -61,8 +78,9 @@ static void print_row(const json_t *v, int name, int image)
     if (json_int(v, "started", 0))
         add_age(age, sizeof age, (long long)time(NULL) - json_int(v, "started", 0));
     const char *from = json_str(v, "image");
-    printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %s\n", name, json_str(v, "name"), image,
+    printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %-4s", name, json_str(v, "name"), image,
            from ? from : "-", json_str(v, "state"), pid, memory, ssh, age);
+    print_ports(v);
 }
 
 static void print_table(const json_t *list, bool quiet)
@@ -71,8 +89,8 @@ static void print_table(const json_t *list, bool quiet)
     size_t i;
     json_t *v;
     if (!quiet)
-        printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %s\n", name, "NAME", image, "IMAGE", "STATE",
-               "PID", "MEM", "SSH", "AGE");
+        printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %-4s  %s\n", name, "NAME", image, "IMAGE", "STATE",
+               "PID", "MEM", "SSH", "AGE", "PORTS");
     json_array_foreach ((json_t *)list, i, v) {
         if (quiet)
             puts(json_str(v, "name"));

@@ -7,7 +7,10 @@
 #include "builder/build/image_chain.h"
 #include "cli/build_ui.h"
 #include "cli/registry_options.h"
+#include "cli/vm_copy.h"
+#include "cli/vm_image.h"
 #include "cli/vm_options.h"
+#include "cli/vm_prepare.h"
 #include "cli/vm_store.h"
 
 #include <stdio.h>
@@ -23,6 +26,9 @@ static const struct option_spec options[] = {
     PULL_OPTION,
     REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION,
+    PUBLISH_ALL_OPTION,
+    PREPARE_OPTIONS,
+    COPY_OPTIONS,
     VM_OPTIONS,
     {0},
 };
@@ -37,29 +43,36 @@ static char *invented_name(const char *image)
     return xasprintf("%.50s-%04x", name, number);
 }
 
-static int run_named(struct session *s, const struct args *a, const struct vm_spec *spec,
-                     struct error **err)
+/* It may not have been started. */
+static void remove_vm(const struct session *s, const char *name)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, name, &vm, NULL) == 0)
+        (void)named_vm_remove(s->vmstore, &vm, NULL);
+}
+
+static int run_named(struct session *s, const struct args *a, struct vm_spec *spec,
+                     const struct vm_copies *copies, struct error **err)
 {
     bool detach = args_has(a, "detach"), given = args_has(a, "name");
     AUTO_FREE char *name = given ? xstrdup(args_get(a, "name")) : invented_name(a->pos[0]);
     vm_store_sweep(s);
-    if (vm_store_create(s, a, spec, name, !given || args_has(a, "rm"), err) < 0)
+    bool temporary = !given || args_has(a, "rm");
+    if (vm_store_create(s, a, spec, name, copies, temporary, err) < 0)
         return -1;
-    int status = vm_store_start(s, a, name, detach, err);
+    int status = vm_store_start(s, a, name, detach, copies, err);
     if (status == 0 && detach)
         puts(name);
     if (status >= 0 && detach)
         return status;
-    if (status < 0 && !given) { // it may not have been started
-        CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-        if (named_vm_open(s->vmstore, name, &vm, NULL) == 0)
-            (void)named_vm_remove(s->vmstore, &vm, NULL);
-        return status;
-    }
-    return vm_store_drop_temporary(s, name, NULL) < 0 ? -1 : status;
+    if (status >= 0 && vm_copy_out(s, name, copies, err) < 0)
+        status = -1;
+    if (temporary)
+        remove_vm(s, name);
+    return status;
 }
 
-static int run_nameless(struct session *s, const struct args *a, const struct vm_spec *spec,
+static int run_nameless(struct session *s, const struct args *a, struct vm_spec *spec,
                         struct error **err)
 {
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
@@ -72,11 +85,13 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
     progress_init(&shown.bar, stderr, PROGRESS_AUTO); // stdout is the guest's
     if (image_chain_open(s, &request, &chain, err) < 0)
         return -1;
-    if (vm_options_disk_size(a, &chain.size, err) < 0)
+    if (vm_options_disk_size(a, &chain.size, err) < 0 ||
+        vm_image_take(a, chain.metadata, spec, err) < 0)
         return -1;
     struct vm_run_options o = {.files = (const char *const *)chain.files.ptr,
                                .n_files = chain.files.len,
                                .size = chain.size,
+                               .image = a->pos[0],
                                .hold = -1};
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
@@ -86,7 +101,7 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
     bool listed = vm_store_appear(s, spec, image, name, chain.size, &vm, &why) == 0;
     session_debug(s, 1, listed ? "this VM is '%s' for ps, exec and stop" : "not listed: %s",
                   listed ? name : why->message);
-    int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, false, err);
+    int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, NULL, false, err);
     if (listed)
         (void)named_vm_remove(s->vmstore, &vm, NULL);
     return status;
@@ -95,13 +110,16 @@ static int run_nameless(struct session *s, const struct args *a, const struct vm
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(vm_spec_clear) struct vm_spec spec;
+    CLEANUP(vm_copies_clear) struct vm_copies copies = {0};
     vm_spec_init(&spec);
     spec.tty = args_has(a, "tty") && !args_has(a, "detach");
     if (vm_options_check_command(a, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
-        vm_options_check_detach(a, err) < 0)
+        vm_options_check_detach(a, err) < 0 || vm_copies_take(a, true, &copies, err) < 0)
         return -1;
-    return args_has(a, "name") || args_has(a, "detach") ? run_named(s, a, &spec, err)
-                                                        : run_nameless(s, a, &spec, err);
+    // what is written to before or read afterwards needs a disk with a name
+    bool named = args_has(a, "name") || args_has(a, "detach") || copies.in.len || copies.out.len ||
+                 vm_prepare_wanted(a, &copies);
+    return named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, err);
 }
 
 const struct command cmd_run = {

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
 // kiln start: the options of `create` first, then those given now.
+#include "cli/vm_copy.h"
 #include "cli/vm_options.h"
 #include "cli/vm_store.h"
 
-static const struct option_spec options[] = {DETACH_OPTION, VM_OPTIONS, {0}};
+static const struct option_spec options[] = {DETACH_OPTION, COPY_OPTIONS, VM_OPTIONS, {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    if (vm_options_check_detach(a, err) < 0)
+    CLEANUP(vm_copies_clear) struct vm_copies copies = {0};
+    const char *name = a->pos[0];
+    if (vm_options_check_detach(a, err) < 0 || vm_copies_take(a, true, &copies, err) < 0 ||
+        vm_copy_in(s, name, &copies, err) < 0)
         return -1;
-    return vm_store_start(s, a, a->pos[0], args_has(a, "detach"), err);
+    int status = vm_store_start(s, a, name, args_has(a, "detach"), &copies, err);
+    return status >= 0 && vm_copy_out(s, name, &copies, err) < 0 ? -1 : status;
 }
 
 const struct command cmd_start = {

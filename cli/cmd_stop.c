@@ -39,7 +39,7 @@ static int restart_one(const struct session *s, const struct args *a, const char
         named_vm_open(s->vmstore, name, &vm, err) < 0 ||
         vm_live_stop(s, &vm, false, timeout_ms, err) < 0)
         return -1;
-    return vm_store_start(s, a, name, true, err);
+    return vm_store_start(s, a, name, true, NULL, err);
 }
 
 /* A wrong timeout is told once. */

@@ -38,6 +38,17 @@ static void capture_read(int fd, struct buf *ret)
         ret->data[--ret->len] = '\0';
 }
 
+static int run_over_ssh(void *ssh, const char *command, const int fds[3], int *ret_status,
+                        struct error **err)
+{
+    return vm_ssh_run_on(ssh, command, fds, ret_status, err);
+}
+
+struct cp_guest cp_guest_ssh(struct vm_ssh *ssh, const char *name)
+{
+    return (struct cp_guest){run_over_ssh, ssh, name};
+}
+
 static int guest_failed(const struct cp_guest *g, int status, int said_fd, struct error **err)
 {
     CLEANUP(buf_clear) struct buf said = BUF_INIT;
@@ -51,8 +62,8 @@ int cp_stream(const struct cp_guest *g, const char *command, struct error **err)
 {
     AUTO_CLOSE int said = capture_open(err);
     int status;
-    if (said < 0 || vm_ssh_run_on(g->ssh, command, (int[]){STDIN_FILENO, STDOUT_FILENO, said},
-                                  &status, err) < 0)
+    if (said < 0 ||
+        g->run(g->arg, command, (int[]){STDIN_FILENO, STDOUT_FILENO, said}, &status, err) < 0)
         return -1;
     return status ? guest_failed(g, status, said, err) : 0;
 }
@@ -76,8 +87,7 @@ int cp_look(const struct cp_guest *g, const char *path, enum cp_links links, enu
     const char *words[] = {"sh", "-c", look_script, "sh", path, how, NULL};
     int status;
     buf_add_shell_words(&command, words);
-    if (said < 0 ||
-        vm_ssh_run_on(g->ssh, command.data, (int[]){nothing, out, said}, &status, err) < 0)
+    if (said < 0 || g->run(g->arg, command.data, (int[]){nothing, out, said}, &status, err) < 0)
         return -1;
     if (status)
         return guest_failed(g, status, said, err);
@@ -159,7 +169,7 @@ int cp_transfer(const struct cp_guest *g, const char *command, const struct cp_j
     int fds[3] = {job->receive ? nothing : ours, job->receive ? ours : nothing, said};
     if (child < 0)
         error_errno(err, "cannot start a process");
-    else if (vm_ssh_run_on(g->ssh, command, fds, &status, err) < 0)
+    else if (g->run(g->arg, command, fds, &status, err) < 0)
         status = -1;
     close(ours);
     if (child > 0)

@@ -3,7 +3,7 @@
  * The guest's side of `kiln cp`, and what goes between the two.
  *
  *     // given struct vm_ssh *ssh;
- *     struct cp_guest guest = {ssh, "web"};
+ *     struct cp_guest guest = cp_guest_ssh(ssh, "web");
  *     struct cp_job job = {.receive = true, .from = "log", .dir = "/tmp", .name = "log"};
  *     cp_transfer(&guest, "tar -c -f - -C /var log", &job, &err);
  */
@@ -14,10 +14,16 @@
 
 #include <stdbool.h>
 
+/* Runs a command line in the guest with these as stdin, stdout and stderr; *ret_status: its exit
+ * status. As vm_ssh_run_on. */
+typedef int cp_run_fn(void *arg, const char *command, const int fds[3], int *ret_status,
+                      struct error **err);
 struct cp_guest {
-    struct vm_ssh *ssh; /* borrowed */
-    const char *name;   /* of the VM, for messages */
+    cp_run_fn *run;
+    void *arg;        /* borrowed */
+    const char *name; /* of the VM, for messages; borrowed */
 };
+struct cp_guest cp_guest_ssh(struct vm_ssh *ssh, const char *name);
 
 enum cp_kind { CP_NONE, CP_FILE, CP_FOLDER, CP_OTHER };
 enum cp_links {

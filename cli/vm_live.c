@@ -6,6 +6,8 @@
 #include "base/json.h"
 #include "vm/console.h"
 #include "vm/detached.h"
+#include "vm/login.h"
+#include "vm/ssh_key.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -97,6 +99,13 @@ static void tell_waiting(void *arg, long long ms)
     waiting_show(&live->waiting, ms, line);
 }
 
+/* So that the next login need not find it out. */
+static void remember_user(struct vm_live *live, const char *user)
+{
+    (void)json_object_set_new(live->record, "user", json_string(user));
+    (void)named_vm_note(&live->vm, live->record, NULL);
+}
+
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err)
 {
@@ -115,17 +124,23 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
                    live->vm.name);
         return NULL;
     }
+    AUTO_FREE char *key_path = path_join(live->vm.dir, VM_SSH_KEY), *who = NULL;
+    AUTO_FREE char *vm_key = vm_ssh_key_read(key_path, NULL);
     struct vm_ssh_options o = {.session = s,
                                .port = (unsigned)port,
                                .user = user ? user : json_str(live->record, "user"),
                                .key_file = key ? key : json_str(live->record, "key"),
+                               .vm_key = vm_key,
                                .deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout),
                                .wait = wait_live,
                                .wait_arg = live,
                                .waiting = tell_waiting,
                                .late_hint = late};
     live->waiting.session = s;
-    return vm_ssh_open(&o, err);
+    struct vm_ssh *ssh = vm_login(&o, json_str(live->vm.config, "image"), &who, err);
+    if (ssh && !o.user)
+        remember_user(live, who);
+    return ssh;
 }
 
 static int kill_now(const struct session *s, const struct named_vm *vm, struct error **err)

@@ -4,10 +4,12 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "cli/waiting.h"
 #include "vm/detached.h"
 #include "vm/share.h"
 #include "vm/ssh.h"
+#include "vm/ssh_key.h"
 #include "vm/uefi.h"
 
 #include <arpa/inet.h>
@@ -21,8 +23,10 @@
 
 /* What vm/run.h calls back with. */
 struct boot {
+    const struct session *session;
     struct vm_run_options o;
     const struct named_vm *named;
+    const struct vm_copies *copies; /* over SSH; NULL = none */
     struct waiting waiting;
     bool detach;
 };
@@ -38,6 +42,18 @@ static void waiting(void *arg, long long ms, const char *line)
     waiting_show(&b->waiting, ms, line);
 }
 
+static int copy_in(void *arg, struct vm_ssh *ssh, struct error **err)
+{
+    const struct boot *b = arg;
+    return vm_copy_in_ssh(ssh, b->named->name, b->copies, err);
+}
+
+static int copy_out(void *arg, struct vm_ssh *ssh, struct error **err)
+{
+    const struct boot *b = arg;
+    return vm_copy_out_ssh(ssh, b->named->name, b->copies, err);
+}
+
 /* stdout belongs to the command that is run. */
 static void started(void *arg)
 {
@@ -51,19 +67,35 @@ static void started(void *arg)
     fflush(to);
 }
 
+/* Which ports the kernel chose. */
+static void tell_ports(const struct boot *b, const json_t *ports)
+{
+    const struct vm_spec *spec = b->o.spec;
+    size_t i;
+    json_t *v;
+    json_array_foreach ((json_t *)ports, i, v)
+        vec_foreach (const struct vm_forward *, f, &spec->nics.ptr[0].forwards)
+            if (!f->host_port && f->guest_port == json_int(v, "guest_port", 0) &&
+                f->udp == json_flag(v, "udp"))
+                session_notice(b->session, "port %u%s of the guest is %s:%d", f->guest_port,
+                               f->udp ? "/udp" : "", f->address, (int)json_int(v, "host_port", 0));
+}
+
 /* A second login finds its way by it. */
-static void up(void *arg, pid_t pid, unsigned ssh_port)
+static void up(void *arg, pid_t pid, unsigned ssh_port, json_t *ports)
 {
     const struct boot *b = arg;
     const struct vm_spec *spec = b->o.spec;
     CLEANUP(error_freep) struct error *why = NULL;
+    if (spec->nics.len)
+        tell_ports(b, ports);
     if (!b->named)
         return;
-    json_auto_t *record =
-        json_pack("{s:I, s:I, s:s, s:s?, s:i, s:i, s:I, s:b}", "pid", (json_int_t)pid, "ssh_port",
-                  (json_int_t)ssh_port, "user", spec->ssh.user, "key", spec->ssh.key,
-                  "ssh_timeout_ms", vm_run_ssh_timeout(spec, b->o.accel), "memory_mb",
-                  (int)spec->memory_mb, "started", (json_int_t)time(NULL), "detached", b->detach);
+    json_auto_t *record = json_pack(
+        "{s:I, s:I, s:s*, s:s*, s:i, s:i, s:I, s:b, s:O}", "pid", (json_int_t)pid, "ssh_port",
+        (json_int_t)ssh_port, "user", spec->ssh.user, "key", spec->ssh.key, "ssh_timeout_ms",
+        vm_run_ssh_timeout(spec, b->o.accel), "memory_mb", (int)spec->memory_mb, "started",
+        (json_int_t)time(NULL), "detached", b->detach, "ports", ports);
     if (!record || named_vm_set_running(b->named, pid, record, &why) < 0)
         print_note("", why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
 }
@@ -307,8 +339,9 @@ int vm_options_check_command(const struct args *a, struct error **err)
 
 int vm_options_check_detach(const struct args *a, struct error **err)
 {
-    static const char *const names[] = {"ssh-command", "ssh-console", "ssh-with-serial", "timeout",
-                                        "console"};
+    static const char *const names[] = {"ssh-command", "ssh-console", "ssh-with-serial",
+                                        "timeout",     "console",     "copy-out-after",
+                                        "direct-copy"};
     for (size_t i = 0; args_has(a, "detach") && i < sizeof names / sizeof *names; i++)
         if (args_has(a, names[i])) {
             error_set(err, ERR_USAGE, "--detach and --%s do not go together", names[i]);
@@ -317,39 +350,41 @@ int vm_options_check_detach(const struct args *a, struct error **err)
     return 0;
 }
 
-static int detach(const struct session *s, struct boot *b, struct error **err)
+/* The keys for a guest that somebody may log in to with them: the VM's own, and kiln's; they are
+ * NULL for others. */
+static int make_keys(const struct session *s, const struct boot *b, const struct vm_spec *spec,
+                     char **ret_private, char **ret_public, struct error **err)
 {
-    pid_t pid;
-    unsigned port;
-    if (vm_detach(s, &b->o, b->named->dir, &pid, &port, err) < 0)
-        return -1;
-    up(b, pid, port);
-    return vm_volumes_mount(s, b->named->name, b->o.spec, err);
-}
-
-/* kiln's public key for a guest that somebody may log in to with it; *ret is NULL for others. */
-static int own_key(const struct session *s, const struct vm_run_options *o,
-                   const struct vm_spec *spec, char **ret, struct error **err)
-{
-    if (spec->ssh.key || !spec->nics.len || (spec->session == VM_SERIAL && !o->keep))
+    if (spec->ssh.key || !spec->nics.len || (spec->session == VM_SERIAL && !b->o.keep))
         return 0;
-    *ret = vm_ssh_own_key(s, err);
-    return *ret ? 0 : -1;
+    *ret_private = b->named ? vm_ssh_key_in(b->named->dir, err) : vm_ssh_key_new(err);
+    AUTO_FREE char *own = *ret_private ? vm_ssh_own_key(s, err) : NULL;
+    AUTO_FREE char *line = own ? vm_ssh_key_public(*ret_private, err) : NULL;
+    if (line)
+        *ret_public = xasprintf("%s\n%s", line, own);
+    return line ? 0 : -1;
 }
 
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
-                    const struct vm_run_options *disk, const struct named_vm *named, bool detached,
-                    struct error **err)
+                    const struct vm_run_options *disk, const struct named_vm *named,
+                    const struct vm_copies *copies, bool detached, struct error **err)
 {
     CLEANUP(qemu_clear) struct qemu qemu = QEMU_INIT;
     CLEANUP(boot_clear)
-    struct boot b = {.o = *disk, .named = named, .detach = detached, .waiting = {.session = s}};
-    AUTO_FREE char *key = NULL;
+    struct boot b = {.session = s,
+                     .o = *disk,
+                     .named = named,
+                     .copies = copies,
+                     .detach = detached,
+                     .waiting = {.session = s}};
+    AUTO_FREE char *private = NULL, *public = NULL;
     int status = 0;
-    if (qemu_find(s, spec->qemu, &qemu, err) < 0 || own_key(s, &b.o, spec, &key, err) < 0)
+    if (qemu_find(s, spec->qemu, &qemu, err) < 0 ||
+        make_keys(s, &b, spec, &private, &public, err) < 0)
         return -1;
     b.o.spec = spec;
-    b.o.public_key = key;
+    b.o.vm_key = private;
+    b.o.public_keys = public;
     b.o.qemu = &qemu;
     b.o.accel = ACCEL_AUTO;
     if (!vm_run_args_choose_accel(spec->qemu_args.ptr) &&
@@ -367,8 +402,18 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     b.o.share_fds = links.fds;
     if (spec->session == VM_SERIAL && !detached)
         vm_volumes_tell(s, spec);
+    if (copies && copies->direct && named) {
+        if (spec->session == VM_SERIAL) {
+            error_set(err, ERR_USAGE, "argument --direct-copy: needs SSH");
+            return error_hint(err, "--ssh or a command connects by it");
+        }
+        b.o.entered = copy_in;
+        b.o.leaving = copy_out;
+    }
     b.o.arg = &b;
     if (detached)
-        return detach(s, &b, err);
+        return vm_detach(s, &b.o, named->dir, err) < 0
+                   ? -1
+                   : vm_volumes_mount(s, named->name, spec, err);
     return vm_run(s, &b.o, &status, err) < 0 ? -1 : status;
 }

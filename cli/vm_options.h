@@ -7,13 +7,14 @@
  *     vm_spec_init(&spec);
  *     vm_options_take(args, &spec, &err);          // may come again: later options win
  *     struct vm_run_options o = {.files = files, .n_files = n_files, .size = size, .hold = -1};
- *     int status = vm_options_boot(session, &spec, &o, NULL, false, &err);
+ *     int status = vm_options_boot(session, &spec, &o, NULL, NULL, false, &err);
  */
 #ifndef CLI_VM_OPTIONS_H
 #define CLI_VM_OPTIONS_H
 
 #include "cli/command.h"
 #include "cli/config.h"
+#include "cli/vm_copy.h"
 #include "cli/vm_share.h"
 #include "vm/named.h"
 #include "vm/run.h"
@@ -24,10 +25,11 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
 int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **err);
 /* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. Of
  * `disk` the members that are about the disk count. named: the VM of the store that it is, whose
- * lock is held; NULL = none. With `detach` it goes on alone, and 0 comes once it runs. */
+ * lock is held; NULL = none. copies: what
+ * goes in and out over SSH, or NULL. With `detach` it goes on alone, and 0 comes once it runs. */
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
-                    const struct vm_run_options *disk, const struct named_vm *named, bool detach,
-                    struct error **err);
+                    const struct vm_run_options *disk, const struct named_vm *named,
+                    const struct vm_copies *copies, bool detach, struct error **err);
 /* ERR_USAGE: run's command with an option that it does not go with, or --tty without a terminal. */
 int vm_options_check_command(const struct args *a, struct error **err);
 /* ERR_USAGE: --detach with an option that connects the user. */
@@ -42,8 +44,8 @@ int vm_options_check_detach(const struct args *a, struct error **err);
     {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", NULL}, \
     {"ssh-console", 0, NULL, "A shell over SSH instead of the serial console", "ssh"}, \
     {"ssh-with-serial", 0, NULL, "As --ssh, and show the serial console until SSH is there", "sshs"}, \
-    {"ssh-user", 0, "USER", "User to log in as [default: vagrant]", NULL}, \
-    {"ssh-key", 0, "FILE", "Private key [default: kiln's own, ssh-agent's, ~/.ssh/id_*]", NULL}, \
+    {"ssh-user", 0, "USER", "User to log in as [default: the image's, else who is let in of vagrant, root and its cloud user]", NULL}, \
+    {"ssh-key", 0, "FILE", "Private key [default: the VM's, kiln's own, ssh-agent's, ~/.ssh/id_*]", NULL}, \
     {"ssh-port", 0, "PORT", "Port on 127.0.0.1 for the guest's SSH [default: a free one]", NULL}, \
     {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL}, \
     VOLUME_OPTION, \

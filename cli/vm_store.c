@@ -13,7 +13,9 @@
 #include "cache/store.h"
 #include "cli/build_ui.h"
 #include "cli/registry_options.h"
+#include "cli/vm_image.h"
 #include "cli/vm_options.h"
+#include "cli/vm_prepare.h"
 #include "qcow2/qcow2.h"
 
 #include <string.h>
@@ -22,17 +24,35 @@
 extern const struct command cmd_start;
 
 static json_t *make_config(const struct vm_spec *spec, const char *image, const char *layer,
-                           bool temporary)
+                           json_t *mounts, bool temporary)
 {
     json_t *definition = vm_spec_to_json(spec);
-    return definition
-               ? json_pack("{s:s, s:s?, s:I, s:o, s:b}", "image", image, "layer", layer, "created",
-                           (json_int_t)time(NULL), "spec", definition, "temporary", temporary)
-               : NULL;
+    return definition ? json_pack("{s:s, s:s?, s:I, s:o, s:O*, s:b}", "image", image, "layer",
+                                  layer, "created", (json_int_t)time(NULL), "spec", definition,
+                                  "mounts", mounts, "temporary", temporary)
+                      : NULL;
 }
 
-int vm_store_create(struct session *s, const struct args *a, const struct vm_spec *spec,
-                    const char *name, bool temporary, struct error **err)
+/* The disk of a VM that is being made. */
+static int prepare(const struct session *s, const struct args *a, struct vm_spec *spec,
+                   const struct vm_copies *copies, struct image_chain *chain, const char *disk,
+                   const char *dir, struct error **err)
+{
+    if (vm_image_take(a, chain->metadata, spec, err) < 0)
+        return -1;
+    if (!vm_prepare_wanted(a, copies))
+        return 0;
+    strv_add(&chain->files, disk);
+    struct offline_options o = {.files = (const char *const *)chain->files.ptr,
+                                .n_files = chain->files.len,
+                                .size = chain->size,
+                                .mounts = json_object_get(chain->metadata, "mounts"),
+                                .scratch = dir};
+    return vm_prepare(s, a, spec, copies, &o, err);
+}
+
+int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
+                    const struct vm_copies *copies, bool temporary, struct error **err)
 {
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     CLEANUP(working_clear) struct working w = WORKING_INIT;
@@ -55,9 +75,11 @@ int vm_store_create(struct session *s, const struct args *a, const struct vm_spe
     if (!below)
         return error_errno(err, "cannot find '%s'", chain.files.ptr[chain.files.len - 1]);
     struct qcow2_overlay overlay = {.size = chain.size, .backing = below, .sync = true};
-    if (qcow2_create_overlay(disk, &overlay, err) < 0)
+    if (qcow2_create_overlay(disk, &overlay, err) < 0 ||
+        prepare(s, a, spec, copies, &chain, disk, w.dir, err) < 0)
         return -1;
-    json_auto_t *config = make_config(spec, image, layer, temporary);
+    json_auto_t *config =
+        make_config(spec, image, layer, json_object_get(chain.metadata, "mounts"), temporary);
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     return named_vm_commit(s->vmstore, name, &w, config, err);
@@ -66,7 +88,7 @@ int vm_store_create(struct session *s, const struct args *a, const struct vm_spe
 int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
                     const char *name, uint64_t size, struct named_vm *ret, struct error **err)
 {
-    json_auto_t *config = make_config(spec, image, NULL, true);
+    json_auto_t *config = make_config(spec, image, NULL, NULL, true);
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     (void)json_object_set_new(config, "virtual_size", json_integer((json_int_t)size));
@@ -103,9 +125,8 @@ static int take_kept(const struct named_vm *vm, struct vm_spec *spec, struct err
     return rc < 0 ? error_wrap(err, "definition of VM '%s'", vm->name) : 0;
 }
 
-/* The layers below and the VM's disk. */
-static int open_chain(const struct session *s, const struct named_vm *vm, struct store **st,
-                      struct strv *files, struct vm_run_options *o, struct error **err)
+int vm_store_chain(const struct session *s, const struct named_vm *vm, struct store **st,
+                   struct strv *files, uint64_t *size, struct error **err)
 {
     const char *layer = json_str(vm->config, "layer");
     if (!layer)
@@ -113,13 +134,11 @@ static int open_chain(const struct session *s, const struct named_vm *vm, struct
     if (store_open(s, s->backend, st, err) < 0 || store_chain(*st, layer, files, err) < 0)
         return error_wrap(err, "VM '%s'", vm->name);
     strv_add(files, vm->disk);
-    o->files = (const char *const *)files->ptr;
-    o->n_files = files->len;
-    return qcow2_size(vm->disk, &o->size, err);
+    return qcow2_size(vm->disk, size, err);
 }
 
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
-                   struct error **err)
+                   const struct vm_copies *copies, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(vm_spec_clear) struct vm_spec spec;
@@ -129,15 +148,18 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
     vm_spec_init(&spec);
     if (named_vm_open(s->vmstore, name, &vm, err) < 0 || take_kept(&vm, &spec, err) < 0 ||
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
-        named_vm_lock(&vm, err) < 0 || open_chain(s, &vm, &st, &files, &o, err) < 0)
+        named_vm_lock(&vm, err) < 0 || vm_store_chain(s, &vm, &st, &files, &o.size, err) < 0)
         return -1;
+    o.files = (const char *const *)files.ptr;
+    o.n_files = files.len;
+    o.image = json_str(vm.config, "image");
     if (detach && (spec.timeout_ms || spec.console_log))
         session_notice(s,
                        "in the background, --timeout and --console of VM '%s' do nothing; 'kiln "
                        "logs' has its console",
                        name);
     o.hold = vm.lock;
-    return vm_options_boot(s, &spec, &o, &vm, detach, err);
+    return vm_options_boot(s, &spec, &o, &vm, copies, detach, err);
 }
 
 bool vm_store_is_temporary(const struct named_vm *vm)

@@ -3,23 +3,33 @@
  * VMs of the store, for the commands: `create`, `run` with a name or detached, `start`.
  *
  *     // given struct session *session; struct args *args; struct vm_spec spec;
- *     vm_store_create(session, args, &spec, "web", false, &err);
- *     int status = vm_store_start(session, args, "web", true, &err);
+ *     vm_store_create(session, args, &spec, "web", NULL, false, &err);
+ *     int status = vm_store_start(session, args, "web", true, NULL, &err);
  */
 #ifndef CLI_VM_STORE_H
 #define CLI_VM_STORE_H
 
 #include "cli/command.h"
+#include "cli/vm_copy.h"
 #include "vm/named.h"
 #include "vm/spec.h"
 
-/* Makes a VM from the image that args names. temporary: it goes once it has run. */
-int vm_store_create(struct session *s, const struct args *a, const struct vm_spec *spec,
-                    const char *name, bool temporary, struct error **err);
-/* Boots it as it was created, and with what args say if they are those of `start`. As
- * vm_options_boot. */
+#include <stdint.h>
+
+struct store;
+
+/* Makes a VM from the image that args names, as vm_image_take and vm_prepare have it; the options of
+ * args are those of `create`. temporary: it goes once it has run. */
+int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
+                    const struct vm_copies *copies, bool temporary, struct error **err);
+/* Boots it as it was created, and with what args say if they are those of `start`. copies: what goes
+ * in and out of it, or NULL. As vm_options_boot. */
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
-                   struct error **err);
+                   const struct vm_copies *copies, struct error **err);
+/* The layers below its disk, and that, as the last of *files; they are leased by *st. size: of the
+ * disk, bytes. */
+int vm_store_chain(const struct session *s, const struct named_vm *vm, struct store **st,
+                   struct strv *files, uint64_t *size, struct error **err);
 /* A nameless VM of `run`, whose disk is not in the store, is listed there under this name while it runs;
  * named_vm_remove ends that. Its lock is held then. size: of its disk, bytes. */
 int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,

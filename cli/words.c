@@ -66,7 +66,6 @@ static const struct {
     {"compose", "kiln starts VMs one by one: 'kiln run -d --name NAME IMAGE'"},
     {"top", "'kiln exec NAME top' shows the processes in a VM"},
     {"stats", "'kiln ps' lists the VMs that run, 'kiln exec NAME top' shows one's load"},
-    {"port", "'kiln status NAME' shows the ports of a VM"},
     {"diff", "'kiln image history NAME' shows what each step added"},
     {"events", "'kiln ps --json' says what runs, 'kiln wait NAME' waits for a VM's end"},
     {"update", "a VM that is stopped is changed by making it again: 'kiln create --help'"},

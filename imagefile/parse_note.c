@@ -9,7 +9,9 @@
 static const char *const advice[OP_COUNT] = {
     [OP_CMD] = "a virtual machine boots its own init: enable a service in a RUN",
     [OP_ENTRYPOINT] = "a virtual machine boots its own init: enable a service in a RUN",
-    [OP_EXPOSE] = "the port is open if a service listens: 'kiln run -p 8080:80' forwards one to it",
+    [OP_EXPOSE] =
+        "the port is open if a service listens: 'kiln run -P' forwards a free port of 127.0.0.1 to "
+        "it",
     [OP_VOLUME] =
         "a virtual machine keeps its files on its own disk: 'kiln create' makes one "
         "that lasts",

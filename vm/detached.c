@@ -203,7 +203,7 @@ static int start(const struct session *s, const struct vm_run_options *o, const 
 }
 
 int vm_detach(const struct session *s, const struct vm_run_options *given, const char *dir,
-              pid_t *ret_pid, unsigned *ret_port, struct error **err)
+              struct error **err)
 {
     CLEANUP(process_clear) struct process p = PROCESS_INIT; // ended by it on errors
     CLEANUP(strv_clear) struct strv files = {0}, args = {0};
@@ -227,9 +227,11 @@ int vm_detach(const struct session *s, const struct vm_run_options *given, const
     struct qmp *q = first_answer(s, dir, &p, o.spec->qmp_timeout_ms, err);
     if (!q)
         return -1;
-    if (vm_run_ssh_port(q, ret_port, NULL) < 0)
-        *ret_port = 0;
-    *ret_pid = p.pid;
+    unsigned port = 0;
+    (void)vm_run_ssh_port(q, &port, NULL);
+    json_auto_t *ports = vm_run_ports(q);
+    if (o.up)
+        o.up(o.arg, p.pid, port, ports);
     process_forget(&p);
     return 0;
 }

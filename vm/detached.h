@@ -9,9 +9,8 @@
  *   <dir>/console.log    all that the guest wrote on it since its start; console.log.1: the start before
  *   <dir>/qemu.log       QEMU's own messages
  *
- *     // given struct vm_run_options options; const char *dir; unsigned port; struct qmp *qmp;
- *     pid_t pid;
- *     vm_detach(session, &options, dir, &pid, &port, &err);
+ *     // given struct vm_run_options options; const char *dir; struct qmp *qmp;
+ *     vm_detach(session, &options, dir, &err);
  *     qmp = vm_detached_qmp(session, dir, &err);       // from any process, later
  *
  * The sockets are bound and connected to by names relative to the folder, so its path may be longer
@@ -27,10 +26,10 @@
 struct qmp;
 struct named_vm;
 
-/* Starts it. `o` must have keep and hold; its files become absolute names. *ret_port: the port of
- * 127.0.0.1 that leads to the guest's SSH, 0 = none. The errors of vm_start; QEMU has ended then. */
+/* Starts it. `o` must have keep and hold; its files become absolute names; o->up gets QEMU's process
+ * number. The errors of vm_start; QEMU has ended then. */
 int vm_detach(const struct session *s, const struct vm_run_options *o, const char *dir,
-              pid_t *ret_pid, unsigned *ret_port, struct error **err);
+              struct error **err);
 
 /* Whether the VM that runs in the folder is one of these. */
 bool vm_is_detached(const char *dir);

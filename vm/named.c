@@ -193,6 +193,12 @@ int named_vm_set_running(const struct named_vm *vm, pid_t pid, const json_t *rec
     return json_write_file(path, 0600, record, err) < 0 ? -1 : note_holder(vm, vm->lock, pid, err);
 }
 
+int named_vm_note(const struct named_vm *vm, const json_t *record, struct error **err)
+{
+    AUTO_FREE char *path = record_path(vm);
+    return named_vm_runs(vm) ? json_write_file(path, 0600, record, err) : 0;
+}
+
 json_t *named_vm_running(const struct named_vm *vm)
 {
     AUTO_FREE char *path = record_path(vm);

@@ -4,6 +4,7 @@
  *
  *   <vmstore>/<name>/disk.qcow2   what the guest has written, on top of a layer of the backend
  *   <vmstore>/<name>/vm.json      what it was made from and how it is to be started: the caller's
+ *   <vmstore>/<name>/id_ed25519   its private SSH key (vm/ssh_key.h)
  *   <vmstore>/<name>/lock         whoever runs or removes the VM holds the kernel lock of this
  *                                 file, which then holds his process number
  *   <vmstore>/.working/           what is being made (base/working.h)
@@ -75,6 +76,8 @@ int named_vm_lock(struct named_vm *vm, struct error **err);
  */
 int named_vm_set_running(const struct named_vm *vm, pid_t pid, const json_t *record,
                          struct error **err);
+/* Replaces what was noted, from any process; nothing is done if it does not run. */
+int named_vm_note(const struct named_vm *vm, const json_t *record, struct error **err);
 /* What was noted; new reference, NULL if it does not run or nothing was. */
 json_t *named_vm_running(const struct named_vm *vm);
 /* Whether it was ever started with a record, which outlives the run. */

@@ -13,6 +13,7 @@
 #include "base/session.h"
 #include "base/terminal.h"
 #include "qcow2/nodes.h"
+#include "vm/login.h"
 #include "vm/run_machine.h"
 #include "vm/share.h"
 #include "vm/ssh.h"
@@ -237,7 +238,8 @@ static void tell_up(struct run *r)
     if (!r->o->up)
         return;
     (void)vm_run_ssh_port(vm_qmp(r->vm), &port, NULL);
-    r->o->up(r->o->arg, getpid(), port);
+    json_auto_t *ports = vm_run_ports(vm_qmp(r->vm));
+    r->o->up(r->o->arg, getpid(), port, ports);
 }
 
 /* Bytes for the console that it has not taken yet. */
@@ -304,6 +306,7 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
                                 .port = o->spec->ssh.port,
                                 .user = o->spec->ssh.user,
                                 .key_file = o->spec->ssh.key,
+                                .vm_key = o->vm_key,
                                 .deadline = now_ms() + vm_run_ssh_timeout(o->spec, o->accel),
                                 .wait = run_wait,
                                 .wait_arg = r};
@@ -313,7 +316,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     so.waiting = o->waiting && !o->spec->show_serial ? tell_waiting : NULL;
     bool command = o->spec->session == VM_SSH_COMMAND;
     r->console_to = o->spec->show_serial ? command ? r->session->errors : r->session->out : -1;
-    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_ssh_open(&so, err);
+    AUTO_FREE char *user = NULL;
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_login(&so, o->image, &user, err);
     r->console_to = -1;
     if (!ssh && !(*err)->status && (*err)->kind == ERR_GUEST && !vm_ended(r->vm)) {
         (*err)->status = VM_EXIT_NO_SSH;
@@ -323,11 +327,14 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
         return -1;
     if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
-    if (vm_share_mount(r->session, ssh, o->spec, err) < 0)
+    if (vm_share_mount(r->session, ssh, o->spec, err) < 0 ||
+        (o->entered && o->entered(o->arg, ssh, err) < 0))
         return -1;
     int rc = command ? (o->spec->tty ? vm_ssh_run_tty : vm_ssh_run)(ssh, o->spec->command,
                                                                     ret_status, err)
                      : vm_ssh_console(ssh, ret_status, err);
+    if (rc == 0 && o->leaving)
+        return o->leaving(o->arg, ssh, err);
     // "poweroff" typed into the shell ends the connection before the shell
     if (rc < 0 && !command && vm_wait_end(r->vm, 2000, NULL) == 0 && vm_status(r->vm) == 0) {
         *ret_status = 0;

@@ -19,19 +19,23 @@
 #include "vm/qemu.h"
 #include "vm/spec.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct session;
+struct vm_ssh;
 struct vm_uefi;
 
 struct vm_run_options {
     const struct vm_spec *spec;
     const struct qemu *qemu;
-    const char *public_key;   /* one line for root's authorized_keys in a guest with systemd 252 or
+    const char *public_keys;  /* lines for root's authorized_keys in a guest with systemd 252 or
                                * newer, which has none; NULL = none */
+    const char *vm_key;       /* private key of one of them, as text, for the login; NULL = none */
+    const char *image;        /* its name, for vm_login; NULL = not known */
     enum accel accel;         /* ACCEL_AUTO only where the spec's QEMU arguments choose one */
     const char *const *files; /* qcow2 chain from base to top */
     size_t n_files;
@@ -41,11 +45,16 @@ struct vm_run_options {
     bool keep;                  /* the guest writes to the top file itself */
     int hold; /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
     void (*started)(void *arg); /* just before QEMU starts; NULL = none */
-    /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none. NULL = not asked */
-    void (*up)(void *arg, pid_t pid, unsigned ssh_port);
+    /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none; ports are those of vm_run_ports, borrowed.
+     * NULL = not asked */
+    void (*up)(void *arg, pid_t pid, unsigned ssh_port, json_t *ports);
     /* While SSH is awaited, as vm_ssh_options.waiting; line: the console's last one, NULL = the session
      * is not verbose. NULL = nobody listens */
     void (*waiting)(void *arg, long long ms, const char *line);
+    /* With SSH: somebody is logged in, and: his command or shell has ended. -1 ends the session. NULL =
+     * not asked */
+    int (*entered)(void *arg, struct vm_ssh *ssh, struct error **err);
+    int (*leaving)(void *arg, struct vm_ssh *ssh, struct error **err);
     void *arg;
 };
 

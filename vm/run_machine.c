@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "vm/machine.h"
 #include "vm/qmp.h"
 #include "vm/share.h"
@@ -158,7 +159,7 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
         [VM_BUS_VIRTIO] = "virtio-blk-pci", [VM_BUS_IDE] = "ide-hd", [VM_BUS_SCSI] = "scsi-hd"};
     AUTO_FREE char *device =
         xasprintf("%s,bootindex=1,werror=report,rerror=report", devices[spec->disk_bus]);
-    AUTO_FREE char *smbios = o->public_key ? key_credential(o->public_key) : NULL;
+    AUTO_FREE char *smbios = o->public_keys ? key_credential(o->public_keys) : NULL;
     struct vm_machine_disk disk = {nodes, device};
     struct vm_machine machine = {.accel = o->accel,
                                  .memory_mb = spec->memory_mb,
@@ -198,20 +199,37 @@ size_t vm_run_keep(const struct vm_run_options *o, int first, int *ret)
 }
 
 /* From QEMU's "info usernet": "TCP[HOST_FORWARD]  11  127.0.0.1 38969  10.0.2.15  22  0  0". */
+json_t *vm_run_ports(struct qmp *qmp)
+{
+    static const char mark[] = "[HOST_FORWARD]";
+    json_auto_t *reply = NULL;
+    json_t *list = json_array();
+    if (qmp_callf(qmp, 10000, &reply, NULL, "human-monitor-command", "{s:s}", "command-line",
+                  "info usernet") < 0)
+        return list;
+    const char *text = json_string_value(reply);
+    for (const char *p = text; p && (p = strstr(p, mark)); p++) {
+        unsigned port, guest;
+        char address[16];
+        bool udp = p - text >= 3 && !memcmp(p - 3, "UDP", 3);
+        if (sscanf(p, "[HOST_FORWARD] %*d %15s %u %*s %u", address, &port, &guest) == 3)
+            (void)json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:b}", "address", address,
+                                                        "host_port", (int)port, "guest_port",
+                                                        (int)guest, "udp", (int)udp));
+    }
+    return list;
+}
+
 int vm_run_ssh_port(struct qmp *qmp, unsigned *ret, struct error **err)
 {
-    json_auto_t *reply = NULL;
-    if (qmp_callf(qmp, 10000, &reply, err, "human-monitor-command", "{s:s}", "command-line",
-                  "info usernet") < 0)
-        return -1;
-    const char *text = json_string_value(reply);
-    for (const char *p = text; p && (p = strstr(p, "TCP[HOST_FORWARD]")); p++) {
-        unsigned port, guest;
-        if (sscanf(p, "TCP[HOST_FORWARD] %*d 127.0.0.1 %u %*s %u", &port, &guest) == 2 &&
-            guest == SSH_PORT) {
-            *ret = port;
+    json_auto_t *ports = vm_run_ports(qmp);
+    size_t i;
+    json_t *v;
+    json_array_foreach (ports, i, v)
+        if (json_int(v, "guest_port", 0) == SSH_PORT && !json_flag(v, "udp") &&
+            !strcmp(json_str(v, "address"), "127.0.0.1")) {
+            *ret = (unsigned)json_int(v, "host_port", 0);
             return 0;
         }
-    }
     return error_set(err, ERR_GUEST, "QEMU does not tell the port it forwards to the guest's SSH");
 }

@@ -24,6 +24,9 @@ int vm_run_check_ports(const struct vm_spec *spec, struct error **err);
 void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct strv *args);
 /* The port of 127.0.0.1 that leads to the guest's SSH. ERR_GUEST: there is none. */
 int vm_run_ssh_port(struct qmp *qmp, unsigned *ret, struct error **err);
+/* All ports of the host that lead to the guest's, as an array of {"address", "host_port", "guest_port",
+ * "udp"}, each once: new reference; empty if QEMU tells none. */
+json_t *vm_run_ports(struct qmp *qmp);
 
 /* The descriptors that QEMU inherits, `first` (-1 = none) and those of the shares, into ret, which has
  * room for 1 + the shares. Returns how many. */

@@ -67,7 +67,7 @@ void vm_spec_init(struct vm_spec *spec)
 {
     *spec = (struct vm_spec){.memory_mb = 1024,
                              .cpus = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1,
-                             .ssh = {.user = xstrdup("vagrant"), .timeout_ms = -1},
+                             .ssh = {.timeout_ms = -1},
                              .shutdown_timeout_ms = 20000,
                              .qmp_timeout_ms = 10000};
     add_nic(spec, "virtio-net-pci", NULL);

@@ -86,7 +86,7 @@ struct vm_spec {
     bool tty;         /* the command gets a terminal if stdin is one */
     bool show_serial; /* the serial console is shown until SSH answers */
     struct {
-        char *user;
+        char *user;     /* NULL = found out at the login (vm/login.h) */
         char *key;      /* private key file; NULL = as vm/ssh.h says */
         unsigned port;  /* on 127.0.0.1, to the guest's port 22; 0 = the kernel chooses */
         int timeout_ms; /* to the first login; -1 = 90 s, or 270 s without KVM */
@@ -97,8 +97,8 @@ struct vm_spec {
     struct strv qemu_args; /* last on QEMU's command line */
 };
 
-/* 1 GB, 2 CPUs (1 on a host with one), a virtio disk, one virtio-net-pci, serial console, SSH as
- * "vagrant", 20 s to power off, 10 s for QMP. */
+/* 1 GB, 2 CPUs (1 on a host with one), a virtio disk, one virtio-net-pci, serial console, 20 s to power
+ * off, 10 s for QMP. */
 void vm_spec_init(struct vm_spec *spec);
 void vm_spec_clear(struct vm_spec *spec);
 

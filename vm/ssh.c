@@ -46,6 +46,7 @@ struct vm_ssh {
     long long began; /* of the login, by now_ms(); 0 = it is over */
     int channel_ms;  /* how long a channel may take to open */
     bool started;    /* the last command was asked for */
+    long long until; /* end of what is run, by now_ms(); -1 = none */
 };
 
 static int plain_wait(void *arg, struct pollfd *fds, size_t n, long long deadline,
@@ -225,20 +226,10 @@ static int took_too_long(const struct vm_ssh *ssh, struct error **err)
             return -1; \
     }
 
-static int try_key_file(struct vm_ssh *ssh, const char *file, bool must, struct error **err)
+/* Frees the key. */
+static int try_key(struct vm_ssh *ssh, ssh_key key, struct error **err)
 {
-    ssh_key key = NULL;
-    int rc = ssh_pki_import_privkey_file(file, NULL, NULL, NULL, &key);
-    if (rc != SSH_OK) {
-        if (!must)
-            return SSH_AUTH_DENIED; // there is none, or it needs a passphrase: the agent may have
-                                    // it
-        error_set(err, rc == SSH_EOF ? ERR_NOT_FOUND : ERR_USER, "cannot use the SSH key '%s'",
-                  file);
-        return error_hint(err,
-                          "it must be a readable private key without a passphrase; for one with "
-                          "a passphrase use ssh-agent and no --ssh-key");
-    }
+    int rc;
     while ((rc = ssh_userauth_publickey(ssh->lib, NULL, key)) == SSH_AUTH_AGAIN) {
         int waited = wait_for_socket(ssh, ssh->o.deadline, err);
         if (waited <= 0) {
@@ -250,11 +241,36 @@ static int try_key_file(struct vm_ssh *ssh, const char *file, bool must, struct 
     return rc == SSH_AUTH_ERROR ? lib_error(ssh, "login", err) : rc;
 }
 
+static int try_key_file(struct vm_ssh *ssh, const char *file, bool must, struct error **err)
+{
+    ssh_key key = NULL;
+    int rc = ssh_pki_import_privkey_file(file, NULL, NULL, NULL, &key);
+    if (rc == SSH_OK)
+        return try_key(ssh, key, err);
+    if (!must) // there is none, or it needs a passphrase: the agent may have it
+        return SSH_AUTH_DENIED;
+    error_set(err, rc == SSH_EOF ? ERR_NOT_FOUND : ERR_USER, "cannot use the SSH key '%s'", file);
+    return error_hint(err,
+                      "it must be a readable private key without a passphrase; for one with "
+                      "a passphrase use ssh-agent and no --ssh-key");
+}
+
+static int try_vm_key(struct vm_ssh *ssh, struct error **err)
+{
+    ssh_key key = NULL;
+    if (!ssh->o.vm_key ||
+        ssh_pki_import_privkey_base64(ssh->o.vm_key, NULL, NULL, NULL, &key) != SSH_OK)
+        return SSH_AUTH_DENIED;
+    return try_key(ssh, key, err);
+}
+
 static int try_default_keys(struct vm_ssh *ssh, struct error **err)
 {
     static const char *const names[] = {"id_ed25519", "id_ecdsa", "id_rsa"};
     AUTO_FREE char *own = vm_ssh_own_key_path(ssh->o.session);
-    int rc = own ? try_key_file(ssh, own, false, err) : SSH_AUTH_DENIED;
+    int rc = try_vm_key(ssh, err);
+    if (rc == SSH_AUTH_DENIED && own)
+        rc = try_key_file(ssh, own, false, err);
     if (rc != SSH_AUTH_DENIED)
         return rc;
     until_done(ssh, rc, SSH_AUTH_AGAIN, ssh_userauth_agent(ssh->lib, NULL), err);
@@ -290,7 +306,10 @@ static int log_in(struct vm_ssh *ssh, struct error **err)
     if (rc == SSH_AUTH_SUCCESS)
         return 0;
     error_set(err, ERR_GUEST, "the SSH server does not let '%s' in with %s", ssh->o.user,
-              ssh->o.key_file ? "that key" : "kiln's key, the ssh-agent's or those in ~/.ssh");
+              ssh->o.key_file ? "that key"
+                              : "the VM's key, kiln's, the ssh-agent's or those in ~/.ssh");
+    if (err && *err)
+        (*err)->errnum = EACCES;
     return error_hint(err,
                       "name the user with --ssh-user and the key with --ssh-key, or put what "
                       "'kiln ssh-key' prints into the image's ~/.ssh/authorized_keys");
@@ -329,7 +348,12 @@ static int shake_hands(struct vm_ssh *ssh, struct error **err)
     if (rc != SSH_OK)
         return lib_error(ssh, "cannot connect", err);
     login_over(ssh); // what is left takes a moment, and -v has a line to write
-    session_debug(ssh->o.session, 1, "ssh: connected to '%s'", ssh_get_serverbanner(ssh->lib));
+    const char *banner = ssh_get_serverbanner(ssh->lib);
+    session_debug(ssh->o.session, 1, "ssh: connected to '%s'", banner);
+    if (ssh->o.ret_banner) {
+        free(*ssh->o.ret_banner);
+        *ssh->o.ret_banner = xstrdup(banner ? banner : "");
+    }
     return log_in(ssh, err);
 }
 
@@ -338,6 +362,7 @@ struct vm_ssh *vm_ssh_open(const struct vm_ssh_options *o, struct error **err)
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = xcalloc(1, sizeof *ssh);
     ssh->o = *o;
     ssh->channel_ms = 30000;
+    ssh->until = -1;
     if (!o->wait) {
         ssh->o.wait = plain_wait;
         ssh->o.wait_arg = (void *)o->session;
@@ -532,8 +557,9 @@ static int wait_relay(struct relay *r, struct error **err)
     };
     if (ssh_get_poll_flags(r->ssh->lib) & SSH_WRITE_PENDING)
         f[LIB].events |= POLLOUT;
-    if (wait_for(r->ssh, f, ALL, -1, err) < 0)
-        return -1;
+    int rc = wait_for(r->ssh, f, ALL, r->ssh->until, err);
+    if (rc <= 0)
+        return rc < 0 ? -1 : error_set(err, ERR_GUEST, "it took too long");
     if (f[IN].revents)
         read_stdin(r);
     if (f[OUT].revents)
@@ -630,6 +656,11 @@ static int run(struct vm_ssh *ssh, const char *command, bool tty, const int fds[
     if (pty && terminal_raw(&r.terminal, fds[0], err) < 0)
         return -1;
     return relay_run(&r, ret_status, err);
+}
+
+void vm_ssh_limit(struct vm_ssh *ssh, int timeout_ms)
+{
+    ssh->until = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 }
 
 static int run_for_user(struct vm_ssh *ssh, const char *command, bool tty, int *ret_status,

@@ -35,10 +35,13 @@ struct vm_ssh_options {
     const struct session *session; /* borrowed; its data folder holds kiln's own key */
     unsigned port;                 /* on 127.0.0.1 */
     const char *user;
-    /* A private key to use, and no other. NULL: kiln's own key if there is one, then the
+    /* A private key to use, and no other. NULL: vm_key if there is one, kiln's own key, then the
      * ssh-agent's, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa. A server that asks for a password is
      * given "vagrant" if the user is vagrant: so the boxes of that name are made. */
     const char *key_file;
+    const char *vm_key;   /* text of the VM's own private key; NULL = none */
+    char **ret_banner;    /* what the server called itself, owned, also when the login is refused
+                             (*ret_banner is replaced); NULL = not asked */
     long long deadline;   /* for the login, on now_ms()'s scale */
     vm_ssh_wait_fn *wait; /* NULL: polls the fds and the session's cancel_fd */
     void *wait_arg;       /* borrowed until vm_ssh_free */
@@ -52,8 +55,8 @@ int vm_ssh_wait_vm(void *vm, struct pollfd *fds, size_t n, long long deadline, s
 /*
  * Connects and logs in. Until the deadline it tries again and again, as a VM that boots refuses
  * connections, or (QEMU's user network) accepts them and says nothing. NULL: ERR_GUEST (no SSH
- * server in time; the key is not accepted; with what was tried), ERR_USER (key file), or what
- * the wait gives.
+ * server in time; no key is accepted, which has errnum EACCES; with what was tried), ERR_USER (key
+ * file), or what the wait gives.
  */
 struct vm_ssh *vm_ssh_open(const struct vm_ssh_options *o, struct error **err);
 void vm_ssh_free(struct vm_ssh *ssh); /* disconnects; NULL is fine */
@@ -70,6 +73,8 @@ int vm_ssh_run_tty(struct vm_ssh *ssh, const char *command, int *ret_status, str
  * no more ends it: -1, errnum EPIPE. */
 int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
                   struct error **err);
+/* What is run from now on may take timeout_ms in all, -1 = any time: then it is ERR_GUEST. */
+void vm_ssh_limit(struct vm_ssh *ssh, int timeout_ms);
 /* A login shell on a pseudo-terminal. If the input is a terminal it is in raw mode meanwhile, and
  * changes of its size are passed on. */
 int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err);

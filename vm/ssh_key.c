@@ -13,6 +13,7 @@
 
 #include <libssh/libssh.h>
 
+#include <string.h>
 #include <unistd.h>
 
 char *vm_ssh_own_key_path(const struct session *s)
@@ -20,35 +21,66 @@ char *vm_ssh_own_key_path(const struct session *s)
     return s && s->data ? path_join(s->data, "ssh/id_ed25519") : NULL;
 }
 
-static int generate(const char *path, struct error **err)
+char *vm_ssh_key_new(struct error **err)
 {
     ssh_key key = NULL;
-    char *text = NULL;
+    char *text = NULL, *copy = NULL;
     int rc = ssh_pki_generate(SSH_KEYTYPE_ED25519, 0, &key);
     if (rc == SSH_OK)
         rc = ssh_pki_export_privkey_base64(key, NULL, NULL, NULL, &text);
     ssh_key_free(key);
-    if (rc != SSH_OK)
-        return error_set(err, ERR_SYSTEM, "cannot make an SSH key");
-    rc = file_write_whole(path, 0600, text, strlen(text), err);
+    if (rc == SSH_OK)
+        copy = xstrdup(text);
+    else
+        error_set(err, ERR_SYSTEM, "cannot make an SSH key");
     ssh_string_free_char(text);
-    return rc;
+    return copy;
+}
+
+static int generate(const char *path, struct error **err)
+{
+    AUTO_FREE char *text = vm_ssh_key_new(err);
+    return text ? file_write_whole(path, 0600, text, strlen(text), err) : -1;
+}
+
+char *vm_ssh_key_public(const char *private, struct error **err)
+{
+    ssh_key key = NULL, public = NULL;
+    char *text = NULL, *line = NULL;
+    if (ssh_pki_import_privkey_base64(private, NULL, NULL, NULL, &key) == SSH_OK &&
+        ssh_pki_export_privkey_to_pubkey(key, &public) == SSH_OK &&
+        ssh_pki_export_pubkey_base64(public, &text) == SSH_OK)
+        line = xasprintf("%s %s kiln", ssh_key_type_to_char(ssh_key_type(public)), text);
+    else
+        error_set(err, ERR_USER, "it is not an SSH key that can be used");
+    ssh_string_free_char(text);
+    ssh_key_free(public);
+    ssh_key_free(key);
+    return line;
+}
+
+char *vm_ssh_key_read(const char *path, struct error **err)
+{
+    enum { LIMIT = 64 * 1024 };
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    return file_read(path, LIMIT, &text, err) < 0 ? NULL : buf_detach(&text, NULL);
+}
+
+char *vm_ssh_key_in(const char *dir, struct error **err)
+{
+    AUTO_FREE char *path = path_join(dir, VM_SSH_KEY);
+    if (access(path, F_OK) < 0 && generate(path, err) < 0)
+        return NULL;
+    return vm_ssh_key_read(path, err);
 }
 
 /* "ssh-ed25519 AAAA… kiln"; owned. */
 static char *public_line(const char *path, struct error **err)
 {
-    ssh_key key = NULL, public = NULL;
-    char *text = NULL, *line = NULL;
-    if (ssh_pki_import_privkey_file(path, NULL, NULL, NULL, &key) == SSH_OK &&
-        ssh_pki_export_privkey_to_pubkey(key, &public) == SSH_OK &&
-        ssh_pki_export_pubkey_base64(public, &text) == SSH_OK)
-        line = xasprintf("%s %s kiln", ssh_key_type_to_char(ssh_key_type(public)), text);
-    else
-        error_set(err, ERR_USER, "'%s' is no SSH key that can be used", path);
-    ssh_string_free_char(text);
-    ssh_key_free(public);
-    ssh_key_free(key);
+    AUTO_FREE char *text = vm_ssh_key_read(path, err);
+    char *line = text ? vm_ssh_key_public(text, err) : NULL;
+    if (text && !line)
+        (void)error_wrap(err, "'%s'", path);
     return line;
 }
 

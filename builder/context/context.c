@@ -47,7 +47,7 @@ int context_open(const struct session *s, const struct context_options *o, struc
     ctx->dir = xstrdup(o->dir);
     for (size_t i = 0; o->hidden && i < o->hidden->len; i++)
         strv_add(&ctx->hidden, o->hidden->ptr[i]);
-    if (ignore_file_read(o->dir, o->imagefile, &ctx->ignore, err) < 0)
+    if (!o->plain && ignore_file_read(o->dir, o->imagefile, &ctx->ignore, err) < 0)
         return -1;
     session_debug(s, 1, "ignore file: %s", ctx->ignore.path ? ctx->ignore.path : "none");
     struct tree_options t = {.root_fd = STEAL_FD(fd),

@@ -50,6 +50,7 @@ struct context_options {
     const char *imagefile;     /* its path, for ignore_file.h; NULL = only dir is looked at */
     const struct strv *hidden; /* paths below dir that are hidden as if the ignore file said so: the
                                 * build's own products; NULL = none */
+    bool plain;                /* any folder: it has no ignore file */
 };
 
 /* Without session.cache nothing is written. Errors: no such directory (ERR_NOT_FOUND), a line of

@@ -32,7 +32,7 @@ field() { # NAME FIELD: of a VM that runs
 
 @test "ps, status and ls say what runs" {
   run "$KILN" ps
-  [[ $output == 'NAME '*'SSH  AGE'*$'\n'web*running* ]]
+  [[ $output == 'NAME '*'SSH  AGE   PORTS'*$'\n'web*running* ]]
   [ "$("$KILN" status web)" = running ]
   run "$KILN" status none
   [ "$status" = 1 ]

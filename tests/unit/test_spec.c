@@ -49,7 +49,7 @@ static void a_spec_survives_its_json(void **state)
     assert_int_equal(b.memory_mb, 2048);
     assert_int_equal(b.disk_bus, VM_BUS_IDE);
     assert_string_equal(b.command, "echo \"a b\"; exit 3");
-    assert_string_equal(b.ssh.user, "vagrant");
+    assert_null(b.ssh.user);
     assert_null(b.qemu);
     assert_int_equal(b.nics.ptr[0].forwards.ptr[0].host_port, 8080);
     assert_true(b.nics.ptr[0].forwards.ptr[0].udp);

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+//
+// kiln port: docker's, from the record of a VM that runs.
+#include "base/json.h"
+#include "cli/vm_live.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *protocol(const json_t *forward)
+{
+    return json_flag(forward, "udp") ? "udp" : "tcp";
+}
+
+/* "80", "80/tcp" or "53/udp". */
+static int parse(const char *text, long *ret_port, bool *ret_udp, struct error **err)
+{
+    char *end;
+    *ret_port = *text >= '0' && *text <= '9' ? strtol(text, &end, 10) : 0;
+    *ret_udp = *ret_port && !strcmp(end, "/udp");
+    if (*ret_port < 1 || *ret_port > 65535 || (*end && !*ret_udp && strcmp(end, "/tcp") != 0))
+        return error_set(err, ERR_USAGE, "'%s' is not a port of the guest, such as 80 or 53/udp",
+                         text);
+    return 0;
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    long port = 0;
+    bool udp = false, found = false;
+    size_t i;
+    json_t *f;
+    if ((a->n_pos > 1 && parse(a->pos[1], &port, &udp, err) < 0) ||
+        vm_live_open(s, a->pos[0], &live, err) < 0)
+        return -1;
+    json_array_foreach (json_object_get(live.record, "ports"), i, f) {
+        if (port && (json_int(f, "guest_port", 0) != port || json_flag(f, "udp") != udp))
+            continue;
+        found = true;
+        if (!port)
+            printf("%d/%s -> ", (int)json_int(f, "guest_port", 0), protocol(f));
+        printf("%s:%d\n", json_str(f, "address"), (int)json_int(f, "host_port", 0));
+    }
+    if (found || !port)
+        return 0;
+    error_set(err, ERR_NOT_FOUND, "port %ld/%s of VM '%s' is not forwarded", port,
+              udp ? "udp" : "tcp", live.vm.name);
+    return error_hint(err, "'kiln run -P' and '-p' forward ports");
+}
+
+const struct command cmd_port = {
+    .name = "port",
+    .summary = "Show which ports of the host lead to a VM that runs",
+    .usage = "NAME [GUEST-PORT[/udp]]",
+    .options = common_options,
+    .min_args = 1,
+    .max_args = 2,
+    .run = run,
+};

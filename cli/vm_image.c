@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#include "cli/vm_image.h"
+
+#include "base/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PORT_MAX = 65535, PORTS_MAX = 256 };
+
+static bool is_published(const struct vm_spec *spec, unsigned port, bool udp)
+{
+    vec_foreach (const struct vm_forward *, f, &spec->nics.ptr[0].forwards)
+        if (f->guest_port == port && f->udp == udp)
+            return true;
+    return false;
+}
+
+/* "80/tcp", "7000-7010/udp"; a stranger's text. */
+static int publish(struct vm_spec *spec, const char *text, struct error **err)
+{
+    unsigned first, last;
+    char protocol[8] = "tcp";
+    if (sscanf(text, "%5u-%5u/%7[a-z]", &first, &last, protocol) < 2) {
+        if (sscanf(text, "%5u/%7[a-z]", &first, protocol) < 1)
+            first = 0;
+        last = first;
+    }
+    bool udp = !strcmp(protocol, "udp");
+    if (!first || last < first || last > PORT_MAX || (!udp && strcmp(protocol, "tcp") != 0))
+        return error_set(err, ERR_USER, "the image exposes '%s', which cannot be forwarded", text);
+    for (unsigned port = first; port <= last; port++) {
+        if (is_published(spec, port, udp))
+            continue;
+        if (spec->nics.ptr[0].forwards.len >= PORTS_MAX) {
+            error_set(err, ERR_USER, "the image exposes more than %d ports", PORTS_MAX);
+            return error_hint(err, "name the ones you need with --publish");
+        }
+        vm_spec_forward(spec, &(struct vm_forward){(char *)"127.0.0.1", 0, port, udp});
+    }
+    return 0;
+}
+
+int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *spec,
+                  struct error **err)
+{
+    const json_t *config = json_object_get(metadata, "config"), *port;
+    const char *user = json_str(json_object_get(config, "labels"), "kiln.ssh-user");
+    const json_t *exposed = json_object_get(config, "expose");
+    size_t i;
+    if (!spec->ssh.user && user && *user)
+        vm_spec_set(&spec->ssh.user, user);
+    if (!args_has(a, "publish-all"))
+        return 0;
+    if (!spec->nics.len)
+        return error_set(err, ERR_USAGE, "argument --publish-all: not with --network none");
+    if (!json_array_size(exposed)) {
+        error_set(err, ERR_USER, "argument --publish-all: the image exposes no port");
+        return error_hint(err, "-p 8080:80 forwards one; EXPOSE in the Imagefile names them");
+    }
+    json_array_foreach ((json_t *)exposed, i, port)
+        if (json_is_string(port) && publish(spec, json_string_value(port), err) < 0)
+            return -1;
+    return 0;
+}

@@ -1,0 +1,146 @@
+#!/usr/bin/env bats
+# What is done to a VM's disk while it does not run: keys and names written into it, copies in and out.
+# Real VMs of examples/tiny.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  load common
+  export KILN_ACCEL=${KILN_ACCEL:-tcg} KILN_HOME=$BATS_FILE_TMPDIR/home
+  share_appliance "$KILN_HOME"
+  cd "$BATS_FILE_TMPDIR"
+  make_tiny >/dev/null
+}
+setup() {
+  load common
+  store=$KILN_HOME/vmstore
+  boot=(-- -kernel "$BATS_FILE_TMPDIR/vmlinuz" -initrd "$BATS_FILE_TMPDIR/initrd.img"
+    -append "console=ttyS0 panic=1 net.ifnames=0 mitigations=off")
+  cd "$BATS_TEST_TMPDIR"
+}
+teardown_file() {
+  load common
+  "$KILN" ps -q | while read -r name; do "$KILN" stop --kill "$name"; done
+  no_leftovers "$KILN_HOME"
+}
+nothing_left() { # in the store
+  [ -z "$(find "$store" -mindepth 1 -maxdepth 1 ! -name .working)" ]
+  [ -z "$(find "$store/.working" -mindepth 1 -type d)" ]
+}
+make_folder() {
+  mkdir -p "$1/sub dir"
+  echo hello >"$1/sub dir/f"
+  head -c 300000 /dev/urandom >"$1/bytes"
+  chmod 750 "$1/sub dir"
+  chmod 604 "$1/sub dir/f"
+  ln -s "sub dir/f" "$1/link"
+  echo secret >"$1/.dockerignore" # is a file as any other
+  echo odd >"$1/*[odd]"
+}
+
+@test "run: --inject, --hostname and copies in and out, without a name" {
+  make_folder "in dir"
+  mkdir out
+  chmod 600 "in dir/bytes"
+  run --separate-stderr "$KILN" run --inject --ssh-user new --hostname pirx -b "$PWD/in dir:/srv" \
+    -b "in dir/bytes:/opt/deep/renamed" -b "in dir/*[odd]:/srv" -a "/srv/in dir/:out" -a /etc/hosts:out \
+    -a /opt/deep:out --ssh-command 'whoami; hostname; stat -c "%a %U" /home/new/.ssh /opt/deep/renamed; ls /srv; exit 3' \
+    tiny "${boot[@]}"
+  echo "$output / $stderr"
+  [ "$status" = 3 ]
+  [ "$output" = $'new\npirx\n700 new\n600 root\n*[odd]\nin dir' ]
+  [[ $stderr != *"logged in as"* ]]
+  diff -r --no-dereference "in dir" "out/in dir"
+  [ "$(stat -c %a "out/in dir/sub dir" "out/in dir/sub dir/f")" = $'750\n604' ]
+  grep -q '127.0.1.1 pirx' out/hosts
+  cmp out/deep/renamed "in dir/bytes"
+  nothing_left
+}
+
+@test "run: -P forwards free ports to the image's, and the label names the user; --direct-copy" {
+  make_folder "in dir"
+  mkdir out
+  printf '%s\n' 'FROM tiny' 'EXPOSE 80 7000-7001/tcp 53/udp' 'LABEL kiln.ssh-user=root' >Imagefile
+  run "$KILN" image build --name exposed .
+  [[ $output == *"'kiln run -P' forwards a free port"* ]]
+  "$KILN" run -d -P -p 127.0.0.1:18081:7000 --name exp exposed "${boot[@]}" 2>said
+  [ "$(grep -c 'of the guest is 127.0.0.1:' said)" = 3 ]
+  [ "$("$KILN" port exp 7000)" = 127.0.0.1:18081 ]
+  "$KILN" port exp | grep -Eqx '53/udp -> 127.0.0.1:[0-9]+'
+  "$KILN" ps | grep -q '127.0.0.1:18081->7000/tcp'
+  run "$KILN" port exp 81
+  [ "$status" = 1 ]
+  run "$KILN" port exp x
+  [ "$status" = 2 ]
+  [ "$("$KILN" exec --wait 100 exp whoami)" = root ]
+  "$KILN" ssh exp 'nohup sh -c "echo served | nc -l -p 80" >/dev/null 2>&1 &'
+  local address got='' _
+  address=$("$KILN" port exp 80)
+  for _ in $(seq 50); do
+    got=$(timeout 5 python3 -c 'import socket, sys
+host, port = sys.argv[1].split(":")
+print(socket.create_connection((host, int(port))).makefile().read(), end="")' "$address") && [ "$got" ] && break
+    sleep 0.1
+  done
+  [ "$got" = served ]
+  "$KILN" stop --kill exp
+  "$KILN" rm exp
+  run "$KILN" run -P tiny
+  [ "$status" = 1 ]
+  [[ $output == *'the image exposes no port'* ]]
+  run "$KILN" run --direct-copy -b "in dir:/root/in" -a "/root/in:out" --ssh-command 'cat "/root/in/sub dir/f"; exit 4' exposed "${boot[@]}"
+  [ "$status" = 4 ]
+  [[ $output == *hello* ]]
+  diff -r --no-dereference "in dir" "out/in"
+  nothing_left
+}
+
+@test "wrong mappings are told before anything is done" {
+  local mapping
+  for mapping in 'x' '/x:y' ':/x' 'none:/x'; do
+    run "$KILN" run -b "$mapping" tiny true
+    [[ $status = [12] && $output == *'--copy-in-before:'* ]]
+  done
+  for mapping in 'x:y' '/x' '/x:' "/x:none"; do
+    run "$KILN" run -a "$mapping" tiny true
+    [[ $status = [12] && $output == *'--copy-out-after:'* ]]
+  done
+  run "$KILN" run -d --direct-copy tiny
+  [ "$status" = 2 ]
+  run "$KILN" run --direct-copy -b "/etc/hosts:/srv" tiny
+  [ "$status" = 2 ]
+  [[ $output == *'--direct-copy: needs SSH'* ]]
+  run "$KILN" create --hostname 'a b' --name bad tiny
+  [ "$status" = 1 ]
+  [[ $output == *"'a b' can't be the name of a host"* ]]
+  nothing_left
+}
+
+@test "start: copies change a disk that is kept, or nothing of it" {
+  make_folder "in dir"
+  mkdir out
+  # vagrant cannot log in any more, root can
+  sed '/^vagrant:/s|:/home/vagrant:|:/nowhere:|' "$BATS_FILE_TMPDIR/root/etc/passwd" >passwd
+  "$KILN" create --name web -b passwd:/etc/passwd -b "in dir:/srv/first" tiny "${boot[@]}"
+  local before
+  before=$(sha256sum <"$store/web/disk.qcow2")
+  run "$KILN" start -b "in dir:/srv" -b "in dir:/etc/hosts/x" web --ssh-command true
+  [ "$status" = 1 ]
+  [[ $output == *"copy of 'in dir' to '/etc/hosts/x' of the guest"* ]]
+  [ "$(sha256sum <"$store/web/disk.qcow2")" = "$before" ]
+  # killed in the middle of it
+  "$KILN" start -b "in dir:/srv" web --ssh-command true &
+  local kiln=$! _
+  for _ in $(seq 200); do [ -n "$(find "$store/.working" -name disk.qcow2)" ] && break; sleep 0.05; done
+  kill -9 "$kiln"
+  wait "$kiln" || true
+  [ "$(sha256sum <"$store/web/disk.qcow2")" = "$before" ]
+  run "$KILN" start -b "in dir:/srv" -a /srv:out -a /none:out web --ssh-command 'whoami; ls /srv; echo more >/srv/more'
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"logged in as 'root'; --ssh-user names another user"* ]]
+  [ "$(stat -c %a "$store/web/id_ed25519")" = 600 ]
+  [[ $output == *$'root\nfirst\nin dir\n'*"copy of '/none' to '$PWD/out'"*"there is no file or folder '/none'"* ]]
+  [ "$(cat out/srv/more)" = more ]
+  diff -r --no-dereference "in dir" "out/srv/in dir"
+  [ -z "$(find out -name '.kiln-*')" ]
+}
