@@ -7,6 +7,7 @@
 #include "qcow2/head.h"
 #include "vm/named.h"
 #include "vm/qemu.h"
+#include "vm/state.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -28,14 +29,17 @@ static json_t *describe(const struct session *s, const char *name)
     struct stat st = {0};
     bool found = named_vm_open(s->vmstore, name, &vm, &err) == 0;
     int64_t elsewhere = found ? json_int(vm.config, "virtual_size", 0) : 0;
+    json_auto_t *state = found ? vm_state_read(vm.dir) : NULL;
     if (elsewhere)
         size = (uint64_t)elsewhere; // of a nameless run: it is a file without a name
     else if (!found || qcow2_size(vm.disk, &size, &err) < 0 || stat(vm.disk, &st) < 0)
         return json_pack("{s:s, s:s, s:s}", "name", name, "state", "broken", "broken",
                          err ? err->message : "its disk is missing");
     return json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s?, s:O*}", "name", name, "state",
-                     named_vm_runs(&vm) ? "running" : "stopped", "image",
-                     json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
+                     named_vm_runs(&vm) ? "running"
+                     : state            ? "suspended"
+                                        : "stopped",
+                     "image", json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
                      "virtual_size", (json_int_t)size, "real_size", (json_int_t)st.st_blocks * 512,
                      "created", (json_int_t)json_int(vm.config, "created", 0), "disk",
                      elsewhere ? NULL : vm.disk, "spec", json_object_get(vm.config, "spec"));

@@ -5,6 +5,7 @@
 #include "cli/store.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
+#include "vm/state.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,10 +27,13 @@ static json_t *describe(const struct session *s, const char *name, bool all)
     pid_t pid = named_vm_process(&vm);
     if (!pid && !all)
         return NULL;
-    json_auto_t *record = named_vm_running(&vm);
-    json_t *v =
-        json_pack("{s:s, s:s?, s:s, s:b}", "name", name, "image", json_str(vm.config, "image"),
-                  "state", pid ? "running" : "stopped", "temporary", vm_store_is_temporary(&vm));
+    json_auto_t *record = named_vm_running(&vm), *state = pid ? NULL : vm_state_read(vm.dir);
+    json_t *v = json_pack("{s:s, s:s?, s:s, s:b}", "name", name, "image",
+                          json_str(vm.config, "image"), "state",
+                          pid     ? "running"
+                          : state ? "suspended"
+                                  : "stopped",
+                          "temporary", vm_store_is_temporary(&vm));
     if (record)
         (void)json_object_update_missing(v, record);
     if (pid > 0)
@@ -78,7 +82,7 @@ static void print_row(const json_t *v, int name, int image)
     if (json_int(v, "started", 0))
         add_age(age, sizeof age, (long long)time(NULL) - json_int(v, "started", 0));
     const char *from = json_str(v, "image");
-    printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %-4s", name, json_str(v, "name"), image,
+    printf("%-*s  %-*s  %-9s  %7s  %6s  %5s  %-4s", name, json_str(v, "name"), image,
            from ? from : "-", json_str(v, "state"), pid, memory, ssh, age);
     print_ports(v);
 }
@@ -89,7 +93,7 @@ static void print_table(const json_t *list, bool quiet)
     size_t i;
     json_t *v;
     if (!quiet)
-        printf("%-*s  %-*s  %-8s  %7s  %6s  %5s  %-4s  %s\n", name, "NAME", image, "IMAGE", "STATE",
+        printf("%-*s  %-*s  %-9s  %7s  %6s  %5s  %-4s  %s\n", name, "NAME", image, "IMAGE", "STATE",
                "PID", "MEM", "SSH", "AGE", "PORTS");
     json_array_foreach ((json_t *)list, i, v) {
         if (quiet)
@@ -130,7 +134,7 @@ static int run_status(struct session *s, const struct args *a, struct error **er
     if (args_has(a, "json"))
         cli_print_json(v);
     else
-        puts(runs ? "running" : "stopped");
+        puts(v ? json_str(v, "state") : "stopped");
     return runs ? 0 : STOPPED;
 }
 
@@ -152,7 +156,8 @@ const struct command cmd_status = {
     .name = "status",
     .summary = "Tell whether a VM runs",
     .usage = "[--json] NAME",
-    .detail = "Exit status: 0 it runs, 3 it is stopped, 1 there is no such VM.\n",
+    .detail =
+        "Exit status: 0 it runs, 3 it is stopped or suspended to disk, 1 there is no such VM.\n",
     .options = status_options,
     .min_args = 1,
     .max_args = 1,

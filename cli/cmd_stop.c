@@ -5,6 +5,7 @@
 // longer than it may, it is killed.
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
+#include "vm/state.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -25,6 +26,13 @@ static int stop_one(const struct session *s, const struct args *a, const char *n
         named_vm_open(s->vmstore, name, &vm, err) < 0)
         return -1;
     int rc = vm_live_stop(s, &vm, args_has(a, "kill"), timeout_ms, err);
+    if (rc == 2 && args_has(a, "kill")) {
+        json_auto_t *state = vm_state_read(vm.dir);
+        if (state)
+            return named_vm_lock(&vm, err) < 0 ? -1 : vm_state_drop(vm.dir, err);
+    }
+    if (rc == 2 && vm_state_refuse(&vm, err) < 0)
+        return -1;
     if (rc == 2)
         return error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
     return rc < 0 ? -1 : vm_store_drop_temporary(s, name, err);

@@ -1,27 +1,41 @@
 // SPDX-License-Identifier: MIT
 //
-// kiln suspend, resume: QEMU's stop and cont. kiln wait; kiln rename.
+// kiln suspend, resume: QEMU's stop and cont, or vm/state.h. kiln wait; kiln rename.
 #include "base/json.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "vm/detached.h"
 #include "vm/qmp.h"
+#include "vm/state.h"
 
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 
+static const struct option_spec suspend_options[] = {
+    {"to-disk", 0, NULL, "Write the memory to the VM's folder and end QEMU", NULL},
+    {0},
+};
+
 enum { ANSWER_MS = 10000 };
+
+/* A VM that runs in the background. */
+static int open_live(const struct session *s, const char *name, struct vm_live *live,
+                     struct error **err)
+{
+    if (vm_live_open(s, name, live, err) < 0)
+        return -1;
+    if (vm_is_detached(live->vm.dir))
+        return 0;
+    error_set(err, ERR_USER, "VM '%s' does not run in the background", name);
+    return error_hint(err, "only a VM of 'kiln start -d' or 'kiln run -d' can be suspended");
+}
 
 static int tell(const struct session *s, const char *name, const char *command, struct error **err)
 {
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
-    if (vm_live_open(s, name, &live, err) < 0)
+    if (open_live(s, name, &live, err) < 0)
         return -1;
-    if (!vm_is_detached(live.vm.dir)) {
-        error_set(err, ERR_USER, "VM '%s' does not run in the background", name);
-        return error_hint(err, "only a VM of 'kiln start -d' or 'kiln run -d' can be suspended");
-    }
     CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, live.vm.dir, err);
     return q ? qmp_command(q, command, NULL, ANSWER_MS, NULL, err) : -1;
 }
@@ -29,15 +43,20 @@ static int tell(const struct session *s, const char *name, const char *command, 
 static int suspend_one(const struct session *s, const struct args *a, const char *name,
                        struct error **err)
 {
-    (void)a;
-    return tell(s, name, "stop", err);
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    if (!args_has(a, "to-disk"))
+        return tell(s, name, "stop", err);
+    return open_live(s, name, &live, err) < 0 ? -1 : vm_state_save(s, &live.vm, err);
 }
 
 static int resume_one(const struct session *s, const struct args *a, const char *name,
                       struct error **err)
 {
-    (void)a;
-    return tell(s, name, "cont", err);
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0)
+        return -1;
+    json_auto_t *state = named_vm_runs(&vm) ? NULL : vm_state_read(vm.dir);
+    return state ? vm_store_start(s, a, name, true, NULL, err) : tell(s, name, "cont", err);
 }
 
 static int wait_one(const struct session *s, const struct args *a, const char *name,
@@ -82,8 +101,8 @@ static int run_rename(struct session *s, const struct args *a, struct error **er
 const struct command cmd_suspend = {
     .name = "suspend",
     .summary = "Halt VMs in the background, which keep their memory",
-    .usage = "NAME...",
-    .options = common_options,
+    .usage = "[--to-disk] NAME...",
+    .options = suspend_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
     .run = run_suspend,

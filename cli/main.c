@@ -10,6 +10,7 @@
 // One line a command, so that additions don't clash
 // clang-format off
 extern const struct command
+    cmd_commit,
     cmd_console,
     cmd_cp,
     cmd_create,
@@ -54,6 +55,7 @@ extern const struct command
     cmd_wait;
 
 const struct command *const commands[] = {
+    &cmd_commit,
     &cmd_console,
     &cmd_cp,
     &cmd_create,

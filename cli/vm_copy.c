@@ -14,6 +14,7 @@
 #include "cli/vm_store.h"
 #include "qcow2/qcow2.h"
 #include "vm/ssh.h"
+#include "vm/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,6 +123,7 @@ static int work_open(const struct session *s, const char *name, struct work *w, 
 {
     AUTO_FREE char *parent = path_join(s->vmstore, ".working");
     if (named_vm_open(s->vmstore, name, &w->vm, err) < 0 || named_vm_lock(&w->vm, err) < 0 ||
+        vm_state_refuse(&w->vm, err) < 0 ||
         vm_store_chain(s, &w->vm, &w->store, &w->files, &w->size, err) < 0)
         return -1;
     working_sweep(parent);

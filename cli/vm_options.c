@@ -63,7 +63,8 @@ static void started(void *arg)
     const char *accel = b->o.accel == ACCEL_KVM   ? " (KVM)"
                         : b->o.accel == ACCEL_TCG ? " (TCG)"
                                                   : "";
-    fprintf(to, "Booting%s%s\n", accel, waits ? ", waiting for SSH" : "");
+    fprintf(to, "%s%s%s\n", b->o.restore ? "Restoring" : "Booting", accel,
+            waits ? ", waiting for SSH" : "");
     fflush(to);
 }
 
@@ -91,11 +92,16 @@ static void up(void *arg, pid_t pid, unsigned ssh_port, json_t *ports)
         tell_ports(b, ports);
     if (!b->named)
         return;
-    json_auto_t *record = json_pack(
-        "{s:I, s:I, s:s*, s:s*, s:i, s:i, s:I, s:b, s:O}", "pid", (json_int_t)pid, "ssh_port",
-        (json_int_t)ssh_port, "user", spec->ssh.user, "key", spec->ssh.key, "ssh_timeout_ms",
-        vm_run_ssh_timeout(spec, b->o.accel), "memory_mb", (int)spec->memory_mb, "started",
-        (json_int_t)time(NULL), "detached", b->detach, "ports", ports);
+    json_t *spec_json = vm_spec_to_json(spec);
+    json_auto_t *record =
+        spec_json ? json_pack("{s:I, s:I, s:s*, s:s*, s:i, s:i, s:I, s:b, s:O, s:o, s:s, s:s}",
+                              "pid", (json_int_t)pid, "ssh_port", (json_int_t)ssh_port, "user",
+                              spec->ssh.user, "key", spec->ssh.key, "ssh_timeout_ms",
+                              vm_run_ssh_timeout(spec, b->o.accel), "memory_mb",
+                              (int)spec->memory_mb, "started", (json_int_t)time(NULL), "detached",
+                              b->detach, "ports", ports, "spec", spec_json, "accel",
+                              accel_name(b->o.accel), "qemu", b->o.qemu->version)
+                  : NULL;
     if (!record || named_vm_set_running(b->named, pid, record, &why) < 0)
         print_note("", why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
 }

@@ -17,6 +17,7 @@
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
 #include "qcow2/qcow2.h"
+#include "vm/state.h"
 
 #include <string.h>
 #include <time.h>
@@ -78,6 +79,9 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
     if (qcow2_create_overlay(disk, &overlay, err) < 0 ||
         prepare(s, a, spec, copies, &chain, disk, w.dir, err) < 0)
         return -1;
+    AUTO_FREE char *kept = path_join(w.dir, VM_STORE_METADATA);
+    if (chain.metadata && json_write_file(kept, 0644, chain.metadata, err) < 0)
+        return -1;
     json_auto_t *config =
         make_config(spec, image, layer, json_object_get(chain.metadata, "mounts"), temporary);
     if (!config)
@@ -137,6 +141,22 @@ int vm_store_chain(const struct session *s, const struct named_vm *vm, struct st
     return qcow2_size(vm->disk, size, err);
 }
 
+/* A VM that is suspended to disk goes on with what it was started with. */
+static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool detach, bool *ret,
+                      struct error **err)
+{
+    json_auto_t *state = vm_state_read(vm->dir);
+    *ret = state != NULL;
+    if (!state)
+        return 0;
+    if (!detach)
+        return vm_state_refuse(vm, err);
+    if (vm_spec_from_json(json_object_get(state, "spec"), spec, err) < 0)
+        return error_wrap(err, "state of VM '%s'", vm->name);
+    vm_spec_set(&spec->accel, json_str(state, "accel"));
+    return 0;
+}
+
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
                    const struct vm_copies *copies, struct error **err)
 {
@@ -153,6 +173,8 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
     o.files = (const char *const *)files.ptr;
     o.n_files = files.len;
     o.image = json_str(vm.config, "image");
+    if (take_state(&vm, &spec, detach, &o.restore, err) < 0)
+        return -1;
     if (detach && (spec.timeout_ms || spec.console_log))
         session_notice(s,
                        "in the background, --timeout and --console of VM '%s' do nothing; 'kiln "

@@ -18,6 +18,9 @@
 
 struct store;
 
+/* In a VM's folder: the metadata of the image it was made from, as its builder wrote it. */
+#define VM_STORE_METADATA "image.json"
+
 /* Makes a VM from the image that args names, as vm_image_take and vm_prepare have it; the options of
  * args are those of `create`. temporary: it goes once it has run. */
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,

@@ -57,9 +57,6 @@ static const struct {
      "registry"},
     {"save", "'kiln image export NAME FILE' writes an image with all its layers to one file"},
     {"load", "'kiln image import NAME,file=FILE' takes an image from a file"},
-    {"commit",
-     "a VM's disk is not made an image: write what was done into an Imagefile as RUN, "
-     "and build it"},
     {"clone", "'kiln create --name NAME IMAGE' makes a further VM of an image"},
     {"volume", "a VM keeps its files on its own disk: 'kiln create' makes one that lasts"},
     {"network", "each VM has a network of its own: 'kiln run -p 8080:80' forwards a port to it"},

@@ -14,6 +14,7 @@
 #include "vm/named.h"
 #include "vm/qmp.h"
 #include "vm/run_machine.h"
+#include "vm/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -208,8 +209,8 @@ int vm_detach(const struct session *s, const struct vm_run_options *given, const
     CLEANUP(process_clear) struct process p = PROCESS_INIT; // ended by it on errors
     CLEANUP(strv_clear) struct strv files = {0}, args = {0};
     struct vm_run_options o = *given;
-    if (vm_run_check_ports(o.spec, err) < 0 || absolute_files(&o, &files, err) < 0 ||
-        make_room(dir, err) < 0)
+    if ((o.restore && vm_state_check(dir, &o, err) < 0) || vm_run_check_ports(o.spec, err) < 0 ||
+        absolute_files(&o, &files, err) < 0 || make_room(dir, err) < 0)
         return -1;
     struct qcow2_disk d = {.node = "disk",
                            .files = (const char *const *)files.ptr,
@@ -225,7 +226,7 @@ int vm_detach(const struct session *s, const struct vm_run_options *given, const
         return -1;
     CLEANUP(qmp_freep)
     struct qmp *q = first_answer(s, dir, &p, o.spec->qmp_timeout_ms, err);
-    if (!q)
+    if (!q || (o.restore && vm_state_load(s, q, dir, err) < 0))
         return -1;
     unsigned port = 0;
     (void)vm_run_ssh_port(q, &port, NULL);

@@ -375,3 +375,28 @@ int qmp_wait_event(struct qmp *q, const char *event, int timeout_ms, json_t **re
                              timeout_ms / 1000.0);
     }
 }
+
+// It travels with a newline, which QMP passes over; getfd then takes what came last (SCM_RIGHTS, unix(7)).
+// On the command line a number would do, but there no capability can be set first.
+int qmp_lend(struct qmp *q, int fd, const char *name, struct error **err)
+{
+    enum { LEND_MS = 10000 };
+    union {
+        char bytes[CMSG_SPACE(sizeof fd)];
+        struct cmsghdr align;
+    } control = {{0}};
+    char text[] = "\n";
+    struct iovec newline = {text, 1};
+    struct msghdr m = {.msg_iov = &newline,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    if (sendmsg(q->fd, &m, MSG_NOSIGNAL) != 1)
+        return error_errno(err, "cannot send QEMU a descriptor");
+    return qmp_callf(q, LEND_MS, NULL, err, "getfd", "{s:s}", "fdname", name);
+}

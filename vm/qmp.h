@@ -75,6 +75,9 @@ int qmp_command(struct qmp *q, const char *name, json_t *args, int timeout_ms, j
 int qmp_callf(struct qmp *q, int timeout_ms, json_t **reply, struct error **err, const char *name,
               const char *fmt, ...);
 
+/* Lends QEMU a descriptor under a name, for "fd:<name>". */
+int qmp_lend(struct qmp *q, int fd, const char *name, struct error **err);
+
 /* Takes in what has arrived, without waiting. Call it when qmp_fd() is readable. Errors: as
  * qmp_command's ERR_GUEST. */
 int qmp_readable(struct qmp *q, struct error **err);

@@ -168,6 +168,7 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
                                  .n_nics = make_nics(o, nics, &first, &texts),
                                  .no_nics = !spec->nics.len,
                                  .scsi = spec->disk_bus == VM_BUS_SCSI,
+                                 .incoming = o->restore,
                                  .smbios = smbios,
                                  .kernel = spec->kernel,
                                  .initrd = spec->initrd,

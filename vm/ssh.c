@@ -370,6 +370,8 @@ struct vm_ssh *vm_ssh_open(const struct vm_ssh_options *o, struct error **err)
     ssh->began = now_ms();
     int rc = shake_hands(ssh, err);
     login_over(ssh);
+    ssh->o.user = ssh->o.key_file = ssh->o.vm_key = NULL; // they need not outlive the login
+    ssh->o.ret_banner = NULL;
     return rc < 0 ? NULL : STEAL(ssh);
 }
 

@@ -63,34 +63,6 @@ static int start_stream(struct builder_vm *vm, int *ret, struct error **err)
     return vm->stream ? 0 : -1;
 }
 
-/*
- * Lends a descriptor to QEMU under the name "state". It travels with a newline, which QMP passes
- * over; getfd then takes what came last (SCM_RIGHTS, unix(7)). On the command line a number would
- * do, but there the capability cannot be set first.
- */
-static int lend_state(struct builder_vm *vm, int fd, struct error **err)
-{
-    struct qmp *q = vm_qmp(vm->vm);
-    union {
-        char bytes[CMSG_SPACE(sizeof fd)];
-        struct cmsghdr align;
-    } control = {{0}};
-    char text[] = "\n";
-    struct iovec newline = {text, 1};
-    struct msghdr m = {.msg_iov = &newline,
-                       .msg_iovlen = 1,
-                       .msg_control = control.bytes,
-                       .msg_controllen = sizeof control.bytes};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    if (sendmsg(qmp_fd(q), &m, MSG_NOSIGNAL) != 1)
-        return error_errno(err, "cannot send QEMU a descriptor");
-    return qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "getfd", "{s:s}", "fdname", "state");
-}
-
 static int launch(struct builder_vm *vm, enum machine_start start, const struct template *t,
                   json_t *target, struct error **err)
 {
@@ -146,7 +118,7 @@ static int wait_migration(struct builder_vm *vm, struct error **err)
 static int save_state(struct builder_vm *vm, int fd, struct error **err)
 {
     struct qmp *q = vm_qmp(vm->vm);
-    if (lend_state(vm, fd, err) < 0 || set_capabilities(vm, err) < 0 ||
+    if (qmp_lend(vm_qmp(vm->vm), fd, "state", err) < 0 || set_capabilities(vm, err) < 0 ||
         qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "migrate", "{s:s}", "uri", "fd:state") < 0)
         return -1;
     return wait_migration(vm, err);
@@ -203,8 +175,8 @@ static int restore(struct builder_vm *vm, const struct template *t, json_t *targ
     AUTO_CLOSE int fd = open(t->state, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, "cannot read '%s'", t->state);
-    if (launch(vm, MACHINE_RESTORE, t, target, err) < 0 || lend_state(vm, fd, err) < 0 ||
-        set_capabilities(vm, err) < 0 ||
+    if (launch(vm, MACHINE_RESTORE, t, target, err) < 0 ||
+        qmp_lend(vm_qmp(vm->vm), fd, "state", err) < 0 || set_capabilities(vm, err) < 0 ||
         qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "migrate-incoming", "{s:s}", "uri",
                   "fd:state") < 0 ||
         wait_migration(vm, err) < 0 ||

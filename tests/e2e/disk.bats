@@ -94,6 +94,64 @@ print(socket.create_connection((host, int(port))).makefile().read(), end="")' "$
   nothing_left
 }
 
+@test "suspend --to-disk outlives QEMU; commit makes an image of a VM that runs, or not" {
+  printf '%s\n' 'FROM tiny' 'LABEL kiln.ssh-user=root' >Imagefile
+  "$KILN" image build --name labelled .
+  "$KILN" run -d --name sus labelled "${boot[@]}"
+  "$KILN" exec --wait 100 sus sh -c 'sleep 4321 </dev/null >/dev/null 2>&1 &'
+  "$KILN" suspend --to-disk sus
+  run "$KILN" status sus
+  [[ $status = 3 && $output = suspended ]]
+  [ "$(stat -c %a "$store/sus/state")" = 600 ]
+  "$KILN" ps -a | grep -q 'sus .* suspended'
+  ! pgrep -f "qemu.*$store/sus"
+  local command
+  for command in 'start sus' 'stop sus' 'commit sus x' "start -d -b $PWD/Imagefile:/srv/x sus"; do
+    run "$KILN" $command
+    [[ $status = 1 && $output == *"VM 'sus' is suspended to disk"*"'kiln resume sus' lets it go on"* ]]
+  done
+  # another QEMU, another disk
+  cp -p "$store/sus/state.json" kept
+  sed -i 's/"qemu": *"[^"]*"/"qemu": "0.1"/' "$store/sus/state.json"
+  run "$KILN" resume sus
+  [[ $status = 1 && $output == *'the VM was suspended by QEMU 0.1'*"'kiln stop --kill'"* ]]
+  cp -p kept "$store/sus/state.json"
+  touch -r "$store/sus/disk.qcow2" then
+  touch "$store/sus/disk.qcow2"
+  run "$KILN" resume sus
+  [[ $status = 1 && $output == *"the VM's disk was changed since it was suspended"* ]]
+  touch -r then "$store/sus/disk.qcow2"
+  "$KILN" resume sus
+  "$KILN" exec --wait 60 sus pidof sleep
+  [ ! -e "$store/sus/state" ]
+
+  "$KILN" exec sus sh -c 'echo one >/srv/one'
+  "$KILN" commit sus c1
+  [ "$("$KILN" shell c1 -c 'cat /srv/one')" = one ]
+  "$KILN" image history c1 | grep -q 'kiln commit sus'
+  "$KILN" image inspect --json c1 | grep -q kiln.ssh-user
+  run "$KILN" commit sus c1
+  [[ $status = 1 && $output == *"image 'c1' exists"* ]]
+  "$KILN" exec sus sh -c 'echo two >/srv/two' # and the VM goes on
+
+  # a kiln that is killed in the middle of it leaves a VM that goes on, or is suspended
+  "$KILN" suspend --to-disk sus &
+  local kiln=$! _
+  for _ in $(seq 200); do [ -e "$store/sus/state" ] && break; sleep 0.05; done
+  kill -9 "$kiln" || true
+  wait "$kiln" || true
+  "$KILN" resume sus
+  "$KILN" exec --wait 60 sus sh -c 'pidof sleep && sync'
+  "$KILN" stop sus
+  "$KILN" commit sus c2
+  printf '%s\n' 'FROM c2' 'RUN cat /srv/one /srv/two >/srv/three' >Imagefile
+  "$KILN" image build --name c3 .
+  [ "$("$KILN" shell c3 -c 'cat /srv/three')" = $'one\ntwo' ]
+  "$KILN" rm sus
+  "$KILN" prune
+  [ "$("$KILN" shell c3 -c 'cat /srv/one')" = one ]
+}
+
 @test "wrong mappings are told before anything is done" {
   local mapping
   for mapping in 'x' '/x:y' ':/x' 'none:/x'; do

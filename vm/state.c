@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+//
+// state.json is written when the stream is on the disk and before QEMU ends, and removed before the
+// processors go on: a kill in between leaves a VM that is paused or one that is suspended, and never
+// memory that is older than its disk.
+#include "vm/state.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "vm/detached.h"
+#include "vm/named.h"
+#include "vm/qmp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ANSWER_MS = 10000, END_MS = 10000, LOOK_MS = 200 };
+
+static char *stream_path(const char *dir)
+{
+    return path_join(dir, "state");
+}
+
+static char *record_path(const char *dir)
+{
+    return path_join(dir, "state.json");
+}
+
+json_t *vm_state_read(const char *dir)
+{
+    AUTO_FREE char *path = record_path(dir);
+    return json_read_file(path, NULL);
+}
+
+int vm_state_refuse(const struct named_vm *vm, struct error **err)
+{
+    json_auto_t *state = vm_state_read(vm->dir);
+    if (!state)
+        return 0;
+    error_set(err, ERR_BUSY, "VM '%s' is suspended to disk", vm->name);
+    return error_hint(err, "'kiln resume %s' lets it go on, 'kiln stop --kill %s' drops its memory",
+                      vm->name, vm->name);
+}
+
+int vm_state_drop(const char *dir, struct error **err)
+{
+    AUTO_FREE char *record = record_path(dir), *stream = stream_path(dir);
+    if ((unlink(record) < 0 && errno != ENOENT) || (unlink(stream) < 0 && errno != ENOENT))
+        return error_errno(err, "cannot remove the state in '%s'", dir);
+    return 0;
+}
+
+/* Until the stream has all been written or read. */
+static int wait_migration(const struct session *s, struct qmp *q, struct error **err)
+{
+    for (;;) {
+        json_auto_t *data = NULL, *told = NULL;
+        CLEANUP(error_freep) struct error *why = NULL;
+        if (qmp_wait_event(q, "MIGRATION", LOOK_MS, &data, &why) < 0) {
+            if (session_cancelled(s))
+                return error_set(err, ERR_CANCELLED, "interrupted");
+            if (qmp_closed(q))
+                return error_propagate(err, STEAL(why));
+            continue;
+        }
+        const char *status = json_str(data, "status");
+        if (status && !strcmp(status, "completed"))
+            return 0;
+        if (status && strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
+            continue;
+        (void)qmp_command(q, "query-migrate", NULL, ANSWER_MS, &told, NULL);
+        const char *desc = json_str(told, "error-desc");
+        return error_set(err, ERR_SYSTEM, "QEMU cannot pass on the VM's state: %s",
+                         desc ? desc : "it does not say why");
+    }
+}
+
+static int migrate(const struct session *s, struct qmp *q, const char *command, int fd,
+                   struct error **err)
+{
+    if (qmp_lend(q, fd, "state", err) < 0 ||
+        qmp_callf(q, ANSWER_MS, NULL, err, "migrate-set-capabilities", "{s:[{s:s, s:b}]}",
+                  "capabilities", "capability", "events", "state", 1) < 0 ||
+        qmp_callf(q, ANSWER_MS, NULL, err, command, "{s:s}", "uri", "fd:state") < 0)
+        return -1;
+    return wait_migration(s, q, err);
+}
+
+static json_int_t disk_time(const struct stat *st)
+{
+    return (json_int_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+/* The stream is whole: from now on the VM counts as suspended. */
+static int write_record(const struct named_vm *vm, struct error **err)
+{
+    AUTO_FREE char *path = record_path(vm->dir);
+    json_auto_t *run = named_vm_running(vm);
+    struct stat st;
+    if (stat(vm->disk, &st) < 0)
+        return error_errno(err, "cannot look at '%s'", vm->disk);
+    json_auto_t *record =
+        json_pack("{s:O, s:O, s:O, s:I, s:I}", "spec", json_object_get(run, "spec"), "accel",
+                  json_object_get(run, "accel"), "qemu", json_object_get(run, "qemu"), "disk_size",
+                  (json_int_t)st.st_size, "disk_time", disk_time(&st));
+    if (!record)
+        return error_set(err, ERR_USER, "VM '%s' was started by an older kiln", vm->name);
+    return json_write_file(path, 0600, record, err);
+}
+
+static int save(const struct session *s, const struct named_vm *vm, struct qmp *q,
+                struct error **err)
+{
+    AUTO_FREE char *path = stream_path(vm->dir);
+    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_errno(err, "cannot write '%s'", path);
+    if (migrate(s, q, "migrate", fd, err) < 0) {
+        if (free_bytes(path) < 1 << 20)
+            (void)error_hint(err, "there is no space left in '%s'", vm->dir);
+        return -1;
+    }
+    return fsync(fd) < 0 ? error_errno(err, "cannot write '%s'", path) : write_record(vm, err);
+}
+
+/* As if nothing had happened. */
+static void go_on(const struct named_vm *vm, struct qmp *q)
+{
+    (void)qmp_command(q, "migrate_cancel", NULL, ANSWER_MS, NULL, NULL);
+    (void)vm_state_drop(vm->dir, NULL);
+    (void)qmp_command(q, "cont", NULL, ANSWER_MS, NULL, NULL);
+}
+
+int vm_state_save(const struct session *s, const struct named_vm *vm, struct error **err)
+{
+    CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, vm->dir, err);
+    if (!q || vm_state_drop(vm->dir, err) < 0 ||
+        qmp_command(q, "stop", NULL, ANSWER_MS, NULL, err) < 0)
+        return -1;
+    if (save(s, vm, q, err) < 0) {
+        go_on(vm, q);
+        return error_wrap(err, "VM '%s'", vm->name);
+    }
+    (void)qmp_command(q, "quit", NULL, ANSWER_MS, NULL, NULL);
+    return vm_detached_stop(s, vm, true, END_MS, err) < 0 ? -1 : 0;
+}
+
+int vm_state_check(const char *dir, const struct vm_run_options *o, struct error **err)
+{
+    json_auto_t *state = vm_state_read(dir);
+    const char *version = json_str(state, "qemu"), *disk = o->files[o->n_files - 1];
+    struct stat st;
+    int rc = 0;
+    if (!version || strcmp(version, o->qemu->version) != 0)
+        rc = error_set(err, ERR_USER, "the VM was suspended by QEMU %s, and this is QEMU %s",
+                       version ? version : "?", o->qemu->version);
+    else if (stat(disk, &st) < 0)
+        return error_errno(err, "cannot look at '%s'", disk);
+    else if (st.st_size != json_int(state, "disk_size", 0) ||
+             disk_time(&st) != json_int(state, "disk_time", 0))
+        rc = error_set(err, ERR_USER, "the VM's disk was changed since it was suspended");
+    return rc < 0 ? error_hint(err, "'kiln stop --kill' drops its memory; then it boots anew") : 0;
+}
+
+int vm_state_load(const struct session *s, struct qmp *q, const char *dir, struct error **err)
+{
+    AUTO_FREE char *path = stream_path(dir), *record = record_path(dir);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, "cannot read '%s'", path);
+    if (migrate(s, q, "migrate-incoming", fd, err) < 0)
+        return -1;
+    if (unlink(record) < 0 || fsync_dir(dir, err) < 0)
+        return err && *err ? -1 : error_errno(err, "cannot remove '%s'", record);
+    if (qmp_command(q, "cont", NULL, ANSWER_MS, NULL, err) < 0)
+        return -1;
+    return vm_state_drop(dir, err);
+}
