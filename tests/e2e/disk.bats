@@ -72,16 +72,6 @@ make_folder() {
   run "$KILN" port exp x
   [ "$status" = 2 ]
   [ "$("$KILN" exec --wait 100 exp whoami)" = root ]
-  "$KILN" ssh exp 'nohup sh -c "echo served | nc -l -p 80" >/dev/null 2>&1 &'
-  local address got='' _
-  address=$("$KILN" port exp 80)
-  for _ in $(seq 50); do
-    got=$(timeout 5 python3 -c 'import socket, sys
-host, port = sys.argv[1].split(":")
-print(socket.create_connection((host, int(port))).makefile().read(), end="")' "$address") && [ "$got" ] && break
-    sleep 0.1
-  done
-  [ "$got" = served ]
   "$KILN" stop --kill exp
   "$KILN" rm exp
   run "$KILN" run -P tiny
