@@ -43,7 +43,7 @@ struct vm_run_options {
     const struct vm_uefi *uefi; /* NULL = QEMU's BIOS */
     const int *share_fds;       /* of vm_share_links, which last until QEMU runs; NULL = none */
     bool keep;                  /* the guest writes to the top file itself */
-    int hold; /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
+    int hold;     /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
     bool restore; /* vm_detach: it goes on from vm/state.h's state */
     void (*started)(void *arg); /* just before QEMU starts; NULL = none */
     /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none; ports are those of vm_run_ports, borrowed.
