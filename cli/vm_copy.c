@@ -172,7 +172,7 @@ int vm_copy_in(const struct session *s, const char *name, const struct vm_copies
     return fsync_dir(w.vm.dir, err);
 }
 
-/* Where a command's output goes; a builder_output_fn's argument. */
+/* Where a command's output goes; a runner_output_fn's argument. */
 struct sink {
     const int *fds;
     bool gone;
@@ -197,7 +197,7 @@ static int run_offline(void *arg, const char *command, const int fds[3], int *re
     const struct offline_guest *g = arg;
     struct sink sink = {fds, false};
     const char *argv[] = {command, NULL};
-    struct guest_wait w = {g->timeout_ms, pass_on, &sink};
+    struct runner_wait w = {g->timeout_ms, pass_on, &sink};
     if (offline_shell(g->off, argv, w, ret_status, err) < 0)
         return -1;
     if (!sink.gone)

@@ -11,6 +11,7 @@
 #include "builder/build/environment.h"
 #include "builder/context/context.h"
 #include "builder/context/send.h"
+#include "builder/worker/runner.h"
 #include "qcow2/qcow2.h"
 
 #include <ctype.h>
@@ -26,14 +27,14 @@ struct offline {
     const struct session *s;
     char *top, *scratch; /* files */
     uint64_t size;
-    struct builder_vm *vm;
+    struct runner *vm;
 };
 
 void offline_free(struct offline *off)
 {
     if (!off)
         return;
-    builder_vm_free(off->vm);
+    runner_free(off->vm);
     (void)unlink(off->scratch);
     free(off->top);
     free(off->scratch);
@@ -44,14 +45,13 @@ struct offline *offline_open(const struct session *s, const struct offline_optio
                              struct error **err)
 {
     CLEANUP(offline_freep) struct offline *off = xcalloc(1, sizeof *off);
-    struct builder_vm_options vo = {.accel = o->accel,
-                                    .target = {o->files, o->n_files, true, o->size}};
+    struct runner_options vo = {.accel = o->accel, .target = {o->files, o->n_files, true, o->size}};
     off->s = s;
     off->size = o->size;
     off->top = xstrdup(o->files[o->n_files - 1]);
     off->scratch = path_join(o->scratch, "scratch.qcow2");
-    if (builder_vm_start(s, &vo, &off->vm, err) < 0 ||
-        guest_mount(off->vm, GUEST_TARGET, false, o->mounts, err) < 0)
+    if (builder_vm_runner.start(s, &vo, &off->vm, err) < 0 ||
+        runner_mount(off->vm, RUNNER_TARGET, false, o->mounts, err) < 0)
         return NULL;
     return STEAL(off);
 }
@@ -60,26 +60,26 @@ int offline_finish(struct offline *off, struct error **err)
 {
     struct qcow2_overlay o = {.size = off->size, .backing = off->top};
     if (qcow2_create_overlay(off->scratch, &o, err) < 0 ||
-        builder_vm_next_overlay(off->vm, off->scratch, err) < 0)
+        runner_next_overlay(off->vm, off->scratch, err) < 0)
         return -1;
-    builder_vm_free(STEAL(off->vm));
+    runner_free(STEAL(off->vm));
     AUTO_CLOSE int fd = open(off->top, O_RDWR | O_CLOEXEC);
     return fd < 0 || fsync(fd) < 0 ? error_errno(err, "cannot write '%s'", off->top) : 0;
 }
 
-int offline_shell(struct offline *off, const char *const *argv, struct guest_wait w,
+int offline_shell(struct offline *off, const char *const *argv, struct runner_wait w,
                   int *ret_status, struct error **err)
 {
-    CLEANUP(guest_exec_clear) struct guest_exec e = GUEST_EXEC_INIT;
+    CLEANUP(runner_exec_clear) struct runner_exec e = {0};
     struct config none = {0};
     int status = 0;
-    guest_exec_arg(&e, "/bin/sh");
-    guest_exec_arg(&e, "-c");
+    runner_exec_arg(&e, "/bin/sh");
+    runner_exec_arg(&e, "-c");
     for (; *argv; argv++)
-        guest_exec_arg(&e, *argv);
-    guest_exec_flags(&e, GUEST_NO_NETWORK);
+        runner_exec_arg(&e, *argv);
+    e.flags = RUNNER_NO_NETWORK;
     environment_put(off->s, NULL, &none, NULL, &e);
-    if (guest_exec(off->vm, &e, w, &status, NULL, err) < 0)
+    if (runner_exec(off->vm, &e, w, &status, NULL, err) < 0)
         return -1;
     *ret_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     return 0;
@@ -133,7 +133,7 @@ static bool good_name(const char *text, const char *also, size_t most)
     return n > 0 && n <= most && *text != '-' && *text != '.';
 }
 
-/* a builder_output_fn */
+/* a runner_output_fn */
 static void take_text(void *text, int stream, const char *bytes, size_t n)
 {
     enum { LIMIT = 4096 };
@@ -153,7 +153,7 @@ int offline_inject(struct offline *off, const struct offline_login *l, struct er
                           l->public_key ? l->public_key : "",
                           l->hostname ? l->hostname : "",
                           NULL};
-    struct guest_wait w = {PATIENCE_MS, take_text, &said};
+    struct runner_wait w = {PATIENCE_MS, take_text, &said};
     int status;
     if (l->user && !good_name(l->user, "_-.", 32))
         return error_set(err, ERR_USER, "'%s' can't be the name of a user", l->user);
@@ -186,13 +186,10 @@ static int send(struct offline *off, struct selection *sel, const char *to, int 
 {
     CLEANUP(sender_freep) struct sender *sender = sender_new(off->s, sel);
     CLEANUP(error_freep) struct error *why = NULL;
-    struct guest_place place = {.dest = to, .folder = to[strlen(to) - 1] == '/'};
-    struct guest_wait w = {timeout_ms, NULL, NULL};
-    uint64_t offset;
-    if (builder_vm_stream_begin(off->vm, sender_read, sender, &offset, err) < 0)
-        return -1;
-    int rc = guest_receive(off->vm, offset, &place, w, &why);
-    builder_vm_stream_end(off->vm);
+    struct runner_place place = {.dest = to, .folder = to[strlen(to) - 1] == '/'};
+    struct runner_wait w = {timeout_ms, NULL, NULL};
+    struct runner_stream stream = {sender_read, sender};
+    int rc = runner_receive(off->vm, &stream, &place, w, &why);
     if (sender_result(sender, err) < 0) // the agent's failure only repeats it
         return -1;
     return rc < 0 ? error_propagate(err, STEAL(why)) : 0;
@@ -203,7 +200,7 @@ static char *folder_place(struct offline *off, const char *name, const char *to,
 {
     const char *argv[] = {"[ -d \"$1\" ]", "sh", to, NULL};
     int status;
-    if (offline_shell(off, argv, (struct guest_wait){-1, NULL, NULL}, &status, err) < 0)
+    if (offline_shell(off, argv, (struct runner_wait){-1, NULL, NULL}, &status, err) < 0)
         return NULL;
     return status ? xasprintf("%s/", to) : xasprintf("%s/%s/", to, name);
 }

@@ -3,7 +3,7 @@
  * The disk of a VM that does not run, in the builder VM: files go in and out, a login is prepared,
  * without booting it.
  *
- *     // given struct offline_options options; struct guest_wait wait;
+ *     // given struct offline_options options; struct runner_wait wait;
  *     CLEANUP(offline_freep) struct offline *off = offline_open(session, &options, &err);
  *     offline_copy_in(off, "site", "/srv/www", -1, &err);
  *     offline_finish(off, &err);       // what was written is in the top file, durably
@@ -12,7 +12,7 @@
 #define BUILDER_BUILD_OFFLINE_H
 
 #include "base/error.h"
-#include "builder/worker/guest.h"
+#include "builder/runner/runner.h"
 
 #include <jansson.h>
 #include <stdint.h>
@@ -29,7 +29,7 @@ struct offline_options {
     const char *accel;    /* NULL = as for any builder VM */
 };
 
-/* All are borrowed. NULL: the errors of builder_vm_start and guest_mount. */
+/* All are borrowed. NULL: the errors of a runner's start and runner_mount. */
 struct offline *offline_open(const struct session *s, const struct offline_options *o,
                              struct error **err);
 /* Without offline_finish the top file is not to be used any more. NULL is fine. */
@@ -52,7 +52,7 @@ int offline_copy_in(struct offline *off, const char *from, const char *to, int t
                     struct error **err);
 /* Runs a command line with the guest's /bin/sh as root; *ret_status: its exit status, 128 + n after
  * signal n. */
-int offline_shell(struct offline *off, const char *const *argv, struct guest_wait w,
+int offline_shell(struct offline *off, const char *const *argv, struct runner_wait w,
                   int *ret_status, struct error **err);
 /* Everything is in the top file, on the disk. The VM has ended. */
 int offline_finish(struct offline *off, struct error **err);
