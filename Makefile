@@ -45,7 +45,9 @@ SRC    = $(shell git ls-files '*.[ch]')
 say    = @$(if $(V),set -x,echo '  $(1) $(2)');
 link   = $(call say,LD,$@) $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 
-all: $(BUILD)/kiln man
+all: $(BUILD)/kiln man $(BUILD)/share/kiln/images.d
+# Where the kiln of the build folder finds its tables.
+$(BUILD)/share/kiln/images.d: ; @mkdir -p $(@D) && ln -sfn $(CURDIR)/images.d $@
 # Man pages need scdoc; without it everything else is built.
 SCDOC := $(shell command -v scdoc)
 man: $(if $(SCDOC),$(MAN)) ; $(if $(SCDOC),@:,@echo '  no man pages: scdoc is missing (tools/setup installs it)')
@@ -112,12 +114,14 @@ lint:
 	shellcheck $(shell git ls-files -- tools .ci examples | xargs grep -lE '^#!.*(ba)?sh$$' 2>/dev/null)
 install: all
 	install -D -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	for t in images.d/*.json; do install -D -m 644 $$t $(DESTDIR)$(PREFIX)/share/kiln/$$t; done
 	for m in $(if $(SCDOC),$(MAN)); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/kiln
+	rm -rf $(DESTDIR)$(PREFIX)/share/kiln
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 compile_commands.json: ; bear -- $(MAKE) -B all
 clean: ; rm -rf build compile_commands.json
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)
 .SECONDARY:
 .PHONY: all man docs picture test check units test-kvm setup demo bench gates $(GATES) san-units install uninstall clean

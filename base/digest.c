@@ -42,6 +42,34 @@ void sha256_free(struct sha256 *h)
     EVP_MD_CTX_free(ctx(h));
 }
 
+struct sha512 *sha512_new(void)
+{
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    if (!c || EVP_DigestInit_ex(c, EVP_sha512(), NULL) != 1)
+        alloc_failed();
+    return (struct sha512 *)c;
+}
+
+void sha512_add(struct sha512 *h, const void *bytes, size_t n)
+{
+    if (EVP_DigestUpdate((EVP_MD_CTX *)h, bytes, n) != 1)
+        alloc_failed();
+}
+
+struct digest512 sha512_finish(struct sha512 *h)
+{
+    struct digest512 d;
+    if (EVP_DigestFinal_ex((EVP_MD_CTX *)h, d.byte, NULL) != 1)
+        alloc_failed();
+    sha512_free(h);
+    return d;
+}
+
+void sha512_free(struct sha512 *h)
+{
+    EVP_MD_CTX_free((EVP_MD_CTX *)h);
+}
+
 struct digest digest_of(const void *bytes, size_t n)
 {
     struct sha256 *h = sha256_new();
@@ -69,14 +97,19 @@ int digest_of_fd(int fd, struct digest *ret, struct error **err)
     return 0;
 }
 
-void digest_hex(const struct digest *d, char out[DIGEST_HEX + 1])
+void hex_write(const unsigned char *bytes, size_t n, char *out)
 {
     static const char letter[] = "0123456789abcdef";
-    for (size_t i = 0; i < sizeof d->byte; i++) {
-        out[2 * i] = letter[d->byte[i] >> 4];
-        out[2 * i + 1] = letter[d->byte[i] & 15];
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = letter[bytes[i] >> 4];
+        out[2 * i + 1] = letter[bytes[i] & 15];
     }
-    out[DIGEST_HEX] = '\0';
+    out[2 * n] = '\0';
+}
+
+void digest_hex(const struct digest *d, char out[DIGEST_HEX + 1])
+{
+    hex_write(d->byte, sizeof d->byte, out);
 }
 
 static int nibble(char c)
@@ -87,17 +120,22 @@ static int nibble(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+bool hex_read(const char *hex, unsigned char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int hi = nibble(hex[2 * i]), lo = hi < 0 ? -1 : nibble(hex[2 * i + 1]);
+        if (lo < 0)
+            return false;
+        bytes[i] = (unsigned char)(hi << 4 | lo);
+    }
+    return true;
+}
+
 bool digest_parse(const char *hex, struct digest *ret)
 {
-    struct digest d;
-    if (strlen(hex) != DIGEST_HEX)
+    struct digest d = {0};
+    if (strlen(hex) != DIGEST_HEX || !hex_read(hex, d.byte, sizeof d.byte))
         return false;
-    for (size_t i = 0; i < sizeof d.byte; i++) {
-        int hi = nibble(hex[2 * i]), lo = nibble(hex[2 * i + 1]);
-        if (hi < 0 || lo < 0)
-            return false;
-        d.byte[i] = (unsigned char)(hi << 4 | lo);
-    }
     *ret = d;
     return true;
 }

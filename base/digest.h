@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * SHA-256 (FIPS 180-4) through libcrypto: the only digest that names anything in kiln.
+ * SHA-256 (FIPS 180-4) through libcrypto: the only digest that names anything in kiln. SHA-512 is
+ * there for the checksums that others publish.
  *
  *     struct sha256 *h = sha256_new();
  *     sha256_add(h, bytes, n);
@@ -34,5 +35,18 @@ int digest_of_fd(int fd, struct digest *ret, struct error **err);
 void digest_hex(const struct digest *d, char out[DIGEST_HEX + 1]); /* lower case */
 bool digest_parse(const char *hex, struct digest *ret);            /* exactly 64 hex letters */
 bool digest_eq(const struct digest *a, const struct digest *b);
+
+struct sha512; /* a running computation, as above */
+struct digest512 {
+    unsigned char byte[64];
+};
+#define DIGEST512_HEX 128 /* letters, without the NUL */
+struct sha512 *sha512_new(void);
+void sha512_add(struct sha512 *h, const void *bytes, size_t n);
+struct digest512 sha512_finish(struct sha512 *h); /* frees h */
+void sha512_free(struct sha512 *h);
+/* n bytes to 2 * n letters and a NUL, and back from exactly so many (false: they are not hex). */
+void hex_write(const unsigned char *bytes, size_t n, char *out);
+bool hex_read(const char *hex, unsigned char *bytes, size_t n);
 
 #endif

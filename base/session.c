@@ -33,10 +33,26 @@ static char *below(const struct session *s, const char *variable, const char *na
     return v ? path_join(v, name) : NULL;
 }
 
+static void find_tables(struct session *s)
+{
+    char *own = below(s, "XDG_CONFIG_HOME", "kiln/images.d");
+    own = own ? own : below(s, "HOME", ".config/kiln/images.d");
+    if (own)
+        strv_add_take(&s->tables, own);
+    strv_add(&s->tables, "/etc/kiln/images.d");
+    AUTO_FREE char *program = realpath("/proc/self/exe", NULL);
+    if (!program)
+        return;
+    AUTO_FREE char *bin = path_parent(program), *prefix = path_parent(bin);
+    strv_add_take(&s->tables, path_join(prefix, "share/kiln/images.d"));
+    strv_add_take(&s->tables, path_join(bin, "share/kiln/images.d"));
+}
+
 int session_init(struct session *s, char *const *env, struct error **err)
 {
     *s = (struct session)SESSION_INIT;
     s->env = env;
+    find_tables(s);
     const char *home = session_setting(s, "KILN_HOME");
     if (home)
         s->data = xstrdup(home);
@@ -64,6 +80,7 @@ void session_clear(struct session *s)
     free(s->vmstore);
     free(s->cache);
     free(s->data);
+    strv_clear(&s->tables);
     *s = (struct session)SESSION_INIT;
 }
 

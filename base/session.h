@@ -7,6 +7,7 @@
 #define BASE_SESSION_H
 
 #include "base/error.h"
+#include "base/vector.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -36,11 +37,12 @@ struct interrupt {
 };
 
 struct session {
-    char *backend; /* folder of finished images; made when first needed */
-    char *vmstore; /* folder of named VMs */
-    char *cache;   /* folder of what may be deleted at any time */
-    char *data;    /* KILN_HOME: holds backend and vmstore unless those were chosen apart */
-    int verbosity; /* 0; 1 = -v: what is done and why; 2 = -vv: QMP and agent traffic */
+    char *backend;      /* folder of finished images; made when first needed */
+    char *vmstore;      /* folder of named VMs */
+    char *cache;        /* folder of what may be deleted at any time */
+    struct strv tables; /* folders with tables of well-known images, the user's first */
+    char *data;         /* KILN_HOME: holds backend and vmstore unless those were chosen apart */
+    int verbosity;      /* 0; 1 = -v: what is done and why; 2 = -vv: QMP and agent traffic */
     int cancel_fd; /* readable once the user interrupted; stays readable. -1 = never. Borrowed */
     struct interrupt *interrupt; /* NULL = nothing interrupts; borrowed */
     char *const *env;            /* NAME=VALUE…, NULL at the end; NULL = empty; borrowed */
@@ -56,7 +58,9 @@ struct session {
     }
 
 /* A session of this environment, with its places by KILN_HOME, XDG_DATA_HOME, XDG_CACHE_HOME, HOME,
- * in that order of preference. Error: none of them is set; the session can be used without them. */
+ * in that order of preference. Error: none of them is set; the session can be used without them. The
+ * tables are in kiln/images.d of XDG_CONFIG_HOME (~/.config), in /etc/kiln/images.d, and in
+ * share/kiln/images.d of the program's prefix or folder. */
 int session_init(struct session *s, char *const *env, struct error **err);
 void session_clear(struct session *s);
 /* The value of an environment variable, borrowed; NULL if it is not set. s may be NULL. */

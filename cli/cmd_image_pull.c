@@ -7,6 +7,7 @@
 #include "base/working.h"
 #include "builder/transfer/index.h"
 #include "cli/command.h"
+#include "cli/known_list.h"
 #include "cli/progress.h"
 #include "cli/registry_options.h"
 #include "image/checksum.h"
@@ -33,6 +34,8 @@ extern const struct command cmd_image_import;
 static const struct option_spec pull_options[] = {
     COMMON_OPTIONS,
     {"policy", 0, "WHEN", "When to fetch it again: missing, newer, always or never", "pull"},
+    {"list", 'l', NULL, "List the images that a bare name can stand for", NULL},
+    {"json", 0, NULL, "With --list: print the list as JSON", NULL},
     {"resumable", 0, NULL, "Keep compressed bytes until it is done, so that a killed pull resumes",
      NULL},
     {"vagrant-url", 0, "URL", "Vagrant registry [default: KILN_VAGRANT_URL or vagrantcloud.com]",
@@ -120,6 +123,14 @@ static int pull_from_registry(struct session *s, const struct args *a, struct er
 
 static int run_pull(struct session *s, const struct args *a, struct error **err)
 {
+    if (args_has(a, "list"))
+        return known_list(s, a, err);
+    if (!a->n_pos) {
+        error_set(err, ERR_USAGE, "an argument is missing: kiln image pull %s", a->command->usage);
+        return error_hint(err, "'kiln image pull --list' lists the images that have a name");
+    }
+    if (args_has(a, "json"))
+        return error_set(err, ERR_USAGE, "--json is for --list");
     CLEANUP(image_spec_clear) struct image_spec spec = {0};
     bool pulled;
     if (reference_is(a->pos[0]))
@@ -189,16 +200,16 @@ static int run_import(struct session *s, const struct args *a, struct error **er
 const struct command cmd_image_pull = {
     .name = "image pull",
     .summary = "Fetch an image into the backend",
-    .usage = "[options] SPEC",
+    .usage = "[options] SPEC | --list",
     .detail =
-        "SPEC is name,http=URL or name,file=PATH or name,vagrant=box:version or box:version,\n"
+        "SPEC is a name of --list such as debian-12, or name,http=URL or name,file=PATH or\n"
+        "name,vagrant=box:version or box:version,\n"
         "or oci://HOST/REPOSITORY[:TAG][@sha256:...] or oci-layout:DIR[:TAG][@sha256:...] for an\n"
         "image that kiln image push, KubeVirt, sardinecake, vmctl or oras sent to a registry or a "
         "folder.\n"
         "Compression (gzip, bzip2, xz, zstd) and format (qcow2, raw, vmdk, vhdx, vdi) are\n"
         "recognised by content.\n",
     .options = pull_options,
-    .min_args = 1,
     .max_args = 1,
     .run = run_pull,
 };

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/waiting.h"
+#include "image/pull.h"
 #include "vm/detached.h"
 #include "vm/share.h"
 #include "vm/ssh.h"

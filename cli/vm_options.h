@@ -19,6 +19,8 @@
 #include "vm/named.h"
 #include "vm/run.h"
 
+#include <jansson.h>
+
 /* Sets what the arguments say and leaves the rest. A key file becomes an absolute path. */
 int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err);
 /* --disk-size: *size, that of the image's disk in bytes, grows to it. ERR_USER if it is smaller. */

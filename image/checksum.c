@@ -6,20 +6,23 @@
 #include "base/url.h"
 #include "image/fetch.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { TEXT_MAX = 4 << 20, SECONDS = 30, SECONDS_BESIDE = 10 };
 
-static bool hex_at(struct str s, struct digest *ret)
+/* The digest that s begins with, if it is one and no longer. */
+static bool hex_at(struct str s, struct checksum *ret)
 {
-    if (s.len < DIGEST_HEX)
+    size_t n = 0;
+    while (n < s.len && isxdigit((unsigned char)s.ptr[n]))
+        n++;
+    struct checksum c = {.size = (unsigned)n / 2};
+    if ((n != DIGEST_HEX && n != DIGEST512_HEX) || !hex_read(s.ptr, c.byte, c.size))
         return false;
-    char hex[DIGEST_HEX + 1];
-    for (int i = 0; i < DIGEST_HEX; i++)
-        hex[i] = (char)(s.ptr[i] >= 'A' && s.ptr[i] <= 'F' ? s.ptr[i] | 0x20 : s.ptr[i]);
-    hex[DIGEST_HEX] = '\0';
-    return digest_parse(hex, ret);
+    *ret = c;
+    return true;
 }
 
 /* Whether a name as written, perhaps with folders before it, is `name`. */
@@ -40,60 +43,79 @@ static struct str trimmed(struct str s)
     return s;
 }
 
-/* "SHA256 (name) = hex" */
-static bool bsd_line(struct str s, const char *name, struct digest *ret)
+/* "SHA256 (name) = hex", and so SHA512; name NULL = any. */
+static bool bsd_line(struct str s, const char *name, struct checksum *ret)
 {
     static const char start[] = "SHA256 (", middle[] = ") = ";
     size_t first = sizeof start - 1, gap = sizeof middle - 1;
-    if (!str_starts(s, start) || s.len < first + gap + DIGEST_HEX)
+    unsigned size = str_starts(s, start) ? 32 : str_starts(s, "SHA512 (") ? 64 : 0;
+    if (!size || s.len < first + gap + 2 * size)
         return false;
-    size_t close = s.len - DIGEST_HEX - gap;
+    size_t close = s.len - 2 * size - gap;
     struct str written = {s.ptr + first, close - first};
-    return !memcmp(s.ptr + close, middle, gap) && names(written, name) &&
-           hex_at((struct str){s.ptr + close + gap, DIGEST_HEX}, ret);
+    return !memcmp(s.ptr + close, middle, gap) && (!name || names(written, name)) &&
+           hex_at((struct str){s.ptr + close + gap, 2 * size}, ret);
 }
 
-static bool line_tells(struct str s, const char *name, struct digest *ret)
+static bool line_tells(struct str s, const char *name, struct checksum *ret)
 {
-    struct digest d;
+    struct checksum d;
     if (bsd_line(s, name, ret))
         return true;
-    if (s.len < DIGEST_HEX + 2 || s.ptr[DIGEST_HEX] != ' ' || !hex_at(s, &d))
+    if (!hex_at(s, &d) || s.len < 2 * d.size + 2 || s.ptr[2 * d.size] != ' ')
         return false;
-    struct str written = {s.ptr + DIGEST_HEX + 1, s.len - DIGEST_HEX - 1};
+    struct str written = {s.ptr + 2 * d.size + 1, s.len - 2 * d.size - 1};
     if (*written.ptr == ' ' || *written.ptr == '*')
         written.ptr++, written.len--;
-    if (!names(written, name))
+    if (name && !names(written, name))
         return false;
     *ret = d;
     return true;
 }
 
-bool checksum_find(struct str text, const char *name, struct digest *ret)
+/* How many lines tell the digest of name (NULL = of any); *ret is the first one's. */
+static size_t find_lines(struct str text, const char *name, struct checksum *ret)
 {
-    struct str all = trimmed(text);
-    if (all.len == DIGEST_HEX)
-        return hex_at(all, ret);
+    size_t found = 0;
     for (size_t at = 0; at < text.len;) {
+        struct checksum d;
         const char *end = memchr(text.ptr + at, '\n', text.len - at);
         size_t n = end ? (size_t)(end - (text.ptr + at)) : text.len - at;
-        if (line_tells(trimmed((struct str){text.ptr + at, n}), name, ret))
-            return true;
+        if (line_tells(trimmed((struct str){text.ptr + at, n}), name, &d) && found++ == 0)
+            *ret = d;
         at += n + 1;
     }
-    return false;
+    return found;
 }
 
-/* "sha256:<hex>" or "<hex>" */
-static bool is_digest(const char *given, struct digest *ret)
+bool checksum_find(struct str text, const char *name, struct checksum *ret)
 {
-    const char *hex = !strncmp(given, "sha256:", 7) ? given + 7 : given;
-    return strlen(hex) == DIGEST_HEX && hex_at(str_of(hex), ret);
+    struct str all = trimmed(text);
+    return (hex_at(all, ret) && all.len == 2 * ret->size) || find_lines(text, name, ret) > 0;
+}
+
+/* A file that is named after the image and holds one digest tells of the image, whatever name stands
+ * in it: that of the build which the image's name is a link to. */
+static bool find_in_file(const char *file, bool url, struct str text, const char *name,
+                         struct checksum *ret)
+{
+    AUTO_FREE char *own = checksum_name(file, url);
+    size_t n = strlen(name);
+    return checksum_find(text, name, ret) ||
+           (!strncmp(own, name, n) && own[n] == '.' && find_lines(text, NULL, ret) == 1);
+}
+
+/* "sha256:<hex>", "sha512:<hex>" or "<hex>" */
+static bool is_digest(const char *given, struct checksum *ret)
+{
+    unsigned size = !strncmp(given, "sha256:", 7) ? 32 : !strncmp(given, "sha512:", 7) ? 64 : 0;
+    const char *hex = size ? given + 7 : given;
+    return hex_at(str_of(hex), ret) && strlen(hex) == 2 * ret->size && (!size || size == ret->size);
 }
 
 int checksum_check(const char *given, struct error **err)
 {
-    struct digest d;
+    struct checksum d;
     if (is_digest(given, &d) || is_url(given))
         return 0;
     bool algorithm = !strncmp(given, "sha256:", 7) || !strncmp(given, "sha512:", 7) ||
@@ -101,35 +123,58 @@ int checksum_check(const char *given, struct error **err)
     if (!algorithm && access(given, F_OK) == 0)
         return 0;
     error_set(err, ERR_USER, "invalid checksum '%s'", given);
-    return error_hint(err, "use sha256:<64 hex digits>, or the path or URL of a checksum file");
+    return error_hint(err,
+                      "use sha256:<64 hex digits>, sha512:<128 hex digits>, or the path or "
+                      "URL of a checksum file");
 }
 
-int checksum_compare(const struct digest *want, const struct digest *have, struct error **err)
+/* "sha256:<hex>" */
+static void put(const struct checksum *c, char out[CHECKSUM_TEXT])
 {
-    char want_hex[DIGEST_HEX + 1], have_hex[DIGEST_HEX + 1];
-    if (digest_eq(want, have))
+    memcpy(out, c->size == 64 ? "sha512:" : "sha256:", 7);
+    hex_write(c->byte, c->size, out + 7);
+}
+
+int checksum_compare(const struct checksum *want, const struct checksum *have, struct error **err)
+{
+    char want_text[CHECKSUM_TEXT], have_text[CHECKSUM_TEXT];
+    if (want->size == have->size && !memcmp(want->byte, have->byte, want->size))
         return 0;
-    digest_hex(want, want_hex);
-    digest_hex(have, have_hex);
-    return error_set(err, ERR_USER, "wrong checksum: expected sha256:%s, got sha256:%s", want_hex,
-                     have_hex);
+    put(want, want_text);
+    put(have, have_text);
+    return error_set(err, ERR_USER, "wrong checksum: expected %s, got %s", want_text, have_text);
+}
+
+struct checksum checksum_of(const struct digest *d)
+{
+    struct checksum c = {.size = sizeof d->byte};
+    memcpy(c.byte, d->byte, sizeof d->byte);
+    return c;
+}
+
+struct checksum checksum_of512(const struct digest512 *d)
+{
+    struct checksum c = {.size = sizeof d->byte};
+    memcpy(c.byte, d->byte, sizeof d->byte);
+    return c;
 }
 
 int checksum_resolve(const struct session *s, const char *given, const char *name,
-                     struct digest *ret, struct error **err)
+                     struct checksum *ret, struct error **err)
 {
     if (is_digest(given, ret))
         return 0;
     if (checksum_check(given, err) < 0)
         return -1;
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    int rc = is_url(given) ? fetch_text(s, given, TEXT_MAX, SECONDS, &text, err)
-                           : file_read(given, TEXT_MAX, &text, err);
+    bool url = is_url(given);
+    int rc = url ? fetch_text(s, given, TEXT_MAX, SECONDS, &text, err)
+                 : file_read(given, TEXT_MAX, &text, err);
     if (rc < 0)
         return error_wrap(err, "cannot read the checksum file");
-    if (!checksum_find(buf_str(&text), name, ret))
-        return error_set(err, ERR_USER, "the checksum file '%s' has no SHA-256 for '%s'", given,
-                         name);
+    if (!find_in_file(given, url, buf_str(&text), name, ret))
+        return error_set(err, ERR_USER, "the checksum file '%s' has no SHA-256 or SHA-512 for '%s'",
+                         given, name);
     return 0;
 }
 
@@ -142,18 +187,22 @@ char *checksum_name(const char *source, bool url)
     return xstrndup(source + start, n - start);
 }
 
-bool checksum_beside(const struct session *s, const char *source, bool url, struct digest *ret)
+bool checksum_beside(const struct session *s, const char *source, bool url, struct checksum *ret)
 {
+    static const struct {
+        bool named; // after the image
+        const char *end;
+    } places[] = {
+        {true, ".sha256"}, {false, "SHA256SUMS"}, {true, ".sha512"}, {false, "SHA512SUMS"}};
     AUTO_FREE char *name = checksum_name(source, url);
-    size_t folder = (url ? strcspn(source, "?#") : strlen(source)) - strlen(name);
-    AUTO_FREE char *one = xasprintf("%.*s%s.sha256", (int)folder, source, name);
-    AUTO_FREE char *all = xasprintf("%.*sSHA256SUMS", (int)folder, source);
-    const char *const places[] = {one, all};
-    for (size_t i = 0; i < 2; i++) {
+    int folder = (int)((url ? strcspn(source, "?#") : strlen(source)) - strlen(name));
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        AUTO_FREE char *place =
+            xasprintf("%.*s%s%s", folder, source, places[i].named ? name : "", places[i].end);
         CLEANUP(buf_clear) struct buf text = BUF_INIT;
-        int rc = url ? fetch_text(s, places[i], TEXT_MAX, SECONDS_BESIDE, &text, NULL)
-                     : file_read(places[i], TEXT_MAX, &text, NULL);
-        if (rc == 0 && checksum_find(buf_str(&text), name, ret))
+        int rc = url ? fetch_text(s, place, TEXT_MAX, SECONDS_BESIDE, &text, NULL)
+                     : file_read(place, TEXT_MAX, &text, NULL);
+        if (rc == 0 && find_in_file(place, url, buf_str(&text), name, ret))
             return true;
     }
     return false;

@@ -47,10 +47,17 @@ static void count(struct fetch *f, size_t n)
         flush(f);
 }
 
-bool fetch_push(struct fetch *f, const void *bytes, size_t n)
+static void add_to_hash(struct fetch *f, const void *bytes, size_t n)
 {
     if (f->hash)
         sha256_add(f->hash, bytes, n);
+    if (f->hash512)
+        sha512_add(f->hash512, bytes, n);
+}
+
+bool fetch_push(struct fetch *f, const void *bytes, size_t n)
+{
+    add_to_hash(f, bytes, n);
     for (const char *p = bytes; n;) {
         if (!make_room(f))
             return false;
@@ -76,8 +83,7 @@ bool fetch_push_file(struct fetch *f, int fd, const char *path, off_t from, off_
             return error_errno(&f->error, "cannot read '%s'", path) == 0;
         if (n == 0)
             return error_set(&f->error, ERR_USER, "'%s' shrank while it was being read", path) == 0;
-        if (f->hash)
-            sha256_add(f->hash, f->space + f->used, (size_t)n);
+        add_to_hash(f, f->space + f->used, (size_t)n);
         if (f->content)
             content_hash_add(f->content, f->space + f->used, (uint64_t)n);
         count(f, (size_t)n);
@@ -173,6 +179,7 @@ static void fetch_free(struct fetch *f)
     free(f->etag);
     free(f->modified);
     sha256_free(f->hash);
+    sha512_free(f->hash512);
     content_hash_free(f->content);
     error_free(f->error);
     if (f->spool >= 0)
@@ -193,6 +200,7 @@ int fetch_start(const struct fetch_options *o, struct flow *out, struct fetch **
     f->shown = o->url ? fetch_shown_url(o->url) : NULL;
     f->path = dup_or_null(o->path);
     f->hash = o->digest ? sha256_new() : NULL;
+    f->hash512 = o->digest512 ? sha512_new() : NULL;
     f->content = o->content && o->path ? content_hash_new() : NULL;
     if (o->part && o->url)
         f->part = (struct part){xstrdup(o->part->path), o->part->bytes, o->part->total,
@@ -229,13 +237,16 @@ void fetch_validators(struct fetch *f, char **ret_etag, char **ret_modified)
     pthread_mutex_unlock(&f->mutex);
 }
 
-void fetch_finish(struct fetch *f, struct digest *ret, struct digest *ret_content)
+void fetch_finish(struct fetch *f, struct digest *ret, struct digest *ret_content,
+                  struct digest512 *ret_512)
 {
     if (!f)
         return;
     pthread_join(f->thread, NULL);
     if (ret && f->hash && f->complete)
         *ret = sha256_finish(STEAL(f->hash));
+    if (ret_512 && f->hash512 && f->complete)
+        *ret_512 = sha512_finish(STEAL(f->hash512));
     if (ret_content && f->content && f->complete)
         *ret_content = content_hash_finish(STEAL(f->content));
     fetch_free(f);

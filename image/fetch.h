@@ -6,7 +6,7 @@
  *     struct fetch *f;
  *     if (fetch_start(&options, flow, &f, &err) < 0) ...
  *     ...                             // take from the flow; fetch_status(f) for the bar
- *     fetch_finish(f, &digest, NULL);     // after flow_stop, or when the flow has ended
+ *     fetch_finish(f, &digest, NULL, NULL);     // after flow_stop, or when the flow has ended
  *
  * HTTP: at most 10 redirects (never from https to http), proxies from the environment (http_proxy,
  * https_proxy, no_proxy), ~/.netrc, TLS verified (SSL_CERT_FILE or CURL_CA_BUNDLE name another
@@ -43,6 +43,7 @@ struct fetch_options {
     const char *url;               /* http or https; NULL: */
     const char *path;              /* a local file */
     bool digest;                   /* compute SHA-256 of all bytes */
+    bool digest512;                /* compute SHA-512, too */
     bool content;                  /* compute image/content.h's digest; local files only */
     const struct fetch_part *part; /* NULL = none; http only. Used if the server agrees */
     const char *spool; /* http only: append what arrives to this file (it is cut to what was
@@ -61,9 +62,10 @@ int fetch_start(const struct fetch_options *o, struct flow *out, struct fetch **
 struct fetch_status fetch_status(struct fetch *f);
 /* The validators of what is being fetched, owned or NULL; valid once a byte has come. */
 void fetch_validators(struct fetch *f, char **ret_etag, char **ret_modified);
-/* Waits for the thread (stop the flow first, unless it has ended) and frees f. *ret and *ret_content
- * (may be NULL) are the digests if they were asked for and everything came. NULL is fine. */
-void fetch_finish(struct fetch *f, struct digest *ret, struct digest *ret_content);
+/* Waits for the thread (stop the flow first, unless it has ended) and frees f. *ret, *ret_content
+ * and *ret_512 (may be NULL) are the digests if they were asked for and everything came. NULL is fine. */
+void fetch_finish(struct fetch *f, struct digest *ret, struct digest *ret_content,
+                  struct digest512 *ret_512);
 
 /* Asks whether the file at the URL is still the one that had these validators (not both NULL), with
  * a conditional GET (RFC 9110, 13.1): 1 yes, 0 no, -1. */

@@ -28,6 +28,7 @@ struct fetch {
     struct part part; /* path NULL = none */
     struct flow *out;
     struct sha256 *hash;          /* NULL = not asked for */
+    struct sha512 *hash512;       /* the same; only with hash */
     struct content_hash *content; /* NULL = not asked for */
     unsigned char *space;
     size_t room, used;

@@ -7,17 +7,21 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/lock.h"
+#include "base/url.h"
 #include "image/chain.h"
 #include "image/checksum.h"
 #include "image/content.h"
 #include "image/convert.h"
 #include "image/fetch.h"
+#include "image/known.h"
 #include "image/name.h"
 #include "image/receive.h"
 #include "image/refresh.h"
 #include "image/source.h"
 #include "image/vagrant.h"
+#include "qcow2/qcow2.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -41,12 +45,26 @@ int pull_policy_parse(const char *text, enum pull_policy *ret, struct error **er
                      "argument --pull: '%s' is not one of missing, newer, always, never", text);
 }
 
+/* What a call is about: the spec as given, the one that a record has, or the one of a table. */
+struct wanted {
+    struct image_spec own;
+    const struct image_spec *spec;
+    struct known_images table;
+    const struct known_image *known; /* the spec's URL is this one's; NULL = of no table */
+};
+
+static void wanted_clear(struct wanted *w)
+{
+    image_spec_clear(&w->own);
+    known_images_free(&w->table);
+}
+
 /* Where the bytes are, and what they must be. */
 struct origin {
     char *url, *path; /* one of them */
     bool box;
-    struct digest digest;
-    bool has_digest;
+    struct checksum checksum;
+    bool has_checksum;
 };
 
 static void origin_clear(struct origin *x)
@@ -64,8 +82,8 @@ static int find_box(const struct session *s, const struct image_spec *spec,
         return -1;
     x->url = box.url;
     x->box = true;
-    x->digest = box.digest;
-    x->has_digest = box.has_digest;
+    x->checksum = checksum_of(&box.digest);
+    x->has_checksum = box.has_digest;
     return 0;
 }
 
@@ -76,23 +94,27 @@ static void find_url(const struct session *s, const char *url, struct origin *x)
     x->url = xstrdup(url);
 }
 
-static int find_checksum(const struct session *s, const struct image_pull_options *o,
-                         struct origin *x, struct error **err)
+static int find_checksum(const struct session *s, const struct wanted *w,
+                         const struct image_pull_options *o, struct origin *x, struct error **err)
 {
     const char *source = x->url ? x->url : x->path;
+    const char *given = o->checksum                      ? o->checksum
+                        : w->known && o->checksum_beside ? w->known->checksum
+                                                         : NULL;
     AUTO_FREE char *name = checksum_name(source, x->url != NULL);
-    if (o->checksum) {
-        x->has_digest = true;
-        return checksum_resolve(s, o->checksum, name, &x->digest, err);
+    if (given) {
+        x->has_checksum = true;
+        return checksum_resolve(s, given, name, &x->checksum, err);
     }
-    if (!x->has_digest && o->checksum_beside)
-        x->has_digest = checksum_beside(s, source, x->url != NULL, &x->digest);
+    if (!x->has_checksum && o->checksum_beside)
+        x->has_checksum = checksum_beside(s, source, x->url != NULL, &x->checksum);
     return 0;
 }
 
-static int find_origin(const struct session *s, const struct image_spec *spec,
+static int find_origin(const struct session *s, const struct wanted *w,
                        const struct image_pull_options *o, struct origin *x, struct error **err)
 {
+    const struct image_spec *spec = w->spec;
     switch (spec->kind) {
     case SPEC_HTTP:
         find_url(s, spec->source, x);
@@ -109,7 +131,7 @@ static int find_origin(const struct session *s, const struct image_spec *spec,
     case SPEC_OCI:
         return error_set(err, ERR_NOT_FOUND, "'%s' has no source", spec->name);
     }
-    return find_checksum(s, o, x, err);
+    return find_checksum(s, w, o, x, err);
 }
 
 static int make_image(const struct session *s, const char *dir, enum format f,
@@ -131,7 +153,7 @@ static int receive_image(const struct session *s, const char *dir, const struct 
                                 .url = x->url,
                                 .path = x->path,
                                 .tar = x->box ? TAR_DISK_BOX : TAR_DISK_NONE,
-                                .expected = x->has_digest ? &x->digest : NULL,
+                                .expected = x->has_checksum ? &x->checksum : NULL,
                                 .pull = o};
     for (int attempt = 1;; attempt++) {
         CLEANUP(error_freep) struct error *why = NULL;
@@ -161,18 +183,38 @@ static int write_source(const struct session *s, const struct image_spec *spec,
                              .has_sha256 = got->has_sha256,
                              .content = got->content,
                              .sha256 = got->sha256,
+                             .has_sha512 = got->has_sha512,
+                             .sha512 = got->sha512,
                              .etag = got->etag,
                              .modified = got->modified};
     return image_source_write(s->backend, spec->name, &x, err);
 }
 
-static int fetch_image(const struct session *s, const struct image_spec *spec, const char *dir,
+/* Puts the label kiln.ssh-user into an image that has no metadata of its own. */
+static int label_user(const struct session *s, const char *disk, const char *user,
+                      struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (qcow2_read(disk, 0, &info, err) < 0)
+        return -1;
+    json_auto_t *m = json_pack("{s:{s:{s:s}}}", "config", "labels", IMAGE_LABEL_SSH_USER, user);
+    if (info.metadata || !m)
+        return 0;
+    AUTO_FREE char *text = json_text(m);
+    if (qcow2_set_metadata(disk, text, strlen(text), &why) < 0)
+        session_notice(s, "Who logs in ('%s') is not recorded: %s", user, why->message);
+    return 0;
+}
+
+static int fetch_image(const struct session *s, const struct wanted *w, const char *dir,
                        const struct image_pull_options *o, struct error **err)
 {
+    const struct image_spec *spec = w->spec;
     CLEANUP(origin_clear) struct origin x = {0};
     CLEANUP(received_clear) struct received got = {0};
     struct stat before;
-    if (find_origin(s, spec, o, &x, err) < 0)
+    if (find_origin(s, w, o, &x, err) < 0)
         return -1;
     bool file = x.path && stat(x.path, &before) == 0;
     if (receive_image(s, dir, &x, o, &got, err) < 0)
@@ -182,6 +224,8 @@ static int fetch_image(const struct session *s, const struct image_spec *spec, c
     if (file && got.has_content)
         content_remember(s->cache, x.path, &before, &got.content);
     AUTO_FREE char *disk = path_join(dir, "disk");
+    if (w->known && w->known->user && label_user(s, disk, w->known->user, err) < 0)
+        return -1;
     if (backend_register_file(s->backend, spec->name, disk, err) < 0)
         return -1;
     return write_source(s, spec, &got, err);
@@ -213,18 +257,50 @@ static int take_lock(const struct session *s, const char *lock, const char *name
 }
 
 /* A spec without a source that is to be fetched again means the source it had. */
-static const struct image_spec *recorded_spec(const struct session *s,
-                                              const struct image_spec *spec,
-                                              const struct image_pull_options *o,
-                                              struct image_spec *from)
+static void use_record(const struct session *s, struct wanted *w)
 {
     CLEANUP(image_source_clear) struct image_source x = {0};
+    const char *name = w->spec->name, *url = w->known ? w->known->url : "";
+    bool has = image_source_read(s->backend, name, &x);
+    if (!has || strcmp(x.from, url) != 0 || strcmp(name, w->known->name) != 0)
+        w->known = NULL;
+    if (has && x.kind != SPEC_OCI) {
+        image_source_spec(&x, name, &w->own);
+        w->spec = &w->own;
+    }
+}
+
+/* A name that is not in the backend may be in a table, also as another name of what is there. */
+static void use_table(const struct session *s, struct wanted *w)
+{
+    const struct known_image *k = w->known;
+    if (!k)
+        return;
+    bool there = backend_has(s->backend, k->name);
+    w->own = (struct image_spec){.kind = there            ? SPEC_NAME
+                                         : is_url(k->url) ? SPEC_HTTP
+                                                          : SPEC_FILE,
+                                 .name = xstrdup(k->name),
+                                 .source = there ? NULL : xstrdup(k->url)};
+    w->spec = &w->own;
+}
+
+static int want(const struct session *s, const struct image_spec *given,
+                const struct image_pull_options *o, struct wanted *w, struct error **err)
+{
+    bool there = backend_has(s->backend, given->name);
     bool again = o->policy == PULL_NEWER || o->policy == PULL_ALWAYS;
-    if (spec->kind != SPEC_NAME || !again || !image_source_read(s->backend, spec->name, &x) ||
-        x.kind == SPEC_OCI)
-        return spec;
-    image_source_spec(&x, spec->name, from);
-    return from;
+    w->spec = given;
+    if (given->kind != SPEC_NAME || (there && !again))
+        return 0;
+    if (known_images_read(s, &w->table, err) < 0)
+        return -1;
+    w->known = known_images_find(&w->table, given->name);
+    if (there)
+        use_record(s, w);
+    else
+        use_table(s, w);
+    return 0;
 }
 
 /* 1: fetch, 0: what is there is to be used and fits the checksum, -1. */
@@ -234,17 +310,18 @@ static int is_needed(const struct session *s, const struct image_spec *spec,
 {
     bool there = backend_has(s->backend, spec->name);
     if (!there && (spec->kind == SPEC_NAME || policy == PULL_NEVER))
-        return backend_not_found(s->backend, spec->name, err);
+        return known_images_not_found(s, spec->name, err);
     bool leave_it = spec->kind == SPEC_NAME || (o->import && policy != PULL_ALWAYS);
     int needed = !there ? 1 : leave_it ? 0 : refresh_needed(s, spec, o, policy, err);
     return needed ? needed : refresh_verify(s, spec, o, err);
 }
 
 /* With the lock of the name, which is then left. */
-static int pull_locked(const struct session *s, const struct image_spec *spec,
+static int pull_locked(const struct session *s, const struct wanted *w,
                        const struct image_pull_options *o, const char *parent, bool *ret_pulled,
                        struct error **err)
 {
+    const struct image_spec *spec = w->spec;
     bool waited, there = backend_has(s->backend, spec->name);
     AUTO_FREE char *file = image_name_encode(spec->name);
     AUTO_FREE char *dir = xasprintf("%s/pull-%s", parent, file), *lock = xasprintf("%s.lock", dir);
@@ -259,7 +336,7 @@ static int pull_locked(const struct session *s, const struct image_spec *spec,
         leave(dir, lock, false);
         return needed;
     }
-    int rc = fetch_image(s, spec, dir, o, err);
+    int rc = fetch_image(s, w, dir, o, err);
     leave(dir, lock, rc == 0);
     *ret_pulled = rc == 0;
     return rc < 0
@@ -267,30 +344,37 @@ static int pull_locked(const struct session *s, const struct image_spec *spec,
                : 0;
 }
 
-int image_pull(const struct session *s, const struct image_spec *given,
-               const struct image_pull_options *o, bool *ret_pulled, struct error **err)
+static int pull(const struct session *s, const struct wanted *w, const struct image_pull_options *o,
+                bool *ret_pulled, struct error **err)
 {
-    CLEANUP(image_spec_clear) struct image_spec from = {0};
-    const struct image_spec *spec = recorded_spec(s, given, o, &from);
-    bool ignored = false;
-    ret_pulled = ret_pulled ? ret_pulled : &ignored;
     *ret_pulled = false;
-    int needed = is_needed(s, spec, o, o->policy, err);
+    int needed = is_needed(s, w->spec, o, o->policy, err);
     if (needed <= 0)
         return needed;
-    if (!backend_has(s->backend, spec->name))
-        session_notice(s, "Unable to find image '%s' in backend", spec->name);
+    if (!backend_has(s->backend, w->spec->name))
+        session_notice(s, "Unable to find image '%s' in backend", w->spec->name);
     AUTO_FREE char *parent = path_join(s->backend, WORKING);
     if (make_dirs_inside(parent, err) < 0)
         return -1;
     (void)image_pulls_prune(s->backend, INTERRUPTED_PULL_SECONDS, false);
-    return pull_locked(s, spec, o, parent, ret_pulled, err);
+    return pull_locked(s, w, o, parent, ret_pulled, err);
+}
+
+int image_pull(const struct session *s, const struct image_spec *given,
+               const struct image_pull_options *o, bool *ret_pulled, struct error **err)
+{
+    CLEANUP(wanted_clear) struct wanted w = {0};
+    bool ignored;
+    return want(s, given, o, &w, err) < 0 ? -1
+                                          : pull(s, &w, o, ret_pulled ? ret_pulled : &ignored, err);
 }
 
 int image_ensure(const struct session *s, const struct image_spec *spec,
                  const struct image_pull_options *o, struct backend_image *ret, struct error **err)
 {
-    if (image_pull(s, spec, o, NULL, err) < 0)
+    CLEANUP(wanted_clear) struct wanted w = {0};
+    bool ignored;
+    if (want(s, spec, o, &w, err) < 0 || pull(s, &w, o, &ignored, err) < 0)
         return -1;
-    return backend_find(s->backend, spec->name, ret, err);
+    return backend_find(s->backend, w.spec->name, ret, err);
 }

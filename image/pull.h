@@ -42,10 +42,10 @@ enum pull_policy {
 int pull_policy_parse(const char *text, enum pull_policy *ret, struct error **err);
 
 struct image_pull_options {
-    const char *checksum; /* "sha256:<hex>" or "<hex>" of the file as it is at the source, or the
-                           * URL or path of a SHA256SUMS-like file; NULL = none */
-    bool checksum_beside; /* look for <file>.sha256 and SHA256SUMS beside the source; absent is fine
-                           */
+    const char *checksum; /* "sha256:<hex>", "sha512:<hex>" or "<hex>" of the file as it is at the
+                           * source, or the URL or path of a SHA256SUMS-like file; NULL = none */
+    bool checksum_beside; /* without .checksum: that of the table (image/known.h), or a checksum
+                           * file beside the source (image/checksum.h); absent there is fine */
     enum pull_policy policy;
     bool import;    /* the user said "import": an image that is there stays but for PULL_ALWAYS */
     bool resumable; /* keep compressed bytes until done, so that a killed pull can resume */
@@ -54,11 +54,15 @@ struct image_pull_options {
     const char *vagrant_url; /* base of the registry; NULL = KILN_VAGRANT_URL or Vagrant's own */
 };
 
+/* Who logs in to a VM of the image. */
+#define IMAGE_LABEL_SSH_USER "kiln.ssh-user"
+
 /*
  * Makes sure that the image is in the backend and finds it. Where it came from is recorded
  * (image/source.h); an image without a record is used as it is with a notice, and so is one whose
  * source has gone. A spec that names no source means the recorded one for PULL_NEWER and
- * PULL_ALWAYS. A checksum also applies to what is there.
+ * PULL_ALWAYS, and for an image that is missing the one of a table (image/known.h), whose user
+ * becomes the label IMAGE_LABEL_SSH_USER. A checksum also applies to what is there.
  */
 int image_ensure(const struct session *s, const struct image_spec *spec,
                  const struct image_pull_options *o, struct backend_image *ret, struct error **err);

@@ -183,6 +183,11 @@ static bool read_state(struct receiver *r, const json_t *j, struct fetch_part *r
            stat(ret->path, &st) == 0 && (uint64_t)st.st_size >= ret->bytes;
 }
 
+static bool wants_sha512(const struct receive_options *o)
+{
+    return o->expected && o->expected->size == sizeof(struct digest512);
+}
+
 static int start(struct receiver *r, struct error **err)
 {
     json_auto_t *j = json_read_file(r->state, NULL);
@@ -191,6 +196,7 @@ static int start(struct receiver *r, struct error **err)
                               .url = r->o->url,
                               .path = r->o->path,
                               .digest = r->o->url || r->o->expected,
+                              .digest512 = wants_sha512(r->o),
                               .content = r->o->path != NULL,
                               .spool = r->o->pull->resumable ? r->part : NULL};
     if (r->o->url && j && read_state(r, j, &part))
@@ -222,9 +228,11 @@ static void stop(struct receiver *r, struct received *ret)
     if (ret && r->fetch) {
         fetch_validators(r->fetch, &ret->etag, &ret->modified);
         ret->has_sha256 = r->o->url || r->o->expected;
+        ret->has_sha512 = wants_sha512(r->o);
         ret->has_content = r->o->path != NULL;
     }
-    fetch_finish(STEAL(r->fetch), ret ? &ret->sha256 : NULL, ret ? &ret->content : NULL);
+    fetch_finish(STEAL(r->fetch), ret ? &ret->sha256 : NULL, ret ? &ret->content : NULL,
+                 ret ? &ret->sha512 : NULL);
     if (r->decoder_runs)
         pthread_join(r->decoder, NULL);
     r->decoder_runs = false;
@@ -237,7 +245,9 @@ static int finish(struct receiver *r, struct received *ret, struct error **err)
     if (!r->sink && open_sink(r, err) < 0) // nothing came
         return -1;
     stop(r, ret);
-    if (r->o->expected && checksum_compare(r->o->expected, &ret->sha256, err) < 0)
+    struct checksum have =
+        ret->has_sha512 ? checksum_of512(&ret->sha512) : checksum_of(&ret->sha256);
+    if (r->o->expected && checksum_compare(r->o->expected, &have, err) < 0)
         return -1;
     return sink_end(r->sink, &ret->format, err);
 }

@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/session.h"
+#include "image/checksum.h"
 #include "image/format.h"
 #include "image/pull.h"
 #include "image/tar_disk.h"
@@ -22,16 +23,17 @@ struct receive_options {
     enum tar_disk tar; /* it is an archive with the disk in it */
     bool
         overlay; /* a qcow2 may name a backing file: whether it is the right one is for the caller */
-    const struct digest *expected;         /* of the file at the source; NULL = any */
+    const struct checksum *expected;       /* of the file at the source; NULL = any */
     const struct image_pull_options *pull; /* raw, resumable, max_size */
 };
 
 struct received {
     enum format format;
     bool changed; /* it failed since the source changed while it was read */
-    bool has_sha256, has_content;
+    bool has_sha256, has_sha512, has_content;
     struct digest sha256, content; /* of the file at the source; content: image/content.h */
-    char *etag, *modified;         /* of the server; NULL = none */
+    struct digest512 sha512;
+    char *etag, *modified; /* of the server; NULL = none */
 };
 void received_clear(struct received *r);
 

@@ -149,23 +149,37 @@ static bool sha256_of(const struct session *s, const struct image_source *x, str
            backend_digest(s, x->from, ret, NULL) == 0;
 }
 
+static bool known_checksum(const struct session *s, const struct image_source *x, unsigned size,
+                           struct checksum *ret)
+{
+    struct digest d = {0};
+    bool known = size == sizeof d.byte ? sha256_of(s, x, &d) : x->has_sha512;
+    *ret = size == sizeof d.byte ? checksum_of(&d) : checksum_of512(&x->sha512);
+    return known;
+}
+
+static int not_known(const struct image_spec *spec, struct error **err)
+{
+    error_set(err, ERR_USER,
+              "cannot check image '%s' against the checksum: that of its source is unknown",
+              spec->name);
+    return error_hint(err, "name its source and use --pull=always to fetch and check it");
+}
+
 int refresh_verify(const struct session *s, const struct image_spec *spec,
                    const struct image_pull_options *o, struct error **err)
 {
     CLEANUP(image_source_clear) struct image_source x = {0};
-    struct digest want, have;
+    struct checksum want, have;
     if (!o->checksum)
         return 0;
-    if (!image_source_read(s->backend, spec->name, &x) || !sha256_of(s, &x, &have)) {
-        error_set(
-            err, ERR_USER,
-            "cannot check image '%s' against the checksum: the SHA-256 of its source is unknown",
-            spec->name);
-        return error_hint(err, "name its source and use --pull=always to fetch and check it");
-    }
+    if (!image_source_read(s->backend, spec->name, &x))
+        return not_known(spec, err);
     AUTO_FREE char *name = checksum_name(x.from, x.kind == SPEC_HTTP);
     if (checksum_resolve(s, o->checksum, name, &want, err) < 0)
         return -1;
+    if (!known_checksum(s, &x, want.size, &have))
+        return not_known(spec, err);
     if (checksum_compare(&want, &have, err) == 0)
         return 0;
     error_wrap(err, "image '%s', made from '%s'", spec->name, x.from);

@@ -67,6 +67,9 @@ bool image_source_read(const char *dir, const char *name, struct image_source *r
     x.from = copy_str(j, "from");
     x.has_content = read_digest(j, "content", &x.content);
     x.has_sha256 = read_digest(j, "sha256", &x.sha256);
+    const char *sha512 = json_str(j, "sha512");
+    x.has_sha512 = sha512 && strlen(sha512) == DIGEST512_HEX &&
+                   hex_read(sha512, x.sha512.byte, sizeof x.sha512.byte);
     x.etag = copy_str(j, "etag");
     x.modified = copy_str(j, "modified");
     *ret = x;
@@ -92,6 +95,10 @@ int image_source_write(const char *dir, const char *name, const struct image_sou
         return 0;
     put_digest(j, "content", x->has_content, &x->content);
     put_digest(j, "sha256", x->has_sha256, &x->sha256);
+    char hex[DIGEST512_HEX + 1];
+    hex_write(x->sha512.byte, sizeof x->sha512.byte, hex);
+    if (x->has_sha512)
+        (void)json_object_set_new(j, "sha512", json_string(hex));
     if (make_dirs_inside(folder, err) < 0 || json_write_file(path, 0644, j, err) < 0)
         return error_wrap(err, "cannot record the source of image '%s'", name);
     return 0;

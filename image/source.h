@@ -4,7 +4,7 @@
  *
  *   <backend>/.sources/<encoded name>.json
  *   {"kind": "file", "from": "/abs/path", "content": hex,       image/content.h's digest
- *    "sha256": hex,                                             of the file at the source
+ *    "sha256": hex, "sha512": hex,                              of the file at the source
  *    "etag": …, "modified": …,                                  of the server
  *    "image": "size mtime"}                                     of the image's own file
  *
@@ -25,8 +25,9 @@
 struct image_source {
     enum image_spec_kind kind; /* never SPEC_NAME */
     char *from; /* absolute path, URL without user and password, "user/name:version", "oci://…" */
-    bool has_content, has_sha256;
+    bool has_content, has_sha256, has_sha512;
     struct digest content, sha256;
+    struct digest512 sha512;
     char *etag, *modified; /* NULL = none; SPEC_OCI: etag is the manifest's "sha256:…" */
 };
 void image_source_clear(struct image_source *x);

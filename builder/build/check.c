@@ -8,6 +8,7 @@
 #include "builder/build/image_chain.h"
 #include "builder/build/private.h"
 #include "image/backend.h"
+#include "image/known.h"
 #include "image/spec.h"
 #include "registry/reference.h"
 
@@ -45,6 +46,14 @@ static bool is_brought(const struct build *b, const char *name)
     return false;
 }
 
+/* Whether it is fetched when it is first used. What is wrong with a table, the step says. */
+static bool is_known(const struct build *b, const char *name)
+{
+    CLEANUP(known_images_free) struct known_images known = {0};
+    return b->o->pull != PULL_NEVER &&
+           (known_images_read(b->s, &known, NULL) < 0 || known_images_find(&known, name));
+}
+
 int check_image(struct build *b, const char *name, const struct imagefile_step *step,
                 const struct word *w, struct error **err)
 {
@@ -54,8 +63,8 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
         return 0; // which steps there are is looked up when it is used
     if (reference_is(name) || image_spec_parse(str_of(name), &spec, NULL) < 0)
         return 0; // the step says what is wrong with it
-    bool there =
-        spec.kind != SPEC_NAME || backend_has(b->s->backend, spec.name) || is_brought(b, spec.name);
+    bool there = spec.kind != SPEC_NAME || backend_has(b->s->backend, spec.name) ||
+                 is_brought(b, spec.name) || is_known(b, spec.name);
     image_spec_clear(&spec);
     if (there)
         return 0;
@@ -63,13 +72,10 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
     size_t at = (size_t)(step - b->file->steps);
     AUTO_FREE char *advice = imagefile_stage_advice(b->file, str_of(name), at);
     bool stage = step->op != OP_FROM || !strncmp(advice, "did you mean", 12);
-    AUTO_FREE char *near = backend_nearest(b->s->backend, name);
-    AUTO_FREE char *meant = near ? xasprintf("did you mean '%s'?", near) : NULL;
-    const char *help = stage && strncmp(advice, "there is no", 11) != 0 ? advice
-                       : meant                                          ? meant
-                       : stage                                          ? advice
-                               : "'kiln image ls' lists what there is, 'kiln image pull "
-                                 "NAME,http=URL' gets another";
+    AUTO_FREE char *meant = known_images_advice(b->s, name);
+    bool helps = !strncmp(meant, "did you mean", 12);
+    const char *help =
+        stage && (!helps || strncmp(advice, "there is no", 11) != 0) ? advice : meant;
     source_place(&b->file->source, w->span.start, &line, &column);
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, b->s->backend);
     error_hint(err, "%s", help);

@@ -217,7 +217,7 @@ static int download(struct job *j, struct atomic_file *file, struct digest *ret,
     int got = write_flow(j, f, flow, file, err);
     flow_stop(flow);
     fetch_validators(f, &j->etag, &j->last_modified);
-    fetch_finish(f, ret, NULL);
+    fetch_finish(f, ret, NULL, NULL);
     return got;
 }
 

@@ -100,7 +100,7 @@ static void answer(const char *text, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct digest d;
+    struct checksum d;
     if (size < 2)
         return 0;
     const char *text = (const char *)data + 1;

@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         AUTO_FREE char *again = image_name_encode(decoded);
         assert(!strcmp(again, copy));
     }
-    struct digest d;
+    struct checksum d;
     (void)checksum_find(text, "disk.qcow2", &d);
     struct vagrant_box box = {0};
     if (vagrant_parse(text.ptr, text.len, "me/box", "1.0", &box, NULL) == 0) {

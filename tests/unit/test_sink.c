@@ -151,12 +151,19 @@ static void checksum_files_are_read(void **state)
         {"# comment\n\n" A "  disk.qcow2\n", 1},
         {A "0  disk.qcow2\n", -1},
         {"<html>" A "  disk.qcow2\n", -1},
+        {A B "  disk.qcow2\n", 11},
+        {B A, 1},
+        {"SHA512 (disk.qcow2) = " A B "\n", 11},
+        {"SHA512 (disk.qcow2) = " A "\n", -1},
+        {"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n# disk.qcow2: 5 bytes\n"
+         "SHA256 (disk.qcow2) = " A "\n-----BEGIN PGP SIGNATURE-----\n",
+         1},
         {"", -1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct digest d;
+        struct checksum d;
         bool found = checksum_find(str_of(cases[i].text), "disk.qcow2", &d);
-        if ((found ? d.byte[31] : -1) != cases[i].found)
+        if ((found ? d.byte[d.size - 1] : -1) != cases[i].found)
             fail_msg("case %zu: '%s'", i, cases[i].text);
     }
     AUTO_FREE char *name = checksum_name("http://h/a/b.xz?token=a/b#c", true);
