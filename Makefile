@@ -114,11 +114,12 @@ lint:
 	shellcheck $(shell git ls-files -- tools .ci examples | xargs grep -lE '^#!.*(ba)?sh$$' 2>/dev/null)
 install: all
 	install -D -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	for d in README.md NEWS.md docs/json.md; do install -D -m 644 $$d $(DESTDIR)$(PREFIX)/share/doc/kiln/$${d##*/}; done
 	for t in images.d/*.json; do install -D -m 644 $$t $(DESTDIR)$(PREFIX)/share/kiln/$$t; done
 	for m in $(if $(SCDOC),$(MAN)); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/kiln
-	rm -rf $(DESTDIR)$(PREFIX)/share/kiln
+	rm -rf $(DESTDIR)$(PREFIX)/share/kiln $(DESTDIR)$(PREFIX)/share/doc/kiln
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 compile_commands.json: ; bear -- $(MAKE) -B all
 clean: ; rm -rf build compile_commands.json

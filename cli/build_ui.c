@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "base/session.h"
+#include "cli/json_result.h"
 #include "cli/signals.h"
 
 #include <errno.h>
@@ -301,9 +302,9 @@ void build_shown_result(struct build_shown *s, const struct build_result *r)
     const char *name = r->file ? r->file : r->name;
     if (s->mode == SHOWN_JSON) {
         json_t *e =
-            json_pack("{s:s, s:s, s:s?, s:s, s:I, s:I, s:f}", "event", "result", "name", r->name,
-                      "file", r->file, "layer", r->layer, "steps", (json_int_t)r->steps, "cached",
-                      (json_int_t)r->cached, "seconds", r->seconds);
+            json_pack("{s:s, s:i, s:s, s:s?, s:s, s:I, s:I, s:f}", "event", "result", "schema",
+                      JSON_SCHEMA, "name", r->name, "file", r->file, "layer", r->layer, "steps",
+                      (json_int_t)r->steps, "cached", (json_int_t)r->cached, "seconds", r->seconds);
         emit(e);
         return;
     }
@@ -326,6 +327,9 @@ void build_shown_error(struct build_shown *s, const struct error *err)
         return;
     json_t *e = json_pack("{s:s}", "event", "error");
     add_text(e, "message", err->kind == ERR_CANCELLED ? "interrupted" : err->message);
+    add_text(e, "kind", json_error_kind(err));
+    (void)json_object_set_new(e, "schema", json_integer(JSON_SCHEMA));
+    (void)json_object_set_new(e, "status", json_integer(command_exit_status(err)));
     add_text(e, "hint", err->hint);
     add_place(e, err->loc.path, err->loc.line, err->loc.column);
     emit(e);

@@ -19,6 +19,7 @@ static const struct option_spec options[] = {
     PREPARE_OPTIONS,
     COPY_IN_OPTIONS,
     VM_OPTIONS,
+    JSON_OPTION,
     {0},
 };
 
@@ -33,7 +34,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (vm_options_take(a, &spec, err) < 0 || vm_copies_take(a, false, &copies, err) < 0 ||
         vm_store_create(s, a, &spec, name, &copies, false, err) < 0)
         return -1;
-    printf("Created VM '%s'\n", name);
+    (void)json_object_set_new(a->result, "name", json_string(name));
+    if (!a->result)
+        printf("Created VM '%s'\n", name);
     return 0;
 }
 
@@ -47,6 +50,6 @@ const struct command cmd_create = {
     .options = options,
     .min_args = 1,
     .max_args = 1,
-    .flags = CMD_REST,
+    .flags = CMD_REST | CMD_RESULT,
     .run = run,
 };

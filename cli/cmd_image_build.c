@@ -64,6 +64,7 @@ static const struct option_spec options[] = {
     {"cache-max-size", 0, "SIZE",
      "Prune layers to this size before the build [default: KILN_CACHE_MAX_SIZE, or no limit]",
      NULL},
+    {"json", 0, NULL, "The same as --progress=json", NULL},
     {"progress", 0, "MODE", "auto, tty, plain, json or quiet [default: auto]", NULL},
     {"quiet", 'q', NULL, "As --progress=quiet: print the image's name only", NULL},
     {"ssh-timeout", 0, "S", "Accepted for transient's scripts; kiln builds without SSH", NULL},
@@ -278,7 +279,14 @@ static int run_check(struct session *s, const struct args *a, struct error **err
     return cmd_image_check.run(s, &check, err);
 }
 
-static int run(struct session *s, const struct args *a, struct error **err)
+static const char *shown_mode(const struct args *a)
+{
+    const char *mode = args_get(a, "progress");
+    return args_has(a, "json") ? "json" : args_has(a, "quiet") ? "quiet" : mode ? mode : "auto";
+}
+
+/* *ret_began: somebody hears of the error. */
+static int build(struct session *s, const struct args *a, bool *ret_began, struct error **err)
 {
     CLEANUP(strv_clear)
     struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0}, caches = {0},
@@ -329,20 +337,28 @@ static int run(struct session *s, const struct args *a, struct error **err)
     o.secrets = secrets.ptr;
     o.n_secrets = secrets.len;
     CLEANUP(build_shown_clear) struct build_shown shown = {.explain = args_has(a, "explain")};
-    const char *mode = args_has(a, "quiet") ? "quiet" : args_get(a, "progress");
-    if (build_shown_init(&shown, s, mode ? mode : "auto", err) < 0)
+    if (build_shown_init(&shown, s, shown_mode(a), err) < 0)
         return -1;
+    *ret_began = true;
     CLEANUP(build_result_clear) struct build_result r = {0};
-    if (cli_prune_to_limit(s, max_size, err) < 0 || build_image(s, &o, &shown.ui, &r, err) < 0) {
-        build_shown_error(&shown, err ? *err : NULL);
-        return -1;
-    }
-    if (build_results_write(s, a, &outputs, &r, err) < 0) {
+    if (cli_prune_to_limit(s, max_size, err) < 0 || build_image(s, &o, &shown.ui, &r, err) < 0 ||
+        build_results_write(s, a, &outputs, &r, err) < 0) {
         build_shown_error(&shown, err ? *err : NULL);
         return -1;
     }
     build_shown_result(&shown, &r);
     return 0;
+}
+
+/* In JSON an error is the last event, also when nothing has begun. */
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    bool began = false;
+    int rc = build(s, a, &began, err);
+    struct build_shown shown = {.mode = SHOWN_JSON};
+    if (rc < 0 && !began && !strcmp(shown_mode(a), "json"))
+        build_shown_error(&shown, err ? *err : NULL);
+    return rc;
 }
 
 const struct command cmd_image_build = {

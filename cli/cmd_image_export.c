@@ -12,6 +12,7 @@
 static const struct option_spec options[] = {
     {"format", 0, "FORMAT", "qcow2, raw, vmdk, vhdx or vdi [default: qcow2]", NULL},
     {"compress", 0, "METHOD", "zstd or zlib for qcow2, zlib for vmdk", NULL},
+    JSON_OPTION,
     {0},
 };
 
@@ -43,6 +44,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     if (!strcmp(a->pos[1], "-") && isatty(STDOUT_FILENO))
         return error_set(err, ERR_USAGE, "a disk image is not written to a terminal");
+    if (!strcmp(a->pos[1], "-") && args_has(a, "json"))
+        return error_set(err, ERR_USAGE, "--json is not for '-': standard output is the image");
+    (void)json_object_set_new(a->result, "name", json_string(a->pos[0]));
+    (void)json_object_set_new(a->result, "file", json_string(a->pos[1]));
     if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
     if (!strcmp(a->pos[1], "-"))
@@ -60,5 +65,6 @@ const struct command cmd_image_export = {
     .options = options,
     .min_args = 2,
     .max_args = 2,
+    .flags = CMD_RESULT,
     .run = run,
 };

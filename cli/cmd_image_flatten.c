@@ -6,6 +6,8 @@
 #include "cli/progress.h"
 #include "image/convert.h"
 
+static const struct option_spec done_options[] = {JSON_OPTION, {0}};
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(store_freep) struct store *st = NULL;
@@ -14,6 +16,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     progress_hear(&bar, s);
     if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
+    (void)json_object_set_new(a->result, "name", json_string(a->pos[0]));
     return image_flatten(s, a->pos[0], err);
 }
 
@@ -26,5 +29,7 @@ const struct command cmd_image_flatten = {
         "with other images any more.\n",
     .min_args = 1,
     .max_args = 1,
+    .options = done_options,
+    .flags = CMD_RESULT,
     .run = run,
 };

@@ -14,12 +14,15 @@
 #include "cli/layer_graph.h"
 #include "cli/store.h"
 #include "image/backend.h"
+#include "imagefile/source.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+static const struct option_spec done_options[] = {JSON_OPTION, {0}};
 
 static const struct option_spec history_options[] = {
     {"json", 0, NULL, "Print JSON", NULL},
@@ -319,9 +322,14 @@ static int run_log(struct session *s, const struct args *a, struct error **err)
         return error_propagate(err, why);
     AUTO_FREE char *chunk = xmalloc(LOG_CHUNK);
     ssize_t n = 0;
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
     while (fd >= 0 && (n = read(fd, chunk, LOG_CHUNK)) > 0)
-        if (fwrite(chunk, 1, (size_t)n, stdout) != (size_t)n)
+        if (a->result)
+            source_add_utf8(&text, (struct str){chunk, (size_t)n});
+        else if (fwrite(chunk, 1, (size_t)n, stdout) != (size_t)n)
             return error_errno(err, "cannot write to standard output");
+    (void)json_object_set_new(a->result, "name", json_string(a->pos[0]));
+    (void)json_object_set_new(a->result, "log", json_stringn(text.data, text.len));
     return n < 0 ? error_errno(err, "cannot read the log") : 0;
 }
 
@@ -334,5 +342,7 @@ const struct command cmd_image_log = {
         "last build failed at.\n",
     .min_args = 2,
     .max_args = 2,
+    .options = done_options,
+    .flags = CMD_RESULT,
     .run = run_log,
 };

@@ -35,7 +35,7 @@ static const struct option_spec pull_options[] = {
     COMMON_OPTIONS,
     {"policy", 0, "WHEN", "When to fetch it again: missing, newer, always or never", "pull"},
     {"list", 'l', NULL, "List the images that a bare name can stand for", NULL},
-    {"json", 0, NULL, "With --list: print the list as JSON", NULL},
+    JSON_OPTION,
     {"resumable", 0, NULL, "Keep compressed bytes until it is done, so that a killed pull resumes",
      NULL},
     {"vagrant-url", 0, "URL", "Vagrant registry [default: KILN_VAGRANT_URL or vagrantcloud.com]",
@@ -49,6 +49,7 @@ static const struct option_spec pull_options[] = {
 
 static const struct option_spec import_options[] = {
     COMMON_OPTIONS,
+    JSON_OPTION,
     {0},
 };
 
@@ -78,6 +79,12 @@ static int pull(struct session *s, const struct args *a, const struct image_spec
         o.policy = PULL_ALWAYS;
     o.max_size = max;
     return image_pull(s, spec, &o, ret_pulled, err);
+}
+
+static void add_result(const struct args *a, const char *name, bool pulled)
+{
+    (void)json_object_set_new(a->result, "name", json_string(name));
+    (void)json_object_set_new(a->result, "pulled", json_boolean(pulled));
 }
 
 /* What only other sources take. */
@@ -116,6 +123,8 @@ static int pull_from_registry(struct session *s, const struct args *a, struct er
     if (image_name_check(name, err) < 0)
         return -1;
     int there = transfer_pull(s, &ref, name, &o, err);
+    if (there >= 0)
+        add_result(a, name, !there);
     if (there > 0)
         fprintf(stderr, "Image '%s' is in the backend already\n", name);
     return there < 0 ? -1 : 0;
@@ -129,8 +138,6 @@ static int run_pull(struct session *s, const struct args *a, struct error **err)
         error_set(err, ERR_USAGE, "an argument is missing: kiln image pull %s", a->command->usage);
         return error_hint(err, "'kiln image pull --list' lists the images that have a name");
     }
-    if (args_has(a, "json"))
-        return error_set(err, ERR_USAGE, "--json is for --list");
     CLEANUP(image_spec_clear) struct image_spec spec = {0};
     bool pulled;
     if (reference_is(a->pos[0]))
@@ -142,6 +149,7 @@ static int run_pull(struct session *s, const struct args *a, struct error **err)
                          "oci:// and oci-layout: references");
     if (image_spec_parse(str_of(a->pos[0]), &spec, err) < 0 || pull(s, a, &spec, &pulled, err) < 0)
         return -1;
+    add_result(a, spec.name, pulled);
     if (!pulled)
         fprintf(stderr, "Image '%s' is in the backend already\n", spec.name);
     return 0;
@@ -190,6 +198,7 @@ static int run_import(struct session *s, const struct args *a, struct error **er
     }
     if (pull(s, a, &spec, &pulled, err) < 0)
         return -1;
+    add_result(a, spec.name, pulled);
     if (!pulled) {
         error_set(err, ERR_EXISTS, "image '%s' exists", spec.name);
         return error_hint(err, "--force replaces it");
@@ -211,6 +220,7 @@ const struct command cmd_image_pull = {
         "recognised by content.\n",
     .options = pull_options,
     .max_args = 1,
+    .flags = CMD_RESULT,
     .run = run_pull,
 };
 
@@ -225,5 +235,6 @@ const struct command cmd_image_import = {
     .options = import_options,
     .min_args = 2,
     .max_args = 2,
+    .flags = CMD_RESULT,
     .run = run_import,
 };

@@ -11,6 +11,7 @@ static const struct option_spec options[] = {
      "layers, flat (one qcow2) or containerdisk (KubeVirt) [default: layers]", NULL},
     REGISTRY_OPTIONS,
     REGISTRY_JOBS,
+    JSON_OPTION,
     {0},
 };
 
@@ -56,6 +57,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     int (*push)(const struct session *, const char *, const struct reference *,
                 const struct transfer_options *, char *, struct error **) =
         o.format == TRANSFER_LAYERS ? transfer_push : transfer_push_flat;
+    json_t *references = a->result ? json_array() : NULL;
+    if (references)
+        (void)json_object_set_new(a->result, "references", references);
     for (size_t i = 1; i < a->n_pos; i++) {
         CLEANUP(reference_clear) struct reference ref = {0};
         char digest[DIGEST_HEX + 1];
@@ -63,7 +67,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
             push(s, a->pos[0], &ref, &o, digest, err) < 0)
             return -1;
         AUTO_FREE char *pinned = reference_pinned(&ref, digest);
-        puts(pinned);
+        json_array_append_new(references, json_string(pinned));
+        if (!a->result)
+            puts(pinned);
     }
     return 0;
 }
@@ -78,5 +84,6 @@ const struct command cmd_image_push = {
     .options = options,
     .min_args = 2,
     .max_args = SIZE_MAX,
+    .flags = CMD_RESULT,
     .run = run,
 };

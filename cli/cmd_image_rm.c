@@ -8,6 +8,7 @@
 
 static const struct option_spec options[] = {
     {"force", 'f', NULL, "Remove it even if a VM uses it", NULL},
+    JSON_OPTION,
     {0},
 };
 
@@ -34,5 +35,6 @@ const struct command cmd_image_rm = {
     .options = options,
     .min_args = 1,
     .max_args = SIZE_MAX,
+    .flags = CMD_RESULT,
     .run = run,
 };

@@ -5,11 +5,14 @@
 #include "cli/image_use.h"
 #include "image/backend.h"
 
+static const struct option_spec done_options[] = {JSON_OPTION, {0}};
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(store_freep) struct store *st = NULL;
     if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
+    (void)json_object_set_new(a->result, "name", json_string(a->pos[1]));
     return backend_tag(s->backend, a->pos[0], a->pos[1], err);
 }
 
@@ -20,5 +23,7 @@ const struct command cmd_image_tag = {
     .detail = "Copies nothing. NEW-NAME is replaced if it exists.\n",
     .min_args = 2,
     .max_args = 2,
+    .options = done_options,
+    .flags = CMD_RESULT,
     .run = run,
 };

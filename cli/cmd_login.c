@@ -12,6 +12,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+static const struct option_spec done_options[] = {JSON_OPTION, {0}};
+
 enum { LINE_MAX_BYTES = 64 << 10 };
 
 static const struct option_spec login_options[] = {
@@ -19,6 +21,7 @@ static const struct option_spec login_options[] = {
     {"password-stdin", 0, NULL, "Read the password from standard input", NULL},
     {"no-validate", 0, NULL, "Keep them without asking the registry", NULL},
     REGISTRY_OPTIONS,
+    JSON_OPTION,
     {0},
 };
 
@@ -96,6 +99,8 @@ static int run_login(struct session *s, const struct args *a, struct error **err
         return -1;
     if (credentials_store(s, host, user, password, err) < 0)
         return -1;
+    (void)json_object_set_new(a->result, "host", json_string(host));
+    (void)json_object_set_new(a->result, "user", json_string(user));
     fprintf(stderr, "Logged in to %s as %s\n", host, user);
     return 0;
 }
@@ -108,6 +113,8 @@ static int run_logout(struct session *s, const struct args *a, struct error **er
     int had = credentials_forget(s, host, err);
     if (had < 0)
         return -1;
+    (void)json_object_set_new(a->result, "host", json_string(host));
+    (void)json_object_set_new(a->result, "had_login", json_boolean(had));
     fprintf(stderr, had ? "Logged out of %s\n" : "kiln has no login for %s\n", host);
     return 0;
 }
@@ -122,6 +129,7 @@ const struct command cmd_login = {
     .options = login_options,
     .min_args = 1,
     .max_args = 1,
+    .flags = CMD_RESULT,
     .run = run_login,
 };
 
@@ -131,5 +139,7 @@ const struct command cmd_logout = {
     .usage = "HOST",
     .min_args = 1,
     .max_args = 1,
+    .options = done_options,
+    .flags = CMD_RESULT,
     .run = run_logout,
 };

@@ -5,6 +5,7 @@
 
 static const struct option_spec options[] = {
     {"force", 'f', NULL, "Kill a VM that runs", NULL},
+    JSON_OPTION,
     {0},
 };
 
@@ -26,7 +27,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 #define RM \
     .summary = "Remove VMs and their disks", .usage = "[--force] NAME...", \
     .detail = "The images they were made from stay.\n", .options = options, .min_args = 1, \
-    .max_args = SIZE_MAX, .run = run
+    .max_args = SIZE_MAX, .flags = CMD_RESULT, .run = run
 
 const struct command cmd_rm = {.name = "rm", RM};
 const struct command cmd_delete = {.name = "delete", RM};

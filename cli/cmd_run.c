@@ -30,6 +30,7 @@ static const struct option_spec options[] = {
     PREPARE_OPTIONS,
     COPY_OPTIONS,
     VM_OPTIONS,
+    JSON_OPTION,
     {0},
 };
 
@@ -41,6 +42,13 @@ static char *invented_name(const char *image)
     unsigned short number = 0;
     (void)getrandom(&number, sizeof number, 0);
     return xasprintf("%.50s-%04x", name, number);
+}
+
+static void report(const struct args *a, const char *name)
+{
+    (void)json_object_set_new(a->result, "name", json_string(name));
+    if (!a->result)
+        puts(name);
 }
 
 /* It may not have been started. */
@@ -62,7 +70,7 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
         return -1;
     int status = vm_store_start(s, a, name, detach, copies, err);
     if (status == 0 && detach)
-        puts(name);
+        report(a, name);
     if (status >= 0 && detach)
         return status;
     if (status >= 0 && vm_copy_out(s, name, copies, err) < 0)
@@ -138,6 +146,6 @@ const struct command cmd_run = {
     .options = options,
     .min_args = 1,
     .max_args = 1,
-    .flags = CMD_REST | CMD_COMMAND,
+    .flags = CMD_REST | CMD_COMMAND | CMD_RESULT,
     .run = run,
 };

@@ -5,13 +5,16 @@
 
 #include <stdio.h>
 
+static const struct option_spec done_options[] = {JSON_OPTION, {0}};
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    (void)a;
     AUTO_FREE char *line = vm_ssh_own_key(s, err);
     if (!line)
         return -1;
-    puts(line);
+    (void)json_object_set_new(a->result, "public_key", json_string(line));
+    if (!a->result)
+        puts(line);
     return 0;
 }
 
@@ -24,5 +27,7 @@ const struct command cmd_ssh_key = {
         "  kiln ssh-key >build-dir/kiln.pub\n"
         "  COPY kiln.pub /home/vagrant/.ssh/authorized_keys      (in its Imagefile)\n",
     .max_args = 0,
+    .options = done_options,
+    .flags = CMD_RESULT,
     .run = run,
 };

@@ -5,7 +5,8 @@
 #include "cli/vm_options.h"
 #include "cli/vm_store.h"
 
-static const struct option_spec options[] = {DETACH_OPTION, COPY_OPTIONS, VM_OPTIONS, {0}};
+static const struct option_spec options[] = {
+    DETACH_OPTION, COPY_OPTIONS, VM_OPTIONS, JSON_OPTION, {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
@@ -14,6 +15,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (vm_options_check_detach(a, err) < 0 || vm_copies_take(a, true, &copies, err) < 0 ||
         vm_copy_in(s, name, &copies, err) < 0)
         return -1;
+    (void)json_object_set_new(a->result, "name", json_string(name));
     int status = vm_store_start(s, a, name, args_has(a, "detach"), &copies, err);
     return status >= 0 && vm_copy_out(s, name, &copies, err) < 0 ? -1 : status;
 }
@@ -30,6 +32,6 @@ const struct command cmd_start = {
     .options = options,
     .min_args = 1,
     .max_args = 1,
-    .flags = CMD_REST,
+    .flags = CMD_REST | CMD_RESULT,
     .run = run,
 };

@@ -13,9 +13,10 @@
 static const struct option_spec stop_options[] = {
     STOP_TIMEOUT_OPTION,
     {"kill", 'k', NULL, "End the VM at once, as if its power was cut", NULL},
+    JSON_OPTION,
     {0},
 };
-static const struct option_spec restart_options[] = {STOP_TIMEOUT_OPTION, {0}};
+static const struct option_spec restart_options[] = {STOP_TIMEOUT_OPTION, JSON_OPTION, {0}};
 
 static int stop_one(const struct session *s, const struct args *a, const char *name,
                     struct error **err)
@@ -75,6 +76,7 @@ const struct command cmd_stop = {
     .options = stop_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
+    .flags = CMD_RESULT,
     .run = run_stop,
 };
 
@@ -86,5 +88,6 @@ const struct command cmd_restart = {
     .options = restart_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
+    .flags = CMD_RESULT,
     .run = run_restart,
 };

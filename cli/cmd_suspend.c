@@ -12,8 +12,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+static const struct option_spec done_options[] = {JSON_OPTION, {0}};
 static const struct option_spec suspend_options[] = {
     {"to-disk", 0, NULL, "Write the memory to the VM's folder and end QEMU", NULL},
+    JSON_OPTION,
     {0},
 };
 
@@ -95,6 +97,7 @@ static int run_rename(struct session *s, const struct args *a, struct error **er
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0 || named_vm_lock(&vm, err) < 0)
         return -1;
+    (void)json_object_set_new(a->result, "name", json_string(a->pos[1]));
     return named_vm_rename(s->vmstore, &vm, a->pos[1], err);
 }
 
@@ -105,6 +108,7 @@ const struct command cmd_suspend = {
     .options = suspend_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
+    .flags = CMD_RESULT,
     .run = run_suspend,
 };
 
@@ -112,9 +116,10 @@ const struct command cmd_resume = {
     .name = "resume",
     .summary = "Let suspended VMs go on",
     .usage = "NAME...",
-    .options = common_options,
+    .options = done_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
+    .flags = CMD_RESULT,
     .run = run_resume,
 };
 
@@ -122,9 +127,10 @@ const struct command cmd_wait = {
     .name = "wait",
     .summary = "Wait until VMs have ended",
     .usage = "NAME...",
-    .options = common_options,
+    .options = done_options,
     .min_args = 1,
     .max_args = SIZE_MAX,
+    .flags = CMD_RESULT,
     .run = run_wait,
 };
 
@@ -132,8 +138,9 @@ const struct command cmd_rename = {
     .name = "rename",
     .summary = "Give a VM that does not run another name",
     .usage = "NAME NEW-NAME",
-    .options = common_options,
+    .options = done_options,
     .min_args = 2,
     .max_args = 2,
+    .flags = CMD_RESULT,
     .run = run_rename,
 };

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/printable.h"
+#include "cli/json_result.h"
 #include "cli/signals.h"
 #include "cli/version.h"
 #include "cli/words.h"
@@ -410,10 +411,15 @@ static int parse_args(struct args *a, int argc, char **argv, struct error **err)
 int args_each(const struct session *s, const struct args *a, args_each_fn *fn, struct error **err)
 {
     CLEANUP(error_freep) struct error *last = NULL;
+    json_t *done = a->result ? json_array() : NULL;
+    if (done)
+        (void)json_object_set_new(a->result, "done", done);
     for (size_t i = 0; i < a->n_pos && !session_cancelled(s); i++) {
         struct error *one = NULL;
-        if (fn(s, a, a->pos[i], &one) == 0)
+        if (fn(s, a, a->pos[i], &one) == 0) {
+            json_array_append_new(done, json_string(a->pos[i]));
             continue;
+        }
         if (last)
             print_error(last);
         error_free(last);
@@ -461,10 +467,11 @@ void args_clear(struct args *a)
     free(a->own_rest);
     free(a->given);
     free(a->pos);
+    json_decref(a->result);
     *a = (struct args){0};
 }
 
-static int exit_status(const struct error *err)
+int command_exit_status(const struct error *err)
 {
     if (err->status)
         return err->status;
@@ -587,10 +594,12 @@ static int run_command(const struct command *c, struct args *before, int argc, c
         return -1;
     set_path(&s.backend, args_get(&a, "image-backend"));
     set_path(&s.vmstore, args_get(&a, "vmstore"));
+    a.result = json_result_new(&a);
     int rc = c->run(&s, &a, err);
     if (rc < 0)
-        return hint_at_place(&s, err);
-    return flush_stdout(rc, err);
+        (void)hint_at_place(&s, err);
+    json_result_print(&a, rc < 0 && err ? *err : NULL);
+    return rc < 0 ? -1 : flush_stdout(rc, err);
 }
 
 /* The options before the command, which must be common ones; returns how many words they took, -1
@@ -646,9 +655,13 @@ static int dispatch(int argc, char **argv, struct error **err)
     if (i == 0)
         return -1;
     if (i < argc && (!strcmp(argv[i], "--version") || !strcmp(argv[i], "version"))) {
-        if (take_before(&before, argc - i - 1, argv + i + 1, err) < 0)
+        bool json = i + 1 < argc && !strcmp(argv[i + 1], "--json");
+        if (take_before(&before, argc - i - 1 - json, argv + i + 1 + json, err) < 0)
             return -1;
-        version_print(verbosity(&before));
+        if (json)
+            version_print_json();
+        else
+            version_print(verbosity(&before));
         return flush_stdout(0, err);
     }
     if (i == argc) {
@@ -692,5 +705,5 @@ int command_main(int argc, char **argv)
     if (!err)
         return 1;
     print_error(err);
-    return exit_status(err);
+    return command_exit_status(err);
 }

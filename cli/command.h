@@ -17,6 +17,7 @@
 #include "base/session.h"
 #include "base/vector.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -30,6 +31,11 @@ struct option_spec {
     const char *alias; /* other names for it, "tag,t": long ones and letters; or NULL */
 };
 
+/* --json of a command with CMD_RESULT. */
+// clang-format off
+#define JSON_OPTION {"json", 0, NULL, "Print what was done as JSON", NULL}
+// clang-format on
+
 struct args {
     const struct command *command;
     struct given *given; /* options as given, in order */
@@ -38,6 +44,8 @@ struct args {
     size_t n_pos;
     char **rest; /* what follows "--" when the command takes it (CMD_REST); NULL-terminated */
     size_t n_rest;
+    json_t *result;    /* with --json: what is printed at the end, an object; else NULL, to which
+                     * json_object_set_new adds nothing. Owned */
     char **words;      /* with CMD_COMMAND: a command for the guest; NULL-terminated, NULL = none */
     struct strv owned; /* values and words that are in no argv */
     char **own_rest;   /* rest, if it is not a part of argv */
@@ -47,6 +55,7 @@ enum command_flags {
     CMD_REST = 1,    /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
     CMD_WORDS = 4,   /* what follows the first argument are words of another command */
     CMD_COMMAND = 8, /* what follows the last positional argument is a command for the guest */
+    CMD_RESULT = 16, /* with --json an object is printed at the end: what was done, `result` */
     CMD_NO_HOME = 2, /* works without KILN_HOME and HOME: uses no backend and no cache */
 };
 
@@ -87,7 +96,7 @@ int args_accel(const struct args *a, const char **ret, struct error **err);
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
 
 /* Calls fn for each positional argument, also after one that failed: what can be done is done. The
- * last error is the result, the ones before are printed. Ends early when the user interrupts. */
+ * last error is the result, the ones before are printed. What was done goes to "done" of the result. Ends early when the user interrupts. */
 typedef int args_each_fn(const struct session *s, const struct args *a, const char *name,
                          struct error **err);
 int args_each(const struct session *s, const struct args *a, args_each_fn *fn, struct error **err);
@@ -114,6 +123,8 @@ int command_main(int argc, char **argv);
 int command_help(char **words, size_t n, struct error **err);
 /* Prints a line to stderr: `what`, then the text, which may quote strangers (base/printable.h). */
 void print_note(const char *what, const char *text);
+/* kiln's exit status for an error. */
+int command_exit_status(const struct error *err);
 /* Prints an error as users see it: place, "error: message", "hint: …". */
 void print_error(const struct error *err);
 

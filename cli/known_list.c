@@ -42,8 +42,8 @@ int known_list(const struct session *s, const struct args *a, struct error **err
     vec_foreach (const struct known_image *, k, &known)
         if (!a->n_pos || fnmatch(a->pos[0], k->name, 0) == 0)
             json_array_append_new(list, entry(s, k));
-    if (args_has(a, "json"))
-        cli_print_json(list);
+    if (a->result)
+        (void)json_object_set(a->result, "images", list);
     else
         print_table(list);
     return 0;

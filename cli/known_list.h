@@ -7,7 +7,7 @@
 
 #include "cli/command.h"
 
-/* With --json a list of {"name", "title", "url", "checksum", "user", "also", "table", "here"}. An
+/* With --json "images" of the result is a list of {"name", "title", "url", "checksum", "user", "also", "table", "here"}. An
  * argument is a pattern such as 'debian*'. */
 int known_list(const struct session *s, const struct args *a, struct error **err);
 

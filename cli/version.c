@@ -3,6 +3,8 @@
 
 #include "base/error.h"
 #include "base/session.h"
+#include "cli/json_result.h"
+#include "cli/store.h"
 #include "vm/qemu.h"
 
 #include <archive.h>
@@ -37,6 +39,13 @@ static void print_features(void)
     void *guestfs = dlopen("libguestfs.so.0", RTLD_LAZY | RTLD_LOCAL); // stays loaded, as in doctor
     printf("features     libguestfs %s, accelerators kvm and tcg\n",
            guestfs ? "found" : "not found");
+}
+
+void version_print_json(void)
+{
+    json_auto_t *o = json_pack("{s:s, s:s, s:i}", "version", KILN_VERSION, "commit", KILN_COMMIT,
+                               "schema", JSON_SCHEMA);
+    cli_print_json(o);
 }
 
 void version_print(int verbosity)

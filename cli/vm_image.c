@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "cli/vm_image.h"
+#include "image/pull.h"
 
 #include "base/json.h"
 
@@ -45,7 +46,7 @@ int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *
                   struct error **err)
 {
     const json_t *config = json_object_get(metadata, "config"), *port;
-    const char *user = json_str(json_object_get(config, "labels"), "kiln.ssh-user");
+    const char *user = json_str(json_object_get(config, "labels"), IMAGE_LABEL_SSH_USER);
     const json_t *exposed = json_object_get(config, "expose");
     size_t i;
     if (!spec->ssh.user && user && *user)

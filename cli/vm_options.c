@@ -349,6 +349,8 @@ int vm_options_check_detach(const struct args *a, struct error **err)
     static const char *const names[] = {"ssh-command", "ssh-console", "ssh-with-serial",
                                         "timeout",     "console",     "copy-out-after",
                                         "direct-copy"};
+    if (args_has(a, "json") && !args_has(a, "detach"))
+        return error_set(err, ERR_USAGE, "--json is for --detach");
     for (size_t i = 0; args_has(a, "detach") && i < sizeof names / sizeof *names; i++)
         if (args_has(a, names[i])) {
             error_set(err, ERR_USAGE, "--detach and --%s do not go together", names[i]);

@@ -80,7 +80,7 @@ table() {
 @test "FROM, run and create know them, the user's table wins, a name that is none" {
   table debian-12 "$URL/disk.qcow2.xz" "sha256:$(sha256sum disk.qcow2.xz | cut -d' ' -f1)" somebody
   local list
-  list=$("$KILN" image pull --list --json)
+  list=$("$KILN" image pull --list --json | jq .images)
   [ "$(jq -r '.[] | select(.name == "debian-12") | "\(.user) \(.here) \(.url)"' <<<"$list")" = "somebody false $URL/disk.qcow2.xz" ]
   [ "$(jq 'map(select(.url | startswith("https://"))) | length' <<<"$list")" -ge 15 ]
   [ "$(jq -r 'map(select(.checksum == null or .user == null or .title == null)) | length' <<<"$list")" = 0 ]
