@@ -112,17 +112,32 @@ lint:
 	$(call say,cppcheck,$(words $(SRC)) files) cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
 	  --suppressions-list=tools/cppcheck.suppress -I. -D_GNU_SOURCE -DKILN_VERSION='""' -DKILN_COMMIT='""' $(filter %.c,$(SRC))
 	shellcheck $(shell git ls-files -- tools .ci examples | xargs grep -lE '^#!.*(ba)?sh$$' 2>/dev/null)
+COMPLETIONS := bash-completion/completions zsh/vendor-completions fish/vendor_completions.d
 install: all
 	install -D -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	install -d $(DESTDIR)$(PREFIX)/share/doc/kiln
 	for d in README.md NEWS.md docs/json.md; do install -D -m 644 $$d $(DESTDIR)$(PREFIX)/share/doc/kiln/$${d##*/}; done
+	install -d $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
+	$(BUILD)/kiln completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kiln
+	$(BUILD)/kiln completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_kiln
+	$(BUILD)/kiln completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kiln.fish
+	find examples -type f ! -name rootfs.tar ! -name rootfs.recipe ! -name authorized_keys \
+	  -exec cp --parents -t $(DESTDIR)$(PREFIX)/share/doc/kiln {} +
 	for t in images.d/*.json; do install -D -m 644 $$t $(DESTDIR)$(PREFIX)/share/kiln/$$t; done
 	for m in $(if $(SCDOC),$(MAN)); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/kiln
+	for f in bash-completion/completions/kiln zsh/vendor-completions/_kiln fish/vendor_completions.d/kiln.fish; do \
+	  rm -f $(DESTDIR)$(PREFIX)/share/$$f; done
 	rm -rf $(DESTDIR)$(PREFIX)/share/kiln $(DESTDIR)$(PREFIX)/share/doc/kiln
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+# build/kiln_VERSION_amd64.deb of what is built; dpkg-buildpackage makes it with Debian's own flags.
+deb: all
+	KILN_BUILD=$(BUILD) DEB_DIR=build MAKEFLAGS= debian/rules binary
+	KILN_BUILD=$(BUILD) MAKEFLAGS= debian/rules clean
+	lintian --fail-on error,warning build/kiln_$(VERSION)_amd64.deb
 compile_commands.json: ; bear -- $(MAKE) -B all
 clean: ; rm -rf build compile_commands.json
 -include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)
 .SECONDARY:
-.PHONY: all man docs picture test check units test-kvm setup demo bench gates $(GATES) san-units install uninstall clean
+.PHONY: all man docs picture test check units test-kvm setup demo bench gates $(GATES) san-units install uninstall deb clean

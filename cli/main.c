@@ -11,6 +11,7 @@
 // clang-format off
 extern const struct command
     cmd_commit,
+    cmd_completion,
     cmd_console,
     cmd_cp,
     cmd_create,
@@ -56,6 +57,7 @@ extern const struct command
 
 const struct command *const commands[] = {
     &cmd_commit,
+    &cmd_completion,
     &cmd_console,
     &cmd_cp,
     &cmd_create,

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT
+//
+// `completion`: a script for bash, zsh or fish, made from the tables of commands, options and other
+// names. A script asks kiln for the names of images and VMs when they are to be completed.
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "cli/command.h"
+#include "cli/words.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Text in single quotes, in which `special` letters stand behind a backslash. */
+static void quoted(const char *text, const char *special, const char *quote)
+{
+    putchar('\'');
+    for (const char *p = text; *p; p++) {
+        if (*p == '\'')
+            fputs(quote, stdout);
+        else if (strchr(special, *p))
+            printf("\\%c", *p);
+        else
+            putchar(*p);
+    }
+    putchar('\'');
+}
+
+static void in_sh(const char *text)
+{
+    quoted(text, "", "'\\''");
+}
+
+static void in_fish(const char *text)
+{
+    quoted(text, "\\", "\\'");
+}
+
+/* What is completed beside options: "image ls -q", "ls -q", or NULL: files. */
+static const char *names_of(const struct command *c)
+{
+    const char *usage = c->usage ? c->usage : "";
+    if (!strcmp(c->name, "image import") || strstr(usage, "BUILD-DIR") || strstr(usage, "A B"))
+        return NULL;
+    if (!strncmp(c->name, "image ", 6) || strstr(usage, "IMAGE"))
+        return "image ls -q";
+    return strstr(usage, "NAME") ? "ls -q" : NULL;
+}
+
+typedef void name_fn(const char *name, const struct command *c);
+
+/* Calls fn for each name of a command below the group ("" = the words after kiln). */
+static void each_name(const char *group, name_fn *fn)
+{
+    size_t n = strlen(group);
+    for (const struct command *const *c = commands; *c; c++) {
+        bool inside = !strncmp((*c)->name, group, n) && (*c)->name[n] == ' ';
+        if (n ? inside : !strchr((*c)->name, ' '))
+            fn((*c)->name + (n ? n + 1 : 0), *c);
+    }
+    for (const struct word_alias *a = word_aliases; !n && a->words; a++)
+        for (const struct command *const *c = commands; !a->quiet && *c; c++)
+            if (!strcmp((*c)->name, a->command) && !strchr(a->words, ' '))
+                fn(a->words, *c);
+}
+
+/* 'image build'|build */
+static void print_pattern(const struct command *c)
+{
+    in_sh(c->name);
+    for (const struct word_alias *a = word_aliases; a->words; a++)
+        if (!a->quiet && !strcmp(a->command, c->name) && !strchr(a->words, ' '))
+            printf("|%s", a->words);
+}
+
+static void bash_name(const char *name, const struct command *c)
+{
+    (void)c;
+    printf(" %s", name);
+}
+
+static void bash_options(const struct option_spec *o)
+{
+    for (; o && o->name; o++) {
+        printf(" --%s", o->name);
+        if (o->letter)
+            printf(" -%c", o->letter);
+    }
+}
+
+static void print_bash(void)
+{
+    puts("# bash completion of kiln; made by 'kiln completion bash'\n_kiln() {");
+    puts("  local cur=$2 prev=$3 first=${COMP_WORDS[1]} options='' names='' words=''");
+    fputs("  case \"$COMP_CWORD $first\" in\n    '1 '*) words='image system help version", stdout);
+    each_name("", bash_name);
+    fputs("' ;;\n    '2 image') words='", stdout);
+    each_name("image", bash_name);
+    fputs("' ;;\n    '2 system') words='", stdout);
+    each_name("system", bash_name);
+    puts("' ;;\n  esac\n  case $first in image|system) first=\"$first ${COMP_WORDS[2]}\" ;; esac");
+    puts("  case $first in");
+    for (const struct command *const *c = commands; *c; c++) {
+        const char *names = names_of(*c);
+        fputs("    ", stdout);
+        print_pattern(*c);
+        fputs(") options='", stdout);
+        bash_options((*c)->options);
+        bash_options((*c)->options == common_options ? NULL : common_options);
+        printf("' names='%s' ;;\n", names ? names : "");
+    }
+    puts("  esac");
+    puts("  if [ -n \"$words\" ]; then :");
+    puts("  elif [[ $cur == -* ]]; then words=$options");
+    puts("  elif [[ -n $names && $prev != -* ]]; then words=$(kiln $names 2>/dev/null)");
+    puts("  else return; fi");
+    puts("  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}");
+    puts("complete -o default -o bashdefault -F _kiln kiln");
+}
+
+static void zsh_name(const char *name, const struct command *c)
+{
+    AUTO_FREE char *both = xasprintf("%s:%s", name, c->summary);
+    fputs("\n      ", stdout);
+    in_sh(both);
+}
+
+static void zsh_option(const char *dashes, const char *name, const struct option_spec *o)
+{
+    fputs(" \\\n        ", stdout);
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    buf_addf(&b, "*%s%s%s[", dashes, name, o->value && *o->value == '[' ? "=-" : "");
+    for (const char *p = o->help; *p; p++)
+        buf_addf(&b, strchr("[]:\\", *p) ? "\\%c" : "%c", *p);
+    buf_addc(&b, ']');
+    if (o->value && *o->value == '[')
+        buf_adds(&b, "::value:");
+    else if (o->value)
+        buf_addf(&b, ":%s:%s", o->value,
+                 strstr(o->value, "FILE") || strstr(o->value, "DIR") ? "_files" : "");
+    in_sh(b.data);
+}
+
+static void zsh_options(const struct option_spec *o)
+{
+    for (; o && o->name; o++) {
+        char letter[] = {o->letter, '\0'};
+        zsh_option("--", o->name, o);
+        if (o->letter)
+            zsh_option("-", letter, o);
+    }
+}
+
+static void print_zsh(void)
+{
+    puts("#compdef kiln\n# zsh completion of kiln; made by 'kiln completion zsh'");
+    puts("_kiln_names() {\n  local -a names\n  names=(${(f)\"$(kiln $=1 2>/dev/null)\"})");
+    puts("  compadd -a names\n}\n_kiln() {\n  local -a commands\n  local first=$words[2]");
+    fputs(
+        "  case \"$CURRENT $first\" in\n    '2 '*) commands=('image:Images' 'system:Disk use and "
+        "checks'",
+        stdout);
+    each_name("", zsh_name);
+    fputs(") ;;\n    '3 image') commands=(", stdout);
+    each_name("image", zsh_name);
+    fputs(") ;;\n    '3 system') commands=(", stdout);
+    each_name("system", zsh_name);
+    puts(") ;;\n  esac\n  if (( $#commands )); then _describe command commands; return; fi");
+    puts(
+        "  case $first in image|system) first=\"$words[2] $words[3]\"; shift words; (( CURRENT-- "
+        ")) ;; esac");
+    puts("  shift words; (( CURRENT-- ))\n  case $first in");
+    for (const struct command *const *c = commands; *c; c++) {
+        const char *names = names_of(*c);
+        fputs("    ", stdout);
+        print_pattern(*c);
+        fputs(") _arguments", stdout);
+        zsh_options((*c)->options);
+        zsh_options((*c)->options == common_options ? NULL : common_options);
+        if (names)
+            printf(" '*:name:{_kiln_names \"%s\"}' ;;\n", names);
+        else
+            puts(" '*:file:_files' ;;");
+    }
+    puts("  esac\n}\ncompdef _kiln kiln");
+}
+
+static void fish_name(const char *name, const struct command *c)
+{
+    printf("complete -c kiln -n __fish_use_subcommand -f -a %s -d ", name);
+    in_fish(c->summary);
+    putchar('\n');
+}
+
+static void fish_options(const struct command *c, const struct option_spec *o)
+{
+    for (; o && o->name; o++) {
+        printf("complete -c kiln -n \"__kiln_is %s\" -l %s", c->name, o->name);
+        if (o->letter)
+            printf(" -s %c", o->letter);
+        fputs(o->value && *o->value != '[' ? " -r -d " : " -d ", stdout);
+        in_fish(o->help);
+        putchar('\n');
+    }
+}
+
+static void print_fish(void)
+{
+    puts("# fish completion of kiln; made by 'kiln completion fish'");
+    puts("function __kiln_is\n    set -l words (commandline -opc)\n    set -e words[1]");
+    puts("    switch \"$words[1]\"");
+    for (const struct word_alias *a = word_aliases; a->words; a++)
+        if (!a->quiet && !strchr(a->words, ' '))
+            printf("        case %s\n            set words %s $words[2..]\n", a->words, a->command);
+    puts("    end\n    test (count $words) -ge (count $argv); or return 1");
+    puts("    test \"$words[1..\"(count $argv)\"]\" = \"$argv\"\nend");
+    each_name("", fish_name);
+    puts("complete -c kiln -n __fish_use_subcommand -f -a 'image system'");
+    for (const struct command *const *c = commands; *c; c++) {
+        const char *space = strchr((*c)->name, ' '), *names = names_of(*c);
+        if (space) {
+            printf(
+                "complete -c kiln -n \"__kiln_is %.*s; and test (count (commandline -opc)) -eq 2\" "
+                "-f -a %s -d ",
+                (int)(space - (*c)->name), (*c)->name, space + 1);
+            in_fish((*c)->summary);
+            putchar('\n');
+        }
+        if (names)
+            printf("complete -c kiln -n \"__kiln_is %s\" -f -a '(kiln %s 2>/dev/null)'\n",
+                   (*c)->name, names);
+        fish_options(*c, (*c)->options);
+        if ((*c)->options != common_options)
+            fish_options(*c, common_options);
+    }
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    (void)s;
+    if (!strcmp(a->pos[0], "bash"))
+        print_bash();
+    else if (!strcmp(a->pos[0], "zsh"))
+        print_zsh();
+    else if (!strcmp(a->pos[0], "fish"))
+        print_fish();
+    else
+        return error_set(err, ERR_USAGE, "'%s' is not bash, zsh or fish", a->pos[0]);
+    return 0;
+}
+
+const struct command cmd_completion = {
+    .name = "completion",
+    .summary = "Print a script that completes kiln's command line in a shell",
+    .usage = "bash|zsh|fish",
+    .detail =
+        "'make install' and the Debian package install the scripts. By hand, for bash:\n"
+        "  kiln completion bash >~/.local/share/bash-completion/completions/kiln\n",
+    .options = common_options,
+    .min_args = 1,
+    .max_args = 1,
+    .flags = CMD_NO_HOME,
+    .run = run,
+};

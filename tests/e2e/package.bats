@@ -1,0 +1,68 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What `make install` and `make deb` bring: tables, completions, manuals; and what `make uninstall` leaves.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  export KILN_HOME="$BATS_FILE_TMPDIR/home" ROOT="$BATS_TEST_DIRNAME/../.."
+  mkdir -p "$BATS_FILE_TMPDIR/bin" "$KILN_HOME/backend"
+  ln -s "$KILN" "$BATS_FILE_TMPDIR/bin/kiln"
+  export PATH="$BATS_FILE_TMPDIR/bin:$PATH"
+  printf x >"$KILN_HOME/backend/apple"
+}
+
+@test "bash, zsh and fish complete commands, options and names" {
+  cd "$BATS_TEST_TMPDIR"
+  local shell
+  for shell in bash zsh fish; do kiln completion $shell >k.$shell; done
+  cat >try.bash <<'END'
+. ./k.bash
+for line in "im" "image bu" "build --no-cache-f" "image rm ap" "run ap" "system d"; do
+  read -ra words <<<"kiln $line"
+  COMP_WORDS=("${words[@]}") COMP_CWORD=$((${#words[@]} - 1)) COMPREPLY=()
+  _kiln kiln "${words[COMP_CWORD]}" "${words[COMP_CWORD - 1]}"
+  echo "$line: ${COMPREPLY[*]}"
+done
+END
+  run -0 bash try.bash
+  [ "$output" = "im: image images import
+image bu: build
+build --no-cache-f: --no-cache-from --no-cache-filter
+image rm ap: apple
+run ap: apple
+system d: df" ]
+  run -0 fish -c 'source k.fish; complete -C"kiln image bu"; complete -C"kiln build --no-cache-fi"; complete -C"kiln image rm ap"'
+  [[ "$output" == *"build"*"Build an image"*"--no-cache-filter"*"apple"* ]]
+  # zsh's own parts say what they were given
+  cat >try.zsh <<'END'
+compdef() { }
+_describe() { print -l -- ${(P)2} }
+_arguments() { print -l -- "$@" }
+source ./k.zsh
+words=(kiln image bu) CURRENT=3; _kiln
+words=(kiln build --no) CURRENT=3; _kiln
+END
+  run -0 zsh -f try.zsh
+  [[ "$output" == *"build:Build an image from an Imagefile"*"*--no-cache-filter[Run the steps"* ]]
+  run -2 kiln completion tcsh
+}
+
+@test "install, and uninstall leaves nothing" {
+  local dest="$BATS_TEST_TMPDIR/dest"
+  make -C "$ROOT" DESTDIR="$dest" PREFIX=/usr install
+  [ "$(env -u KILN_HOME HOME="$dest" "$dest/usr/bin/kiln" image pull --list | grep -c debian)" -ge 2 ]
+  [ -s "$dest/usr/share/doc/kiln/examples/tiny/Imagefile" ]
+  make -C "$ROOT" DESTDIR="$dest" PREFIX=/usr uninstall
+  run -0 find "$dest" -type f
+  [ -z "$output" ]
+}
+
+@test "the Debian package is clean and runs from where it was unpacked" {
+  make -C "$ROOT" deb
+  dpkg-deb -x "$ROOT"/build/kiln_*_amd64.deb "$BATS_TEST_TMPDIR/x"
+  cd "$BATS_TEST_TMPDIR/x/usr"
+  [ "$(HOME=$PWD bin/kiln image pull --list | grep -c debian)" -ge 2 ]
+  [ -s share/man/man1/kiln-image-pull.1.gz ] && [ -s share/bash-completion/completions/kiln ]
+  [ -s share/zsh/vendor-completions/_kiln ] && [ -s share/fish/vendor_completions.d/kiln.fish ]
+  dpkg-deb -f "$ROOT"/build/kiln_*_amd64.deb Depends | grep -q 'libjansson4.*qemu-system-x86'
+}
