@@ -146,12 +146,13 @@ static int run(struct session *s, const struct args *a, struct error **err)
                  ? -1
                  : commit(s, &vm, &r, &unused, err);
     }
-    if (rc == 0)
+    (void)json_object_set_new(a->result, "name", json_string(a->pos[1]));
+    if (rc == 0 && !a->result)
         printf("Committed VM '%s' as image '%s'\n", a->pos[0], a->pos[1]);
     return rc;
 }
 
-static const struct option_spec options[] = {LOGIN_OPTIONS, {0}};
+static const struct option_spec options[] = {LOGIN_OPTIONS, JSON_OPTION, {0}};
 
 const struct command cmd_commit = {
     .name = "commit",
@@ -164,5 +165,6 @@ const struct command cmd_commit = {
     .options = options,
     .min_args = 2,
     .max_args = 2,
+    .flags = CMD_RESULT,
     .run = run,
 };

@@ -32,6 +32,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     bool udp = false, found = false;
     size_t i;
     json_t *f;
+    json_auto_t *ports = json_array();
     if ((a->n_pos > 1 && parse(a->pos[1], &port, &udp, err) < 0) ||
         vm_live_open(s, a->pos[0], &live, err) < 0)
         return -1;
@@ -39,10 +40,14 @@ static int run(struct session *s, const struct args *a, struct error **err)
         if (port && (json_int(f, "guest_port", 0) != port || json_flag(f, "udp") != udp))
             continue;
         found = true;
+        (void)json_array_append(ports, f);
+        if (a->result)
+            continue;
         if (!port)
             printf("%d/%s -> ", (int)json_int(f, "guest_port", 0), protocol(f));
         printf("%s:%d\n", json_str(f, "address"), (int)json_int(f, "host_port", 0));
     }
+    (void)json_object_set(a->result, "ports", ports);
     if (found || !port)
         return 0;
     error_set(err, ERR_NOT_FOUND, "port %ld/%s of VM '%s' is not forwarded", port,
@@ -50,12 +55,15 @@ static int run(struct session *s, const struct args *a, struct error **err)
     return error_hint(err, "'kiln run -P' and '-p' forward ports");
 }
 
+static const struct option_spec options[] = {JSON_OPTION, {0}};
+
 const struct command cmd_port = {
     .name = "port",
     .summary = "Show which ports of the host lead to a VM that runs",
     .usage = "NAME [GUEST-PORT[/udp]]",
-    .options = common_options,
+    .options = options,
     .min_args = 1,
     .max_args = 2,
+    .flags = CMD_RESULT,
     .run = run,
 };
