@@ -43,7 +43,7 @@ static int fail(struct extraction *x, struct archive *a, struct error **err)
     if (x->error)
         return error_propagate(err, STEAL(x->error));
     const char *why = archive_error_string(a);
-    return error_set(err, ERR_USER, "the %s is no readable tar archive: %s", label(x),
+    return error_set(err, ERR_USER, "the %s is not a valid tar archive: %s", label(x),
                      why ? why : "it is damaged");
 }
 

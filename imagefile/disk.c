@@ -108,7 +108,7 @@ static bool read_size(struct reader *r, uint64_t mb, uint64_t gb, uint64_t *ret)
     struct str unit = {v->text.ptr + digits, v->text.len - digits}, clip = str_clip(v->text);
     struct span at = v->at;
     if (!digits || (unit.len && strchr(".,-+_", unit.ptr[0]))) {
-        diag_help(mistake(r, at, "'" STR_FMT "' is not a size", STR_ARG(clip)),
+        diag_help(mistake(r, at, "invalid size '" STR_FMT "'", STR_ARG(clip)),
                   "write a whole number and MB or GB, such as 20 GB");
         return false;
     }
@@ -132,7 +132,7 @@ static bool read_size(struct reader *r, uint64_t mb, uint64_t gb, uint64_t *ret)
     }
     uint64_t each = is_mb ? mb : gb;
     if (!n || n > SIZE_LIMIT / each) {
-        mistake(r, at, n ? "the size is too large" : "a size can't be 0");
+        mistake(r, at, n ? "the size is too large" : "the size must not be 0");
         return false;
     }
     *ret = n * each;
@@ -179,7 +179,7 @@ static void read_disk(struct reader *r, struct disk_spec *ret)
                   "supported tables are GPT and MBR");
     r->i++;
     if (good && (v = peek(r)))
-        diag_help(mistake(r, v->at, "DISK takes nothing more"), "the form is DISK %s",
+        diag_help(mistake(r, v->at, "too many arguments for DISK"), "the form is DISK %s",
                   instructions[OP_DISK].form);
 }
 
@@ -211,7 +211,7 @@ static void read_format(struct reader *r, struct partition_spec *ret)
         return;
     r->i++;
     if (!(v = peek(r))) {
-        diag_help(mistake(r, end_of(r), "OPTIONS needs a text in quotes"),
+        diag_help(mistake(r, end_of(r), "OPTIONS needs a quoted string"),
                   "write OPTIONS \"-L root\"");
         return;
     }
@@ -247,7 +247,7 @@ static void read_mount(struct reader *r, struct partition_spec *ret)
     free(ret->mount);
     ret->mount = clean_mount(v->text);
     if (!ret->mount)
-        mistake(r, v->at, "a mount point can't hold '..'");
+        mistake(r, v->at, "a mount point must not contain '..'");
 }
 
 /* "boot,efi", also with blanks around the commas. */
@@ -300,8 +300,8 @@ static void read_number(struct reader *r, struct partition_spec *ret)
     }
     struct str clip = str_clip(v->text);
     if (!good)
-        diag_help(mistake(r, v->at, "'" STR_FMT "' is not a partition number", STR_ARG(clip)),
-                  "partitions are numbered in order, from 1");
+        diag_help(mistake(r, v->at, "invalid partition number '" STR_FMT "'", STR_ARG(clip)),
+                  "number the partitions in order, from 1");
     ret->number = good ? n : 0;
     if (good || find_name(v->text, part_keywords) < 0)
         r->i++;
@@ -319,7 +319,7 @@ static void read_partition(struct reader *r, struct partition_spec *ret)
             const char *near = k < 0 ? nearest_name(v->text, part_keywords) : NULL;
             struct diag *d =
                 k < 0 ? mistake(r, v->at, "unexpected '" STR_FMT "' in PARTITION", STR_ARG(clip))
-                      : mistake(r, v->at, "OPTIONS belongs after FORMAT and a file system");
+                      : mistake(r, v->at, "OPTIONS must follow FORMAT and a file system");
             if (near)
                 diag_help(d, "did you mean %s?", near);
             else
@@ -406,7 +406,7 @@ static void check_new(struct reader *r, const struct disk_spec *disk)
 {
     struct span at = r->step->words.ptr[0].span;
     if (disk->more)
-        diag_help(mistake(r, at, "there is no disk yet that DISK could add to"),
+        diag_help(mistake(r, at, "DISK with '+' needs an existing disk"),
                   "write the size without '+'");
     else if (disk->table == TABLE_NOT_GIVEN)
         diag_help(mistake(r, end_of(r), "DISK needs a partition table"), "write GPT or MBR");
@@ -440,7 +440,7 @@ void disk_check(struct imagefile *f, const struct imagefile_step *s)
     if (!part.number) {
         warning = diag_add(&f->diags, &f->source, DIAG_WARNING, r.values.ptr[0].at,
                            "partitions are numbered from 1");
-        diag_help(warning, "0 is taken for the next one");
+        diag_help(warning, "0 is treated as the next number");
     }
 }
 
@@ -457,19 +457,19 @@ static void check_together(const struct imagefile *f, const struct imagefile_ste
         struct span at = steps[i]->span;
         at.end = at.start + strlen("PARTITION");
         if (parts[i].number && parts[i].number != i + 1)
-            diag_help(mistake(&r, at, "PARTITION %u stands where number %zu is expected",
-                              parts[i].number, i + 1),
-                      "partitions are numbered in order, from 1");
+            diag_help(
+                mistake(&r, at, "found PARTITION %u, expected number %zu", parts[i].number, i + 1),
+                "number the partitions in order, from 1");
         if (i == limit)
             diag_help(mistake(&r, at, "%s holds at most %zu partitions",
                               disk->table == TABLE_MBR ? "an MBR" : "a GPT", limit),
                       "%s", disk->table == TABLE_MBR ? "use GPT" : "use fewer");
         if (!parts[i].size && i + 1 < n)
             diag_help(mistake(&r, at, "only the last PARTITION can be without SIZE"),
-                      "without SIZE it takes all that is left");
+                      "without SIZE it takes the remaining space");
         if (parts[i].flags & PARTITION_BIOS_GRUB && disk->table == TABLE_MBR)
             diag_help(mistake(&r, at, "the flag bios_grub needs a GPT"),
-                      "on an MBR GRUB needs no partition of its own");
+                      "on an MBR, GRUB needs no separate partition");
         used += parts[i].size;
         if (used > disk->size || (!parts[i].size && used + MIB > disk->size)) {
             CLEANUP(buf_clear) struct buf has = BUF_INIT;
@@ -480,12 +480,12 @@ static void check_together(const struct imagefile *f, const struct imagefile_ste
         root |= parts[i].mount && !strcmp(parts[i].mount, "/");
         for (size_t j = 0; parts[i].mount && j < i && i < limit; j++)
             if (parts[j].mount && !strcmp(parts[i].mount, parts[j].mount))
-                mistake(&r, at, "PARTITION %zu is mounted at %s already", j + 1, parts[i].mount);
+                mistake(&r, at, "PARTITION %zu is already mounted at %s", j + 1, parts[i].mount);
     }
     if (!root && n) {
         struct span at = {steps[0]->span.start, steps[0]->span.start + strlen("PARTITION")};
         diag_help(mistake(&r, at, "at least one PARTITION must mount at /"),
-                  "add MOUNT / to the one that holds the system");
+                  "add MOUNT / to the root partition");
     }
 }
 
@@ -554,7 +554,7 @@ int imagefile_mode(const struct imagefile *f, const struct word *w, const char *
         return 0;
     unsigned line, column;
     source_place(&f->source, w->span.start, &line, &column);
-    error_set(err, ERR_USER, "'%.60s' is not a mode", text);
-    error_hint(err, "a mode is octal, such as 0644, or symbolic, such as u=rwX,go=rX");
+    error_set(err, ERR_USER, "invalid mode '%.60s'", text);
+    error_hint(err, "use an octal mode such as 0644, or a symbolic one such as u=rwX,go=rX");
     return error_at(err, f->source.path, line, column);
 }

@@ -45,7 +45,8 @@ static const char *advice(struct evaluation *e, struct str name)
     struct str clip = str_clip(name);
     bool global = e->scope == &e->globals;
     if (!global && scope_find(&e->globals, name))
-        return arena_fmt(f->arena, "write ARG " STR_FMT " above it, in this stage", STR_ARG(clip))
+        return arena_fmt(f->arena, "declare it above with ARG " STR_FMT " in this stage",
+                         STR_ARG(clip))
             .ptr;
     e->work += f->n_steps;
     for (size_t i = 0; i < f->n_steps; i++) {
@@ -54,7 +55,7 @@ static const char *advice(struct evaluation *e, struct str name)
             if (i != e->step && str_eq(s->pairs.ptr[j].name.raw, name))
                 return arena_fmt(f->arena, "%s " STR_FMT " on line %u is %s",
                                  imagefile_op_name(s->op), STR_ARG(clip), s->line,
-                                 global ? "below: FROM sees the ARGs above the first FROM only"
+                                 global ? "below: FROM sees only the ARGs above the first FROM"
                                  : s->stage == f->steps[e->step].stage ? "below it"
                                                                        : "in another stage")
                     .ptr;
@@ -219,7 +220,7 @@ static void check_source(struct evaluation *e, const char *name, const struct wo
     else if (e->given->warn_images && !strpbrk(name, ",:") && e->given->image_env &&
              !e->given->image_env(e->given->ctx, name))
         d = diag_add(&e->f->diags, &e->f->source, DIAG_WARNING, w->span,
-                     "there is no stage '%.60s' above, and no image of that name here", name);
+                     "'%.60s' is neither a stage above nor an image", name);
     AUTO_FREE char *help = d ? imagefile_stage_advice(e->f, str_of(name), e->step) : NULL;
     if (help)
         diag_help(d, "%s", help);
@@ -355,7 +356,7 @@ static void check_platform(struct evaluation *e, const struct word *w)
     if (platform && !e->unknown && memchr(w->raw.ptr, '$', w->raw.len) &&
         !imagefile_platform_ours(platform))
         diag_help(diag_add(&e->f->diags, &e->f->source, DIAG_ERROR, w->span,
-                           "the platform '%.60s' can't be built", platform),
+                           "unsupported platform '%.60s'", platform),
                   "the builder VM and its images are linux/amd64");
 }
 

@@ -165,17 +165,17 @@ static bool expand_braces(struct expansion *x, size_t start, char quote)
         return fail(x, start, "'${' needs a name: ${name}");
     x->at += name.len;
     if (at_end(x))
-        return fail(x, start, "'${' has no '}'");
+        return fail(x, start, "'${' without a closing '}'");
     if (++x->depth > IMAGEFILE_DEPTH_MAX)
         return fail(x, start, "variables are nested too deeply");
     char op = x->text.ptr[x->at++];
     bool colon = op == ':';
     if (colon && at_end(x))
-        return fail(x, start, "'${' has no '}'");
+        return fail(x, start, "'${' without a closing '}'");
     if (colon)
         op = x->text.ptr[x->at++];
     if ((unsigned char)op <= ' ')
-        return fail(x, start, "'${' has no '}'");
+        return fail(x, start, "'${' without a closing '}'");
     bool good;
     if (op == '}' && !colon) {
         good = give_value(x, name, start);
@@ -191,7 +191,7 @@ static bool expand_braces(struct expansion *x, size_t start, char quote)
     } else if (!colon && (op == '#' || op == '%' || op == '/')) {
         good = expand_pattern(x, start, name, op, quote);
     } else {
-        good = fail(x, x->at - 1, "unknown operator '%c' in ${…}: there are :- - :+ + :? ? # %% /",
+        good = fail(x, x->at - 1, "unknown operator '%c' in ${…}: use :- - :+ + :? ? # %% /",
                     (unsigned char)op < 0x7f ? op : '?');
     }
     x->depth--;
@@ -234,7 +234,7 @@ static bool expand_single(struct expansion *x)
     size_t start = x->at++;
     const char *from = x->text.ptr + x->at, *close = memchr(from, '\'', x->text.len - x->at);
     if (!close)
-        return fail(x, start, "this quote has no end");
+        return fail(x, start, "unterminated quote");
     x->at += (size_t)(close - from) + 1;
     return give(x, from, (size_t)(close - from));
 }
@@ -273,8 +273,8 @@ static bool expand_until(struct expansion *x, char end, char quote)
         }
     }
     if (end)
-        return fail(x, start ? start - 1 : 0, "'${' has no '}'");
-    return !open || fail(x, start, "this quote has no end");
+        return fail(x, start ? start - 1 : 0, "'${' without a closing '}'");
+    return !open || fail(x, start, "unterminated quote");
 }
 
 static bool expand_text(struct expansion *x)

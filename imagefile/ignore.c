@@ -204,7 +204,7 @@ static int add(struct ignore *ig, struct str line, struct error **err)
                   strlen(pat.text) > ITEMS_MAX / 2 ? "the pattern '%.60s…' is too long"
                                                    : "the pattern '%s' is malformed",
                   pat.written);
-        error_hint(err, "'[' needs a ']', and '\\' something after it");
+        error_hint(err, "'[' needs a ']', and '\\' a character after it");
         pattern_clear(&pat);
         return -1;
     }

@@ -10,60 +10,60 @@
 
 static const struct flag from_flags[] = {
     {"platform", "--platform=<linux/amd64>",
-     "Accepted for Dockerfiles, with $BUILDPLATFORM and $TARGETPLATFORM: all is linux/amd64, and "
-     "any other platform is an error.",
+     "Accepted for Dockerfiles, with $BUILDPLATFORM and $TARGETPLATFORM: everything is "
+     "linux/amd64, and any other platform is an error.",
      0},
     {0},
 };
 
 static const struct flag copy_flags[] = {
     {"from", "--from=<stage or image>",
-     "Copy from an earlier stage or another image, not from the build directory.", 0},
+     "Copy from an earlier stage or another image instead of the build directory.", 0},
     {"chown", "--chown=<user>[:<group>]",
-     "Owner of what is copied and of the folders made for it, looked up in the image's own passwd "
-     "and group; else root, or with --from the owner there. Of a folder that is copied, the "
-     "content "
-     "keeps its owners, and what is made of the folder itself belongs to root.",
+     "Owner of the copied files and of the folders created for them, looked up in the image's own "
+     "passwd and group. Default: root, or with --from the owner in the source; a copied folder's "
+     "content keeps its owners, and the new folder itself belongs to root.",
      0},
     {"chmod", "--chmod=<mode>",
-     "Mode of what is copied and of the folders made for it: octal, such as 0755, or symbolic, "
+     "Mode of the copied files and of the folders created for them: octal, such as 0755, or "
+     "symbolic, "
      "such as "
      "u=rwX,go=rX.",
      0},
     {"exclude", "--exclude=<pattern>",
-     "Leave out what matches, by the rules of .imageignore; may be given several times.",
-     FLAG_REPEATS},
-    {"link", "--link", "Accepted for Dockerfiles: it changes nothing in a disk.", FLAG_BARE},
+     "Exclude matching files, by the rules of .imageignore; may be repeated.", FLAG_REPEATS},
+    {"link", "--link", "Accepted for Dockerfiles; it has no effect on a disk.", FLAG_BARE},
     {0},
 };
 
 static const struct flag add_flags[] = {
     {"checksum", "--checksum=sha256:<64 hex digits>",
-     "What the content of the one URL must be; a match needs no download later.", 0},
+     "Expected SHA-256 of the one URL; a file that matched is not downloaded again.", 0},
     {"chown", "--chown=<user>[:<group>]",
-     "Owner of what is added and of the folders made for it, looked up in the image's own passwd "
+     "Owner of the added files and of the folders created for them, looked up in the image's own "
+     "passwd "
      "and group.",
      0},
     {"chmod", "--chmod=<mode>",
-     "Mode of what is added and of the folders made for it: octal, such as 0755, or symbolic, such "
+     "Mode of the added files and of the folders created for them: octal, such as 0755, or "
+     "symbolic, such "
      "as "
      "u=rwX,go=rX.",
      0},
     {"exclude", "--exclude=<pattern>",
-     "Leave out what matches, by the rules of .imageignore; may be given several times.",
-     FLAG_REPEATS},
+     "Exclude matching files, by the rules of .imageignore; may be repeated.", FLAG_REPEATS},
     {"unpack", "--unpack=<true|false>",
-     "Unpack archives or not: local ones are by default, those from a URL are not.", FLAG_BARE},
-    {"link", "--link", "Accepted for Dockerfiles: it changes nothing in a disk.", FLAG_BARE},
+     "Whether to unpack archives; the default is true for local ones, false for URLs.", FLAG_BARE},
+    {"link", "--link", "Accepted for Dockerfiles; it has no effect on a disk.", FLAG_BARE},
     {0},
 };
 
 static const struct flag run_flags[] = {
     {"mount", "--mount=type=<cache|secret|bind|tmpfs>,…",
-     "Something to see during this RUN only; may be given several times.", FLAG_REPEATS},
+     "A mount that exists during this RUN only; may be repeated.", FLAG_REPEATS},
     {"network", "--network=<default|none>", "none: without network.", 0},
     {"security", "--security=<sandbox|insecure>",
-     "insecure: the builder VM's kernel may be changed as well, for this RUN.", 0},
+     "insecure: this RUN may also change the builder VM's kernel.", 0},
     {0},
 };
 
@@ -71,53 +71,49 @@ const struct instruction instructions[] = {
     {"FROM", OP_FROM, 0, 1, 3, from_flags, "[<flags>] <image> [AS <stage>]",
      "Starts a stage from an image of the backend, an image spec (name,http=URL, name,file=PATH, "
      "name,vagrant=box:version, box:version), an image of a registry (oci://HOST/REPOSITORY:TAG, "
-     "oci-layout:DIR:TAG), an earlier stage, or from nothing (scratch). Only "
-     "ARG may stand before the first FROM."},
+     "oci-layout:DIR:TAG), an earlier stage, or from nothing (scratch). Only ARG may come before "
+     "the first FROM."},
     {"DISK", OP_DISK, 0, 1, 4, NULL, "[+]<size> <MB|GB> [<GPT|MBR>]",
-     "After FROM scratch: size and partition table of the new disk. After any other FROM: makes "
-     "the "
-     "image's disk larger, to this size or, with '+', by it; the last partition and its file "
-     "system "
-     "take the room. MB and GB are 2^20 and 2^30 bytes here."},
+     "After FROM scratch: size and partition table of the new disk. After any other FROM: grows "
+     "the image's disk to this size or, with '+', by this size; the last partition and its file "
+     "system fill the new space. MB and GB are 2^20 and 2^30 bytes here."},
     {"PARTITION", OP_PARTITION, TRAIT_QUOTES, 1, SIZE_MAX, NULL,
      "<n> [SIZE <size> <MB|GB>] [FORMAT <fs> [OPTIONS \"<mkfs options>\"]] [MOUNT <dir>] [FLAGS "
      "<flag>[,<flag>…]]",
-     "The next partition of the new disk; one of them must mount at /. Without SIZE it takes what "
-     "is left. MB and GB are 10^6 and 10^9 bytes here, rounded to whole MiB. File systems: "
+     "The next partition of the new disk; one of them must mount at /. Without SIZE it takes the "
+     "remaining space. MB and GB are 10^6 and 10^9 bytes here, rounded to whole MiB. File systems: "
      "ext2 ext3 ext4 xfs btrfs vfat swap. Flags: boot efi bios_grub."},
     {"COPY", OP_COPY, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, copy_flags,
      "[<flags>] <src>… <dest>",
      "Copies files and folders of the build directory, with their modes, times, POSIX ACLs, user "
-     "attributes and file capabilities. A <src> may hold * ? and […], and such a pattern may match "
-     "nothing. A <dest> that ends in / is a folder, and so it is for several sources or matches. "
-     "Of a "
-     "folder the content is copied. A <src> may be a here-document."},
+     "attributes and file capabilities. A <src> may contain * ? and […]; such a pattern may match "
+     "nothing. A <dest> that ends in / is a folder, and it is one for several sources or matches. "
+     "For a folder, its content is copied. A <src> may be a here-document."},
     {"ADD", OP_ADD, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, add_flags, "[<flags>] <src>… <dest>",
-     "As COPY, and unpacks tar archives, plain or compressed with gz, bz2, xz or zst, told by "
-     "their "
-     "content. A <src> may be an http or https URL."},
+     "Like COPY, but unpacks tar archives, plain or compressed with gz, bz2, xz or zst, detected "
+     "by their content. A <src> may be an http or https URL."},
     {"RUN", OP_RUN, TRAIT_COMMAND | TRAIT_HEREDOC | TRAIT_JSON, 1, SIZE_MAX, run_flags,
      "[<flags>] <command> | [\"<program>\", \"<argument>\"…]",
-     "Runs a command in the image: by the shell (/bin/sh -c, see SHELL), or in the list form "
-     "without one. Variables are left to the shell."},
+     "Runs a command in the image: with the shell (/bin/sh -c, see SHELL), or without one in the "
+     "list form. Variables are left to the shell."},
     {"ARG", OP_ARG, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>[=<default>]…",
-     "A variable that --build-arg can set, for the steps below it in its stage and in stages that "
-     "begin from it; one before the first FROM is for FROM and for an ARG of the same name without "
-     "a default."},
+     "A variable that --build-arg can set, for the steps below it in its stage and in stages based "
+     "on it; one before the first FROM is for FROM and for an ARG of the same name without a "
+     "default."},
     {"ENV", OP_ENV, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>=<value>…",
      "Environment variables for the steps below and in the image's metadata."},
     {"WORKDIR", OP_WORKDIR, TRAIT_QUOTES, 1, 1, NULL, "<dir>",
-     "The folder in which the steps below run; made for the USER if it is missing; relative to the "
-     "one before."},
+     "Working folder of the steps below; created for the USER if it is missing; relative to the "
+     "previous WORKDIR."},
     {"USER", OP_USER, TRAIT_QUOTES, 1, 1, NULL, "<user>[:<group>]",
-     "Who runs the RUN steps below, looked up in the image's own passwd and group."},
+     "User that runs the RUN steps below, looked up in the image's own passwd and group."},
     {"SHELL", OP_SHELL, TRAIT_QUOTES | TRAIT_JSON, 1, SIZE_MAX, NULL,
      "[\"<program>\", \"<argument>\"…]",
-     "What the RUN steps below hand their text to, such as [\"/bin/bash\", \"-c\"]."},
+     "Shell that runs the RUN steps below, such as [\"/bin/bash\", \"-c\"]."},
     {"LABEL", OP_LABEL, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<name>=<value>…",
      "Metadata that kiln image inspect shows."},
     {"INSPECT", OP_INSPECT, 0, 0, 0, NULL, "",
-     "Stops the build here and opens a shell in the image; the build goes on when it exits."},
+     "Stops the build here and opens a shell in the image; the build continues when it exits."},
     {"CMD", OP_CMD, TRAIT_COMMAND | TRAIT_JSON, 1, SIZE_MAX, NULL,
      "<command> | [\"<program>\", \"<argument>\"…]",
      "Kept in the image's metadata, with a note: a virtual machine boots its own init."},
@@ -134,7 +130,7 @@ const struct instruction instructions[] = {
     {"STOPSIGNAL", OP_STOPSIGNAL, TRAIT_QUOTES, 1, 1, NULL, "<signal>",
      "Kept in the image's metadata, with a note: a virtual machine is powered off."},
     {"MAINTAINER", OP_MAINTAINER, 0, 1, SIZE_MAX, NULL, "<text>",
-     "Kept as the label maintainer, with a note: LABEL is the way to say it."},
+     "Kept as the label maintainer, with a note: use LABEL instead."},
 };
 _Static_assert(sizeof instructions / sizeof *instructions == OP_COUNT, "one entry for each op");
 
@@ -142,7 +138,7 @@ _Static_assert(sizeof instructions / sizeof *instructions == OP_COUNT, "one entr
 static const struct {
     const char *name, *advice;
 } foreign[] = {
-    {"ONBUILD", "images carry no instructions: put them into the Imagefile that says FROM"},
+    {"ONBUILD", "images carry no instructions: put them into the Imagefile that uses FROM"},
 };
 
 /* Flags of Dockerfile that mean nothing here. */
@@ -239,11 +235,11 @@ static void add_wrapped(struct buf *out, const char *text, size_t indent)
 }
 
 static const char intro[] =
-    "An Imagefile is read line by line: an instruction a line; its name is case-insensitive.\n"
-    "A line that starts with # is a comment; in all but RUN, # after a blank starts one\n"
+    "An Imagefile has one instruction per line; instruction names are case-insensitive.\n"
+    "A line that starts with # is a comment; except in RUN, # after a blank starts one\n"
     "too. A backslash at the end of a line continues the instruction. RUN, COPY and ADD\n"
-    "take here-documents (<<EOF … EOF). $name, ${name}, ${name:-default} and\n"
-    "${name:+alternative} are replaced in every instruction but RUN, where the shell does\n"
+    "accept here-documents (<<EOF … EOF). $name, ${name}, ${name:-default} and\n"
+    "${name:+alternative} are expanded in every instruction but RUN, where the shell does\n"
     "it. FROM scratch is followed by one DISK and at least one PARTITION.\n\n";
 
 void imagefile_help(struct buf *out)
@@ -262,7 +258,7 @@ void imagefile_help(struct buf *out)
         buf_addc(out, '\n');
     }
     buf_adds(out,
-             "The whole language: man 5 imagefile. An example:\n\n"
+             "Full reference: man 5 imagefile. Example:\n\n"
              "    FROM debian\n"
              "    COPY motd /etc/motd\n"
              "    RUN apt-get update && apt-get install -y nginx\n");

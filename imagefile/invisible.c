@@ -26,7 +26,7 @@ bool find_invisible(struct str text, struct invisible *ret)
             if (text.len - at < n || memcmp(text.ptr + at, invisible[i].bytes, n) != 0)
                 continue;
             const char *advice =
-                invisible[i].blank ? "type an ordinary blank in its place" : "remove it";
+                invisible[i].blank ? "replace it with an ordinary space" : "remove it";
             *ret = (struct invisible){at, n, invisible[i].name, advice};
             return true;
         }

@@ -110,7 +110,7 @@ static bool find_continuation(struct lexer *lx)
         if (first_blank != SIZE_MAX) {
             struct diag *d = diag_add(
                 lx->diags, lx->source, DIAG_WARNING, (struct span){first_blank, first_blank},
-                ended ? "the line before ends in a backslash, but nothing follows"
+                ended ? "the previous line ends in a backslash, but nothing follows"
                       : "blank line inside a continued instruction");
             diag_help(d, ended ? "remove the backslash"
                                : "remove the blank line, or make it a comment");
@@ -327,8 +327,8 @@ static bool read_body(struct lexer *lx, struct heredoc *h, bool sure)
             return false;
         struct str name = str_clip(h->delimiter);
         struct diag *d = diag_add(lx->diags, lx->source, DIAG_ERROR, h->span,
-                                  "the here-document '" STR_FMT "' has no end", STR_ARG(name));
-        diag_help(d, "a line that holds only " STR_FMT " ends it", STR_ARG(name));
+                                  "unterminated here-document '" STR_FMT "'", STR_ARG(name));
+        diag_help(d, "end it with a line that contains only " STR_FMT "", STR_ARG(name));
         end = next = lx->source->len;
     }
     h->body = body_of(lx, h, start, end);

@@ -98,18 +98,17 @@ static void lint_run(struct imagefile *f, const struct imagefile_step *s)
     const char *manager =
         memmem(s->run.script.ptr, s->run.script.len, "apt-get", 7) ? "apt-get" : "apt";
     if (updates && !installs)
-        diag_help(warn(f, at,
-                       "'%s update' alone: later steps install from a list that the cache keeps",
-                       manager),
-                  "put it into the RUN that installs: RUN %s update && %s install -y …", manager,
-                  manager);
+        diag_help(
+            warn(f, at, "'%s update' alone: later steps install from an outdated list in the cache",
+                 manager),
+            "combine it with the install: RUN %s update && %s install -y …", manager, manager);
     if (piped)
-        diag_help(warn(f, at, "a script from the network is run unseen"),
+        diag_help(warn(f, at, "a script from the network is run unchecked"),
                   "ADD --checksum=sha256:… the file, then RUN it");
     if (!s->json && s->run.script.len > 1 && s->run.script.ptr[0] == '[' &&
         (s->run.script.ptr[1] == '"' || s->run.script.ptr[1] == '\''))
         diag_help(
-            warn(f, at, "this looks like the list form but is no JSON: the shell will run it"),
+            warn(f, at, "this looks like the list form but is not JSON: the shell will run it"),
             "use double quotes and commas: RUN [\"program\", \"argument\"]");
 }
 
@@ -179,8 +178,8 @@ static void lint_copy(struct imagefile *f, const struct imagefile_step *s)
         !dest.len || memchr(dest.ptr, '$', dest.len) || strchr("/.\"'", dest.ptr[dest.len - 1]);
     if (s->copy.n_sources > 1 && !folder)
         diag_help(
-            warn(f, s->copy.dest.span, "several sources: the destination is taken for a folder"),
-            "end it in '/'");
+            warn(f, s->copy.dest.span, "several sources: the destination is treated as a folder"),
+            "end it with '/'");
     if (s->op != OP_ADD)
         return;
     for (size_t i = 0; i < s->copy.n_sources && !word_given(&s->copy.checksum); i++)
@@ -197,7 +196,7 @@ static void lint_workdir(struct imagefile *f, const struct imagefile_step *s, bo
     if (c == '/' || c == '$')
         *based = true;
     else if (!*based)
-        diag_help(warn(f, s->word.span, "relative WORKDIR: where it is depends on the base image"),
+        diag_help(warn(f, s->word.span, "relative WORKDIR: its location depends on the base image"),
                   "write an absolute path");
 }
 

@@ -214,7 +214,7 @@ static void check_fields(struct reading *r)
             continue;
         bool fills = type == MOUNT_CACHE && (i == MOUNT_FROM || i == MOUNT_SOURCE);
         problem(r, r->m->keys[i],
-                fills ? "a cache begins as an empty folder: fill it in the RUN" : help.data,
+                fills ? "a cache starts as an empty folder: fill it in the RUN" : help.data,
                 "a mount of type %s has no field '%s'", types[type], fields[i].name);
     }
 }
@@ -226,7 +226,7 @@ static void name_secret(struct reading *r)
     const struct word *w = r->m->fields;
     if (word_given(&w[MOUNT_ID]) && word_given(&w[MOUNT_SOURCE]))
         problem(r, r->m->keys[MOUNT_SOURCE], "give one of them",
-                "source is another name for the id of a secret, and both are there");
+                "a secret's source is the same field as its id, but both are given");
     else if (!word_given(&w[MOUNT_ID]) && !word_given(&w[MOUNT_SOURCE]) &&
              !word_given(&w[MOUNT_TARGET]))
         problem(r, r->m->span,
@@ -340,7 +340,7 @@ static void report_key(struct parser *p, struct span at, struct str key)
         names[i] = fields[i].name;
     const char *near = nearest_name(key, names);
     struct str clip = str_clip(key);
-    struct diag *d = parse_error(p, at, "a mount has no field '" STR_FMT "'", STR_ARG(clip));
+    struct diag *d = parse_error(p, at, "unknown mount field '" STR_FMT "'", STR_ARG(clip));
     if (near)
         diag_help(d, "did you mean %s?", near);
 }

@@ -12,7 +12,7 @@ static const char needs_partition[] =
     "at least one PARTITION instruction must appear in images built from scratch";
 static const char needs_scratch[] =
     "PARTITION instructions can only appear on images built from scratch";
-static const char use_disk[] = "DISK alone makes an image's disk larger: DISK +4 GB";
+static const char use_disk[] = "use DISK alone to grow an image's disk: DISK +4 GB";
 
 /* What one stage holds. */
 struct stage_view {
@@ -70,7 +70,7 @@ static void check_scratch(struct parser *p, const struct stage_view *v)
     bool files = !v->disk && !v->partition && may_hold_files(p->f);
     if (files && stage + 1 == p->f->n_stages)
         diag_help(diag_add(&p->f->diags, &p->f->source, DIAG_NOTE, v->from->at,
-                           "the last stage has no DISK: it holds files, and is not an image"),
+                           "the last stage has no DISK: it contains files and is not an image"),
                   "build another stage with --target, or write DISK and PARTITION after FROM");
     if (!v->disk && !v->doubt && !files)
         diag_help(parse_error(p, v->from->at, "%s", needs_disk),
@@ -81,7 +81,7 @@ static void check_scratch(struct parser *p, const struct stage_view *v)
         diag_help(
             parse_error(p, v->late_disk->at,
                         "the DISK instruction must appear immediately after FROM instruction"),
-            "only ARG may stand between them");
+            "only ARG may come between them");
     if (v->disk && !v->partition && !v->doubt)
         diag_help(parse_error(p, v->disk->at, "%s", needs_partition),
                   "write PARTITION 1 FORMAT ext4 MOUNT / on the next line");
@@ -123,7 +123,7 @@ static size_t check_start(struct parser *p)
     } else if (early) {
         diag_help(parse_error(p, early->at,
                               "the FROM instruction must appear before any other instructions"),
-                  "only ARG may stand before it");
+                  "only ARG may come before it");
     }
     return i;
 }
@@ -151,9 +151,9 @@ static void check_stage_names(struct parser *p)
         const struct imagefile_step *from = &f->steps[f->stages[i].first];
         struct str clip = str_clip(name);
         diag_help(diag_add(&f->diags, &f->source, DIAG_WARNING, from->span,
-                           "there is a stage '" STR_FMT "' already, on line %u", STR_ARG(clip),
+                           "the stage '" STR_FMT "' is already defined on line %u", STR_ARG(clip),
                            f->steps[f->stages[table[slot] - 1].first].line),
-                  "below this line the name means this stage");
+                  "below this line the name refers to this stage");
         table[slot] = i + 1;
     }
 }
@@ -195,7 +195,7 @@ int imagefile_needs_disk(const struct imagefile *f, size_t stage, struct error *
     const struct imagefile_step *at = &f->steps[f->stages[stage].first];
     error_set(err, ERR_USER, "%s", needs_disk);
     error_hint(err,
-               "this stage holds files for COPY --from; build another one with --target, or "
+               "this stage contains files for COPY --from; build another one with --target, or "
                "write DISK and PARTITION after FROM");
     return error_at(err, f->source.path, at->line, at->column);
 }
@@ -211,7 +211,7 @@ int imagefile_check_from(const struct imagefile *f, size_t stage, const char *im
     }
     bool scratch = imagefile_is_scratch(image);
     if (!*image) {
-        error_set(err, ERR_USER, "FROM names no image: its variables are empty");
+        error_set(err, ERR_USER, "FROM has no image: its variables are empty");
     } else if (scratch && !disk && (partition || !may_hold_files(f))) {
         error_set(err, ERR_USER, "%s", needs_disk);
     } else if (scratch && disk && !partition) {

@@ -135,8 +135,8 @@ static bool is_text(struct imagefile *f)
     if (!nul && cr && cr + 1 < s->text + s->len && !memchr(s->text, '\n', s->len)) {
         size_t end = (size_t)(cr - s->text);
         diag_help(diag_add(&f->diags, s, DIAG_ERROR, (struct span){end, end + 1},
-                           "lines that end in CR alone (as on old Macs) can't be read"),
-                  "save the file with LF at the ends of lines");
+                           "CR-only line endings (as on old Macs) are not supported"),
+                  "save the file with LF line endings");
         return false;
     }
     if (!nul)
@@ -161,7 +161,7 @@ struct imagefile *imagefile_parse(const char *path, const char *text, size_t len
     struct parser p = {.f = f};
     if (too_long) {
         diag_add(&f->diags, &f->source, DIAG_ERROR, (struct span){0, 0},
-                 "an Imagefile of more than %u MiB is not read", IMAGEFILE_MAX >> 20);
+                 "the Imagefile is larger than %u MiB", IMAGEFILE_MAX >> 20);
     } else if (is_text(f)) {
         read_all(&p);
         check_order(&p);

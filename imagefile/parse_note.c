@@ -13,9 +13,8 @@ static const char *const advice[OP_COUNT] = {
         "the port is open if a service listens: 'kiln run -P' forwards a free port of 127.0.0.1 to "
         "it",
     [OP_VOLUME] =
-        "a virtual machine keeps its files on its own disk: 'kiln create' makes one "
-        "that lasts",
-    [OP_HEALTHCHECK] = "nothing runs it: use a timer of the image's init",
+        "a virtual machine keeps its files on its own disk: 'kiln create' makes a persistent one",
+    [OP_HEALTHCHECK] = "kiln does not run it: use a timer of the image's init",
     [OP_STOPSIGNAL] = "a virtual machine is powered off, not signalled",
     [OP_MAINTAINER] = "it is kept as the label 'maintainer'",
 };
@@ -72,7 +71,7 @@ static void check_ports(struct parser *p, const struct imagefile_step *s)
             imagefile_expand(p->f, w, NULL, &out, NULL) < 0 || imagefile_port_valid(out.data))
             continue;
         struct str clip = str_clip(w->raw);
-        diag_help(parse_error(p, w->span, "'" STR_FMT "' is not a port", STR_ARG(clip)),
+        diag_help(parse_error(p, w->span, "invalid port '" STR_FMT "'", STR_ARG(clip)),
                   "write a number, or a range, and /tcp or /udp: 80 7000-7010/udp");
     }
 }

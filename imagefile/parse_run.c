@@ -19,7 +19,7 @@ static void take_run_flag(struct parser *p, const struct logical *l, struct imag
     else if (!str_is(value, usual))
         diag_help(parse_error(p, lex_span(l, value.len ? value : l->text),
                               "unknown %s '" STR_FMT "'", flag->name, STR_ARG(str_clip(value))),
-                  "it is %s or %s", usual, other);
+                  "use %s or %s", usual, other);
 }
 
 /* The command and, for the shell to read, its here-documents. */

@@ -105,7 +105,7 @@ bool parse_list(struct parser *p, const struct logical *l, struct str text, enum
     json_t *item;
     json_array_foreach (list, i, item) {
         if (!json_is_string(item)) {
-            parse_error(p, at, "the list may hold only strings");
+            parse_error(p, at, "the list may contain only strings");
             *ret_bad = true;
             word_list_clear(&words);
             return false;
@@ -147,7 +147,7 @@ static struct word plain_word(struct parser *p, const struct logical *l, struct 
     if (balanced(raw))
         return parse_word(p, l, raw, WORD_SHELL);
     if ((raw.ptr[0] == '"' || raw.ptr[0] == '\'') && l->instruction->traits & TRAIT_JSON)
-        diag_help(parse_error(p, lex_span(l, raw), "the quote has no end in this word"),
+        diag_help(parse_error(p, lex_span(l, raw), "unterminated quote in this word"),
                   "for names with blanks, use the list form: %s [\"a b\", \"/dest/\"]",
                   l->instruction->name);
     return parse_word(p, l, raw, WORD_VARS);
@@ -179,9 +179,8 @@ static void take_from_flag(struct parser *p, const struct logical *l, struct ima
     AUTO_FREE char *text = str_dup(value);
     if (!memchr(value.ptr, '$', value.len) && !strpbrk(text, "'\"\\") &&
         !imagefile_platform_ours(text))
-        diag_help(
-            parse_error(p, s->from.platform.span, "the platform '%.60s' can't be built", text),
-            "the builder VM and its images are linux/amd64");
+        diag_help(parse_error(p, s->from.platform.span, "unsupported platform '%.60s'", text),
+                  "the builder VM and its images are linux/amd64");
 }
 
 static void parse_from(struct parser *p, const struct logical *l, struct imagefile_step *s)
@@ -201,7 +200,8 @@ static void parse_from(struct parser *p, const struct logical *l, struct imagefi
         return; // where the word ends is a guess
     if (n == 2 || n > 3 ||
         (n == 3 && !(words[1].len == 2 && !strncasecmp(words[1].ptr, "AS", 2)))) {
-        say_form(parse_error(p, lex_span(l, words[1]), "FROM takes an image and, after AS, a name"),
+        say_form(parse_error(p, lex_span(l, words[1]),
+                             "FROM accepts an image and, after AS, a stage name"),
                  l->instruction);
         return;
     }
@@ -219,9 +219,9 @@ static void parse_from(struct parser *p, const struct logical *l, struct imagefi
     s->from.as = (struct str){name, words[2].len};
     struct str clip = str_clip(words[2]);
     if (!good || str_is(s->from.as, "scratch"))
-        diag_help(parse_error(p, lex_span(l, words[2]), "'" STR_FMT "' can't name a stage",
+        diag_help(parse_error(p, lex_span(l, words[2]), "invalid stage name '" STR_FMT "'",
                               STR_ARG(clip)),
-                  "a name is a letter, then letters, digits, '-', '_' or '.', and not 'scratch'");
+                  "use a letter, then letters, digits, '-', '_' or '.'; 'scratch' is reserved");
 }
 
 static void parse_disk_words(struct parser *p, const struct logical *l, struct imagefile_step *s)
@@ -266,13 +266,13 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
         c->checksum = w;
         if (!memchr(value.ptr, '$', value.len) &&
             !(value.len == 71 && str_starts(value, "sha256:")))
-            diag_help(parse_error(p, w.span, "a checksum is sha256: and 64 hex digits"),
-                      "sha256sum FILE prints them");
+            diag_help(parse_error(p, w.span, "invalid checksum, expected sha256:<64 hex digits>"),
+                      "sha256sum FILE prints the digits");
     } else if (flag->traits & FLAG_BARE) {
         AUTO_FREE char *text = str_dup(value);
         bool on = false;
         if (!read_bool(text, &on))
-            parse_error(p, w.span, "--%s is true or false", flag->name);
+            parse_error(p, w.span, "--%s must be true or false", flag->name);
         if (!strcmp(flag->name, "unpack"))
             c->unpack = on;
         else if (!strcmp(flag->name, "parents"))
@@ -339,7 +339,7 @@ static void check_copy(struct parser *p, const struct logical *l, struct imagefi
     struct copy_args *c = &s->copy;
     for (size_t i = 0; i < c->n_sources && s->op == OP_COPY && !word_given(&c->from); i++)
         if (!c->sources[i].heredoc && str_is_url(c->sources[i].path.raw))
-            diag_help(parse_error(p, c->sources[i].path.span, "COPY does not fetch URLs"),
+            diag_help(parse_error(p, c->sources[i].path.span, "COPY does not download URLs"),
                       "use ADD --checksum=sha256:<64 hex digits>");
     for (size_t i = 0; i < c->n_sources && s->op == OP_ADD; i++)
         if (!c->sources[i].heredoc && is_git(c->sources[i].path.raw))
@@ -348,12 +348,14 @@ static void check_copy(struct parser *p, const struct logical *l, struct imagefi
                 "use git in a RUN, or ADD an archive of it");
     for (size_t i = 0; i < c->n_sources && word_given(&c->from); i++)
         if (c->sources[i].heredoc)
-            parse_error(p, c->sources[i].path.span, "a here-document can't come --from elsewhere");
+            parse_error(p, c->sources[i].path.span,
+                        "a here-document cannot be combined with --from");
     if (word_given(&c->checksum) &&
         (c->n_sources != 1 || (!c->sources[0].url && !memchr(c->sources[0].path.raw.ptr, '$',
                                                              c->sources[0].path.raw.len))))
-        diag_help(parse_error(p, c->checksum.span, "--checksum is for one http or https URL"),
-                  "%s has no such source", l->instruction->name);
+        diag_help(
+            parse_error(p, c->checksum.span, "--checksum needs exactly one http or https URL"),
+            "%s has no such source", l->instruction->name);
 }
 
 static void parse_copy(struct parser *p, const struct logical *l, struct imagefile_step *s)
@@ -417,7 +419,7 @@ static void parse_pairs(struct parser *p, const struct logical *l, struct imagef
                 parse_error(p, lex_span(l, raw),
                             has_value ? "'" STR_FMT "' has no name" : "'" STR_FMT "' has no value",
                             STR_ARG(clip)),
-                "write name=value, and quotes around a value with blanks");
+                "write name=value, and quote a value with blanks");
             continue;
         }
         size_t errors = p->f->diags.errors;
@@ -453,8 +455,8 @@ static void parse_arg(struct parser *p, const struct logical *l, struct imagefil
         struct str clip = str_clip(name);
         if (!is_identifier(name)) {
             diag_help(parse_error(p, lex_span(l, name.len ? name : raw),
-                                  "'" STR_FMT "' can't name a variable", STR_ARG(clip)),
-                      "a name is letters, digits and '_', and begins with no digit");
+                                  "invalid variable name '" STR_FMT "'", STR_ARG(clip)),
+                      "use letters, digits and '_', not starting with a digit");
             continue;
         }
         struct pair *pair = pairs_push(&pairs);
@@ -480,7 +482,7 @@ static void parse_single(struct parser *p, const struct logical *l, struct image
     }
     s->word = parse_word(p, l, rest, WORD_SHELL);
     if (s->op == OP_USER && lex_word(&rest, true, &raw) && (rest = str_trim(rest)).len)
-        say_form(parse_error(p, lex_span(l, rest), "USER takes one name"), l->instruction);
+        say_form(parse_error(p, lex_span(l, rest), "USER accepts one name"), l->instruction);
 }
 
 static void parse_shell(struct parser *p, const struct logical *l, struct imagefile_step *s)

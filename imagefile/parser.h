@@ -70,9 +70,8 @@ bool is_predefined_arg(struct str name);
 
 /* The first character of a text that cannot be seen (a no-break space, a zero width space…). */
 struct invisible {
-    size_t at, len; /* bytes */
-    const char *name,
-        *advice; /* "no-break space (U+00A0)", "type an ordinary blank in its place" */
+    size_t at, len;            /* bytes */
+    const char *name, *advice; /* "no-break space (U+00A0)", "replace it with an ordinary space" */
 };
 bool find_invisible(struct str text, struct invisible *ret);
 

@@ -30,12 +30,11 @@ int imagefile_check_source(const struct imagefile *f, struct str name, size_t st
     size_t above = stages_above(f, step);
     struct str clip = str_clip(name);
     if (!name.len)
-        return error_set(err, ERR_USER, "--from names nothing: its variables are empty");
+        return error_set(err, ERR_USER, "--from has no value: its variables are empty");
     if (imagefile_find_stage(f, name, step, true) != NO_STAGE)
         return 0;
     if (is_number(name))
-        return error_set(err, ERR_USER,
-                         "there is no stage " STR_FMT " above, they are numbered from 0",
+        return error_set(err, ERR_USER, "no stage " STR_FMT " above; stages are numbered from 0",
                          STR_ARG(clip));
     size_t last = imagefile_find_stage(f, name, f->n_steps, false);
     if (last == NO_STAGE)
@@ -43,7 +42,7 @@ int imagefile_check_source(const struct imagefile *f, struct str name, size_t st
     if (last == above)
         return error_set(err, ERR_USER, "the stage '" STR_FMT "' can't copy from itself",
                          STR_ARG(clip));
-    return error_set(err, ERR_USER, "the stage '" STR_FMT "' begins below, on line %u",
+    return error_set(err, ERR_USER, "the stage '" STR_FMT "' is defined below, on line %u",
                      STR_ARG(clip), f->steps[f->stages[last].first].line);
 }
 
@@ -69,7 +68,7 @@ char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t 
     }
     if (above > LISTED)
         buf_addf(&list, " to %zu", above - 1);
-    return above ? buf_detach(&list, NULL) : xstrdup("there is no stage above this one");
+    return above ? buf_detach(&list, NULL) : xstrdup("no stage precedes this one");
 }
 
 const struct platform_arg imagefile_platform_args[IMAGEFILE_PLATFORM_ARGS] = {

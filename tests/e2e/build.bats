@@ -852,8 +852,8 @@ EOF
     [[ "$output" == *"Imagefile:5:13: error: "* && "$output" != *'[1/'* ]]
     case $name in
       nosuch) [[ "$output" == *"unable to find image 'nosuch'"*'the stages above are 0 (tty)'* ]] ;;
-      7) [[ "$output" == *'there is no stage 7 above'* ]] ;;
-      later) [[ "$output" == *"the stage 'later' begins below, on line 6"* ]] ;;
+      7) [[ "$output" == *'no stage 7 above'* ]] ;;
+      later) [[ "$output" == *"the stage 'later' is defined below, on line 6"* ]] ;;
       ty) [[ "$output" == *'did you mean tty?'* ]] ;;
     esac
   done

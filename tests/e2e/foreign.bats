@@ -164,7 +164,7 @@ refused() {
   image $GZIP_TAR,other.tar.gz
   refused 'no layer has a file in /disk'
   image $GZIP_TAR,disk.qcow2
-  refused 'no readable tar archive'
+  refused 'not a valid tar archive'
   image application/x.disk,disk.qcow2,a.qcow2 application/x.disk,raw.img,b.raw
   refused 'it has 2 disks'
   cp disk.qcow2 "$BATS_TEST_TMPDIR/a.qcow2"

@@ -234,7 +234,7 @@ static void values_of_build_args_are_evaluated(void **state)
         const char *text, *s, *error;
     } rows[] = {
         {"ARG S=debian\nFROM $S\n", NULL, NULL},
-        {"ARG S=debian\nFROM $S\n", "", "2: FROM names no image: its variables are empty"},
+        {"ARG S=debian\nFROM $S\n", "", "2: FROM has no image: its variables are empty"},
         {"ARG S=debian\nFROM $S\nRUN x\n", "scratch",
          "2: exactly one DISK instruction must appear in images built from scratch"},
         {"ARG S=scratch\nFROM $S\nDISK 2GB GPT\n" ROOT, NULL, NULL},
@@ -246,11 +246,11 @@ static void values_of_build_args_are_evaluated(void **state)
         {"ARG S=a\nFROM $S\nDISK 2GB\n" ROOT, "scratch", "3: DISK needs a partition table"},
         {"FROM scratch\nARG S\nDISK $S GPT\n" ROOT, "2 GB", NULL},
         {"FROM scratch\nARG S\nDISK $S GPT\n" ROOT, "2 TB", "3: unknown unit 'TB'"},
-        {"FROM scratch\nARG S\nDISK $S GPT\n" ROOT, NULL, "3: 'GPT' is not a size"},
+        {"FROM scratch\nARG S\nDISK $S GPT\n" ROOT, NULL, "3: invalid size 'GPT'"},
         {"FROM scratch\nARG S=1GB T=$S\nDISK $T GPT\n" ROOT, "500MB",
          "4: the partitions up to this one do not fit on the disk of 500.00 MiB"},
         {"ARG S=3GB\nFROM scratch\nARG S\nDISK $S GPT\n" ROOT, NULL, NULL},
-        {"ARG S=3GB\nFROM scratch\nDISK $S GPT\n" ROOT, NULL, "3: 'GPT' is not a size"},
+        {"ARG S=3GB\nFROM scratch\nDISK $S GPT\n" ROOT, NULL, "3: invalid size 'GPT'"},
         {"ARG S\nFROM a-${S:?give-S}\n", NULL, "2: give-S"},
         {"ARG S\nFROM a-${S:?give-S}\n", "x", NULL},
     };
@@ -334,7 +334,7 @@ static void too_much_text_is_an_error(void **state)
     text.len = IMAGEFILE_MAX + 1;
     AUTO_FREE char *error = first_error(&text);
     free(big);
-    assert_string_equal(error, "an Imagefile of more than 64 MiB is not read");
+    assert_string_equal(error, "the Imagefile is larger than 64 MiB");
 }
 
 static void many_mistakes_are_counted_but_not_all_kept(void **state)
