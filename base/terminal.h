@@ -32,7 +32,7 @@ struct terminal {
  * ERR_SYSTEM. */
 int terminal_raw(struct terminal *t, int fd, struct error **err);
 void terminal_restore(struct terminal *t); /* idempotent; keeps errno */
-/* The size; 80 x 24 when fd is no terminal or does not know. */
+/* The size; 80 x 24 when fd is not a terminal or does not know. */
 void terminal_size(int fd, unsigned *ret_columns, unsigned *ret_rows);
 /* Takes the notice from winch_fd; true and the size if there was one. */
 bool terminal_take_resize(struct terminal *t, unsigned *ret_columns, unsigned *ret_rows);

@@ -37,7 +37,7 @@ struct toml {
     struct strv tables;          /* names of all, the empty ones too */
 };
 
-/* ERR_USER with path, line and column of the first mistake. *ret is to be cleared in any case. */
+/* ERR_USER with path, line and column of the first mistake. *ret must be cleared in any case. */
 int toml_parse(const char *path, const char *text, size_t n, struct toml *ret, struct error **err);
 void toml_clear(struct toml *t);
 

@@ -160,7 +160,7 @@ int store_build_begin(struct store *st, const struct draft_request *r, struct la
     int found = r->rebuild ? 0 : store_find(st, r->key, layer, err);
     if (found)
         return found;
-    // told before the step is carried out, where the parent is there already
+    // told before the step is run, where the parent is there already
     CLEANUP(layer_freep) struct layer *parent = NULL;
     if (r->parent && store_get(st, r->parent, &parent, NULL) == 0 && check_depth(parent, err) < 0)
         return -1;

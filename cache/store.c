@@ -259,7 +259,7 @@ static int check_down(struct store *st, const char *id, struct known_layers *fre
 static void note_use(const struct layer *l)
 {
     AUTO_FREE char *path = path_join(l->folder, "layer.json");
-    (void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW); // a read-only store is no matter
+    (void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW); // a read-only store does not matter
 }
 
 struct layer *store_use(struct store *st, const char *id, struct error **err)

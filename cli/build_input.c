@@ -62,7 +62,7 @@ static int take_entry(struct unpacking *u, struct archive_entry *e, struct error
     return archive_write_finish_entry(u->out) < ARCHIVE_WARN ? failed(u->out, err) : 0;
 }
 
-/* What is no archive: the Imagefile itself. */
+/* What is not an archive: the Imagefile itself. */
 static int take_text(struct unpacking *u, struct error **err)
 {
     AUTO_CLOSE int fd = open("Imagefile", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

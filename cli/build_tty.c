@@ -237,7 +237,7 @@ static void drawn(struct build_tty *t)
     (void)pthread_mutex_unlock(&t->mutex);
 }
 
-/* "parent changed" follows from the step above it, and that a step is new is no news. */
+/* "parent changed" follows from the step above it, and that a step is new is nothing new. */
 static bool why_is_shown(const struct build_tty *t, const char *why)
 {
     bool known = why && (str_starts(str_of(why), "parent changed") || !strcmp(why, "first build"));

@@ -106,7 +106,7 @@ static void emit(json_t *event)
     json_decref(event);
 }
 
-/* Bytes as a JSON string: what is no UTF-8 becomes U+FFFD. An unfinished character at the end goes
+/* Bytes as a JSON string: what is not UTF-8 becomes U+FFFD. An unfinished character at the end goes
  * to *rest (NULL: is replaced too). */
 static json_t *text_of(const char *bytes, size_t n, struct buf *rest)
 {

@@ -48,7 +48,7 @@ struct build_shown {
 int args_pull(const struct args *a, enum pull_policy *ret, struct error **err);
 
 /* Hears the session's events until build_shown_clear. "auto" is tty when stdout is a terminal that
- * can move its cursor, nobody asked for -v, and this is no CI job; else plain. NULL: plain, with bars
+ * can move its cursor, nobody asked for -v, and this is not a CI job; else plain. NULL: plain, with bars
  * of transfers on a terminal. ERR_USAGE. */
 int build_shown_init(struct build_shown *s, struct session *session, const char *mode,
                      struct error **err);

@@ -40,7 +40,7 @@ static int pass_output(int console, struct error **err)
     return n > 0 || (n < 0 && errno == EINTR);
 }
 
-/* The end of an input that is no terminal does not end it: `echo reboot | kiln console web` shows
+/* The end of an input that is not a terminal does not end it: `echo reboot | kiln console web` shows
  * what comes of it, until the VM ends or the user interrupts. */
 static int join(const struct session *s, int console, struct error **err)
 {

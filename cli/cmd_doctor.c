@@ -171,7 +171,7 @@ static void check_space(struct doctor *d, const char *name, const char *path)
     struct stat st;
     bool folder = stat(at, &st) == 0 && S_ISDIR(st.st_mode);
     if (!folder || access(at, W_OK) < 0) {
-        add(d, name, FAIL, folder ? "'%s' may not be written" : "'%s' is no folder", at)->hint =
+        add(d, name, FAIL, folder ? "'%s' may not be written" : "'%s' is not a folder", at)->hint =
             xstrdup("choose another folder with KILN_HOME");
         return;
     }
@@ -246,7 +246,7 @@ static void check_network(struct doctor *d)
     struct finding *f = has_default_route()
                             ? add(d, "network", WARN, "names are not resolved ('%s'%s)", host,
                                   asked ? "" : ": no answer in 5 s")
-                            : add(d, "network", WARN, "there is no default route");
+                            : add(d, "network", WARN, "no default route");
     f->hint =
         xstrdup("builds that fetch nothing work; else look at /etc/resolv.conf and 'ip route'");
 }

@@ -161,7 +161,7 @@ static int check_terminal(enum build_on_error on_error, struct error **err)
 {
     if (on_error != ON_ERROR_SHELL || (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
         return 0;
-    error_set(err, ERR_USER, "--on-error=shell needs a terminal, and there is none");
+    error_set(err, ERR_USER, "--on-error=shell needs a terminal");
     return error_hint(err, "--on-error=keep keeps the failed state for 'kiln shell NAME@failed'");
 }
 

@@ -52,7 +52,7 @@ static int ask(const struct args *a, char **user, char **password, struct error 
     bool piped = args_has(a, "password-stdin"), tty = isatty(STDIN_FILENO);
     const char *given = args_get(a, "username");
     if (!piped && !tty) {
-        error_set(err, ERR_USAGE, "there is no terminal to ask for the password");
+        error_set(err, ERR_USAGE, "no terminal to ask for the password");
         return error_hint(err, "--password-stdin reads it from standard input");
     }
     if (piped && !given)

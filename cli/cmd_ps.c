@@ -156,8 +156,7 @@ const struct command cmd_status = {
     .name = "status",
     .summary = "Tell whether a VM runs",
     .usage = "[--json] NAME",
-    .detail =
-        "Exit status: 0 it runs, 3 it is stopped or suspended to disk, 1 there is no such VM.\n",
+    .detail = "Exit status: 0 running, 3 stopped or suspended to disk, 1 no such VM.\n",
     .options = status_options,
     .min_args = 1,
     .max_args = 1,

@@ -48,7 +48,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     o.cpus = (unsigned)cpus;
     o.argv = command ? shell : (const char *const *)a->rest;
     if (o.terminal && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))) {
-        error_set(err, ERR_USER, "a shell needs a terminal, and there is none");
+        error_set(err, ERR_USER, "a shell needs a terminal");
         return error_hint(err, "-c CMD runs one command without one");
     }
     CLEANUP(build_shown_clear) struct build_shown shown = {0};

@@ -51,7 +51,7 @@ static int restart_one(const struct session *s, const struct args *a, const char
     return vm_store_start(s, a, name, true, NULL, err);
 }
 
-/* A wrong timeout is told once. */
+/* A wrong timeout is reported once. */
 static int each(struct session *s, const struct args *a, args_each_fn *fn, struct error **err)
 {
     int timeout_ms = 0;

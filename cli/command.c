@@ -196,7 +196,7 @@ void print_error(const struct error *err)
 {
     if (err->kind == ERR_REPORTED)
         return;
-    if (err->kind == ERR_CANCELLED) { // where it was then is no news to whoever did it
+    if (err->kind == ERR_CANCELLED) { // where it was then is nothing new to whoever did it
         if (signals_caught() != SIGPIPE)
             fputs("interrupted\n", stderr);
         return;
@@ -333,7 +333,7 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
     if (!o)
         return words_no_option(a->command, word, err);
     if (!o->value && eq)
-        return error_set(err, ERR_USAGE, "argument --%s: takes no value", o->name);
+        return error_set(err, ERR_USAGE, "argument --%s: does not take a value", o->name);
     bool takes_next = o->value && !eq && (*o->value != '[' || is_listed(o->value, next));
     if (takes_next && !next)
         return error_set(err, ERR_USAGE, "argument --%s: expected one argument", o->name);
@@ -501,7 +501,7 @@ static void set_path(char **where, const char *value)
     *where = xstrdup(value);
 }
 
-/* A reader that has gone (kiln … | head) is no error to tell: the exit status is that of a program
+/* A reader that has gone (kiln … | head) is not an error to tell: the exit status is that of a program
  * which SIGPIPE ended. */
 static int flush_stdout(int rc, struct error **err)
 {
@@ -575,7 +575,7 @@ static int run_command(const struct command *c, struct args *before, int argc, c
     *before = (struct args){0};
     a.command = c;
     if (parse_args(&a, argc, argv, err) < 0)
-        return error_hint(err, "'kiln %s --help' shows what there is", c->name);
+        return error_hint(err, "'kiln %s --help' lists the options", c->name);
     if (args_has(&a, "help")) {
         print_command_help(c);
         return flush_stdout(0, err);

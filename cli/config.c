@@ -48,7 +48,7 @@ static int unknown(const struct config *c, const struct toml_entry *e, const cha
     CLEANUP(strv_clear) struct strv names = {0};
     for (const struct option_spec *o = c->args->command->options; o->name; o++)
         strv_add(&names, o->name);
-    (void)wrong(c, e, "there is no such option", err);
+    (void)wrong(c, e, "unknown option", err);
     const char *near = nearest_name(str_of(name), (const char *const *)names.ptr);
     if (near)
         return error_hint(err, "did you mean '%s'?", near);

@@ -57,7 +57,7 @@ static int find_target(enum cp_kind from, const char *name, const char *dest, en
     if (there == CP_FILE && from == CP_FOLDER)
         return error_set(err, ERR_EXISTS, "cannot copy a folder to '%s', which is a file", dest);
     if (there == CP_NONE && from != CP_FOLDER && *dest && dest[strlen(dest) - 1] == '/') {
-        error_set(err, ERR_NOT_FOUND, "there is no folder '%s'", dest);
+        error_set(err, ERR_NOT_FOUND, "no folder '%s'", dest);
         return error_hint(err, "make it first, or leave out the last '/'");
     }
     *to = split_path(dest);
@@ -66,7 +66,7 @@ static int find_target(enum cp_kind from, const char *name, const char *dest, en
 
 static int no_such(const char *path, const char *where, struct error **err)
 {
-    return error_set(err, ERR_NOT_FOUND, "there is no file or folder '%s' %s", path, where);
+    return error_set(err, ERR_NOT_FOUND, "no file or folder '%s' %s", path, where);
 }
 
 int cp_copy_out(const struct cp_guest *g, const char *path, const char *dest, bool follow,
@@ -88,7 +88,7 @@ int cp_copy_out(const struct cp_guest *g, const char *path, const char *dest, bo
     if (find_target(kind, from.name, dest, look_here(dest, true), &to, err) < 0)
         return -1;
     if (look_here(to.dir, true) != CP_FOLDER)
-        return error_set(err, ERR_NOT_FOUND, "there is no folder '%s'", to.dir);
+        return error_set(err, ERR_NOT_FOUND, "no folder '%s'", to.dir);
     struct cp_job job = {.receive = true, .from = from.name, .dir = to.dir, .name = to.name};
     return cp_transfer(g, command.data, &job, err);
 }
@@ -101,7 +101,7 @@ int cp_copy_stream_in(const struct cp_guest *g, const char *dest, struct error *
     if (cp_look(g, dest, CP_FOLLOW, &kind, &real, err) < 0)
         return -1;
     if (kind != CP_FOLDER)
-        return error_set(err, ERR_NOT_FOUND, "there is no folder '%s' in the VM", dest);
+        return error_set(err, ERR_NOT_FOUND, "no folder '%s' in the VM", dest);
     buf_add_shell_words(&command,
                         (const char *const[]){"tar", "-x", "-p", "-f", "-", "-C", dest, NULL});
     return cp_stream(g, command.data, err);

@@ -93,7 +93,7 @@ int cp_look(const struct cp_guest *g, const char *path, enum cp_links links, enu
         return guest_failed(g, status, said, err);
     capture_read(out, &told);
     if (told.len < 1 || told.data[0] < '0' || told.data[0] > '3')
-        return error_set(err, ERR_GUEST, "VM '%s' does not tell what '%s' is", g->name, path);
+        return error_set(err, ERR_GUEST, "VM '%s' does not say what '%s' is", g->name, path);
     *ret = (enum cp_kind)(told.data[0] - '0');
     *ret_path = xstrdup(links == CP_REAL && told.len > 2 ? told.data + 2 : path);
     return 0;

@@ -9,7 +9,7 @@
  *     screen_draw(&s);
  *
  * Nothing is drawn before screen_draw. The size is asked for at each: when the terminal has become
- * narrower or wider, what of these lines is on it is drawn anew. Texts are as for cli/columns.h.
+ * narrower or wider, what of these lines is on it is drawn again. Texts are as for cli/columns.h.
  */
 #ifndef CLI_SCREEN_H
 #define CLI_SCREEN_H

@@ -39,7 +39,7 @@ int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
  * --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with *err. */
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err);
-/* 1: it has ended, 2: it did not run; -1. kill: at once, else after timeout_ms, which is told. */
+/* 1: it has ended, 2: it did not run; -1. kill: at once, else after timeout_ms, which is reported. */
 int vm_live_stop(const struct session *s, const struct named_vm *vm, bool kill, int timeout_ms,
                  struct error **err);
 /* --timeout of stop and restart, in ms. */

@@ -162,7 +162,7 @@ static char *nearest_command(const char *typed, bool group)
 int words_no_command(char **argv, int argc, bool group, struct error **err)
 {
     AUTO_FREE char *typed = argc > 1 ? xasprintf("%s %s", argv[0], argv[1]) : xstrdup(argv[0]);
-    error_set(err, ERR_USAGE, "there is no command '%s'", group ? typed : argv[0]);
+    error_set(err, ERR_USAGE, "unknown command '%s'", group ? typed : argv[0]);
     for (size_t i = 0; i < sizeof missing_commands / sizeof *missing_commands; i++)
         if (!strcmp(missing_commands[i].words, argv[group ? 1 : 0]))
             return error_hint(err, "%s", missing_commands[i].sentence);

@@ -21,7 +21,7 @@
 /*
  * 0, or -1 with ERR_USER that says what is wrong: empty, too long, begins with '.', ends with
  * ".tmp", is "scratch", holds a control character, a blank, a ',' or an '=' (they belong to image
- * specs) or is no UTF-8.
+ * specs) or is not UTF-8.
  */
 int image_name_check(const char *name, struct error **err);
 char *image_name_encode(const char *name); /* owned; does not check */

@@ -49,7 +49,7 @@ struct image_pull_options {
     enum pull_policy policy;
     bool import;    /* the user said "import": an image that is there stays but for PULL_ALWAYS */
     bool resumable; /* keep compressed bytes until done, so that a killed pull can resume */
-    bool raw;       /* take any content that is no known format as a raw disk */
+    bool raw;       /* take any content that is not a known format as a raw disk */
     uint64_t max_size;       /* limit of the uncompressed bytes; 0 = 8 TiB, and bounded by ratio */
     const char *vagrant_url; /* base of the registry; NULL = KILN_VAGRANT_URL or Vagrant's own */
 };

@@ -38,7 +38,7 @@ struct received {
 void received_clear(struct received *r);
 
 /*
- * Fetches into <dir>/disk. *ret starts as {0}; is to be cleared in any case. When an http fetch fails in a way that a later call can go on from,
+ * Fetches into <dir>/disk. *ret starts as {0}; must be cleared in any case. When an http fetch fails in a way that a later call can go on from,
  * the folder holds "state.json" afterwards (so it does after a kill); else the folder is of no use.
  */
 int receive(const struct session *s, const struct receive_options *o, struct received *ret,

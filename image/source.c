@@ -91,7 +91,7 @@ int image_source_write(const char *dir, const char *name, const struct image_sou
     AUTO_FREE char *look = image_look(dir, name);
     json_auto_t *j = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "kind", kinds[x->kind], "from",
                                x->from, "image", look, "etag", x->etag, "modified", x->modified);
-    if (!j) // a path or header that is no UTF-8: as if nothing were known
+    if (!j) // a path or header that is not UTF-8: as if nothing were known
         return 0;
     put_digest(j, "content", x->has_content, &x->content);
     put_digest(j, "sha256", x->has_sha256, &x->sha256);

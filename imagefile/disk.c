@@ -259,7 +259,7 @@ static void read_flags(struct reader *r, struct partition_spec *ret)
     while ((v = peek(r)) && find_name(v->text, part_keywords) < 0) {
         bool begins = v->text.len && v->text.ptr[0] == ',';
         if (found && commas < found && !begins)
-            break; // no comma between: this is no flag
+            break; // no comma between: this is not a flag
         r->i++;
         last = v->at;
         for (size_t i = 0, n; i <= v->text.len; i += n + 1) {

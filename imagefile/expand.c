@@ -14,7 +14,7 @@ struct expansion {
     struct str text;
     size_t at;
     bool quotes;          /* WORD_SHELL */
-    struct span fallback; /* the place of mistakes when the text is no view into the source */
+    struct span fallback; /* the place of mistakes when the text is not a view into the source */
     struct buf *out;      /* NULL: what is expanded is thrown away */
     size_t used;          /* bytes given so far */
     unsigned depth;

@@ -69,7 +69,8 @@ static const struct flag run_flags[] = {
 
 const struct instruction instructions[] = {
     {"FROM", OP_FROM, 0, 1, 3, from_flags, "[<flags>] <image> [AS <stage>]",
-     "Starts a stage from an image of the backend, an image spec (name,http=URL, name,file=PATH, "
+     "Starts a stage from an image of the backend, a well-known image such as debian-12 (kiln "
+     "image pull --list), an image spec (name,http=URL, name,file=PATH, "
      "name,vagrant=box:version, box:version), an image of a registry (oci://HOST/REPOSITORY:TAG, "
      "oci-layout:DIR:TAG), an earlier stage, or from nothing (scratch). Only ARG may come before "
      "the first FROM."},

@@ -31,7 +31,7 @@ struct instruction {
     const char *name;
     enum imagefile_op op;
     unsigned traits;
-    size_t min_words, max_words; /* without flags; of the form that is no JSON */
+    size_t min_words, max_words; /* without flags; of the form that is not JSON */
     const struct flag *flags;    /* NULL = none */
     const char *form;            /* what follows the name, for help and errors; "" = nothing */
     const char *help;            /* sentences */
@@ -45,7 +45,7 @@ const struct instruction *instruction_find(struct str name);
 /* Does a line start with the name of an instruction in capitals? */
 bool instruction_starts(struct str line);
 const struct flag *instruction_flag(const struct instruction *in, struct str name);
-/* Why a word that is no instruction is none and what to write: for Dockerfile's instructions a text
+/* Why a word that is not an instruction is none and what to write: for Dockerfile's instructions a text
  * of its own, else the nearest name, else a list. Owned. */
 char *instruction_advice(struct str name);
 /* What to write instead of a flag that only Dockerfile's instruction of this name has; NULL. */

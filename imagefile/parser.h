@@ -59,7 +59,7 @@ typedef void take_flag(struct parser *p, const struct logical *l, struct imagefi
                        const struct flag *flag, struct str value);
 void parse_flags(struct parser *p, const struct logical *l, struct imagefile_step *s,
                  struct str *rest, take_flag *take);
-/* `text` as a JSON list of strings: true and *ret. false: it is no JSON at all, or (*ret_bad is
+/* `text` as a JSON list of strings: true and *ret. false: it is not JSON at all, or (*ret_bad is
  * then set, and it is reported) a list of something else. */
 bool parse_list(struct parser *p, const struct logical *l, struct str text, enum word_mode mode,
                 struct words *ret, bool *ret_bad);

@@ -76,7 +76,7 @@ void diags_strict(struct diags *d);
  * Tabs are kept in both lines so that they align; a long line is trimmed around the caret; bytes
  * that are no UTF-8 and control bytes are shown as '?'; wide characters count two cells. */
 void diag_format(const struct source *s, const struct diag *d, struct buf *out);
-/* Appends text with each byte that is no UTF-8 replaced by U+FFFD: for JSON. */
+/* Appends text with each byte that is not UTF-8 replaced by U+FFFD: for JSON. */
 void source_add_utf8(struct buf *out, struct str text);
 /* Makes the first error of d an ERR_USER with its place and help; returns -1. Without any error in
  * d it returns 0. */

@@ -40,7 +40,7 @@ struct qcow2_disk {
  * not UTF-8: QEMU's JSON cannot say it).
  *
  * A node of its own for each file, and the very name that the header above has: otherwise QEMU
- * makes a name for each node that describes all below it, anew for each node that is added
+ * makes a name for each node that describes all below it, again for each node that is added
  * (bdrv_refresh_ filename in QEMU's block.c). Processor time of QEMU 7.2 for chains of 33, 65, 129
  * and 199 files: one nested object 30, 150, 950 and 3300 ms; as it is here without cwd 20, 85, 540
  * and 2000; with it 14, 26, 72 and 127.

@@ -120,7 +120,7 @@ static bool speaks_tls(struct registry *r)
     AUTO_FREE char *url = xasprintf("https://%s/v2/", r->ref.host);
     struct request q = {REQUEST_INIT, .method = "GET", .url = url};
     long pause;
-    // any other error, as of a certificate that is not trusted, is no reason to do without TLS
+    // any other error, as of a certificate that is not trusted, is not a reason to do without TLS
     (void)http_once(r, &q, NULL, &pause, &a, &why);
     return !a.no_tls;
 }

@@ -123,7 +123,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     long status = 0;
     n *= size;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
-    // an answer from the start where a later part was asked for: the caller begins anew
+    // an answer from the start where a later part was asked for: the caller begins again
     if (t->q->reply_fd >= 0 && (status == 206 || (status == 200 && !t->q->reply_at)))
         return to_file(t, bytes, n);
     if (t->q->reply_fd >= 0 && status == 200)

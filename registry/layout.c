@@ -140,7 +140,7 @@ int layout_open(const struct session *s, const char *dir, bool push, struct layo
     if (push)
         rc = open_for_push(l, err);
     else if (access(dir, F_OK) < 0)
-        rc = error_set(err, ERR_NOT_FOUND, "there is no folder '%s'", dir);
+        rc = error_set(err, ERR_NOT_FOUND, "no folder '%s'", dir);
     else
         rc = check_version(l, err);
     if (rc < 0)

@@ -43,7 +43,7 @@ struct request {
     int reply_fd; /* -1, or written from reply_at on */
     uint64_t reply_at, reply_end;
     struct sha256 *reply_sha; /* is given what is written; may be NULL */
-    bool no_retry;            /* the caller begins anew after a broken connection */
+    bool no_retry;            /* the caller begins again after a broken connection */
     _Atomic uint64_t *moved;
 };
 #define REQUEST_INIT .body_fd = -1, .reply_fd = -1

@@ -2,7 +2,7 @@
 //
 // A blob's way to the registry (OCI distribution spec 1.1, "Pushing blobs"): one POST and one PUT of the
 // whole. If that breaks, the session says how much came, and the rest follows in chunks; a session that
-// is gone is begun anew, after a look whether the blob came all the same (or another client sent it).
+// is gone is begun again, after a look whether the blob came all the same (or another client sent it).
 // Answer 413 to the whole means chunks, too; 413 and 416 to a chunk mean smaller ones.
 #include "base/alloc.h"
 #include "base/session.h"

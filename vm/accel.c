@@ -37,7 +37,7 @@ int accel_parse(const struct session *s, const char *text, enum accel *ret, stru
         *ret = (enum accel)i;
         return 0;
     }
-    return error_set(err, ERR_USAGE, "%s: '%s' is none of auto, kvm, tcg", from, text);
+    return error_set(err, ERR_USAGE, "%s: '%s' is not one of auto, kvm, tcg", from, text);
 }
 
 const char *accel_name(enum accel a)
@@ -49,7 +49,7 @@ static int open_error(struct error **err)
 {
     switch (errno) {
     case ENOENT:
-        error_set(err, ERR_NOT_FOUND, "there is no /dev/kvm");
+        error_set(err, ERR_NOT_FOUND, "no /dev/kvm");
         return error_hint(err,
                           "turn on virtualization in the firmware, or nested virtualization "
                           "if this is a VM; load the module kvm_intel or kvm_amd");

@@ -30,7 +30,7 @@ const char *accel_name(enum accel a);
 
 /* The cheap checks: /dev/kvm opens for reading and writing, KVM_GET_API_VERSION is 12,
  * KVM_CREATE_VM works. 0: KVM may be usable. -1: it is not, and the message says why, the hint what
- * to do (ERR_SYSTEM, ERR_NOT_FOUND when there is no /dev/kvm). */
+ * to do (ERR_SYSTEM, ERR_NOT_FOUND when no /dev/kvm). */
 int accel_kvm_check(struct error **err);
 
 enum accel_found {

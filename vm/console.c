@@ -2,7 +2,7 @@
 //
 // Bytes are appended, and the front half is dropped when twice the limit is reached, so adding is
 // cheap. The text is made readable only when somebody asks for it: ECMA-48 sequences (CSI … final
-// byte, OSC … BEL or ST, two-byte escapes) are skipped, a carriage return starts the line anew.
+// byte, OSC … BEL or ST, two-byte escapes) are skipped, a carriage return starts the line again.
 #include "vm/console.h"
 
 #include "base/alloc.h"

@@ -122,7 +122,7 @@ static int run_guest(int vcpu, struct kvm_run *run, struct finding *f)
 /* In the child, which has nothing to clean up: its end closes all of it. */
 static int probe(struct finding *f)
 {
-    enum { TSS = 0xfffbd000 }; // anywhere that is no memory: Intel's real mode has to have one
+    enum { TSS = 0xfffbd000 }; // anywhere that is not memory: Intel's real mode has to have one
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
     if (vm < 0)

@@ -19,7 +19,7 @@ struct vm_ssh_options;
 /* As vm_ssh_open. Without o->user: "vagrant", "root", then the one of the cloud images of the
  * distribution, which the server's greeting or else the image's name tells ("debian"). Each needs a
  * connection of its own (OpenSSH lets nobody change the user), until o->deadline. image may be NULL.
- * *ret_user, owned, is who is logged in; it is told if it is not the first. */
+ * *ret_user, owned, is who is logged in; it is reported if it is not the first. */
 struct vm_ssh *vm_login(const struct vm_ssh_options *o, const char *image, char **ret_user,
                         struct error **err);
 

@@ -107,7 +107,7 @@ int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, s
     vm.disk = path_join(vm.dir, NAMED_VM_DISK);
     AUTO_FREE char *file = path_join(vm.dir, "vm.json");
     if (lstat(file, &st) < 0) {
-        error_set(err, ERR_NOT_FOUND, "there is no VM '%s' in '%s'", name, vmstore);
+        error_set(err, ERR_NOT_FOUND, "no VM '%s' in '%s'", name, vmstore);
         return error_hint(err, "'kiln ls' lists the VMs");
     }
     vm.config = json_read_file(file, err);

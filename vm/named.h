@@ -53,7 +53,7 @@ char *named_vm_name(const char *text);
 /* Opens a working folder for a new VM. ERR_USER: no name. ERR_EXISTS. */
 int named_vm_begin(const char *vmstore, const char *name, struct working *w, struct error **err);
 /* Writes vm.json beside the disk and gives the folder its name, durably. ERR_EXISTS: somebody was
- * quicker. w then is to be cleared as ever. */
+ * quicker. clear w as usual afterwards. */
 int named_vm_commit(const char *vmstore, const char *name, struct working *w, const json_t *config,
                     struct error **err);
 

@@ -27,7 +27,7 @@ static int parse_version(struct qemu *q, const char *text, struct error **err)
     const char *at = strstr(text, mark);
     unsigned major, minor, micro;
     if (!at || sscanf(at + sizeof mark - 1, "%u.%u.%u", &major, &minor, &micro) != 3)
-        return error_set(err, ERR_SYSTEM, "'%s' does not tell its version", q->path);
+        return error_set(err, ERR_SYSTEM, "cannot read the version of '%s'", q->path);
     q->version = xasprintf("%u.%u.%u", major, minor, micro);
     q->build = xstrndup(text, strcspn(text, "\n"));
     q->major = major;

@@ -173,7 +173,7 @@ static int take_line(struct qmp *q, const char *line, size_t n, struct error **e
     json_error_t e;
     json_auto_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES, &e);
     if (!json_is_object(object))
-        return error_set(err, ERR_GUEST, "QMP: what QEMU sent is no JSON object: %s",
+        return error_set(err, ERR_GUEST, "QMP: QEMU did not send a JSON object: %s",
                          object ? "it is something else" : e.text);
     json_t *greeting = json_object_get(object, "QMP");
     const char *event = json_str(object, "event");
@@ -185,7 +185,8 @@ static int take_line(struct qmp *q, const char *line, size_t n, struct error **e
     }
     if (json_object_get(object, "return") || json_object_get(object, "error"))
         return take_answer(q, object, err);
-    return error_set(err, ERR_GUEST, "QMP: a message that is no greeting, event or answer");
+    return error_set(err, ERR_GUEST,
+                     "QMP: a message that is neither a greeting, an event nor an answer");
 }
 
 int qmp_feed(struct qmp *q, const void *bytes, size_t n, struct error **err)

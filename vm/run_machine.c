@@ -109,12 +109,13 @@ static int check_bridge(const char *name, struct error **err)
                       rules[] = "/etc/qemu/bridge.conf";
     struct stat st;
     if (!if_nametoindex(name)) {
-        error_set(err, ERR_NOT_FOUND, "there is no bridge '%s' on this host", name);
+        error_set(err, ERR_NOT_FOUND, "no bridge '%s' on this host", name);
         return error_hint(err, "ip link add %s type bridge && ip link set %s up, as root", name,
                           name);
     }
     if (access(rules, F_OK) < 0) {
-        error_set(err, ERR_USER, "QEMU may not use the bridge '%s': there is no '%s'", name, rules);
+        error_set(err, ERR_USER, "QEMU may not use the bridge '%s': '%s' does not exist", name,
+                  rules);
         return error_hint(err, "write the line 'allow %s' into it, as root", name);
     }
     if (geteuid() == 0 || stat(helper, &st) < 0 || st.st_mode & S_ISUID)
@@ -232,5 +233,6 @@ int vm_run_ssh_port(struct qmp *qmp, unsigned *ret, struct error **err)
             *ret = (unsigned)json_int(v, "host_port", 0);
             return 0;
         }
-    return error_set(err, ERR_GUEST, "QEMU does not tell the port it forwards to the guest's SSH");
+    return error_set(err, ERR_GUEST,
+                     "QEMU does not report the port it forwards to the guest's SSH");
 }

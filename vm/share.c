@@ -108,7 +108,7 @@ static int open_link(const struct session *s, const char *folder)
     AUTO_CLOSE int listener = -1, client = -1;
     CLEANUP(buf_clear) struct buf said = BUF_INIT;
     if (!program) {
-        session_debug(s, 1, "share '%s': no virtiofs, as there is no virtiofsd", folder);
+        session_debug(s, 1, "share '%s': no virtiofs: virtiofsd not found", folder);
         return -1;
     }
     // a ',' would end the option's value

@@ -31,7 +31,7 @@ struct vm_share_links {
     int *fds;
     size_t n;
 };
-/* Starts virtiofsd for each share, where that is possible; why not is told with -v. */
+/* Starts virtiofsd for each share, where that is possible; why not is reported with -v. */
 void vm_share_links_open(const struct session *s, const struct vm_spec *spec,
                          struct vm_share_links *ret);
 void vm_share_links_clear(struct vm_share_links *l);

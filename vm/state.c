@@ -103,7 +103,7 @@ static int write_record(const struct named_vm *vm, struct error **err)
     json_auto_t *run = named_vm_running(vm);
     struct stat st;
     if (stat(vm->disk, &st) < 0)
-        return error_errno(err, "cannot look at '%s'", vm->disk);
+        return error_errno(err, "cannot stat '%s'", vm->disk);
     json_auto_t *record =
         json_pack("{s:O, s:O, s:O, s:I, s:I}", "spec", json_object_get(run, "spec"), "accel",
                   json_object_get(run, "accel"), "qemu", json_object_get(run, "qemu"), "disk_size",
@@ -122,7 +122,7 @@ static int save(const struct session *s, const struct named_vm *vm, struct qmp *
         return error_errno(err, "cannot write '%s'", path);
     if (migrate(s, q, "migrate", fd, err) < 0) {
         if (free_bytes(path) < 1 << 20)
-            (void)error_hint(err, "there is no space left in '%s'", vm->dir);
+            (void)error_hint(err, "no space left in '%s'", vm->dir);
         return -1;
     }
     return fsync(fd) < 0 ? error_errno(err, "cannot write '%s'", path) : write_record(vm, err);
@@ -160,11 +160,12 @@ int vm_state_check(const char *dir, const struct vm_run_options *o, struct error
         rc = error_set(err, ERR_USER, "the VM was suspended by QEMU %s, and this is QEMU %s",
                        version ? version : "?", o->qemu->version);
     else if (stat(disk, &st) < 0)
-        return error_errno(err, "cannot look at '%s'", disk);
+        return error_errno(err, "cannot stat '%s'", disk);
     else if (st.st_size != json_int(state, "disk_size", 0) ||
              disk_time(&st) != json_int(state, "disk_time", 0))
         rc = error_set(err, ERR_USER, "the VM's disk was changed since it was suspended");
-    return rc < 0 ? error_hint(err, "'kiln stop --kill' drops its memory; then it boots anew") : 0;
+    return rc < 0 ? error_hint(err, "'kiln stop --kill' discards its memory; it then boots afresh")
+                  : 0;
 }
 
 int vm_state_load(const struct session *s, struct qmp *q, const char *dir, struct error **err)

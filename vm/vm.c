@@ -36,7 +36,7 @@ struct vm {
     int console_fd;
     bool console_open, stderr_open, ignore_cancel;
     bool ending;  /* any end is expected */
-    bool may_end; /* an orderly end is no error */
+    bool may_end; /* an orderly end is not an error */
     struct console console, errors;
     vm_console_fn *on_console;
     void *on_console_arg;

@@ -95,7 +95,7 @@ bool vm_ended(struct vm *vm);
 /* The wait status, once vm_ended. */
 int vm_status(const struct vm *vm);
 /* From now on QEMU's end with exit status 0 (the guest powered off, the user quit the
- * monitor) is no error: vm_wait returns 1 and vm_ended is true. */
+ * monitor) is not an error: vm_wait returns 1 and vm_ended is true. */
 void vm_may_end(struct vm *vm);
 /* Waits for QEMU's end without taking it for an error: 0, or -1 with ERR_BUSY when it still runs
  * after timeout_ms. Console and events are served meanwhile; an interruption is not looked at. */

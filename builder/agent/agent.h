@@ -2,7 +2,7 @@
  *
  * The agent's state and the handlers of its requests (protocol.h). serve.c takes frames from the
  * port and calls the handler; a handler fills in the fields of DONE and returns 0, or returns -1
- * with the error that becomes FAIL. Requests are carried out one after the other, in one thread.
+ * with the error that becomes FAIL. Requests are run one after the other, in one thread.
  */
 #ifndef BUILDER_AGENT_AGENT_H
 #define BUILDER_AGENT_AGENT_H
@@ -38,7 +38,7 @@ struct slot {
 struct agent {
     struct port port;
     struct slot slots[AGENT_DISKS];
-    uint32_t id; /* of the request being carried out */
+    uint32_t id; /* of the request being run */
     bool frozen;
     bool stop;            /* SHUTDOWN was answered */
     unsigned unpacked;    /* folders that UNPACK has made for the next EXEC */
@@ -55,7 +55,7 @@ struct request {
 
 /* Takes requests for ever; returns when SHUTDOWN was answered. */
 void agent_serve(struct agent *a);
-/* Sends the frames of the request being carried out. */
+/* Sends the frames of the request being run. */
 void agent_warn(struct agent *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void agent_output(struct agent *a, int stream, const char *bytes, size_t n);
 /* Answers PING (and FAILs what is out of turn) while a long request runs. With `running`, frames

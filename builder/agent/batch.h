@@ -2,7 +2,7 @@
  *
  * Files are finished by a second thread: the caller makes them (in order, so nothing depends on
  * when the rest happens), hands over the open file with its content and attributes, and goes on.
- * What is handed over is carried out in that order. Waking the other processor costs as much as a
+ * What is handed over is run in that order. Waking the other processor costs as much as a
  * small file, so those are handed over by the batch; of large ones each piece, since writing it
  * directly is mostly waiting.
  */

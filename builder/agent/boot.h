@@ -8,7 +8,7 @@
 
 struct agent;
 
-/* Failures are console lines: what does not work is told by the request that needs it. */
+/* Failures are console lines: what does not work is reported by the request that needs it. */
 void boot(struct agent *a);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * What a command changes of the VM itself, and the next one would see, unless its layer comes from
  * the cache. The agent does not put such things back: it says that something was changed, and the
- * host restores the VM anew. Waiting for the kernel's own notices costs next to nothing, where
+ * host restores the VM again. Waiting for the kernel's own notices costs next to nothing, where
  * comparing all there is would take longer than a short command.
  *
  *     struct changes c;

@@ -176,7 +176,7 @@ static int explain_missing(const struct sandbox *s, int root, const char *path, 
 {
     AUTO_CLOSE int fd = path ? sys_open_in(root, path, O_RDONLY | O_NONBLOCK) : -1;
     if (fd < 0) {
-        error_set(err, ERR_USER, "there is no '%s' in the image", s->argv.ptr[0]);
+        error_set(err, ERR_USER, "'%s' not found in the image", s->argv.ptr[0]);
         return error_hint(err,
                           "put a root file system with a shell into the image first, "
                           "or install the program");

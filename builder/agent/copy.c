@@ -161,7 +161,7 @@ static int copy_children(struct copy *c, const struct item *it, struct error **e
     return 0;
 }
 
-// One that is named can't be what was meant; those in folders are told of once.
+// One that is named can't be what was meant; those in folders are reported once.
 static int socket_found(struct copy *c, const struct item *it, struct error **err)
 {
     if (it->named)

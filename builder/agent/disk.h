@@ -28,7 +28,7 @@ uint64_t disk_size(const char *disk); /* bytes */
 int disk_volumes(const char *disk, struct volumes *ret, const char **ret_table, struct error **err);
 /* Looks what is on /dev/<v->name> and fills in size and fs. */
 int disk_probe(struct volume *v, struct error **err);
-/* The partition nodes appear anew after the table has changed. */
+/* The partition nodes appear again after the table has changed. */
 int disk_reread(const char *disk, struct error **err);
 
 /* "vda1 (ext4, 2.00 GiB), vda2 (nothing known, 1 MiB)": for messages; owned. */

@@ -116,8 +116,7 @@ static int add_mount(struct field *f, struct sandbox_mounts *ret, struct error *
     else if (str_is(f->value, "bind") || str_is(f->value, "cache"))
         m->kind = SANDBOX_BIND;
     else
-        return error_set(err, ERR_USER, "there is no mount of type '" STR_FMT "'",
-                         STR_ARG(f->value));
+        return error_set(err, ERR_USER, "unknown mount type '" STR_FMT "'", STR_ARG(f->value));
     return 0;
 }
 
@@ -166,7 +165,7 @@ static int mount_field(struct agent *a, const struct field *f, struct sandbox_mo
     case AGENT_TAG_MOUNT_MODE:
         m->has_mode = true;
         if (sys_parse_mode(f->value, &m->mode) < 0)
-            return error_set(err, ERR_USER, "'" STR_FMT "' is no mode", STR_ARG(f->value));
+            return error_set(err, ERR_USER, "'" STR_FMT "' is not a mode", STR_ARG(f->value));
         return 0;
     default:
         return 0;
@@ -176,7 +175,7 @@ static int mount_field(struct agent *a, const struct field *f, struct sandbox_mo
 static int check_mount(struct agent *a, const struct sandbox_mount *m, struct error **err)
 {
     if (!m->target || m->target[0] != '/' || !m->target[1])
-        return error_set(err, ERR_USER, "'%s' is no place for a mount", m->target ? m->target : "");
+        return error_set(err, ERR_USER, "cannot mount on '%s'", m->target ? m->target : "");
     if (m->kind != SANDBOX_BIND)
         return 0;
     if (m->slot < 0 && !m->source)
@@ -266,7 +265,7 @@ static int read_request(struct agent *a, const struct request *rq, int root, str
     message_get(&rq->fields, AGENT_TAG_SCRIPT, &s->script);
     read_words(rq, s);
     if (!s->argv.len)
-        return error_set(err, ERR_GUEST, "there is no command to run");
+        return error_set(err, ERR_GUEST, "no command to run");
     if (agent_string(rq, AGENT_TAG_CWD, ret_cwd, err) < 0 ||
         agent_string(rq, AGENT_TAG_HOSTNAME, ret_host, err) < 0 ||
         agent_string(rq, AGENT_TAG_TERM, &term, err) < 0 ||
@@ -426,7 +425,7 @@ static int open_pipes(struct run *r, struct sandbox *s, bool with_stdin, struct 
     if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0 ||
         (with_stdin && pipe2(in, O_CLOEXEC) < 0))
         return error_errno(err, "cannot make a pipe");
-    // /dev/stdout and its like are opened anew, by whatever user the command is or becomes
+    // /dev/stdout and its like are opened again, by whatever user the command is or becomes
     fchmod(out[0], 0666);
     fchmod(errs[0], 0666);
     if (with_stdin)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // PID 1 of the builder VM. It listens on the virtio port and does what kiln asks until it is told
-// to shut down. When PID 1 ends, the kernel panics: so a crash is told on the console, and the
+// to shut down. When PID 1 ends, the kernel panics: so a crash is reported on the console, and the
 // machine powers off.
 #include "base/alloc.h"
 #include "builder/agent/agent.h"
@@ -56,7 +56,7 @@ int main(void)
     watch_for_crashes();
     boot(&a);
     if (port_open(&a.port, AGENT_PORT, 20000) < 0)
-        sys_log("there is no virtio port named %s", AGENT_PORT);
+        sys_log("virtio port %s not found", AGENT_PORT);
     else
         agent_serve(&a);
     power_off();

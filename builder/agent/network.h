@@ -2,9 +2,9 @@
  *
  * The builder VM's network: QEMU's user network, whose addresses are fixed, so that nothing has to
  * be asked for. Its gateway, 10.0.2.2, is also a name for the host's own loopback: services there,
- * often without a password, are none of a build's business. So it is no destination (EHOSTUNREACH),
+ * often without a password, are none of a build's business. So it is not reachable (EHOSTUNREACH),
  * though all packets go through it. Whoever runs as root in the VM can undo that: it keeps commands
- * from the host by default, and is no wall against hostile ones.
+ * from the host by default, and is no protection against hostile ones.
  */
 #ifndef BUILDER_AGENT_NETWORK_H
 #define BUILDER_AGENT_NETWORK_H

@@ -152,7 +152,7 @@ static int make_fs(struct agent *a, const struct part *p, const char *device, st
         CLEANUP(strv_clear) struct strv argv = {0};
         CLEANUP(error_freep) struct error *first = NULL;
         if (mkfs_argv(p->fs, prezeroed, &argv) < 0)
-            return error_set(err, ERR_USER, "there is no mkfs for '" STR_FMT "'", STR_ARG(p->fs));
+            return error_set(err, ERR_USER, "no mkfs for '" STR_FMT "'", STR_ARG(p->fs));
         if (str_is(p->fs, "vfat") && has_flag(p, "efi") && (!p->size || p->size >= 33 << 20)) {
             strv_add(&argv, "-F"); // firmware expects FAT32 there
             strv_add(&argv, "32");

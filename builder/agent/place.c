@@ -257,7 +257,7 @@ int place_file(struct place *p, const struct entry *e, struct error **err)
     return fd < 0 ? place_error(p, "make the file", err) : fd;
 }
 
-// A file system without owners (vfat) is told of once and else ignored.
+// A file system without owners (vfat) is reported once and otherwise ignored.
 static bool owner_refused(struct place *p)
 {
     if (errno != EPERM)

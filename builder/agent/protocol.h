@@ -18,7 +18,7 @@
  *
  * The host sends requests, each with an id of its own (from 1). The agent answers each with any
  * number of OUTPUT and WARN frames and then exactly one DONE or FAIL, all carrying the request's
- * id. Requests are carried out one after the other, but the frames that belong to a running EXEC
+ * id. Requests are run one after the other, but the frames that belong to a running EXEC
  * (INPUT, RESIZE, SIGNAL, with its id) are taken meanwhile, and PING is answered at any time.
  *
  * After boot and after every restore the agent waits until the host has the port open and then

@@ -15,7 +15,7 @@ enum { REHEARSAL_DELAY_MS = 10 };
 
 /* Starts the process that does it and returns at once. Called while the template is made, which is
  * saved before the delay is over: so it begins in each VM that is restored, just after it goes on
- * and before anything can be said to it. Called again, it starts anew. Nothing depends on it: it
+ * and before anything can be said to it. Called again, it starts again. Nothing depends on it: it
  * leaves nothing behind, and its failure is nobody's. */
 void rehearse(void);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Finding root: what the host names; else the GPT type; else the only file system there is; else
 // the one that has an fstab or an os-release (each candidate is mounted read-only for a look). On
-// btrfs the usual subvolumes are tried where the default one is no root. Then the image's own fstab
+// btrfs the usual subvolumes are tried where the default one is not a root. Then the image's own fstab
 // says what belongs below it.
 #include "builder/agent/fstab.h"
 #include "builder/agent/sys.h"
@@ -188,8 +188,8 @@ static int choose(struct root *r, const char *want, struct volume **ret, const c
     *ret_subvol = NULL;
     if (want && !(*ret = find(r, want))) {
         AUTO_FREE char *seen = disk_describe(&r->volumes);
-        return error_set(err, ERR_USER, "there is no '%s' on disk '%s': seen %s", want,
-                         r->slot->disk, seen);
+        return error_set(err, ERR_USER, "no '%s' on disk '%s': found %s", want, r->slot->disk,
+                         seen);
     }
     vec_foreach (struct volume *, v, &r->volumes) {
         if (!is_mountable(v))
@@ -238,7 +238,7 @@ static const char *entry_problem(struct root *r, const struct fstab_entry *e, st
     return *ret_target < 0 ? "its mount point is not in the image" : NULL;
 }
 
-// What cannot be mounted is told and left out: the image's own boot may be as tolerant.
+// What cannot be mounted is reported and left out: the image's own boot may be as tolerant.
 static void mount_entry(struct root *r, const struct fstab_entry *e)
 {
     AUTO_CLOSE int tree = open(r->path, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -96,7 +96,7 @@ int agent_slot(struct agent *a, const struct request *rq, struct slot **ret, int
 {
     uint64_t n = message_num(&rq->fields, AGENT_TAG_SLOT, AGENT_DISK_TARGET);
     if (n >= AGENT_DISKS)
-        return error_set(err, ERR_GUEST, "there is no disk slot %llu", (unsigned long long)n);
+        return error_set(err, ERR_GUEST, "no disk slot %llu", (unsigned long long)n);
     if (!a->slots[n].disk[0])
         return error_set(err, ERR_GUEST, "the builder VM has no disk with the serial 'kiln%d'",
                          (int)n);
@@ -106,7 +106,7 @@ int agent_slot(struct agent *a, const struct request *rq, struct slot **ret, int
     return 0;
 }
 
-// The pool takes the bytes and counts them, and the generator in use starts anew from it.
+// The pool takes the bytes and counts them, and the generator in use starts again from it.
 static void add_entropy(struct str bytes)
 {
     enum { MOST = 256 };
@@ -204,7 +204,7 @@ static int carry_out(struct agent *a, const struct request *rq, struct message *
             return -1;
         return handlers[i].run(a, rq, reply, err);
     }
-    return error_set(err, ERR_GUEST, "the agent knows no request of type %d", rq->type);
+    return error_set(err, ERR_GUEST, "unknown request type %d", rq->type);
 }
 
 static void answer(struct agent *a, const struct request *rq)

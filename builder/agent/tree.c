@@ -247,7 +247,7 @@ static int mount_pair(struct slot *s, int number, const struct pair *p, bool rea
         if ((uint64_t)v->number == p->index)
             found = v;
     if (!found || !found->fs.type)
-        return error_set(err, ERR_GUEST, "there is no file system on partition %llu of '%s'",
+        return error_set(err, ERR_GUEST, "no file system on partition %llu of '%s'",
                          (unsigned long long)p->index, s->disk);
     AUTO_FREE char *device = xasprintf("/dev/%s", found->name);
     AUTO_FREE char *path = xasprintf(AGENT_TREE "%d" STR_FMT, number, STR_ARG(p->path));
@@ -287,7 +287,7 @@ static int read_pairs(const struct request *rq, struct pairs *ret, struct error 
     vec_foreach (const struct pair *, p, ret)
         if (!p->path.len || *p->path.ptr != '/' || memchr(p->path.ptr, '\0', p->path.len) ||
             memmem(p->path.ptr, p->path.len, "/..", 3))
-            return error_set(err, ERR_USER, "'" STR_FMT "' is no mount point", STR_ARG(p->path));
+            return error_set(err, ERR_USER, "'" STR_FMT "' is not a mount point", STR_ARG(p->path));
     return 0;
 }
 

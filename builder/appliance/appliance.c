@@ -2,7 +2,7 @@
 //
 // The index holds the names that were looked up (kernel, programs) with what was found, and a
 // fingerprint of every file that went in. It is trusted only when all of it is still so; else the
-// initramfs is made anew under an exclusive lock, hashed, and put in place by a rename.
+// initramfs is made again under an exclusive lock, hashed, and put in place by a rename.
 #include "builder/appliance/appliance.h"
 
 #include "base/buf.h"
@@ -361,7 +361,7 @@ int appliance_check(const struct session *s, struct appliance *a, struct error *
     if (is_whole(a))
         return 0;
     AUTO_FREE char *index = xasprintf("%s/appliance/index.json", s->cache);
-    session_notice(s, "the builder VM's initramfs is damaged: making it anew");
+    session_notice(s, "the builder VM's initramfs is damaged: rebuilding it");
     (void)unlink(a->initrd);
     (void)unlink(index);
     appliance_clear(a);

@@ -38,7 +38,7 @@ struct appliance {
 /* Builds that need it at once wait for the one that makes it. Errors: kernel_find's, ERR_NOT_FOUND
  * (the kernel lacks a module), ERR_SYSTEM, ERR_CANCELLED. */
 int appliance_get(const struct session *s, struct appliance *ret, struct error **err);
-/* For before it is booted: reads kernel and initramfs in full (0.1 s), and makes the initramfs anew
+/* For before it is booted: reads kernel and initramfs in full (0.1 s), and makes the initramfs again
  * if they are not what they were when it was made. */
 int appliance_check(const struct session *s, struct appliance *a, struct error **err);
 void appliance_clear(struct appliance *a);

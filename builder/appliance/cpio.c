@@ -123,7 +123,7 @@ int cpio_copy(struct cpio *c, const char *path, mode_t mode, const char *source,
         if (n < 0)
             return error_errno(err, "cannot read '%s'", source);
         if (n == 0)
-            return error_set(err, ERR_SYSTEM, "'%s' became shorter while it was read", source);
+            return error_set(err, ERR_SYSTEM, "'%s' shrank while it was read", source);
         if (put(c, chunk, (size_t)n, err) < 0)
             return -1;
         left -= (uint64_t)n;

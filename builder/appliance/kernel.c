@@ -43,7 +43,7 @@ char *kernel_version(const char *path, struct error **err)
     }
     text[strcspn(text, " \n")] = '\0';
     if (!text[0] || strchr(text, '/')) {
-        error_set(err, ERR_USER, "kernel '%s' does not tell its version", path);
+        error_set(err, ERR_USER, "cannot read the version of kernel '%s'", path);
         return NULL;
     }
     return xstrdup(text);
@@ -255,7 +255,7 @@ int kernel_download(const struct session *s, struct kernel *ret, struct error **
     AUTO_FREE char *parent = path_join(store, ".working");
     AUTO_FREE char *package = kernel_package(s);
     if (!package) {
-        error_set(err, ERR_NOT_FOUND, "apt knows no kernel package to download");
+        error_set(err, ERR_NOT_FOUND, "apt has no kernel package to download");
         return error_hint(err, "run 'apt-get update', or name a kernel with KILN_KERNEL");
     }
     working_sweep(parent);

@@ -29,7 +29,7 @@ struct kernel {
         NULL, NULL, NULL \
     }
 
-/* A download is told as a notice. Errors: ERR_NOT_FOUND or ERR_USER with what to do. */
+/* A download is reported as a notice. Errors: ERR_NOT_FOUND or ERR_USER with what to do. */
 int kernel_find(const struct session *s, struct kernel *ret, struct error **err);
 void kernel_clear(struct kernel *k);
 /* The same without a download: 1 found, 0 there is none, -1 KILN_KERNEL is of no use.

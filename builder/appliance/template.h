@@ -50,9 +50,9 @@ int template_open(const struct session *s, const char *key_text, struct template
 /* Records what was written and puts it in place; prunes all but the few last used templates. */
 int template_commit(const struct session *s, struct template *t, struct error **err);
 /* Compares all data again: true if the template of that key is not what its record says; then the
- * next opening makes it anew. For when a VM that was restored from it has died. */
+ * next opening makes it again. For when a VM that was restored from it has died. */
 bool template_damaged(const struct session *s, const char *key_text);
-/* Marks a ready template as no good (it did not restore): the next opening makes it anew. */
+/* Marks a ready template as no good (it did not restore): the next opening makes it again. */
 void template_reject(struct template *t);
 void template_clear(struct template *t);
 

@@ -391,7 +391,7 @@ static int read_imagefile(struct build *b, struct error **err)
         return error_hint(err, "--file names another Imagefile");
     const char *base = strrchr(b->file_path, '/');
     if (!b->o->file && !strcmp(base ? base + 1 : b->file_path, "Dockerfile"))
-        session_notice(b->s, "there is no Imagefile: reading the Dockerfile");
+        session_notice(b->s, "no Imagefile here: using the Dockerfile");
     b->file = imagefile_parse(b->file_path, text.data, text.len);
     imagefile_lint(b->file);
     check_variables(b);

@@ -8,7 +8,7 @@
  *     build_result_clear(&r);
  *
  * Steps are walked in order. Each that changes the disk has a key; a layer of that key is used, or
- * else the step is carried out in a builder VM (restored when a step is missing, and anew for each
+ * else the step is run in a builder VM (restored when a step is missing, and again for each
  * chain of steps) and becomes the layer. What was done stays done when a later step fails.
  */
 #ifndef BUILDER_BUILD_BUILD_H
@@ -45,11 +45,11 @@ struct build_options {
     const char *name;     /* NULL = last part of the build directory's path */
     const char *target;   /* stage to build; NULL = the last */
     bool local;           /* <dir>/<name>.qcow2, standalone, and no name in the backend */
-    bool no_cache;        /* every step is carried out */
+    bool no_cache;        /* every step is run */
     size_t no_cache_from; /* steps from this number (1-based, as shown) on; 0 = none */
     const char *const *no_cache_stages; /* names or numbers of stages of which the same holds */
     size_t n_no_cache_stages;
-    bool require_cached; /* a step that would have to be carried out is an error */
+    bool require_cached; /* a step that would have to be run is an error */
     enum build_on_error on_error;
     const char *const *build_args; /* "name=value" or "name" (from the environment) */
     size_t n_build_args;
@@ -81,7 +81,7 @@ struct build_options {
 enum step_state {
     STEP_META,   /* changes no disk: done when shown */
     STEP_CACHED, /* its layer was there */
-    STEP_RUNS,   /* is carried out now; step_done follows */
+    STEP_RUNS,   /* is run now; step_done follows */
 };
 
 /* A mistake in the Imagefile, or a warning. Borrowed. */

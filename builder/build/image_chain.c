@@ -94,7 +94,7 @@ static int open_step(const struct session *s, struct store *st, const char *name
         return error_hint(err, "'kiln image ls' lists the images");
     }
     if (*end || end == step || n < 1)
-        return error_set(err, ERR_USER, "'%s' is no step: use a number, or 'failed'", step);
+        return error_set(err, ERR_USER, "'%s' is not a step: use a number, or 'failed'", step);
     // the steps that change no disk are in the image's metadata only
     c->metadata = metadata_of(s, name);
     int64_t last = last_step(steps), shown = last_step(json_object_get(c->metadata, "steps"));

@@ -85,7 +85,7 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
     if (b->o->on_error == ON_ERROR_SHELL) {
         CLEANUP(runner_exec_clear) struct runner_exec e = {0};
         session_notice(b->s,
-                       "the step failed; this is a shell in its state, leave it to end the build");
+                       "the step failed; this is a shell in its state: exit to end the build");
         environment_put_shell(b->s, &e);
         environment_put(b->s, b->o, &b->stages[step->stage].config, &b->stages[step->stage].args,
                         &e);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The mounts of a RUN: expanded before the key is made, attached only when the step is carried out.
+// The mounts of a RUN: expanded before the key is made, attached only when the step is run.
 // Cache disks are opened first of all and in the order of their ids, so that two builds never wait
 // for each other. Two mounts of one id are two views of one disk.
 #include "base/alloc.h"

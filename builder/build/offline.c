@@ -169,7 +169,7 @@ int offline_inject(struct offline *off, const struct offline_login *l, struct er
                : 0;
 }
 
-/* A file's own name is no pattern. Owned. */
+/* A file's own name is not a pattern. Owned. */
 static char *plain_pattern(const char *name)
 {
     CLEANUP(buf_clear) struct buf out = BUF_INIT;

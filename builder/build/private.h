@@ -202,7 +202,7 @@ int mounts_detach(struct build *b, struct mounts *m, struct error **err);
 /* What the image's metadata keeps is JSON, where other bytes would be lost without a word: ERR_USER
  * names `what` if the value is not UTF-8. */
 int check_utf8(const char *what, const char *value, struct error **err);
-/* The step as the Imagefile has it, owned, for JSON: what is no UTF-8 is U+FFFD. */
+/* The step as the Imagefile has it, owned, for JSON: what is not UTF-8 is U+FFFD. */
 char *step_text(const struct imagefile_step *step);
 int build_context(struct build *b, struct error **err); /* opens it if need be */
 void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Caches in registries. One that fails is told once and not asked again, unless --cache-strict. What goes
+// Caches in registries. One that fails is reported once and not asked again, unless --cache-strict. What goes
 // to one is sent by a thread of its own while the build goes on.
 #include "base/alloc.h"
 #include "base/session.h"

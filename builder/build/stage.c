@@ -146,7 +146,7 @@ static int take_no_cache(struct build *b, struct error **err)
         const char *name = b->o->no_cache_stages[i];
         size_t stage = imagefile_find_stage(b->file, str_of(name), b->file->n_steps, true);
         if (stage == NO_STAGE) {
-            error_set(err, ERR_USER, "--no-cache-filter: there is no stage '%s' in '%s'", name,
+            error_set(err, ERR_USER, "--no-cache-filter: no stage '%s' in '%s'", name,
                       b->file_path);
             AUTO_FREE char *advice =
                 imagefile_stage_advice(b->file, str_of(name), b->file->n_steps);
@@ -168,8 +168,7 @@ int stages_choose(struct build *b, struct error **err)
             AUTO_FREE char *advice =
                 imagefile_stage_advice(b->file, str_of(b->o->target), b->file->n_steps);
             bool near = !strncmp(advice, "did", 3);
-            rc = error_set(err, ERR_USER, "there is no stage '%s' in '%s'", b->o->target,
-                           b->file_path);
+            rc = error_set(err, ERR_USER, "no stage '%s' in '%s'", b->o->target, b->file_path);
             error_hint(err, "%s",
                        near ? advice : "--target takes a name given with FROM … AS NAME");
         }

@@ -65,7 +65,7 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
 {
     step_shown(b, step, STEP_META, NULL);
     if (!isatty(b->s->in) || !isatty(b->s->out)) {
-        error_set(err, ERR_USER, "INSPECT needs a terminal, and there is none");
+        error_set(err, ERR_USER, "INSPECT needs a terminal");
         return error_hint(err, "take the INSPECT line out for builds without one");
     }
     if (target_ready(&b->target, &st->disk, err) < 0 ||

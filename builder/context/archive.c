@@ -6,7 +6,7 @@
 // whatever the archive says.
 //
 // libarchive converts names of pax headers from UTF-8 to the locale's charset, so its calls are
-// made in a UTF-8 locale of this thread; a name that is no UTF-8 then comes as its bytes.
+// made in a UTF-8 locale of this thread; a name that is not UTF-8 then comes as its bytes.
 #include "builder/context/archive.h"
 
 #include "base/alloc.h"
@@ -77,7 +77,7 @@ static int next_header(struct tar *t)
         return 0;
     if (got == ARCHIVE_OK)
         return 1;
-    // A warning means that a name is no UTF-8, which is fine, or that a part of the header was
+    // A warning means that a name is not UTF-8, which is fine, or that a part of the header was
     // dropped, which is damage.
     const char *why = archive_error_string(t->archive);
     return got == ARCHIVE_WARN && why && strstr(why, "can't be converted") ? 1 : -1;

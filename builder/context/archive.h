@@ -5,7 +5,7 @@
  *
  *     // given struct tar_item item; struct digest digest; ssize_t got;
  *     struct tar *t;
- *     tar_open(fd, "rootfs.tar.xz", &t, &err);       // t is NULL if it is no archive
+ *     tar_open(fd, "rootfs.tar.xz", &t, &err);       // t is NULL if it is not an archive
  *     while (tar_next(t, &item, &err) > 0)
  *         while ((got = tar_data(t, bytes, n, &err)) > 0) ...
  *     tar_finish(t, &digest, &err);                  // of the file as it is on disk
@@ -48,7 +48,7 @@ struct tar_item {
 #define TAR_BYTES_MAX (1ull << 42)
 #define TAR_ENTRIES_MAX (16u << 20)
 
-/* Takes over fd. A file whose beginning is no tar header, after decompression, gives a NULL *ret
+/* Takes over fd. A file whose beginning is not a tar header, after decompression, gives a NULL *ret
  * and no error (fd is then closed), unless it can't be decompressed although its name says that it
  * is an archive. `name` is for messages, copied. */
 int tar_open(int fd, const char *name, struct tar **ret, struct error **err);

@@ -391,7 +391,7 @@ void picked_add_dest(struct buf *b, const struct part *p, const struct node *n)
     add_below(b, p->dest, p, n);
 }
 
-/* The manifest entry of a part that is no node. */
+/* The manifest entry of a part that is not a node. */
 static struct manifest_entry foreign_entry(const struct part *p)
 {
     struct manifest_entry e = {.has_content = true};

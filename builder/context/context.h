@@ -54,14 +54,14 @@ struct context_options {
 };
 
 /* Without session.cache nothing is written. Errors: no such directory (ERR_NOT_FOUND), a line of
- * the ignore file that is no pattern. */
+ * the ignore file that is not a pattern. */
 int context_open(const struct session *s, const struct context_options *o, struct context **ret,
                  struct error **err);
 /* Also saves the index of digests, best effort. */
 void context_free(struct context *ctx);
 DEFINE_CLEANUP(struct context, context_free);
 /* Saves the digests computed so far, so that an interrupted build need not compute them again. Not
- * being able to is no error. */
+ * being able to is not an error. */
 void context_save(struct context *ctx);
 
 struct context_stats {

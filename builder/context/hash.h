@@ -18,7 +18,7 @@ struct tree;
 /*
  * Reads `files` (of type MANIFEST_FILE), fills in their content and xattrs, and their id by what
  * was read, and tells the index. A file that changes while it is read is read again; one that
- * keeps changing, or is no file any more, is an error (ERR_USER). It takes long, so the
+ * keeps changing, or is not a file any more, is an error (ERR_USER). It takes long, so the
  * session is told of its progress ("hashing", bytes).
  */
 int hash_files(const struct session *s, struct tree *t, struct index *index,

@@ -96,7 +96,7 @@ static int parse_url(const char *url, char **ret_name, struct error **err)
     curl_free(scheme);
     curl_free(path);
     curl_url_cleanup(u);
-    return good ? 0 : error_set(err, ERR_USER, "'%s' is no http or https URL", url);
+    return good ? 0 : error_set(err, ERR_USER, "'%s' is not an http or https URL", url);
 }
 
 int remote_checksum(const char *checksum, struct digest *ret, struct error **err)
@@ -131,7 +131,7 @@ static int write_record(const struct job *j, const struct remote_file *file, str
         json_pack("{s:s, s:s, s:I, s:s*, s:s*}", "url", j->url, "digest", hex, "mtime",
                   (json_int_t)file->mtime, "etag", j->etag, "last_modified", j->last_modified);
     return json ? json_write_file(j->record_path, 0644, json, err)
-                : error_set(err, ERR_SYSTEM, "the server's headers for '%s' are no text", j->url);
+                : error_set(err, ERR_SYSTEM, "the server's headers for '%s' are not text", j->url);
 }
 
 /* Opens the kept content with this digest, if it is there and is what it claims to be. */
@@ -235,8 +235,8 @@ static int check(const struct job *j, const struct digest *is, const struct dige
 }
 
 /* Fetches, puts the file under its digest and opens it. */
-static int fetch_anew(struct job *j, const struct digest *expected, struct remote_file *ret,
-                      struct error **err)
+static int fetch_again(struct job *j, const struct digest *expected, struct remote_file *ret,
+                       struct error **err)
 {
     CLEANUP(working_clear) struct working work = WORKING_INIT;
     CLEANUP(atomic_file_abandon) struct atomic_file file = ATOMIC_FILE_INIT;
@@ -293,7 +293,7 @@ static int get(struct job *j, const struct digest *expected, struct remote_file 
         }
         (void)close(STEAL_FD(ret->fd));
     }
-    if (fetch_anew(j, expected, ret, err) < 0)
+    if (fetch_again(j, expected, ret, err) < 0)
         return -1;
     if (known)
         forget_version(j, &record, ret);

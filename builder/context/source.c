@@ -187,7 +187,7 @@ static int not_found(struct finder *f, const char *cleaned, struct error **err)
         return error_hint(err, "'%s' is a link to '%s', which is not in the build directory",
                           f->broken->name, f->broken->link);
     if (pattern && tree_exists(ctx->tree, cleaned))
-        return error_hint(err, "it is there, but '%s' hides it by the pattern '%s'",
+        return error_hint(err, "it exists, but '%s' excludes it with the pattern '%s'",
                           ctx->ignore.name, pattern);
     for (size_t i = 0; i < ctx->hidden.len; i++)
         if (!strcmp(cleaned, ctx->hidden.ptr[i]))
@@ -202,7 +202,7 @@ static int is_socket(struct finder *f, struct error **err)
 {
     error_set(err, ERR_USER, "%s source '%s' is a socket, which can't be copied", f->instruction,
               f->source);
-    return error_hint(err, "the program that listens on a socket makes it anew when it starts");
+    return error_hint(err, "the program that listens on a socket makes it again when it starts");
 }
 
 int source_expand(struct context *ctx, const char *instruction, const char *source,

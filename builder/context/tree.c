@@ -270,7 +270,7 @@ static int look_at(struct worker *w, int fd, const struct name *name, struct nod
     if (fstatat(fd, name->text, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         if (errno == ENOENT)
             return 0;
-        return error_errno(err, "cannot look at '%s%s'", w->path.data, name->text);
+        return error_errno(err, "cannot stat '%s%s'", w->path.data, name->text);
     }
     if (!type_of(st.st_mode))
         return 0;
@@ -489,7 +489,7 @@ int tree_new(const struct session *s, const struct tree_options *o, struct tree 
 {
     struct stat st;
     if (fstat(o->root_fd, &st) < 0) {
-        (void)error_errno(err, "cannot look at '%s'", o->dir);
+        (void)error_errno(err, "cannot stat '%s'", o->dir);
         (void)close(o->root_fd);
         return -1;
     }

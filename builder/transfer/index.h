@@ -22,7 +22,7 @@ struct registry;
  */
 int index_manifest(struct registry *r, const char *version, const char *platform, struct buf *ret,
                    char digest[DIGEST_HEX + 1], struct error **err);
-/* What to ask for in place of an index: its digest, as "sha256:…". 1, 0: it is no index, -1. Takes any
+/* What to ask for in place of an index: its digest, as "sha256:…". 1, 0: it is not an index, -1. Takes any
  * text. */
 int index_choose(struct str text, const char *platform, char ret[sizeof "sha256:" + DIGEST_HEX],
                  struct error **err);

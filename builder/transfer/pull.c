@@ -247,7 +247,7 @@ static void leave(const struct pull *p, const struct error *why)
 
 static int open_folder(struct pull *p, const char *digest, struct error **err)
 {
-    // '%' and a letter that is no hex digit: not the folder of an image's name (image/pull.c)
+    // '%' and a letter that is not a hex digit: not the folder of an image's name (image/pull.c)
     p->folder = xasprintf("%s/.working/pull-%%oci-%s", p->session->backend, digest);
     p->lock = xasprintf("%s.lock", p->folder);
     CLEANUP(error_freep) struct error *why = NULL;

@@ -219,7 +219,7 @@ static int get_template(struct builder_vm *vm, struct template *t, int timeout_m
         return 0;
     if (free_bytes(vm->session->cache) < TEMPLATE_ROOM)
         return error_set(err, ERR_SYSTEM, "too little room in '%s'", vm->session->cache);
-    session_notice(vm->session, t->damaged ? "the builder VM's template is damaged: making it anew"
+    session_notice(vm->session, t->damaged ? "the builder VM's template is damaged: rebuilding it"
                                            : "booting the builder VM once to make its template");
     return make_template(vm, t, timeout_ms, err);
 }

@@ -2,7 +2,7 @@
 //
 // The lock of a disk is taken first and kept until the VM has ended. <name>.busy is made when the
 // disk is given out and removed by cache_disk_clean, once the guest has let go of it: a disk whose
-// .busy is there when its lock is free was left by a VM that was killed, and is made anew. The
+// .busy is there when its lock is free was left by a VM that was killed, and is made again. The
 // header is read by our own reader before QEMU sees it.
 #include "builder/worker/cache_disk.h"
 

@@ -32,7 +32,7 @@ struct cache_disk;
 struct cache_disk_request {
     const char *id;
     bool own;      /* do not wait for a disk that somebody has: take the first one that is free */
-    uint64_t size; /* bytes; 0 = CACHE_DISK_SIZE; a disk of another size is made anew */
+    uint64_t size; /* bytes; 0 = CACHE_DISK_SIZE; a disk of another size is made again */
 };
 /* Who opens several opens them in the order of their ids (strcmp), and none twice: otherwise two
  * builds, or one, would wait for ever. ERR_CANCELLED. */

@@ -121,7 +121,7 @@ static int fail(const struct message *m, struct error **err)
 static int broken(struct call *c, struct error **err, const char *how)
 {
     c->vm->out_of_step = c->vm->lost = true;
-    error_set(err, ERR_GUEST, "the builder VM's agent does not keep to the protocol: %s", how);
+    error_set(err, ERR_GUEST, "protocol error from the builder agent: %s", how);
     return vm_add_console(c->vm->vm, err);
 }
 

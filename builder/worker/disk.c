@@ -146,9 +146,9 @@ int builder_vm_set_disk(struct builder_vm *vm, int slot, const struct runner_dis
     if (!vm->vm)
         return error_set(err, ERR_GUEST, "the builder VM has ended");
     if (vm->slots[slot].nodes.len && builder_vm_exchange(vm, slot, &empty, err) < 0)
-        return error_wrap(err, "cannot take disk %d out of the builder VM", slot);
+        return error_wrap(err, "cannot detach disk %d from the builder VM", slot);
     if (disk && builder_vm_exchange(vm, slot, disk, err) < 0)
-        return error_wrap(err, "cannot give disk %d to the builder VM", slot);
+        return error_wrap(err, "cannot attach disk %d to the builder VM", slot);
     return 0;
 }
 

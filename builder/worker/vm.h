@@ -31,13 +31,13 @@ struct session;
 struct builder_vm;
 
 /* With the VM's template restored, or made first; cold (and a notice) where restoring fails, and
- * the template is then made anew next time. A QEMU that is killed meanwhile says nothing of the
+ * the template is then made again next time. A QEMU that is killed meanwhile says nothing of the
  * template: that is ERR_KILLED. With accel "auto", a KVM under which the VM does not start is given
  * up for TCG, which is said and remembered for an hour. */
 int builder_vm_start(const struct session *s, const struct runner_options *o,
                      struct builder_vm **ret, struct error **err);
 /* After a failed call: whether the VM itself failed (it died, went silent, broke the protocol) and
- * the template that it was restored from turns out to be damaged; that is then made anew at the
+ * the template that it was restored from turns out to be damaged; that is then made again at the
  * next start. Reads the whole template in this case only. */
 bool builder_vm_template_failed(struct builder_vm *vm);
 /* When its agent first answered, by now_ms(): then it can be used, the target was attached after.

@@ -70,7 +70,7 @@ make_tree() { # names, modes and links that a copy must keep
   [[ $output == *"cannot copy a folder to '/srv/file', which is a file"* ]]
   run "$KILN" cp src/file web:/srv/none/
   [ "$status" = 1 ]
-  [[ $output == *"there is no folder '/srv/none/'"* ]]
+  [[ $output == *"no folder '/srv/none/'"* ]]
   run "$KILN" cp src/file web:/srv/none/deep
   [ "$status" = 1 ]
   [[ $output == *"the copy failed in VM 'web'"*/srv/none* ]]
@@ -91,13 +91,13 @@ make_tree() { # names, modes and links that a copy must keep
   [ "$status" = 1 ]
   run "$KILN" cp web:/srv/file none/deep
   [ "$status" = 1 ]
-  [[ $output == *"there is no folder 'none'"* ]]
+  [[ $output == *"no folder 'none'"* ]]
   run "$KILN" cp web:/srv/none .
   [ "$status" = 1 ]
-  [[ $output == *"there is no file or folder '/srv/none' in the VM"* ]]
+  [[ $output == *"no file or folder '/srv/none' in the VM"* ]]
   run "$KILN" cp none web:/srv
   [ "$status" = 1 ]
-  [[ $output == *"there is no file or folder 'none' on the host"* ]]
+  [[ $output == *"no file or folder 'none' on the host"* ]]
 }
 
 @test "links are copied, and with -L what they lead to" {
@@ -136,7 +136,7 @@ make_tree() { # names, modes and links that a copy must keep
   [[ $output == *'kiln cp web:/srv - | kiln cp - web:/tmp'* ]]
   run "$KILN" cp none:/srv .
   [ "$status" = 1 ]
-  [[ $output == *"there is no VM 'none'"* ]]
+  [[ $output == *"no VM 'none'"* ]]
 }
 
 # What root's shell, by now a program that prints /evil for tar, sends for /srv/d; $1 is Python that adds to it.

@@ -187,7 +187,7 @@ make_folder() {
   [ "$status" = 1 ]
   [[ $output == *"logged in as 'root'; --ssh-user names another user"* ]]
   [ "$(stat -c %a "$store/web/id_ed25519")" = 600 ]
-  [[ $output == *$'root\nfirst\nin dir\n'*"copy of '/none' to '$PWD/out'"*"there is no file or folder '/none'"* ]]
+  [[ $output == *$'root\nfirst\nin dir\n'*"copy of '/none' to '$PWD/out'"*"no file or folder '/none'"* ]]
   [ "$(cat out/srv/more)" = more ]
   diff -r --no-dereference "in dir" "out/srv/in dir"
   [ -z "$(find out -name '.kiln-*')" ]

@@ -75,7 +75,7 @@ PY
   grep -v "^ \|warning\|sha256" <<<"$output" >out
   diff - <(grep -v 'name it with AS' out) <<'END'
 Imagefile:4:6: error: COPY source './node_modules/x' was not found in '.'
-help: it is there, but '.dockerignore' hides it by the pattern 'node_modules'
+help: it exists, but '.dockerignore' excludes it with the pattern 'node_modules'
 Imagefile:10:5: error: ADD source 'lib-7.tar' was not found in '.'
 help: sources are paths in the build directory
 Imagefile:11:30: error: RUN --mount source 'nothing' was not found in '.'

@@ -36,7 +36,7 @@ field() { # NAME FIELD: of a VM that runs
   [ "$("$KILN" status web)" = running ]
   run "$KILN" status none
   [ "$status" = 1 ]
-  [[ $output == *"there is no VM 'none'"* ]]
+  [[ $output == *"no VM 'none'"* ]]
   [ "$("$KILN" ps -q)" = web ]
   kill -0 "$(field web pid)"
   [ "$(stat -c %a "$store/web")" = 700 ]
@@ -67,7 +67,7 @@ field() { # NAME FIELD: of a VM that runs
   run "$KILN" exec web
   [ "$status" = 2 ]
   run "$KILN" exec none true
-  [[ $output == *"there is no VM 'none'"* ]]
+  [[ $output == *"no VM 'none'"* ]]
   run "$KILN" exec -u nobody --wait 20 web true
   [ "$status" = 1 ]
 }

@@ -112,7 +112,7 @@ work() { # LINE…: a build directory
   dir=$(work 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /')
   says 1 "Not a directory"$'\n'"hint: KILN_HOME chooses another folder" image build "$dir"
   says 1 "hint: KILN_HOME chooses another folder" ssh-key
-  says 1 "failed   backend     '$BATS_TEST_TMPDIR/file' is no folder" doctor
+  says 1 "failed   backend     '$BATS_TEST_TMPDIR/file' is not a folder" doctor
 }
 
 @test "a full disk is no damaged layer" {

@@ -192,7 +192,7 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
   run -1 "$KILN" image pull oci-layout:lay:3
   [[ $output == *"has no tag '3'"*"it has '1', 'two'"* ]]
   run -1 "$KILN" image pull oci-layout:none:1
-  [[ $output == *"there is no folder '$PWD/none'"* ]]
+  [[ $output == *"no folder '$PWD/none'"* ]]
   run -1 "$KILN" image pull "oci-layout:$KILN_HOME:1"
   [[ $output == *"is not an OCI image layout"* ]]
   mkdir full

@@ -182,7 +182,7 @@ END
   for command in start stop rm; do
     run "$KILN" $command nosuch
     [ "$status" = 1 ]
-    [[ "$output" == *"there is no VM 'nosuch'"* ]]
+    [[ "$output" == *"no VM 'nosuch'"* ]]
   done
   run "$KILN" create tiny --name p -p 80
   [ "$status" = 2 ]

@@ -77,7 +77,7 @@ END
 
 @test "a Dockerfile is built where there is no Imagefile; labels and files of the result" {
   printf '%s\n' 'FROM base' 'RUN echo hello >/greeting' >Dockerfile
-  says 0 "there is no Imagefile: reading the Dockerfile" build -t web --label a=b --label c \
+  says 0 "no Imagefile here: using the Dockerfile" build -t web --label a=b --label c \
     --iidfile id --metadata-file meta.json --output type=raw,dest=web.raw -o web.vmdk --rm --load --platform linux/amd64 .
   layer=$("$KILN" inspect web --json | python3 -c 'import json, sys
 i = json.load(sys.stdin)
@@ -118,7 +118,7 @@ t.addfile(i, io.BytesIO(b"x")); t.close()' | says 1 "cannot unpack standard inpu
   says 0 "Built image 'filter'" build -t filter .
   says 0 "step 2 missed: --no-cache-filter" build -t filter --no-cache-filter one .
   [[ "$output" == *"RUN echo 2 >/2 (cached)"* ]]
-  says 1 "there is no stage 'oen'" build -t filter --no-cache-filter oen .
+  says 1 "no stage 'oen'" build -t filter --no-cache-filter oen .
   [[ "$output" == *"did you mean one?"* ]]
 }
 

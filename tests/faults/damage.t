@@ -65,7 +65,7 @@ newest() { # FILE: of the template that was used last
 for file in ram state kernel; do
   rot "$(newest $file)" 2
   rebuild "a template's $file that rotted"
-  notes 'template is damaged: making it anew' "a template's $file that rotted is noticed"
+  notes 'template is damaged: rebuilding it' "a template's $file that rotted is noticed"
 done
 rot "$(newest ram)" 20000 unseen
 rebuild 'a template that rots while it is used'
@@ -73,7 +73,7 @@ notes 'its template is damaged: \|cannot be restored from its template' 'that is
 for file in "$KILN_HOME"/cache/appliance/*/initrd.img; do rot "$file" 5; done # those of other agents too
 rm -rf "$KILN_HOME/cache/template"
 rebuild 'an initramfs that rotted'
-notes 'initramfs is damaged: making it anew' 'an initramfs that rotted is noticed'
+notes 'initramfs is damaged: rebuilding it' 'an initramfs that rotted is noticed'
 
 for round in $(seq "${KILN_FAULTS:-1}"); do
   for kind in truncate header record gone data; do

@@ -221,7 +221,7 @@ static void expect_failure(struct fixture *f, const char *program, const char *t
 
 static void what_cannot_run_says_why(void **state)
 {
-    expect_failure(*state, "nosuch", NULL, "there is no 'nosuch' in the image");
+    expect_failure(*state, "nosuch", NULL, "'nosuch' not found in the image");
     expect_failure(*state, "foreign", NULL, "'/bin/foreign' is a program for aarch64");
     expect_failure(*state, "/bin/noshell", NULL, "needs '/no/such/shell'");
     expect_failure(*state, "/bin/sh", "/no/where", "cannot enter the folder '/no/where'");

@@ -449,7 +449,7 @@ static void remade_once(void **state)
             buf_reset(&f->notices);
             struct builder_vm *vm = start_on(f, top);
             builder_vm_free(vm);
-            _exit(strstr(f->notices.data, "template is damaged: making it anew") ? 1 : 0);
+            _exit(strstr(f->notices.data, "template is damaged: rebuilding it") ? 1 : 0);
         }
     }
     int made = 0;

@@ -81,12 +81,13 @@ static void breaches_of_the_protocol_are_errors(void **state)
         {"{\"event\": \"RESUME\"}\r\n\n{\"return\": {}, \"id\": 1}\r\n", ""},
         {"", "QEMU closed its control connection"},
         {"{\"return\": {}", "QEMU closed its control connection"},
-        {"[1]\n", "QMP: what QEMU sent is no JSON object: it is something else"},
+        {"[1]\n", "QMP: QEMU did not send a JSON object: it is something else"},
         {"{\"return\": {}, \"id\": 2}\n", "QMP: an answer to a command that was not sent"},
         {"{\"return\": {}, \"id\": \"1\"}\n", "QMP: an answer to a command that was not sent"},
-        {"{\"something\": 1}\n", "QMP: a message that is no greeting, event or answer"},
+        {"{\"something\": 1}\n",
+         "QMP: a message that is neither a greeting, an event nor an answer"},
         {"{\"QMP\": {}}\n", "QMP: a second greeting"},
-        {"{\"event\": 7}\n", "QMP: a message that is no greeting, event or answer"},
+        {"{\"event\": 7}\n", "QMP: a message that is neither a greeting, an event nor an answer"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         AUTO_FREE char *got = handshake(greeting, cases[i].answer);
@@ -96,7 +97,7 @@ static void breaches_of_the_protocol_are_errors(void **state)
     AUTO_FREE char *too_soon = handshake(early, "");
     assert_string_equal(too_soon, "QMP: an answer to a command that was not sent");
     AUTO_FREE char *garbage = handshake("SSH-2.0-dropbear\n", "");
-    assert_non_null(strstr(garbage, "is no JSON object"));
+    assert_non_null(strstr(garbage, "did not send a JSON object"));
 }
 
 static void refusals_are_told_even_without_words(void **state)

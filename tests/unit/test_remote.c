@@ -200,7 +200,7 @@ static void what_is_not_there_is_said(void **state)
     error_free(STEAL(err));
     struct remote_file file = REMOTE_FILE_INIT;
     assert_int_equal(remote_fetch(&f->session, "ftp://x/y", NULL, &file, &err), -1);
-    assert_non_null(strstr(err->message, "no http or https URL"));
+    assert_non_null(strstr(err->message, "not an http or https URL"));
     error_free(STEAL(err));
     assert_int_equal(remote_fetch(&f->session, "file:///etc/passwd", NULL, &file, &err), -1);
 }
