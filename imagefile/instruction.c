@@ -122,7 +122,8 @@ const struct instruction instructions[] = {
      "<command> | [\"<program>\", \"<argument>\"…]",
      "Kept in the image's metadata, with a note: a virtual machine boots its own init."},
     {"EXPOSE", OP_EXPOSE, TRAIT_QUOTES, 1, SIZE_MAX, NULL, "<port>[-<port>][/<tcp|udp>]…",
-     "Ports that the image's services listen on, kept in its metadata, with a note."},
+     "Ports that the image's services listen on, kept in its metadata, with a note: kiln run -P "
+     "forwards free ports of the host to them."},
     {"VOLUME", OP_VOLUME, TRAIT_QUOTES | TRAIT_JSON, 1, SIZE_MAX, NULL, "<dir>… | [\"<dir>\"…]",
      "Kept in the image's metadata, with a note: the folder is on the image's own disk."},
     {"HEALTHCHECK", OP_HEALTHCHECK, TRAIT_COMMAND, 1, SIZE_MAX, NULL,
