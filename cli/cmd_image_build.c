@@ -285,6 +285,40 @@ static const char *shown_mode(const struct args *a)
     return args_has(a, "json") ? "json" : args_has(a, "quiet") ? "quiet" : mode ? mode : "auto";
 }
 
+/* The options whose values need no room of their own. max_size: what the store may take, bytes; 0 = as
+ * configured. */
+static int take_values(const struct args *a, struct build_options *o, unsigned long long *max_size,
+                       struct error **err)
+{
+    long long cpus = 0, from = 0;
+    unsigned long long mount_size = 0;
+    const char *network = args_get(a, "network");
+    *o = (struct build_options){.file = args_get(a, "file"),
+                                .name = args_get(a, "name"),
+                                .target = args_get(a, "target"),
+                                .local = args_has(a, "local"),
+                                .no_cache = args_has(a, "no-cache"),
+                                .require_cached = args_has(a, "require-cached"),
+                                .checksum = args_get(a, "checksum"),
+                                .strict = args_has(a, "strict"),
+                                .no_network = network && !strcmp(network, "none")};
+    if (args_pull(a, &o->pull, err) < 0 || registry_options_take(a, &o->transfer, err) < 0 ||
+        (o->checksum && checksum_check(o->checksum, err) < 0) ||
+        args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
+        args_num(a, "no-cache-from", 1, 1000000, &from, err) < 0 ||
+        args_memory(a, &o->memory_mb, err) < 0 || args_accel(a, &o->accel, err) < 0 ||
+        args_size(a, "cache-mount-size", &mount_size, err) < 0 ||
+        args_size(a, "cache-max-size", max_size, err) < 0 ||
+        args_seconds(a, "step-timeout", &o->step_timeout_s, err) < 0 ||
+        parse_on_error(args_get(a, "on-error"), &o->on_error, err) < 0 ||
+        check_terminal(o->on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0)
+        return -1;
+    o->cpus = (unsigned)cpus;
+    o->no_cache_from = (size_t)from;
+    o->cache_mount_size = mount_size;
+    return 0;
+}
+
 /* *ret_began: somebody hears of the error. */
 static int build(struct session *s, const struct args *a, bool *ret_began, struct error **err)
 {
@@ -294,26 +328,9 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
     CLEANUP(secret_list_clear) struct secret_list secrets = {0};
     CLEANUP(build_outputs_free) struct build_outputs outputs = {0};
     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
-    struct build_options o = {.file = args_get(a, "file"),
-                              .name = args_get(a, "name"),
-                              .target = args_get(a, "target"),
-                              .local = args_has(a, "local"),
-                              .no_cache = args_has(a, "no-cache"),
-                              .require_cached = args_has(a, "require-cached"),
-                              .checksum = args_get(a, "checksum")};
-    long long cpus = 0, from = 0;
-    unsigned long long mount_size = 0, max_size = 0;
-    if (args_pull(a, &o.pull, err) < 0 || registry_options_take(a, &o.transfer, err) < 0 ||
-        (o.checksum && checksum_check(o.checksum, err) < 0) ||
-        args_num(a, "cpus", 1, 256, &cpus, err) < 0 ||
-        args_num(a, "no-cache-from", 1, 1000000, &from, err) < 0 ||
-        args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||
-        args_size(a, "cache-mount-size", &mount_size, err) < 0 ||
-        args_size(a, "cache-max-size", &max_size, err) < 0 ||
-        args_seconds(a, "step-timeout", &o.step_timeout_s, err) < 0 ||
-        parse_on_error(args_get(a, "on-error"), &o.on_error, err) < 0 ||
-        check_terminal(o.on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0 ||
-        take_caches(a, &caches, &cache_to, &o, err) < 0 ||
+    struct build_options o;
+    unsigned long long max_size = 0;
+    if (take_values(a, &o, &max_size, err) < 0 || take_caches(a, &caches, &cache_to, &o, err) < 0 ||
         build_outputs_parse(a, &outputs, err) < 0 || parse_secrets(a, &secrets, err) < 0)
         return -1;
     if (args_has(a, "check"))
@@ -324,14 +341,8 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
     build_results_files(a, &outputs, &products);
     o.products = (const char *const *)products.ptr;
     o.n_products = products.len;
-    const char *network = args_get(a, "network");
-    o.strict = args_has(a, "strict");
-    o.no_network = network && !strcmp(network, "none");
     o.labels = all(a, "label", &labels, &o.n_labels);
     o.no_cache_stages = stage_list(a, &fresh, &o.n_no_cache_stages);
-    o.cpus = (unsigned)cpus;
-    o.no_cache_from = (size_t)from;
-    o.cache_mount_size = mount_size;
     o.build_args = all(a, "build-arg", &build_args, &o.n_build_args);
     o.nameservers = all(a, "dns", &dns, &o.n_nameservers);
     o.secrets = secrets.ptr;
