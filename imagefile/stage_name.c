@@ -60,9 +60,10 @@ char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t 
     if (near)
         return xasprintf("did you mean %s?", near);
     CLEANUP(buf_clear) struct buf list = BUF_INIT;
+    const char *begin = above == 1 ? "the stage above is " : "the stages above are ";
     for (size_t i = 0; i < above && i < LISTED; i++) {
         struct str stage = str_clip(f->stages[i].name);
-        buf_addf(&list, "%s%zu", i ? ", " : "the stages above are ", i);
+        buf_addf(&list, "%s%zu", i ? ", " : begin, i);
         if (stage.len)
             buf_addf(&list, " (" STR_FMT ")", STR_ARG(stage));
     }

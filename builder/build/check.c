@@ -75,7 +75,7 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
     AUTO_FREE char *meant = known_images_advice(b->s, name);
     bool helps = !strncmp(meant, "did you mean", 12);
     const char *help =
-        stage && (!helps || strncmp(advice, "there is no", 11) != 0) ? advice : meant;
+        stage && (!helps || step->stage > 0) ? advice : meant; // stage 0 has none above
     source_place(&b->file->source, w->span.start, &line, &column);
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, b->s->backend);
     error_hint(err, "%s", help);

@@ -851,7 +851,7 @@ EOF
     [ "$status" -eq 1 ]
     [[ "$output" == *"Imagefile:5:13: error: "* && "$output" != *'[1/'* ]]
     case $name in
-      nosuch) [[ "$output" == *"unable to find image 'nosuch'"*'the stages above are 0 (tty)'* ]] ;;
+      nosuch) [[ "$output" == *"unable to find image 'nosuch'"*'the stage above is 0 (tty)'* ]] ;;
       7) [[ "$output" == *'no stage 7 above'* ]] ;;
       later) [[ "$output" == *"the stage 'later' is defined below, on line 6"* ]] ;;
       ty) [[ "$output" == *'did you mean tty?'* ]] ;;
