@@ -72,6 +72,14 @@ make_folder() {
   run "$KILN" port exp x
   [ "$status" = 2 ]
   [ "$("$KILN" exec --wait 100 exp whoami)" = root ]
+  # what listens in the guest is reached through the port (QEMU takes a connection before the guest does)
+  "$KILN" exec exp sh -c 'while :; do echo from the guest | nc -l -p 7000; done >/dev/null 2>&1 </dev/null &'
+  local line=
+  for ((i = 0; i < 50; i++)); do
+    line=$(timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/18081 && head -n 1 <&3' 2>/dev/null) || true
+    [ "$line" != 'from the guest' ] || break
+  done
+  [ "$line" = 'from the guest' ]
   "$KILN" stop --kill exp
   "$KILN" rm exp
   run "$KILN" run -P tiny
