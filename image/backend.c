@@ -59,8 +59,7 @@ char *backend_nearest(const char *dir, const char *name)
     return near ? xstrdup(near) : NULL;
 }
 
-/* "ghcr.io/team/app": as docker writes an image of a registry. */
-static bool begins_with_host(const char *name)
+bool backend_name_has_host(const char *name)
 {
     size_t n = strcspn(name, "/");
     return name[n] &&
@@ -73,7 +72,7 @@ int backend_not_found(const char *dir, const char *name, struct error **err)
     AUTO_FREE char *near = backend_nearest(dir, name);
     if (near)
         return error_hint(err, "did you mean '%s'?", near);
-    if (begins_with_host(name))
+    if (backend_name_has_host(name))
         return error_hint(err, "an image of a registry is written 'oci://%s'", name);
     return error_hint(
         err, "'kiln image ls' lists the images, 'kiln image pull NAME,http=URL' downloads one");

@@ -218,6 +218,8 @@ char *known_images_advice(const struct session *s, const char *name)
             "did you mean '%s'? It is fetched when it is first used; 'kiln image pull --list' "
             "shows the others",
             k);
+    if (backend_name_has_host(name))
+        return xasprintf("an image of a registry is written 'oci://%s'", name);
     return xstrdup(
         "'kiln image ls' lists what there is, 'kiln image pull --list' what can be fetched by "
         "name, 'kiln image pull NAME,http=URL' gets another");

@@ -339,7 +339,7 @@ assert len(t) == 4 and all(b - a >= 0.05 * 2**i for i, (a, b) in enumerate(zip(t
   right x
   refused_name=y
   run -1 pull --checksum "$BATS_TEST_TMPDIR/sums" "$refused_name,http=$URL/plain/disk.gz"
-  [[ "$output" == *"has no SHA-256 for 'disk.gz'"* ]]
+  [[ "$output" == *"has no SHA-256 or SHA-512 for 'disk.gz'"* ]]
   # beside the image, found without being asked for
   mkdir "$FILES/beside"
   cp disk.qcow2 "$FILES/beside/disk.qcow2"

@@ -35,9 +35,10 @@ RUN echo first && \
     true
 RUN echo hidden; for i in 1 2 3 4 5; do echo "line $i"; done; printf '日本語日本語日本語日本語\rwide 日本語日本語日本語 e\xcc\x81nd\n'; sleep 1000
 END
-  local running='4/4  RUN.*… +[\d.]+ s' # on one row: drawn for this width
+  local below='.*\n(.*\n)*.*wide 日' # the whole frame is there
+  local running="4/4  RUN.*… +[\\d.]+ s$below" # on one row: drawn for this width
   screen 80x24 until 'wide 日' resize 40x24 until "$running" cut 30x24 until "$running" \
-    resize 90x12 until "4/4.{60}.*… +[\\d.]+ s" resize 60x5 until '4/4.{20,50}… +[\d.]+ s' send ^C -- image build -t live .
+    resize 90x12 until "4/4.{60}.*… +[\\d.]+ s$below" resize 60x5 until '4/4.{20,50}… +[\d.]+ s' send ^C -- image build -t live .
   [ "$status" = 130 ]
   # a line each for the steps, the running one with its seconds, and the last six lines below it
   local full=${output%%$'\n--'*}
@@ -84,7 +85,7 @@ END
 
 @test "the terminal is the shell's while --on-error=shell and INSPECT have it" {
   printf 'FROM base\nINSPECT\nRUN echo said; exit 4\n' >Imagefile
-  screen 80x24 until 'INSPECT: a shell(.*\n)+.*[$#] ' send $'exit\r' until 'leave it to end the build(.*\n)+.*[$#] ' \
+  screen 80x24 until 'INSPECT: a shell(.*\n)+.*[$#] ' send $'exit\r' until 'exit to end the build(.*\n)+.*[$#] ' \
     send $'echo typed-$((1+1))\r' until 'typed-2' send $'exit\r' -- image build --on-error=shell -t shells .
   [ "$status" = 1 ]
   [[ $output == *'✗ 3/3  RUN echo said; exit 4'*$'\nsaid\n'*'typed-2'*'failed with exit status 4'* ]]
