@@ -8,6 +8,7 @@
 #include "builder/agent/hostname.h"
 #include "builder/agent/leftover.h"
 #include "builder/agent/network.h"
+#include "builder/agent/pulse.h"
 #include "builder/agent/receive.h"
 #include "builder/agent/resolver.h"
 #include "builder/agent/sys.h"
@@ -555,6 +556,7 @@ int agent_exec(struct agent *a, const struct request *rq, struct message *reply,
     int done = carry_out(a, rq, reply, err);
     warm_end(shell);
     kill_others();
+    pulse_start(); // it was one of them
     drop_unpacked(a);
     return done;
 }

@@ -7,7 +7,8 @@
 #ifndef BUILDER_AGENT_PULSE_H
 #define BUILDER_AGENT_PULSE_H
 
-/* Starts it. Without it the host waits as long as the command takes. */
+/* Starts it; again after it has been killed with what a command left. Without it the host waits as
+ * long as the command takes. */
 void pulse_start(void);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/session.h"
 #include "builder/agent/protocol.h"
 #include "builder/agent/stream.h"
+#include "builder/worker/internal.h"
 #include "builder/worker/standby.h"
 #include "builder/worker/vm.h"
 #include "qcow2/qcow2.h"
@@ -17,6 +18,7 @@
 #include "vm/qemu.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -561,6 +563,28 @@ static void host_disk_full(void **state)
     assert_int_equal(status, 0);
 }
 
+/* What a command left is killed, and the process that says that the VM lives with it: it is there
+ * again for the next. */
+static void there_is_a_pulse_after_each_command(void **state)
+{
+    struct fixture *f = *state;
+    struct error *err = NULL;
+    AUTO_FREE char *top = new_overlay(f, "top.qcow2");
+    struct builder_vm *vm = start_on(f, top);
+    call_slot(f, vm, AGENT_MOUNT, AGENT_DISK_TARGET);
+    int fd = vm_port(vm->vm, "pulse");
+    for (int i = 0; i < 2; i++) {
+        char beat = 0;
+        ok(run_rc(f, vm, "busybox true", &err), err);
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        // one that came before it listened is lost
+        for (int tries = 0; tries < 60 && write(fd, "", 1) == 1 && poll(&p, 1, 500) == 0; tries++)
+            ;
+        assert_int_equal(read(fd, &beat, 1), 1);
+    }
+    builder_vm_free(vm);
+}
+
 /* A VM that dies is told at once, with the end of its console. */
 static void guest_dies(void **state)
 {
@@ -585,12 +609,19 @@ static void guest_dies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(restored_twice),    cmocka_unit_test(overlay_a_step),
-        cmocka_unit_test(disks_at_run_time), cmocka_unit_test(streams),
-        cmocka_unit_test(started_ahead),     cmocka_unit_test(interrupted),
-        cmocka_unit_test(guest_dies),        cmocka_unit_test(killed_while_restoring),
-        cmocka_unit_test(restore_fails),     cmocka_unit_test(remade_once),
-        cmocka_unit_test(kvm_breaks),        cmocka_unit_test(host_disk_full),
+        cmocka_unit_test(restored_twice),
+        cmocka_unit_test(overlay_a_step),
+        cmocka_unit_test(disks_at_run_time),
+        cmocka_unit_test(streams),
+        cmocka_unit_test(started_ahead),
+        cmocka_unit_test(interrupted),
+        cmocka_unit_test(there_is_a_pulse_after_each_command),
+        cmocka_unit_test(guest_dies),
+        cmocka_unit_test(killed_while_restoring),
+        cmocka_unit_test(restore_fails),
+        cmocka_unit_test(remade_once),
+        cmocka_unit_test(kvm_breaks),
+        cmocka_unit_test(host_disk_full),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
