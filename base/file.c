@@ -163,12 +163,36 @@ ssize_t pread_all(int fd, void *bytes, size_t n, off_t at)
     return (ssize_t)have;
 }
 
+int rename_new(const char *from, const char *to)
+{
+    struct stat st;
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    if (lstat(to, &st) == 0)
+        return errno = EEXIST, -1;
+    return errno == ENOENT ? rename(from, to) : -1;
+}
+
+/* As copy_file_range, which not every pair of file systems can do. */
+static ssize_t copy_some(int from, int to, off_t at, size_t n)
+{
+    enum { CHUNK = 1 << 20 };
+    off_t in = at, out = at;
+    ssize_t done = copy_file_range(from, &in, to, &out, n, 0);
+    if (done >= 0 || (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS))
+        return done;
+    AUTO_FREE char *chunk = xmalloc(CHUNK);
+    done = pread_all(from, chunk, n < CHUNK ? n : CHUNK, at);
+    return done > 0 && pwrite_all(to, chunk, (size_t)done, at) < 0 ? -1 : done;
+}
+
 /* The bytes from `at` to `end`. */
 static int copy_part(int from, int to, off_t at, off_t end, struct error **err)
 {
     while (at < end) {
-        off_t in = at, out = at;
-        ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - at), 0);
+        ssize_t n = copy_some(from, to, at, (size_t)(end - at));
         if (n < 0)
             return error_errno(err, "cannot copy");
         if (n == 0)

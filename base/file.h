@@ -55,6 +55,9 @@ int remove_tree(const char *path, struct error **err); /* never follows links; a
 int fsync_dir(const char *path, struct error **err);
 /* fsync of the folder that holds path. */
 int fsync_parent(const char *path, struct error **err);
+/* rename(2) that replaces nothing: -1 with errno EEXIST. Where the file system has no such call, it
+ * is looked first. */
+int rename_new(const char *from, const char *to);
 char *path_join(const char *dir, const char *name); /* an absolute name stays as it is; owned */
 char *path_parent(const char *path);                /* "." for a bare name; owned */
 /* Free bytes an ordinary user may still write where path lies; 0 when it can't be told. */

@@ -224,7 +224,7 @@ static int copy_whole(const struct cp_guest *g, const char *from, const char *di
         return error_errno(err, "cannot write to '%s'", dir);
     AUTO_FREE char *made = path_join(temp, "copy");
     int rc = cp_copy_out(g, from, made, true, err);
-    if (rc == 0 && renameat2(AT_FDCWD, made, AT_FDCWD, final, RENAME_NOREPLACE) < 0)
+    if (rc == 0 && rename_new(made, final) < 0)
         rc = error_errno(err, "cannot make '%s'", final);
     (void)remove_tree(temp, NULL);
     return rc;

@@ -91,7 +91,7 @@ int named_vm_commit(const char *vmstore, const char *name, struct working *w, co
     AUTO_FREE char *dir = path_join(vmstore, name), *file = path_join(w->dir, "vm.json");
     if (json_write_file(file, 0644, config, err) < 0)
         return -1;
-    if (renameat2(AT_FDCWD, w->dir, AT_FDCWD, dir, RENAME_NOREPLACE) < 0)
+    if (rename_new(w->dir, dir) < 0)
         return errno == EEXIST ? exists(name, err) : error_errno(err, "cannot make '%s'", dir);
     return fsync_dir(vmstore, err);
 }
@@ -216,7 +216,7 @@ int named_vm_rename(const char *vmstore, struct named_vm *vm, const char *name, 
     AUTO_FREE char *dir = path_join(vmstore, name);
     if (check_name(name, err) < 0)
         return -1;
-    if (renameat2(AT_FDCWD, vm->dir, AT_FDCWD, dir, RENAME_NOREPLACE) < 0)
+    if (rename_new(vm->dir, dir) < 0)
         return errno == EEXIST ? exists(name, err) : error_errno(err, "cannot make '%s'", dir);
     return fsync_dir(vmstore, err);
 }

@@ -16,8 +16,10 @@
 #include "base/printable.h"
 #include "base/process.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -241,9 +243,30 @@ static void paths_are_cleaned_part_by_part(void **state)
     }
 }
 
+/* Also between two file systems, where the kernel cannot: /dev/shm is one of its own. */
+static void a_file_is_copied_between_file_systems(void **state)
+{
+    (void)state;
+    char from[] = "/dev/shm/kiln-unit-XXXXXX", to[] = "/tmp/kiln-unit-XXXXXX", bytes[6] = "";
+    AUTO_CLOSE int in = mkstemp(from), out = mkstemp(to);
+    assert_true(in >= 0 && out >= 0);
+    assert_int_equal(pwrite_all(in, "hello", 5, 3 << 20), 0);
+    assert_int_equal(file_copy(in, out, NULL), 0);
+    assert_int_equal(pread_all(out, bytes, 5, 3 << 20), 5);
+    assert_string_equal(bytes, "hello");
+    assert_int_equal(rename_new(to, from), -1);
+    assert_true(errno == EEXIST || errno == EXDEV);
+    AUTO_FREE char *other = xasprintf("%s-other", to);
+    assert_int_equal(rename_new(to, other), 0);
+    assert_int_equal(access(other, F_OK), 0);
+    (void)unlink(other);
+    (void)unlink(from);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_is_copied_between_file_systems),
         cmocka_unit_test(paths_are_cleaned_part_by_part),
         cmocka_unit_test(errors_wrap_and_keep_the_first_hint),
         cmocka_unit_test(buf_grows_and_consumes),
