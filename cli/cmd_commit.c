@@ -48,6 +48,16 @@ static int wait_job(const struct backup *b, struct error **err)
     }
 }
 
+/* The draft is QEMU's until its job is gone. */
+static void cancel_job(const struct backup *b)
+{
+    json_auto_t *data = NULL;
+    qmp_ignore_interruption(b->qmp);
+    if (qmp_callf(b->qmp, ANSWER_MS, NULL, NULL, "block-job-cancel", "{s:s, s:b}", "device",
+                  b->name, "force", 1) == 0)
+        (void)qmp_wait_event(b->qmp, "BLOCK_JOB_CANCELLED", ANSWER_MS, &data, NULL);
+}
+
 static int run_job(const struct backup *b, const char *path, struct error **err)
 {
     if (qmp_callf(b->qmp, ANSWER_MS, NULL, err, "blockdev-add", "{s:s, s:s, s:n, s:{s:s, s:s}}",
@@ -59,8 +69,7 @@ static int run_job(const struct backup *b, const char *path, struct error **err)
     if (rc == 0)
         rc = wait_job(b, err);
     if (rc < 0)
-        (void)qmp_callf(b->qmp, ANSWER_MS, NULL, NULL, "block-job-cancel", "{s:s, s:b}", "device",
-                        b->name, "force", 1);
+        cancel_job(b);
     int gone = qmp_callf(b->qmp, ANSWER_MS, NULL, rc < 0 ? NULL : err, "blockdev-del", "{s:s}",
                          "node-name", b->name);
     return rc < 0 ? rc : gone;
@@ -85,7 +94,7 @@ static void sync_guest(const struct session *s, const struct args *a, struct vm_
 {
     CLEANUP(error_freep) struct error *why = NULL;
     int status = 0;
-    (void)json_object_set_new(live->record, "ssh_timeout_ms", json_integer(SYNC_MS));
+    live->timeout_ms = SYNC_MS;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, live, &why);
     if (ssh)
         vm_ssh_limit(ssh, SYNC_MS);
@@ -120,6 +129,10 @@ static int commit_running(const struct session *s, const struct args *a, struct 
         return -1;
     if (!vm_is_detached(live.vm.dir)) {
         error_set(err, ERR_BUSY, "VM '%s' runs attached to another kiln", live.vm.name);
+        if (vm_store_is_temporary(&live.vm))
+            return error_hint(err,
+                              "it goes when it ends; 'kiln run -d' or --name makes one that "
+                              "can be committed");
         return error_hint(err, "end it there or with 'kiln stop %s', and commit it then",
                           live.vm.name);
     }

@@ -66,15 +66,20 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     AUTO_FREE char *name = given ? xstrdup(args_get(a, "name")) : invented_name(a->pos[0]);
     vm_store_sweep(s);
     bool temporary = !given || args_has(a, "rm");
-    if (vm_store_create(s, a, spec, name, copies, temporary, err) < 0)
+    // one whose files are to be copied out is not swept away before that
+    bool swept = temporary && (detach || !copies->out.len);
+    if (vm_store_create(s, a, spec, name, copies, swept, err) < 0)
         return -1;
     int status = vm_store_start(s, a, name, detach, copies, err);
     if (status == 0 && detach)
         report(a, name);
     if (status >= 0 && detach)
         return status;
-    if (status >= 0 && vm_copy_out(s, name, copies, err) < 0)
-        status = -1;
+    if (status >= 0 && vm_copy_out(s, name, copies, err) < 0) {
+        session_notice(s, "VM '%s' is kept, with what was to be copied; 'kiln rm %s' removes it",
+                       name, name);
+        return -1;
+    }
     if (temporary)
         remove_vm(s, name);
     return status;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The host's side is a child process at a pipe: the relay of vm/ssh.c then is the only loop here.
+// The host's side is a child process at a pipe: the relay of vm/ssh_run.c then is the only loop here.
 // It tells of a failure in shared memory, and of the two the cause is reported, not the echo.
 #include "cli/cp_transfer.h"
 

@@ -102,14 +102,18 @@ static void tell_waiting(void *arg, long long ms)
 /* So that the next login need not find it out. */
 static void remember_user(struct vm_live *live, const char *user)
 {
+    json_auto_t *now = named_vm_running(&live->vm); // it may have been started again since
     (void)json_object_set_new(live->record, "user", json_string(user));
-    (void)named_vm_note(&live->vm, live->record, NULL);
+    if (now && json_object_set_new(now, "user", json_string(user)) == 0)
+        (void)named_vm_note(&live->vm, now, NULL);
 }
 
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err)
 {
-    long long seconds = -1, timeout = json_int(live->record, "ssh_timeout_ms", 0);
+    long long seconds = -1, timeout = live->timeout_ms
+                                          ? live->timeout_ms
+                                          : json_int(live->record, "ssh_timeout_ms", 0);
     const char *user = a ? args_get(a, "user") : NULL;
     const char *key = a ? args_get(a, "ssh-key") : NULL;
     long long port = json_int(live->record, "ssh_port", 0);

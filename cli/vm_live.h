@@ -22,13 +22,11 @@ struct vm_live {
     struct named_vm vm;
     json_t *record; /* named_vm_running */
     struct waiting waiting;
+    int timeout_ms; /* for the login; 0 = as the VM was started with */
 };
 #define VM_LIVE_INIT \
     { \
-        NULL, NAMED_VM_INIT, NULL, \
-        { \
-            0 \
-        } \
+        NULL, NAMED_VM_INIT, NULL, {0}, 0 \
     }
 void vm_live_clear(struct vm_live *live);
 

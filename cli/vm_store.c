@@ -147,8 +147,10 @@ static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool deta
 {
     json_auto_t *state = vm_state_read(vm->dir);
     *ret = state != NULL;
-    if (!state)
+    if (!state) {
+        (void)vm_state_drop(vm->dir, NULL); // of a suspend that was killed
         return 0;
+    }
     if (!detach)
         return vm_state_refuse(vm, err);
     if (vm_spec_from_json(json_object_get(state, "spec"), spec, err) < 0)
@@ -195,6 +197,9 @@ int vm_store_drop_temporary(const struct session *s, const char *name, struct er
     CLEANUP(error_freep) struct error *why = NULL;
     if (named_vm_open(s->vmstore, name, &vm, &why) < 0 || !vm_store_is_temporary(&vm) ||
         !named_vm_was_started(&vm))
+        return 0;
+    json_auto_t *state = vm_state_read(vm.dir);
+    if (state) // suspended to disk, not ended
         return 0;
     if (named_vm_remove(s->vmstore, &vm, &why) < 0 && why->kind != ERR_BUSY)
         return error_propagate(err, STEAL(why));

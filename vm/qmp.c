@@ -85,6 +85,11 @@ void qmp_free(struct qmp *q)
     errno = saved;
 }
 
+void qmp_ignore_interruption(struct qmp *q)
+{
+    q->session = NULL;
+}
+
 int qmp_fd(const struct qmp *q)
 {
     return q->fd;

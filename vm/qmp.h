@@ -39,6 +39,8 @@ struct qmp *qmp_new_take(int fd, const struct session *session);
 void qmp_free(struct qmp *q);
 DEFINE_CLEANUP(struct qmp, qmp_free);
 
+/* From now on the session's interruption ends no wait: for what is to be put right after one. */
+void qmp_ignore_interruption(struct qmp *q);
 int qmp_fd(const struct qmp *q); /* to poll for POLLIN; borrowed */
 bool qmp_closed(const struct qmp *q);
 /* "7.2.22" from the greeting; borrowed, "" before the handshake. */

@@ -336,7 +336,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     if (rc == 0 && o->leaving)
         return o->leaving(o->arg, ssh, err);
     // "poweroff" typed into the shell ends the connection before the shell
-    if (rc < 0 && !command && vm_wait_end(r->vm, 2000, NULL) == 0 && vm_status(r->vm) == 0) {
+    if (rc < 0 && !command && !o->leaving && vm_wait_end(r->vm, 2000, NULL) == 0 &&
+        vm_status(r->vm) == 0) {
         *ret_status = 0;
         error_free(STEAL(*err));
         return 0;

@@ -131,6 +131,7 @@ static int save(const struct session *s, const struct named_vm *vm, struct qmp *
 /* As if nothing had happened. */
 static void go_on(const struct named_vm *vm, struct qmp *q)
 {
+    qmp_ignore_interruption(q);
     (void)qmp_command(q, "migrate_cancel", NULL, ANSWER_MS, NULL, NULL);
     (void)vm_state_drop(vm->dir, NULL);
     (void)qmp_command(q, "cont", NULL, ANSWER_MS, NULL, NULL);

@@ -146,6 +146,15 @@ make_folder() {
   "$KILN" image build --name c3 .
   [ "$("$KILN" shell c3 -c 'cat /srv/three')" = $'one\ntwo' ]
   "$KILN" rm sus
+  # one without a name goes when it has ended, not when it is suspended
+  local name
+  name=$("$KILN" run -d labelled "${boot[@]}" 2>said)
+  "$KILN" suspend --to-disk "$name"
+  "$KILN" ps -a | grep -q "$name .* suspended"
+  run "$KILN" status "$name"
+  [[ $status = 3 && $output = suspended ]]
+  "$KILN" stop --kill "$name"
+  "$KILN" rm "$name"
   "$KILN" prune
   [ "$("$KILN" shell c3 -c 'cat /srv/one')" = one ]
 }
