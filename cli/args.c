@@ -311,6 +311,21 @@ void args_insert(struct args *a, size_t at, const struct option_spec *o, const c
     a->given[at] = (struct given){o, copy};
 }
 
+size_t args_remove(struct args *a, size_t n, const struct option_spec *o)
+{
+    size_t removed = 0;
+    for (size_t i = 0; i < n - removed;) {
+        if (a->given[i].option != o) {
+            i++;
+            continue;
+        }
+        memmove(a->given + i, a->given + i + 1, (a->n_given - 1 - i) * sizeof *a->given);
+        a->n_given--;
+        removed++;
+    }
+    return removed;
+}
+
 void args_insert_rest(struct args *a, size_t at, const char *word)
 {
     char **rest = xcalloc(a->n_rest + 2, sizeof *rest), *copy = xstrdup(word);

@@ -3,6 +3,7 @@
 // kiln port: docker's, from the record of a VM that runs.
 #include "base/json.h"
 #include "cli/vm_live.h"
+#include "cli/vm_options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +15,12 @@ static const char *protocol(const json_t *forward)
 }
 
 /* "80", "80/tcp" or "53/udp". */
-static int parse(const char *text, long *ret_port, bool *ret_udp, struct error **err)
+static int parse(const char *text, unsigned *ret_port, bool *ret_udp, struct error **err)
 {
-    char *end;
-    *ret_port = *text >= '0' && *text <= '9' ? strtol(text, &end, 10) : 0;
-    *ret_udp = *ret_port && !strcmp(end, "/udp");
-    if (*ret_port < 1 || *ret_port > 65535 || (*end && !*ret_udp && strcmp(end, "/tcp") != 0))
+    const char *at = text;
+    bool good = vm_options_port(&at, ret_port);
+    *ret_udp = good && !strcmp(at, "/udp");
+    if (!good || (*at && !*ret_udp && strcmp(at, "/tcp") != 0))
         return error_set(err, ERR_USAGE, "'%s' is not a port of the guest, such as 80 or 53/udp",
                          text);
     return 0;
@@ -28,7 +29,7 @@ static int parse(const char *text, long *ret_port, bool *ret_udp, struct error *
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
-    long port = 0;
+    unsigned port = 0;
     bool udp = false, found = false;
     size_t i;
     json_t *f;
@@ -50,7 +51,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     (void)json_object_set(a->result, "ports", ports);
     if (found || !port)
         return 0;
-    error_set(err, ERR_NOT_FOUND, "port %ld/%s of VM '%s' is not forwarded", port,
+    error_set(err, ERR_NOT_FOUND, "port %u/%s of VM '%s' is not forwarded", port,
               udp ? "udp" : "tcp", live.vm.name);
     return error_hint(err, "'kiln run -P' and '-p' forward ports");
 }

@@ -81,6 +81,8 @@ const struct option_spec *command_option(const struct command *c, const char *na
 /* Inserts an option before the at-th one that was given, or a word into rest, as if it stood on the
  * command line. Values are copied. */
 void args_insert(struct args *a, size_t at, const struct option_spec *o, const char *value);
+/* Takes o out of the first n that were given; how often it was there. */
+size_t args_remove(struct args *a, size_t n, const struct option_spec *o);
 void args_insert_rest(struct args *a, size_t at, const char *word);
 /* A whole number in [min, max] (0, *ret untouched when not given); -1 with ERR_USAGE. */
 int args_num(const struct args *a, const char *name, long long min, long long max, long long *ret,

@@ -83,6 +83,8 @@ static int take_entry(struct config *c, const struct toml_entry *e, struct error
         return wrong(c, e, "needs true or false", err);
     if (o->value && e->type == TOML_BOOLEAN)
         return wrong(c, e, "needs a string or an integer, or an array of them", err);
+    if (e->type == TOML_BOOLEAN && !e->flag) // as if no file before had said it
+        c->n_options -= args_remove(c->args, c->n_options, o);
     if (e->type == TOML_BOOLEAN ? e->flag : e->type != TOML_ARRAY)
         args_insert(c->args, c->n_options++, o, e->text);
     vec_foreach (char **, item, &e->items)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "cli/vm_image.h"
+#include "cli/vm_options.h"
 #include "image/pull.h"
 
 #include "base/json.h"
 
-#include <stdio.h>
 #include <string.h>
 
-enum { PORT_MAX = 65535, PORTS_MAX = 256 };
+enum { PORTS_MAX = 256 };
 
 static bool is_published(const struct vm_spec *spec, unsigned port, bool udp)
 {
@@ -20,15 +20,16 @@ static bool is_published(const struct vm_spec *spec, unsigned port, bool udp)
 /* "80/tcp", "7000-7010/udp"; a stranger's text. */
 static int publish(struct vm_spec *spec, const char *text, struct error **err)
 {
-    unsigned first, last;
-    char protocol[8] = "tcp";
-    if (sscanf(text, "%5u-%5u/%7[a-z]", &first, &last, protocol) < 2) {
-        if (sscanf(text, "%5u/%7[a-z]", &first, protocol) < 1)
-            first = 0;
-        last = first;
+    unsigned first = 0, last = 0;
+    const char *at = text;
+    bool good = vm_options_port(&at, &first);
+    last = first;
+    if (good && *at == '-') {
+        at++;
+        good = vm_options_port(&at, &last);
     }
-    bool udp = !strcmp(protocol, "udp");
-    if (!first || last < first || last > PORT_MAX || (!udp && strcmp(protocol, "tcp") != 0))
+    bool udp = !strcmp(at, "/udp");
+    if (!good || last < first || (!udp && *at && strcmp(at, "/tcp") != 0))
         return error_set(err, ERR_USER, "the image exposes '%s', which cannot be forwarded", text);
     for (unsigned port = first; port <= last; port++) {
         if (is_published(spec, port, udp))
@@ -53,8 +54,8 @@ int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *
         vm_spec_set(&spec->ssh.user, user);
     if (!args_has(a, "publish-all"))
         return 0;
-    if (!spec->nics.len)
-        return error_set(err, ERR_USAGE, "argument --publish-all: not with --network none");
+    if (!vm_spec_has_user_network(spec))
+        return error_set(err, ERR_USAGE, "argument --publish-all: needs --network user");
     if (!json_array_size(exposed)) {
         error_set(err, ERR_USER, "argument --publish-all: the image exposes no port");
         return error_hint(err, "-p 8080:80 forwards one; EXPOSE in the Imagefile names them");

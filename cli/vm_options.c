@@ -143,8 +143,7 @@ static void take_text(const struct args *a, const char *name, char **member)
         vm_spec_set(member, args_get(a, name));
 }
 
-/* A number from 1 to 65535 at *at, which is moved behind it. */
-static bool take_port(const char **at, unsigned *ret)
+bool vm_options_port(const char **at, unsigned *ret)
 {
     char *end;
     unsigned long n = **at >= '0' && **at <= '9' ? strtoul(*at, &end, 10) : 0;
@@ -166,8 +165,8 @@ static int take_forward(struct vm_spec *spec, const char *text, struct error **e
     size_t n = strlen(text);
     bool udp = n > 4 && !strcmp(text + n - 4, "/udp");
     at = colon ? colon + 1 : text;
-    if (inet_pton(AF_INET, address, &ignored) != 1 || !take_port(&at, &host) || *at++ != ':' ||
-        !take_port(&at, &guest) || (*at && !udp && strcmp(at, "/tcp") != 0)) {
+    if (inet_pton(AF_INET, address, &ignored) != 1 || !vm_options_port(&at, &host) ||
+        *at++ != ':' || !vm_options_port(&at, &guest) || (*at && !udp && strcmp(at, "/tcp") != 0)) {
         error_set(err, ERR_USAGE, "argument --publish: '%s' is not [ADDRESS:]PORT:GUEST-PORT[/udp]",
                   text);
         return error_hint(err, "-p 8080:80 makes port 80 of the guest port 8080 of 127.0.0.1");
@@ -420,9 +419,11 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
         b.o.leaving = copy_out;
     }
     b.o.arg = &b;
+    if (detached && vm_detach(s, &b.o, named->dir, err) < 0)
+        return -1;
+    if (detached && vm_volumes_mount(s, named->name, spec, err) < 0)
+        return error_wrap(err, "VM '%s' is running, but without its folders", named->name);
     if (detached)
-        return vm_detach(s, &b.o, named->dir, err) < 0
-                   ? -1
-                   : vm_volumes_mount(s, named->name, spec, err);
+        return 0;
     return vm_run(s, &b.o, &status, err) < 0 ? -1 : status;
 }

@@ -132,9 +132,9 @@ END
 
 @test "options from settings files; the command line wins, lists add up" {
   mkdir -p config/kiln
-  printf '%s\n' 'cpus = 1' 'memory = "200M"' 'ssh-user = "alice"' >config/kiln/config.toml
+  printf '%s\n' 'cpus = 1' 'memory = "200M"' 'ssh-user = "alice"' 'publish-all = true' >config/kiln/config.toml
   printf '%s\n' 'memory = 300 # MB' 'ssh_port = 18090' 'ssh = true' 'detach = true' "qemu-args = ['-no-hpet']" \
-    '[create]' "publish = ['18081:81']" '[start]' 'cpus = 99' >kiln.toml
+    '[create]' "publish = ['18081:81']" 'publish-all = false' '[start]' 'cpus = 99' >kiln.toml
   XDG_CONFIG_HOME=$PWD/config "$KILN" create --config kiln.toml --name conf --ssh-port 18091 -p 18082:82 tiny -- -no-reboot
   "$KILN" ls --json | python3 -c 'import json, sys
 spec = next(v["spec"] for v in json.load(sys.stdin) if v["name"] == "conf")
@@ -174,6 +174,8 @@ assert [f["host_port"] for f in spec["nics"][0]["forwards"]] == [18081, 18082], 
   run "$KILN" run tiny --disk-size 1M
   [ "$status" = 1 ]
   [[ "$output" == *"--disk-size only grows it"* ]]
+  run "$KILN" run -P --network tap,bridge=none-such --serial tiny
+  [ "$status" -le 2 ]
   run "$KILN" run -v ./none:/x tiny
   [ "$status" = 1 ]
   [[ "$output" == *"argument --volume: cannot open './none'"* ]]
