@@ -205,14 +205,17 @@ const char *known_images_nearest(const struct known_images *known, const char *n
     return k ? k->name : newest;
 }
 
-char *known_images_advice(const struct session *s, const char *name)
+char *known_images_advice(const struct session *s, const char *name, bool *ret_near)
 {
+    bool ignored, *is_near = ret_near ? ret_near : &ignored;
     CLEANUP(known_images_free) struct known_images known = {0};
     AUTO_FREE char *near = backend_nearest(s->backend, name);
+    *is_near = near != NULL;
     if (near)
         return xasprintf("did you mean '%s'?", near);
     const char *k =
         known_images_read(s, &known, NULL) == 0 ? known_images_nearest(&known, name) : NULL;
+    *is_near = k != NULL;
     if (k)
         return xasprintf(
             "did you mean '%s'? It is fetched when it is first used; 'kiln image pull --list' "
@@ -227,7 +230,7 @@ char *known_images_advice(const struct session *s, const char *name)
 
 int known_images_not_found(const struct session *s, const char *name, struct error **err)
 {
-    AUTO_FREE char *advice = known_images_advice(s, name);
+    AUTO_FREE char *advice = known_images_advice(s, name, NULL);
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, s->backend);
     return error_hint(err, "%s", advice);
 }

@@ -40,7 +40,7 @@ const struct known_image *known_images_find(const struct known_images *known, co
 const char *known_images_nearest(const struct known_images *known, const char *name);
 /* ERR_NOT_FOUND with a hint: as backend_not_found, or the nearest well-known image. */
 int known_images_not_found(const struct session *s, const char *name, struct error **err);
-/* The hint alone, owned. */
-char *known_images_advice(const struct session *s, const char *name);
+/* The hint alone, owned. *ret_near (may be NULL): an image has nearly this name. */
+char *known_images_advice(const struct session *s, const char *name, bool *ret_near);
 
 #endif

@@ -221,7 +221,7 @@ static void check_source(struct evaluation *e, const char *name, const struct wo
              !e->given->image_env(e->given->ctx, name))
         d = diag_add(&e->f->diags, &e->f->source, DIAG_WARNING, w->span,
                      "'%.60s' is neither a stage above nor an image", name);
-    AUTO_FREE char *help = d ? imagefile_stage_advice(e->f, str_of(name), e->step) : NULL;
+    AUTO_FREE char *help = d ? imagefile_stage_advice(e->f, str_of(name), e->step, NULL) : NULL;
     if (help)
         diag_help(d, "%s", help);
 }

@@ -251,8 +251,10 @@ int imagefile_needs_disk(const struct imagefile *f, size_t stage, struct error *
  * stage has, for a stage that begins below, and for the step's own. 0: a stage, or an image. */
 int imagefile_check_source(const struct imagefile *f, struct str name, size_t step,
                            struct error **err);
-/* What may have been meant by a --from or FROM that names neither a stage nor an image. Owned. */
-char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t step);
+/* What may have been meant by a --from or FROM that names neither a stage nor an image. Owned.
+ * *ret_near (may be NULL): a stage has nearly this name. */
+char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t step,
+                             bool *ret_near);
 
 /* The ARGs that a FROM sees without a declaration, and a stage with one ("ARG TARGETARCH"). */
 struct platform_arg {

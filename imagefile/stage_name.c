@@ -46,8 +46,11 @@ int imagefile_check_source(const struct imagefile *f, struct str name, size_t st
                      STR_ARG(clip), f->steps[f->stages[last].first].line);
 }
 
-char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t step)
+char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t step,
+                             bool *ret_near)
 {
+    bool ignored, *is_near = ret_near ? ret_near : &ignored;
+    *is_near = false;
     size_t above = stages_above(f, step), n = 0;
     size_t last = imagefile_find_stage(f, name, f->n_steps, false);
     if (last != NO_STAGE && last > above)
@@ -57,6 +60,7 @@ char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t 
         if (f->stages[i].name.len)
             names[n++] = arena_str(f->arena, f->stages[i].name).ptr;
     const char *near = nearest_name(name, names);
+    *is_near = near != NULL;
     if (near)
         return xasprintf("did you mean %s?", near);
     CLEANUP(buf_clear) struct buf list = BUF_INIT;

@@ -70,12 +70,12 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
         return 0;
     unsigned line, column;
     size_t at = (size_t)(step - b->file->steps);
-    AUTO_FREE char *advice = imagefile_stage_advice(b->file, str_of(name), at);
-    bool stage = step->op != OP_FROM || !strncmp(advice, "did you mean", 12);
-    AUTO_FREE char *meant = known_images_advice(b->s, name);
-    bool helps = !strncmp(meant, "did you mean", 12);
+    bool near_stage, near_image;
+    AUTO_FREE char *advice = imagefile_stage_advice(b->file, str_of(name), at, &near_stage);
+    AUTO_FREE char *meant = known_images_advice(b->s, name, &near_image);
+    bool stage = step->op != OP_FROM || near_stage;
     const char *help =
-        stage && (!helps || step->stage > 0) ? advice : meant; // stage 0 has none above
+        stage && (!near_image || step->stage > 0) ? advice : meant; // stage 0 has none above
     source_place(&b->file->source, w->span.start, &line, &column);
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, b->s->backend);
     error_hint(err, "%s", help);

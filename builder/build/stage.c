@@ -149,7 +149,7 @@ static int take_no_cache(struct build *b, struct error **err)
             error_set(err, ERR_USER, "--no-cache-filter: no stage '%s' in '%s'", name,
                       b->file_path);
             AUTO_FREE char *advice =
-                imagefile_stage_advice(b->file, str_of(name), b->file->n_steps);
+                imagefile_stage_advice(b->file, str_of(name), b->file->n_steps, NULL);
             return error_hint(err, "%s", advice);
         }
         b->stages[stage].no_cache = true;
@@ -165,9 +165,9 @@ int stages_choose(struct build *b, struct error **err)
     if (rc == 0 && b->o->target) {
         target = imagefile_find_stage(b->file, str_of(b->o->target), b->file->n_steps, true);
         if (target == NO_STAGE) {
+            bool near;
             AUTO_FREE char *advice =
-                imagefile_stage_advice(b->file, str_of(b->o->target), b->file->n_steps);
-            bool near = !strncmp(advice, "did", 3);
+                imagefile_stage_advice(b->file, str_of(b->o->target), b->file->n_steps, &near);
             rc = error_set(err, ERR_USER, "no stage '%s' in '%s'", b->o->target, b->file_path);
             error_hint(err, "%s",
                        near ? advice : "--target takes a name given with FROM … AS NAME");
