@@ -10,7 +10,9 @@
 #include "cli/known_list.h"
 #include "cli/progress.h"
 #include "cli/registry_options.h"
+#include "image/backend.h"
 #include "image/checksum.h"
+#include "image/known.h"
 #include "image/name.h"
 #include "image/pull.h"
 
@@ -122,7 +124,9 @@ static int pull_from_registry(struct session *s, const struct args *a, struct er
     name = name ? name : reference_basename(&ref);
     if (image_name_check(name, err) < 0)
         return -1;
-    int there = transfer_pull(s, &ref, name, &o, err);
+    if (policy == PULL_NEVER && !backend_has(s->backend, name))
+        return known_images_not_found(s, name, err);
+    int there = policy == PULL_NEVER ? 1 : transfer_pull(s, &ref, name, &o, err);
     if (there >= 0)
         add_result(a, name, !there);
     if (there > 0)

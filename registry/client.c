@@ -384,9 +384,13 @@ static int fetch_part(struct registry *r, struct download *d, struct error **err
 
 static int fetch_parts(struct registry *r, const char *hex, struct download *d, struct error **err)
 {
-    for (unsigned failures = 0; lseek(d->fd, 0, SEEK_END) < (off_t)d->size;) {
+    enum { PROGRESS = 1 << 20 }; // bytes after which what failed before counts no more
+    off_t have;
+    for (unsigned failures = 0; (have = lseek(d->fd, 0, SEEK_END)) < (off_t)d->size;) {
         struct error *why = NULL;
         int rc = fetch_part(r, d, &why);
+        if (lseek(d->fd, 0, SEEK_END) - have >= PROGRESS)
+            failures = 0;
         if (rc < 0 || (++failures == REGISTRY_TRIES && why))
             return error_propagate(err, why);
         error_free(why);

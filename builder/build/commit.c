@@ -50,17 +50,19 @@ int commit_copy_file(void *path, const char *to, const char *backing, struct err
     return file_copy(in, out, err) < 0 ? -1 : rename_backing(to, backing, err);
 }
 
-static void make_key(const struct commit_request *r, char hex[DIGEST_HEX + 1], json_t **inputs)
+static int make_key(const struct commit_request *r, char hex[DIGEST_HEX + 1], json_t **inputs,
+                    struct error **err)
 {
-    unsigned char nonce[16] = {0};
+    unsigned char nonce[16];
     char text[2 * sizeof nonce + 1];
-    (void)getrandom(nonce, sizeof nonce, 0);
-    for (size_t i = 0; i < sizeof nonce; i++)
-        (void)snprintf(text + 2 * i, 3, "%02x", nonce[i]);
+    if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
+        return error_errno(err, "no random numbers");
+    hex_write(nonce, sizeof nonce, text);
     struct key *key = key_begin(r->parent);
     key_field(key, "step", r->step, strlen(r->step));
     key_field(key, "commit", text, strlen(text));
     key_finish(key, hex, inputs);
+    return 0;
 }
 
 static int make_layer(struct store *st, const struct commit_request *r, struct layer **ret,
@@ -69,7 +71,8 @@ static int make_layer(struct store *st, const struct commit_request *r, struct l
     CLEANUP(draft_freep) struct draft *draft = NULL;
     char hex[DIGEST_HEX + 1];
     json_t *inputs_owned = NULL;
-    make_key(r, hex, &inputs_owned);
+    if (make_key(r, hex, &inputs_owned, err) < 0)
+        return -1;
     json_auto_t *inputs = inputs_owned;
     struct draft_request request = {.key = hex, .parent = r->parent, .step = r->step};
     if (store_build_begin(st, &request, ret, &draft, err) < 0 ||

@@ -41,8 +41,16 @@ static int open_caches(struct build *b, struct error **err)
     b->caches->len = b->o->n_cache_from;
     for (size_t i = 0; i < b->caches->len; i++) {
         CLEANUP(reference_clear) struct reference ref = {0};
-        if (reference_parse(b->o->cache_from[i], &ref, err) < 0 ||
-            registry_open(b->s, &ref, &b->o->transfer.registry, &b->caches->ptr[i], err) < 0)
+        const char *cache = b->o->cache_from[i];
+        struct error *why = NULL;
+        if (reference_parse(cache, &ref, err) < 0)
+            return -1;
+        if (registry_open(b->s, &ref, &b->o->transfer.registry, &b->caches->ptr[i], &why) == 0)
+            continue;
+        b->caches->ptr[i] = NULL;
+        if (why->kind == ERR_NOT_FOUND) // a layout that --cache-to is to make: it has nothing yet
+            error_free(why);
+        else if (failed(b, cache, why, err) < 0)
             return -1;
     }
     return 0;

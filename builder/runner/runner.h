@@ -18,7 +18,7 @@
  * Functions return 0 or -1; strings are borrowed during the call, and where "may be NULL" is said,
  * NULL leaves the value out. Errors: ERR_GUEST when the request fails or the runner does, ERR_KILLED
  * when somebody ended it, ERR_CANCELLED, ERR_SYSTEM with ENOSPC when the host's disk is full. What
- * takes no struct runner_wait runs nothing of the user's, and has two minutes.
+ * takes no struct runner_wait has a deadline of the runner's own; runner_terminal has none.
  */
 #ifndef BUILDER_RUNNER_RUNNER_H
 #define BUILDER_RUNNER_RUNNER_H

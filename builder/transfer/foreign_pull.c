@@ -20,13 +20,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { GZIP_NAME_MAX = 255, GZIP_HEAD = 1024 };
 
 struct fetching {
     const struct foreign_pull *p;
-    const struct foreign_blob *blobs; /* those of one file */
+    const struct foreign_blob **blobs; /* those of one file, each once */
     struct pool pool;
 };
 
@@ -38,11 +39,11 @@ static char *blob_path(const struct foreign_pull *p, const struct foreign_blob *
 static int fetch_blob(void *arg, size_t i, struct error **err)
 {
     struct fetching *f = arg;
-    AUTO_FREE char *path = blob_path(f->p, &f->blobs[i]);
+    AUTO_FREE char *path = blob_path(f->p, f->blobs[i]);
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
-    return registry_blob_to(f->p->registry, f->blobs[i].hex, f->blobs[i].size, fd, &f->pool.moved,
+    return registry_blob_to(f->p->registry, f->blobs[i]->hex, f->blobs[i]->size, fd, &f->pool.moved,
                             err);
 }
 
@@ -56,15 +57,40 @@ static int check_room(const struct foreign_pull *p, uint64_t need, struct error 
     return error_hint(err, "free some space, or choose another --image-backend");
 }
 
-static int fetch_blobs(struct fetching *f, size_t n, struct error **err)
+static bool is_among(const struct foreign_blob *const *blobs, size_t n, const char *hex)
 {
-    const struct transfer_options *o = f->p->options;
-    uint64_t total = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t size = f->blobs[i].size;
-        total = size < UINT64_MAX - total ? total + size : UINT64_MAX;
+    size_t i = 0;
+    while (i < n && strcmp(blobs[i]->hex, hex) != 0)
+        i++;
+    return i < n;
+}
+
+/* Its bytes that an earlier pull has not fetched. */
+static uint64_t still_to_come(const struct foreign_pull *p, const struct foreign_blob *blob)
+{
+    AUTO_FREE char *path = blob_path(p, blob);
+    struct stat st;
+    uint64_t have = lstat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+    return have < blob->size ? blob->size - have : 0;
+}
+
+static int fetch_blobs(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t all,
+                       struct error **err)
+{
+    const struct transfer_options *o = p->options;
+    AUTO_FREE const struct foreign_blob **once = xcalloc(all, sizeof *once);
+    struct fetching fetching = {.p = p, .blobs = once}, *f = &fetching;
+    uint64_t total = 0, missing = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < all; i++) {
+        if (is_among(once, n, blobs[i].hex))
+            continue;
+        once[n++] = &blobs[i];
+        uint64_t rest = still_to_come(p, &blobs[i]);
+        total = blobs[i].size < UINT64_MAX - total ? total + blobs[i].size : UINT64_MAX;
+        missing = rest < UINT64_MAX - missing ? missing + rest : UINT64_MAX;
     }
-    if (check_room(f->p, total, err) < 0)
+    if (check_room(p, missing, err) < 0)
         return -1;
     f->pool = (struct pool){
         .work = fetch_blob, .arg = f, .n = n, .total = total, .session = f->p->session};
@@ -148,23 +174,26 @@ static void file_clear(struct file *f)
     *f = (struct file){0};
 }
 
-/* Blobs [first, first + n) as a disk; overlay: it may stand on another. */
+/* n blobs as a disk; overlay: it may stand on another. 1, or 0: they were fetched, and a container's
+ * layer has no disk; -1. */
 static int take_file(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t n,
                      enum tar_disk tar, bool overlay, struct file *ret, struct error **err)
 {
     CLEANUP(received_clear) struct received got = {0};
-    struct fetching fetching = {.p = p, .blobs = blobs};
+    CLEANUP(error_freep) struct error *why = NULL;
     struct image_pull_options o = {.raw = p->options->raw, .max_size = p->options->max_size};
-    if (fetch_blobs(&fetching, n, err) < 0 || !(ret->joined = join(p, blobs, n, err)))
+    if (fetch_blobs(p, blobs, n, err) < 0 || !(ret->joined = join(p, blobs, n, err)))
         return -1;
     struct receive_options r = {
         .dir = p->folder, .path = ret->joined, .tar = tar, .overlay = overlay, .pull = &o};
-    if (receive(p->session, &r, &got, err) < 0)
-        return -1;
+    if (receive(p->session, &r, &got, &why) < 0)
+        return tar == TAR_DISK_CONTAINER && why->kind == ERR_NOT_FOUND
+                   ? 0
+                   : error_propagate(err, STEAL(why));
     ret->disk = path_join(p->folder, "disk");
     ret->name = gzip_name(ret->joined);
     ret->format = got.format;
-    return 0;
+    return 1;
 }
 
 static int make_sound(const struct foreign_pull *p, const struct file *f, struct error **err)
@@ -189,11 +218,9 @@ static int fetch_container(const struct foreign_pull *p, const struct foreign *f
 {
     for (size_t i = f->blobs.len; i-- > 0;) {
         CLEANUP(file_clear) struct file file = {0};
-        CLEANUP(error_freep) struct error *why = NULL;
-        if (take_file(p, &f->blobs.ptr[i], 1, TAR_DISK_CONTAINER, false, &file, &why) == 0)
-            return register_alone(p, &file, err);
-        if (why->kind != ERR_NOT_FOUND || session_cancelled(p->session))
-            return error_propagate(err, STEAL(why));
+        int found = take_file(p, &f->blobs.ptr[i], 1, TAR_DISK_CONTAINER, false, &file, err);
+        if (found)
+            return found < 0 ? -1 : register_alone(p, &file, err);
         (void)unlink(file.joined);
     }
     error_set(err, ERR_USER,

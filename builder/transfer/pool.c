@@ -44,8 +44,10 @@ void pool_start(struct pool *p, unsigned threads)
     while (p->n_threads < threads && p->n_threads < MAX &&
            pthread_create(&p->threads[p->n_threads], NULL, worker, p) == 0)
         p->n_threads++;
-    if (!p->n_threads)
-        (void)worker(p);
+    if (p->n_threads)
+        return;
+    p->ahead = 0; // nobody would release what is ahead
+    (void)worker(p);
 }
 
 static void show(struct pool *p, bool end)

@@ -293,18 +293,27 @@ static int read_plan(struct pull *p, const char *version, char digest[DIGEST_HEX
     return plan_read(p->registry, &manifest, &p->plan, err);
 }
 
+/* Whether the name is taken: 1 by this very image, 0, -1 by another one. */
+static int foreign_taken(const struct pull *p, const char *name, const struct transfer_options *o,
+                         const char *digest, struct error **err)
+{
+    if (!o->again && foreign_is_here(p->session, name, digest))
+        return 1;
+    if (o->replace || !backend_has(p->session->backend, name))
+        return 0;
+    error_set(err, ERR_EXISTS, "image '%s' exists and is another one", name);
+    return error_hint(err, "--force replaces it; --name gives the pulled one another name");
+}
+
 /* An image that another program pushed. */
 static int pull_foreign(struct pull *p, const struct reference *ref, const char *name,
                         const struct transfer_options *o, const char *digest,
                         const struct foreign *image, struct error **err)
 {
     AUTO_FREE char *from = reference_text(ref);
-    if (!o->again && foreign_is_here(p->session, name, digest))
-        return 1;
-    if (!o->replace && backend_has(p->session->backend, name)) {
-        error_set(err, ERR_EXISTS, "image '%s' exists and is another one", name);
-        return error_hint(err, "--force replaces it; --name gives the pulled one another name");
-    }
+    int taken = foreign_taken(p, name, o, digest, err);
+    if (taken)
+        return taken;
     AUTO_FREE char *working = path_join(p->session->backend, ".working");
     if (make_dirs_inside(working, err) < 0 || open_folder(p, digest, err) < 0)
         return -1;
@@ -316,9 +325,10 @@ static int pull_foreign(struct pull *p, const struct reference *ref, const char 
                              .from = from,
                              .digest = digest};
     struct error *why = NULL;
-    int rc = foreign_fetch(&f, image, &why);
+    taken = foreign_taken(p, name, o, digest, &why); // somebody may have pulled it while we waited
+    int rc = taken ? taken : foreign_fetch(&f, image, &why);
     leave(p, why);
-    return rc < 0 ? error_propagate(err, why) : 0;
+    return rc < 0 ? error_propagate(err, why) : rc;
 }
 
 static int pull(struct pull *p, const struct reference *ref, const char *name,

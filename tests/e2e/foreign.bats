@@ -131,6 +131,12 @@ refused() {
   "$KILN" image pull --name again "$REF"
   cmp "$KILN_HOME/backend/vm" "$KILN_HOME/backend/again"
   [ "$(find "$KILN_HOME/backend/.layers" -name disk.qcow2 | wc -l)" -eq 2 ]
+  # a piece that comes twice is fetched once
+  head -c 20M /dev/urandom >noise
+  cat noise noise >twice
+  image $SARDE,noise "$SARDE;chunk=1,noise"
+  "$KILN" image pull --raw --name twice "$REF"
+  same twice twice
   # one file alone is a disk of its own
   image $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz"
   "$KILN" image pull --name base "$REF"

@@ -177,6 +177,9 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
   [ "$("$KILN" shell from -- cat /etc/copied)" = one ]
   rm -rf "$KILN_HOME/backend"
   "$KILN" image build --cache-from oci-layout:cache --require-cached --name top top
+  # a cache that is to be made is no failure, also a strict one's
+  rm -rf "$KILN_HOME/backend"
+  "$KILN" image build --cache-strict --cache-from oci-layout:new --cache-to oci-layout:new --name top top
   "$KILN" create --name vm oci-layout:lay:1
   "$KILN" rm vm
   "$KILN" system verify
@@ -463,6 +466,8 @@ EOF
 
 @test "wrong words are refused before anything is sent" {
   local ref
+  run -1 "$KILN" image pull --policy=never "oci://$PLAIN/team/none:1"
+  [[ $output == *"unable to find image 'none'"* ]]
   run -1 "$KILN" fetch "$PLAIN/team/app:1"
   [[ $output == *"an image of a registry is written 'oci://$PLAIN/team/app:1'"* ]]
   for ref in oci://app oci://host/ oci://host/UPPER:1 oci://host/a/../b oci://host/a@sha256:12 "oci://host/a:b c" oci://h:x/a; do
