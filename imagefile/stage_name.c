@@ -49,7 +49,7 @@ int imagefile_check_source(const struct imagefile *f, struct str name, size_t st
 char *imagefile_stage_advice(const struct imagefile *f, struct str name, size_t step,
                              bool *ret_near)
 {
-    bool ignored, *is_near = ret_near ? ret_near : &ignored;
+    bool ignored = false, *is_near = ret_near ? ret_near : &ignored;
     *is_near = false;
     size_t above = stages_above(f, step), n = 0;
     size_t last = imagefile_find_stage(f, name, f->n_steps, false);
