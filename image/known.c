@@ -207,7 +207,7 @@ const char *known_images_nearest(const struct known_images *known, const char *n
 
 char *known_images_advice(const struct session *s, const char *name, bool *ret_near)
 {
-    bool ignored, *is_near = ret_near ? ret_near : &ignored;
+    bool ignored = false, *is_near = ret_near ? ret_near : &ignored;
     CLEANUP(known_images_free) struct known_images known = {0};
     AUTO_FREE char *near = backend_nearest(s->backend, name);
     *is_near = near != NULL;
