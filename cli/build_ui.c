@@ -203,6 +203,7 @@ static void json_diagnostic(void *arg, const struct build_diagnostic *d)
     add_place(e, d->path, d->line, d->column);
     add_text(e, "message", d->message);
     add_text(e, "help", d->help);
+    add_text(e, "rule", d->rule);
     add_text(e, "text", d->text);
     emit(e);
 }

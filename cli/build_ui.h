@@ -9,7 +9,7 @@
  *   step_done  n, seconds, bytes
  *   progress   what, done, total, end
  *   notice, warning   text
- *   diagnostic severity ("error", "warning"), file, line, column, message, help, text: of the
+ *   diagnostic severity ("error", "warning"), file, line, column, message, help, rule, text: of the
  *              Imagefile
  *   timing     what, ms
  *   result     name, file, layer, steps, cached, seconds: the last event of a build

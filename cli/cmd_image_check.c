@@ -109,8 +109,9 @@ static json_t *text_json(const char *text)
     return json_stringn(clean.data, clean.len);
 }
 
-/* [{"path", "line", "column", "end_line", "end_column", "severity", "message", "help"}, …]; a place
- * that a diagnostic has not is null, and so is help. The end is after the last byte. */
+/* [{"path", "line", "column", "end_line", "end_column", "severity", "message", "help",
+ * "rule"}, …]; a place
+ * that a diagnostic has not is null, and so are help and rule. The end is after the last byte. */
 static void print_json(const struct imagefile *f)
 {
     json_auto_t *list = json_array();
@@ -130,6 +131,7 @@ static void print_json(const struct imagefile *f)
                                                                       : "note"));
         json_object_set_new(item, "message", text_json(d->message));
         json_object_set_new(item, "help", d->help ? text_json(d->help) : json_null());
+        json_object_set_new(item, "rule", d->rule ? json_string(d->rule) : json_null());
         json_array_append_new(list, item);
     }
     AUTO_FREE char *text = json_dumps(list, JSON_INDENT(2));

@@ -433,13 +433,13 @@ void disk_check(struct imagefile *f, const struct imagefile_step *s)
         return;
     struct diag *warning = NULL;
     if (part.mount && !part.fs) {
-        warning = diag_add(&f->diags, &f->source, DIAG_WARNING, r.values.ptr[0].at,
-                           "this partition is mounted at %s but has no FORMAT", part.mount);
+        warning = diag_warn(&f->diags, &f->source, RULE_PARTITION_NOT_FORMATTED, r.values.ptr[0].at,
+                            "this partition is mounted at %s but has no FORMAT", part.mount);
         diag_help(warning, "without a file system on it the mount fails");
     }
     if (!part.number) {
-        warning = diag_add(&f->diags, &f->source, DIAG_WARNING, r.values.ptr[0].at,
-                           "partitions are numbered from 1");
+        warning = diag_warn(&f->diags, &f->source, RULE_PARTITION_ZERO, r.values.ptr[0].at,
+                            "partitions are numbered from 1");
         diag_help(warning, "0 is treated as the next number");
     }
 }

@@ -78,10 +78,11 @@ static void missing(void *ctx, struct str name, struct span at)
     if (!declared && !help && e->scope->open)
         return;
     struct str clip = str_clip(name);
-    struct diag *d = diag_add(&e->f->diags, &e->f->source, DIAG_WARNING, at,
-                              declared ? "the ARG '" STR_FMT "' has no value here"
-                                       : "undefined variable '" STR_FMT "'",
-                              STR_ARG(clip));
+    struct diag *d = diag_warn(
+        &e->f->diags, &e->f->source,
+        s->op == OP_FROM ? RULE_UNDEFINED_ARG_IN_FROM : RULE_UNDEFINED_VAR, at,
+        declared ? "the ARG '" STR_FMT "' has no value here" : "undefined variable '" STR_FMT "'",
+        STR_ARG(clip));
     if (declared)
         diag_help(d, "give it a default, or build with --build-arg " STR_FMT "=…", STR_ARG(clip));
     else if (help)
@@ -219,8 +220,8 @@ static void check_source(struct evaluation *e, const char *name, const struct wo
         d = diag_add(&e->f->diags, &e->f->source, DIAG_ERROR, w->span, "%s", err->message);
     else if (e->given->warn_images && !strpbrk(name, ",:") && e->given->image_env &&
              !e->given->image_env(e->given->ctx, name))
-        d = diag_add(&e->f->diags, &e->f->source, DIAG_WARNING, w->span,
-                     "'%.60s' is neither a stage above nor an image", name);
+        d = diag_warn(&e->f->diags, &e->f->source, RULE_UNKNOWN_IMAGE, w->span,
+                      "'%.60s' is neither a stage above nor an image", name);
     AUTO_FREE char *help = d ? imagefile_stage_advice(e->f, str_of(name), e->step, NULL) : NULL;
     if (help)
         diag_help(d, "%s", help);

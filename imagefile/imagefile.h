@@ -17,6 +17,7 @@
 #ifndef IMAGEFILE_IMAGEFILE_H
 #define IMAGEFILE_IMAGEFILE_H
 
+#include "imagefile/rules.h"
 #include "imagefile/source.h"
 
 #include <jansson.h>
@@ -355,10 +356,10 @@ struct imagefile_given {
  * variables that nothing sets. Sets from_name and the other values that are known, of COPY, ADD and
  * mounts. */
 void imagefile_evaluate(struct imagefile *f, const struct imagefile_given *given);
-/* Adds a warning at `at`, for what only a caller can know (a COPY source that the ignore file
- * hides), and keeps the diagnostics sorted. */
-void imagefile_warn(struct imagefile *f, struct span at, const char *help, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+/* Adds a warning of the rule at `at`, for what only a caller can know (a variable that the base image
+ * does not set), and keeps the diagnostics sorted. */
+void imagefile_warn(struct imagefile *f, enum rule rule, struct span at, const char *help,
+                    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* Is `name` declared by any ARG of the file, or one of Dockerfile's predefined ones (http_proxy,
  * NO_PROXY…)? A --build-arg that is not deserves a warning. */
 bool imagefile_declares(const struct imagefile *f, struct str name);

@@ -6,6 +6,7 @@
 #include "imagefile/lex.h"
 
 #include "base/vector.h"
+#include "imagefile/rules.h"
 
 #include <stdint.h>
 
@@ -108,10 +109,11 @@ static bool find_continuation(struct lexer *lx)
         // instruction follows; transient reads it so, Dockerfile would glue the two together.
         bool ended = first_blank != SIZE_MAX && instruction_starts(str_trim(line));
         if (first_blank != SIZE_MAX) {
-            struct diag *d = diag_add(
-                lx->diags, lx->source, DIAG_WARNING, (struct span){first_blank, first_blank},
-                ended ? "the previous line ends in a backslash, but nothing follows"
-                      : "blank line inside a continued instruction");
+            struct diag *d =
+                diag_warn(lx->diags, lx->source, RULE_NO_EMPTY_CONTINUATION,
+                          (struct span){first_blank, first_blank},
+                          ended ? "the previous line ends in a backslash, but nothing follows"
+                                : "blank line inside a continued instruction");
             diag_help(d, ended ? "remove the backslash"
                                : "remove the blank line, or make it a comment");
         }

@@ -5,7 +5,7 @@
 
 #include <strings.h>
 
-#define warn(f, at, ...) diag_add(&(f)->diags, &(f)->source, DIAG_WARNING, at, __VA_ARGS__)
+#define warn(f, rule, at, ...) diag_warn(&(f)->diags, &(f)->source, RULE_##rule, at, __VA_ARGS__)
 
 static bool is_word_char(char c)
 {
@@ -98,18 +98,19 @@ static void lint_run(struct imagefile *f, const struct imagefile_step *s)
     const char *manager =
         memmem(s->run.script.ptr, s->run.script.len, "apt-get", 7) ? "apt-get" : "apt";
     if (updates && !installs)
-        diag_help(
-            warn(f, at, "'%s update' alone: later steps install from an outdated list in the cache",
-                 manager),
-            "combine it with the install: RUN %s update && %s install -y …", manager, manager);
+        diag_help(warn(f, APT_UPDATE_ALONE, at,
+                       "'%s update' alone: later steps install from an outdated list in the cache",
+                       manager),
+                  "combine it with the install: RUN %s update && %s install -y …", manager,
+                  manager);
     if (piped)
-        diag_help(warn(f, at, "a script from the network is run unchecked"),
+        diag_help(warn(f, PIPED_SCRIPT, at, "a script from the network is run unchecked"),
                   "ADD --checksum=sha256:… the file, then RUN it");
     if (!s->json && s->run.script.len > 1 && s->run.script.ptr[0] == '[' &&
         (s->run.script.ptr[1] == '"' || s->run.script.ptr[1] == '\''))
-        diag_help(
-            warn(f, at, "this looks like the list form but is not JSON: the shell will run it"),
-            "use double quotes and commas: RUN [\"program\", \"argument\"]");
+        diag_help(warn(f, MALFORMED_LIST, at,
+                       "this looks like the list form but is not JSON: the shell will run it"),
+                  "use double quotes and commas: RUN [\"program\", \"argument\"]");
 }
 
 /* Is `part` one of the words of `name`, which '_', '-' and '.' separate? */
@@ -164,7 +165,8 @@ static void lint_secret(struct imagefile *f, const struct imagefile_step *s)
         if (!looks_secret(name->raw))
             continue;
         struct str clip = str_clip(name->raw);
-        diag_help(warn(f, name->span, "'" STR_FMT "' looks like a secret; %s", STR_ARG(clip),
+        diag_help(warn(f, SECRETS_IN_ARG_OR_ENV, name->span,
+                       "'" STR_FMT "' looks like a secret; %s", STR_ARG(clip),
                        s->op == OP_ARG ? "an ARG is kept in the layers' records"
                                        : "an ENV is kept in the image's metadata"),
                   "use RUN --mount=type=secret,id=… and --secret");
@@ -177,14 +179,15 @@ static void lint_copy(struct imagefile *f, const struct imagefile_step *s)
     bool folder =
         !dest.len || memchr(dest.ptr, '$', dest.len) || strchr("/.\"'", dest.ptr[dest.len - 1]);
     if (s->copy.n_sources > 1 && !folder)
-        diag_help(
-            warn(f, s->copy.dest.span, "several sources: the destination is treated as a folder"),
-            "end it with '/'");
+        diag_help(warn(f, DESTINATION_NOT_FOLDER, s->copy.dest.span,
+                       "several sources: the destination is treated as a folder"),
+                  "end it with '/'");
     if (s->op != OP_ADD)
         return;
     for (size_t i = 0; i < s->copy.n_sources && !word_given(&s->copy.checksum); i++)
         if (s->copy.sources[i].url)
-            diag_help(warn(f, s->copy.sources[i].path.span, "a URL without a checksum may change"),
+            diag_help(warn(f, UNCHECKED_URL, s->copy.sources[i].path.span,
+                           "a URL without a checksum may change"),
                       "write ADD --checksum=sha256:<64 hex digits>");
 }
 
@@ -196,7 +199,8 @@ static void lint_workdir(struct imagefile *f, const struct imagefile_step *s, bo
     if (c == '/' || c == '$')
         *based = true;
     else if (!*based)
-        diag_help(warn(f, s->word.span, "relative WORKDIR: its location depends on the base image"),
+        diag_help(warn(f, WORKDIR_RELATIVE_PATH, s->word.span,
+                       "relative WORKDIR: its location depends on the base image"),
                   "write an absolute path");
 }
 
@@ -307,7 +311,8 @@ static void lint_unused_args(struct imagefile *f, const size_t *bases)
         struct str name = n.list[i].name, clip = str_clip(name);
         bool skip = n.list[i].used || is_predefined_arg(name);
         if (!skip)
-            diag_help(warn(f, n.list[i].at, "the ARG '" STR_FMT "' is never used", STR_ARG(clip)),
+            diag_help(warn(f, UNUSED_ARG, n.list[i].at, "the ARG '" STR_FMT "' is never used",
+                           STR_ARG(clip)),
                       "remove it, or use $" STR_FMT " below it", STR_ARG(clip));
     }
 }
@@ -347,31 +352,13 @@ static void lint_unused_stages(struct imagefile *f)
         if (used[i])
             continue;
         if (clip.len)
-            diag_help(warn(f, from->span, "nothing uses the stage '" STR_FMT "'", STR_ARG(clip)),
+            diag_help(warn(f, UNUSED_STAGE, from->span, "nothing uses the stage '" STR_FMT "'",
+                           STR_ARG(clip)),
                       "it is built only with --target " STR_FMT, STR_ARG(clip));
         else
-            diag_help(warn(f, from->span, "nothing uses this stage, which has no name"),
-                      "name it with AS and COPY --from it, or remove it");
-    }
-}
-
-/* "# escape=`" in the first comments changes a Dockerfile; here it changes nothing. */
-static void lint_directives(struct imagefile *f)
-{
-    for (unsigned line = 1; line <= f->source.n_lines && line < 10; line++) {
-        struct str l = str_trim(source_line(&f->source, line));
-        if (!l.len || l.ptr[0] != '#')
-            return;
-        l = str_trim((struct str){l.ptr + 1, l.len - 1});
-        if (l.len < 7 || strncasecmp(l.ptr, "escape", 6))
-            continue;
-        l = str_trim((struct str){l.ptr + 6, l.len - 6});
-        size_t at = l.len ? (size_t)(l.ptr - f->source.text) : 0;
-        if (l.len > 1 && l.ptr[0] == '=' &&
-            !str_is(str_trim((struct str){l.ptr + 1, l.len - 1}), "\\"))
             diag_help(
-                warn(f, ((struct span){at, at + l.len}), "the escape directive has no effect"),
-                "the escape character of an Imagefile is the backslash");
+                warn(f, UNUSED_STAGE, from->span, "nothing uses this stage, which has no name"),
+                "name it with AS and COPY --from it, or remove it");
     }
 }
 
@@ -396,7 +383,8 @@ static void lint_invisible(struct imagefile *f, const struct imagefile_step *s)
         if (quote || (rest.ptr[what.at] == '\r' && at + 1 < f->source.len &&
                       strchr("\r\n", f->source.text[at + 1])))
             continue;
-        diag_help(warn(f, ((struct span){at, at + what.len}), "invisible character: %s", what.name),
+        diag_help(warn(f, INVISIBLE_CHARACTER, ((struct span){at, at + what.len}),
+                       "invisible character: %s", what.name),
                   "%s", what.advice);
         return; // one an instruction is enough
     }
@@ -422,6 +410,5 @@ void imagefile_lint(struct imagefile *f)
     }
     lint_unused_args(f, bases);
     lint_unused_stages(f);
-    lint_directives(f);
     diags_sort(&f->diags);
 }

@@ -69,8 +69,8 @@ static void check_scratch(struct parser *p, const struct stage_view *v)
     size_t stage = v->from->stage;
     bool files = !v->disk && !v->partition && may_hold_files(p->f);
     if (files && stage + 1 == p->f->n_stages)
-        diag_help(diag_add(&p->f->diags, &p->f->source, DIAG_NOTE, v->from->at,
-                           "the last stage has no DISK: it contains files and is not an image"),
+        diag_help(diag_warn(&p->f->diags, &p->f->source, RULE_NO_DISK, v->from->at,
+                            "the last stage has no DISK: it contains files and is not an image"),
                   "build another stage with --target, or write DISK and PARTITION after FROM");
     if (!v->disk && !v->doubt && !files)
         diag_help(parse_error(p, v->from->at, "%s", needs_disk),
@@ -150,9 +150,9 @@ static void check_stage_names(struct parser *p)
         }
         const struct imagefile_step *from = &f->steps[f->stages[i].first];
         struct str clip = str_clip(name);
-        diag_help(diag_add(&f->diags, &f->source, DIAG_WARNING, from->span,
-                           "the stage '" STR_FMT "' is already defined on line %u", STR_ARG(clip),
-                           f->steps[f->stages[table[slot] - 1].first].line),
+        diag_help(diag_warn(&f->diags, &f->source, RULE_DUPLICATE_STAGE_NAME, from->span,
+                            "the stage '" STR_FMT "' is already defined on line %u", STR_ARG(clip),
+                            f->steps[f->stages[table[slot] - 1].first].line),
                   "below this line the name refers to this stage");
         table[slot] = i + 1;
     }

@@ -163,6 +163,7 @@ struct imagefile *imagefile_parse(const char *path, const char *text, size_t len
         diag_add(&f->diags, &f->source, DIAG_ERROR, (struct span){0, 0},
                  "the Imagefile is larger than %u MiB", IMAGEFILE_MAX >> 20);
     } else if (is_text(f)) {
+        rules_read_directives(&f->source, &f->diags);
         read_all(&p);
         check_order(&p);
     }
@@ -235,14 +236,15 @@ bool imagefile_declares(const struct imagefile *f, struct str name)
     return false;
 }
 
-void imagefile_warn(struct imagefile *f, struct span at, const char *help, const char *fmt, ...)
+void imagefile_warn(struct imagefile *f, enum rule rule, struct span at, const char *help,
+                    const char *fmt, ...)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     va_list ap;
     va_start(ap, fmt);
     buf_vaddf(&b, fmt, ap);
     va_end(ap);
-    struct diag *d = diag_add(&f->diags, &f->source, DIAG_WARNING, at, "%s", b.data);
+    struct diag *d = diag_warn(&f->diags, &f->source, rule, at, "%s", b.data);
     if (help)
         diag_help(d, "%s", help);
     diags_sort(&f->diags);

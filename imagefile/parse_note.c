@@ -96,7 +96,10 @@ void parse_note(struct parser *p, const struct logical *l, struct imagefile_step
     if (s->op == OP_EXPOSE)
         check_ports(p, s);
     if (p->f->diags.errors == errors)
-        diag_help(diag_add(&p->f->diags, &p->f->source, DIAG_NOTE, keyword_span(l),
-                           "%s is only kept in the image's metadata", l->instruction->name),
-                  "%s", advice[s->op]);
+        diag_help(
+            diag_warn(&p->f->diags, &p->f->source,
+                      s->op == OP_MAINTAINER ? RULE_MAINTAINER_DEPRECATED : RULE_CONTAINER_ONLY,
+                      keyword_span(l), "%s is only kept in the image's metadata",
+                      l->instruction->name),
+            "%s", advice[s->op]);
 }

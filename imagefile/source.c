@@ -249,6 +249,8 @@ void diag_format(const struct source *s, const struct diag *d, struct buf *out)
                   : d->severity == DIAG_WARNING ? ": warning: "
                                                 : ": note: ");
     add_plain(out, d->message);
+    if (d->rule)
+        buf_addf(out, " [%s]", d->rule);
     buf_addc(out, '\n');
     if (d->line && d->line <= s->n_lines) {
         size_t start = s->line_start[d->line - 1];

@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct source {
     const char *path; /* as it shall be printed; borrowed */
@@ -40,8 +41,9 @@ struct diag {
     enum diag_severity severity;
     unsigned line, column; /* of span.start; line 0 = about the whole file */
     struct span span;
-    char *message; /* one phrase without capital or full stop; owned */
-    char *help;    /* what to type or check, or NULL; owned */
+    char *message;    /* one phrase without capital or full stop; owned */
+    char *help;       /* what to type or check, or NULL; owned */
+    const char *rule; /* the name of a warning's check (rules.h), static; NULL = none */
 };
 
 /* In the order found; diags_sort orders by place. */
@@ -49,6 +51,8 @@ struct diags {
     struct diag *ptr;
     size_t len, alloc;
     size_t errors, warnings, notes; /* how many of each, also of those past DIAGS_MAX */
+    uint64_t skipped;               /* bits of enum rule: warnings that are not added (rules.h) */
+    bool warnings_fail;             /* they are added as errors */
 };
 #define DIAGS_MAX 10000 /* further ones are counted but not kept */
 
@@ -72,7 +76,7 @@ void diags_clear(struct diags *d);
 /* Makes every note an error. */
 void diags_strict(struct diags *d);
 
-/* Appends "path:line:col: error: message", the source line, a caret line with ~~~ and "help: …".
+/* Appends "path:line:col: error: message", a warning's rule in brackets, the source line, a caret line with ~~~ and "help: …".
  * Tabs are kept in both lines so that they align; a long line is trimmed around the caret; bytes
  * that are no UTF-8 and control bytes are shown as '?'; wide characters count two cells. */
 void diag_format(const struct source *s, const struct diag *d, struct buf *out);

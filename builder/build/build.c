@@ -112,6 +112,10 @@ char *expand_word(struct build *b, struct stage_run *st, const struct word *w, s
     struct imagefile_vars vars = stage_vars(st);
     if (imagefile_expand(b->file, w, &vars, &out, err) < 0)
         return NULL;
+    if (b->file->diags.errors) { // an undefined variable, with "# check=error=true"
+        error_set(err, ERR_REPORTED, "1 mistake in '%s'", b->file_path);
+        return NULL;
+    }
     if (memchr(out.data, '\0', out.len)) {
         error_set(err, ERR_USER, "a value with a NUL byte can't be used");
         return NULL;
@@ -359,6 +363,7 @@ void build_show_diagnostic(const struct build *b, const struct diag *d)
                                      .column = d->column,
                                      .message = d->message,
                                      .help = d->help,
+                                     .rule = d->rule,
                                      .text = text.data};
     if (b->ui->diagnostic)
         b->ui->diagnostic(b->ui->arg, &shown);

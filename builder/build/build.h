@@ -90,6 +90,7 @@ struct build_diagnostic {
     const char *path;
     unsigned line, column;      /* 1-based; line 0 = about the whole file */
     const char *message, *help; /* help NULL = none */
+    const char *rule;           /* the name of a warning's check; NULL = none */
     const char *text;           /* all of it with the line and a caret, as for a terminal */
 };
 

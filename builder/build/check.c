@@ -94,7 +94,7 @@ void variable_missing(void *stage, struct str name, struct span at)
             return; // said before step 1
     AUTO_FREE char *help =
         xasprintf("set it above with ARG or ENV, or write ${%.60s:-} if it may be empty", text);
-    imagefile_warn(f, at, help, "undefined variable '%.60s'", text);
+    imagefile_warn(f, RULE_UNDEFINED_VAR, at, help, "undefined variable '%.60s'", text);
     for (size_t i = 0; i < f->diags.len; i++)
         if (f->diags.ptr[i].span.start == at.start && f->diags.ptr[i].span.end == at.end)
             build_show_diagnostic(st->build, &f->diags.ptr[i]);
