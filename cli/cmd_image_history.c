@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/json.h"
 #include "base/printable.h"
+#include "base/source.h"
 #include "base/terminal.h"
 #include "cache/history.h"
 #include "cache/store.h"
@@ -14,7 +15,6 @@
 #include "cli/layer_graph.h"
 #include "cli/store.h"
 #include "image/backend.h"
-#include "imagefile/source.h"
 
 #include <fcntl.h>
 #include <stdio.h>

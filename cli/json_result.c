@@ -2,8 +2,8 @@
 #include "cli/json_result.h"
 
 #include "base/cleanup.h"
+#include "base/source.h"
 #include "cli/store.h"
-#include "imagefile/source.h"
 
 #include <string.h>
 

@@ -17,8 +17,8 @@
 #ifndef IMAGEFILE_IMAGEFILE_H
 #define IMAGEFILE_IMAGEFILE_H
 
+#include "base/source.h"
 #include "imagefile/rules.h"
-#include "imagefile/source.h"
 
 #include <jansson.h>
 #include <stdint.h>

@@ -11,7 +11,7 @@
 #ifndef IMAGEFILE_RULES_H
 #define IMAGEFILE_RULES_H
 
-#include "imagefile/source.h"
+#include "base/source.h"
 
 enum rule {
     RULE_APT_UPDATE_ALONE,

@@ -13,6 +13,7 @@
 #include "base/lock.h"
 #include "base/process.h"
 #include "base/session.h"
+#include "base/source.h"
 #include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
 #include "builder/build/private.h"
@@ -21,7 +22,6 @@
 #include "image/backend.h"
 #include "image/convert.h"
 #include "image/name.h"
-#include "imagefile/source.h"
 
 #include <errno.h>
 #include <fcntl.h>

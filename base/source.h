@@ -11,8 +11,8 @@
  *
  * Lines and columns are 1-based; columns count bytes, as gcc's do. Offsets are 0-based bytes.
  */
-#ifndef IMAGEFILE_SOURCE_H
-#define IMAGEFILE_SOURCE_H
+#ifndef BASE_SOURCE_H
+#define BASE_SOURCE_H
 
 #include "base/buf.h"
 #include "base/error.h"
@@ -43,7 +43,7 @@ struct diag {
     struct span span;
     char *message;    /* one phrase without capital or full stop; owned */
     char *help;       /* what to type or check, or NULL; owned */
-    const char *rule; /* the name of a warning's check (rules.h), static; NULL = none */
+    const char *rule; /* the name of a warning's check (imagefile/rules.h), static; NULL = none */
 };
 
 /* In the order found; diags_sort orders by place. */
@@ -51,8 +51,8 @@ struct diags {
     struct diag *ptr;
     size_t len, alloc;
     size_t errors, warnings, notes; /* how many of each, also of those past DIAGS_MAX */
-    uint64_t skipped;               /* bits of enum rule: warnings that are not added (rules.h) */
-    bool warnings_fail;             /* they are added as errors */
+    uint64_t skipped;   /* bits of enum rule: warnings that are not added (imagefile/rules.h) */
+    bool warnings_fail; /* they are added as errors */
 };
 #define DIAGS_MAX 10000 /* further ones are counted but not kept */
 

@@ -3,7 +3,7 @@
 // line into cells (a character, its bytes and its width), choosing the window of cells around the
 // caret that fits DIAG_WIDTH, and writing the same window twice: as text, and as blanks, caret and
 // tildes.
-#include "imagefile/source.h"
+#include "base/source.h"
 
 #include "base/alloc.h"
 #include "base/utf8.h"
