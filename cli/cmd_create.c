@@ -5,6 +5,7 @@
 #include "cli/build_ui.h"
 #include "cli/registry_options.h"
 #include "cli/vm_copy.h"
+#include "cli/vm_disks.h"
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
@@ -15,6 +16,7 @@ static const struct option_spec options[] = {
     PULL_OPTION,
     REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION,
+    EXTRA_IMAGE_OPTION,
     PUBLISH_ALL_OPTION,
     PREPARE_OPTIONS,
     COPY_IN_OPTIONS,

@@ -3,6 +3,7 @@
 #include "base/session.h"
 #include "cli/command.h"
 #include "cli/store.h"
+#include "cli/vm_disks.h"
 #include "cli/vm_store.h"
 #include "qcow2/head.h"
 #include "vm/named.h"
@@ -10,7 +11,6 @@
 #include "vm/state.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 static const struct option_spec options[] = {
     {"all", 'a', NULL, "Accepted for docker's users: those that do not run are listed anyway",
@@ -26,27 +26,31 @@ static json_t *describe(const struct session *s, const char *name)
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(error_freep) struct error *err = NULL;
     uint64_t size = 0;
-    struct stat st = {0};
+    int64_t used = 0;
     bool found = named_vm_open(s->vmstore, name, &vm, &err) == 0;
     int64_t elsewhere = found ? json_int(vm.config, "virtual_size", 0) : 0;
     json_auto_t *state = found ? vm_state_read(vm.dir) : NULL;
     if (elsewhere)
         size = (uint64_t)elsewhere; // of a nameless run: it is a file without a name
-    else if (!found || qcow2_size(vm.disk, &size, &err) < 0 || stat(vm.disk, &st) < 0)
+    else if (!found || qcow2_size(vm.disk, &size, &err) < 0 || (used = vm_disks_usage(&vm)) < 0)
         return json_pack("{s:s, s:s, s:s}", "name", name, "state", "broken", "broken",
                          err ? err->message : "its disk is missing");
-    return json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s?, s:O*}", "name", name, "state",
-                     named_vm_runs(&vm) ? "running"
-                     : state            ? "suspended"
-                                        : "stopped",
-                     "image", json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
-                     "virtual_size", (json_int_t)size, "real_size", (json_int_t)st.st_blocks * 512,
-                     "created", (json_int_t)json_int(vm.config, "created", 0), "disk",
-                     elsewhere ? NULL : vm.disk, "spec", json_object_get(vm.config, "spec"));
+    json_t *v =
+        json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s?, s:O*}", "name", name, "state",
+                  named_vm_runs(&vm) ? "running"
+                  : state            ? "suspended"
+                                     : "stopped",
+                  "image", json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
+                  "virtual_size", (json_int_t)size, "real_size", (json_int_t)used, "created",
+                  (json_int_t)json_int(vm.config, "created", 0), "disk", elsewhere ? NULL : vm.disk,
+                  "spec", json_object_get(vm.config, "spec"));
+    vm_disks_add_names(vm.config, v);
+    return v;
 }
 
-static void print_table(const json_t *list)
+static void print_table(json_t *list)
 {
+    vm_disks_join_names(list);
     int name = cli_width(list, "name", 4), image = cli_width(list, "image", 5);
     size_t i;
     json_t *vm;

@@ -3,6 +3,7 @@
 // kiln ps: what runs, from each VM's lock and the record beside it; no QEMU is asked.
 #include "base/json.h"
 #include "cli/store.h"
+#include "cli/vm_disks.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "vm/state.h"
@@ -34,6 +35,7 @@ static json_t *describe(const struct session *s, const char *name, bool all)
                           : state ? "suspended"
                                   : "stopped",
                           "temporary", vm_store_is_temporary(&vm));
+    vm_disks_add_names(vm.config, v);
     if (record)
         (void)json_object_update_missing(v, record);
     if (pid > 0)
@@ -87,8 +89,9 @@ static void print_row(const json_t *v, int name, int image)
     print_ports(v);
 }
 
-static void print_table(const json_t *list, bool quiet)
+static void print_table(json_t *list, bool quiet)
 {
+    vm_disks_join_names(list);
     int name = cli_width(list, "name", 4), image = cli_width(list, "image", 5);
     size_t i;
     json_t *v;

@@ -8,6 +8,7 @@
 #include "cli/build_ui.h"
 #include "cli/registry_options.h"
 #include "cli/vm_copy.h"
+#include "cli/vm_disks.h"
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
@@ -26,6 +27,7 @@ static const struct option_spec options[] = {
     PULL_OPTION,
     REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION,
+    EXTRA_IMAGE_OPTION,
     PUBLISH_ALL_OPTION,
     PREPARE_OPTIONS,
     COPY_OPTIONS,
@@ -90,6 +92,7 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
 {
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    CLEANUP(vm_disks_free) struct vm_disks extra = {0};
     struct image_request request = {.ref = a->pos[0]};
     if (args_pull(a, &request.pull, err) < 0 ||
         registry_options_take(a, &request.transfer, err) < 0 ||
@@ -99,19 +102,19 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
     if (image_chain_open(s, &request, &chain, err) < 0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0 ||
-        vm_image_take(a, chain.metadata, spec, err) < 0)
+        vm_image_take(a, chain.metadata, spec, err) < 0 ||
+        vm_disks_fetch(s, a, &request, &extra, err) < 0)
         return -1;
-    struct vm_run_options o = {.files = (const char *const *)chain.files.ptr,
-                               .n_files = chain.files.len,
-                               .size = chain.size,
-                               .image = a->pos[0],
-                               .hold = -1};
+    struct vm_run_options o = {.image = a->pos[0], .hold = -1};
+    struct vm_run_disk first = {(const char *const *)chain.files.ptr, chain.files.len, chain.size};
+    AUTO_FREE struct vm_run_disk *disks = vm_disks_all(first, &extra, &o.n_disks);
+    o.disks = disks;
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     AUTO_FREE char *name = invented_name(image);
     vm_store_sweep(s);
-    bool listed = vm_store_appear(s, spec, image, name, chain.size, &vm, &why) == 0;
+    bool listed = vm_store_appear(s, spec, image, name, chain.size, &extra, &vm, &why) == 0;
     session_debug(s, 1, listed ? "this VM is '%s' for ps, exec and stop" : "not listed: %s",
                   listed ? name : why->message);
     int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, NULL, false, err);

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/screen.h"
 #include "cli/store.h"
+#include "cli/vm_disks.h"
 #include "image/backend.h"
 #include "image/pull.h"
 #include "vm/named.h"
@@ -57,10 +58,9 @@ static int measure_vms(const struct session *s, struct df *df, struct error **er
     if (named_vm_list(s->vmstore, &names, err) < 0)
         return -1;
     vec_foreach (char **, name, &names) {
-        AUTO_FREE char *disk = xasprintf("%s/%s/%s", s->vmstore, *name, NAMED_VM_DISK);
-        struct stat file;
-        if (stat(disk, &file) == 0)
-            df->vm_bytes += (uint64_t)file.st_blocks * 512;
+        CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+        int64_t used = named_vm_open(s->vmstore, *name, &vm, NULL) == 0 ? vm_disks_usage(&vm) : 0;
+        df->vm_bytes += used > 0 ? (uint64_t)used : 0;
     }
     df->vms = names.len;
     return 0;

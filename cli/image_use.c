@@ -66,7 +66,14 @@ static bool made_from(const struct session *s, const char *vm, const char *image
     if (named_vm_open(s->vmstore, vm, &found, NULL) < 0)
         return false;
     const char *from = json_str(found.config, "image");
-    return from && !strcmp(from, image);
+    bool made = from && !strcmp(from, image);
+    size_t i;
+    json_t *extra;
+    json_array_foreach (json_object_get(found.config, "extra_images"), i, extra) {
+        from = json_str(extra, "image");
+        made |= from && !strcmp(from, image);
+    }
+    return made;
 }
 
 static int no_vm(const struct session *s, const char *name, const char *path, struct error **err)

@@ -2,11 +2,11 @@
  *
  * How a VM is started and reached: what `run`, `create` and `start` have in common.
  *
- *     // given struct args *args; const char *const *files; size_t n_files; uint64_t size;
+ *     // given struct args *args; struct vm_run_disk disk;
  *     CLEANUP(vm_spec_clear) struct vm_spec spec;
  *     vm_spec_init(&spec);
  *     vm_options_take(args, &spec, &err);          // may come again: later options win
- *     struct vm_run_options o = {.files = files, .n_files = n_files, .size = size, .hold = -1};
+ *     struct vm_run_options o = {.disks = &disk, .n_disks = 1, .hold = -1};
  *     int status = vm_options_boot(session, &spec, &o, NULL, NULL, false, &err);
  */
 #ifndef CLI_VM_OPTIONS_H
@@ -28,7 +28,7 @@ bool vm_options_port(const char **at, unsigned *ret);
 /* --disk-size: *size, that of the image's disk in bytes, grows to it. ERR_USER if it is smaller. */
 int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **err);
 /* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. Of
- * `disk` the members that are about the disk count. named: the VM of the store that it is, whose
+ * `disk` the members that are about the disks count. named: the VM of the store that it is, whose
  * lock is held; NULL = none. copies: what
  * goes in and out over SSH, or NULL. With `detach` it goes on alone, and 0 comes once it runs. */
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,

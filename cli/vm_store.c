@@ -13,6 +13,7 @@
 #include "cache/store.h"
 #include "cli/build_ui.h"
 #include "cli/registry_options.h"
+#include "cli/vm_disks.h"
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
@@ -25,12 +26,12 @@
 extern const struct command cmd_start;
 
 static json_t *make_config(const struct vm_spec *spec, const char *image, const char *layer,
-                           json_t *mounts, bool temporary)
+                           json_t *mounts, json_t *extra, bool temporary)
 {
     json_t *definition = vm_spec_to_json(spec);
-    return definition ? json_pack("{s:s, s:s?, s:I, s:o, s:O*, s:b}", "image", image, "layer",
+    return definition ? json_pack("{s:s, s:s?, s:I, s:o, s:O*, s:O*, s:b}", "image", image, "layer",
                                   layer, "created", (json_int_t)time(NULL), "spec", definition,
-                                  "mounts", mounts, "temporary", temporary)
+                                  "mounts", mounts, "extra_images", extra, "temporary", temporary)
                       : NULL;
 }
 
@@ -59,12 +60,14 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
     CLEANUP(working_clear) struct working w = WORKING_INIT;
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    CLEANUP(vm_disks_free) struct vm_disks extra = {0};
     struct image_request request = {.ref = a->pos[0]};
     if (args_pull(a, &request.pull, err) < 0 ||
         registry_options_take(a, &request.transfer, err) < 0 ||
         named_vm_begin(s->vmstore, name, &w, err) < 0 ||
         build_shown_init(&shown, s, NULL, err) < 0 ||
-        image_chain_open(s, &request, &chain, err) < 0)
+        image_chain_open(s, &request, &chain, err) < 0 ||
+        vm_disks_fetch(s, a, &request, &extra, err) < 0)
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0)
         return -1;
@@ -80,19 +83,23 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
         prepare(s, a, spec, copies, &chain, disk, w.dir, err) < 0)
         return -1;
     AUTO_FREE char *kept = path_join(w.dir, VM_STORE_METADATA);
-    if (chain.metadata && json_write_file(kept, 0644, chain.metadata, err) < 0)
+    json_auto_t *further = NULL;
+    if ((chain.metadata && json_write_file(kept, 0644, chain.metadata, err) < 0) ||
+        vm_disks_make(s, &extra, w.dir, &further, err) < 0)
         return -1;
-    json_auto_t *config =
-        make_config(spec, image, layer, json_object_get(chain.metadata, "mounts"), temporary);
+    json_auto_t *config = make_config(spec, image, layer, json_object_get(chain.metadata, "mounts"),
+                                      further, temporary);
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     return named_vm_commit(s->vmstore, name, &w, config, err);
 }
 
 int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
-                    const char *name, uint64_t size, struct named_vm *ret, struct error **err)
+                    const char *name, uint64_t size, const struct vm_disks *extra,
+                    struct named_vm *ret, struct error **err)
 {
-    json_auto_t *config = make_config(spec, image, NULL, NULL, true);
+    json_auto_t *further = vm_disks_note(extra);
+    json_auto_t *config = make_config(spec, image, NULL, NULL, further, true);
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     (void)json_object_set_new(config, "virtual_size", json_integer((json_int_t)size));
@@ -165,15 +172,19 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(vm_spec_clear) struct vm_spec spec;
     CLEANUP(strv_clear) struct strv files = {0};
+    CLEANUP(vm_disks_free) struct vm_disks extra = {0};
     struct vm_run_options o = {.keep = true};
     CLEANUP(store_freep) struct store *st = NULL;
+    uint64_t size;
     vm_spec_init(&spec);
     if (named_vm_open(s->vmstore, name, &vm, err) < 0 || take_kept(&vm, &spec, err) < 0 ||
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
-        named_vm_lock(&vm, err) < 0 || vm_store_chain(s, &vm, &st, &files, &o.size, err) < 0)
+        named_vm_lock(&vm, err) < 0 || vm_store_chain(s, &vm, &st, &files, &size, err) < 0 ||
+        vm_disks_open(&vm, st, &extra, err) < 0)
         return -1;
-    o.files = (const char *const *)files.ptr;
-    o.n_files = files.len;
+    struct vm_run_disk first = {(const char *const *)files.ptr, files.len, size};
+    AUTO_FREE struct vm_run_disk *disks = vm_disks_all(first, &extra, &o.n_disks);
+    o.disks = disks;
     o.image = json_str(vm.config, "image");
     if (take_state(&vm, &spec, detach, &o.restore, err) < 0)
         return -1;

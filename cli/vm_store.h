@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct store;
+struct vm_disks;
 
 /* In a VM's folder: the metadata of the image it was made from, as its builder wrote it. */
 #define VM_STORE_METADATA "image.json"
@@ -33,10 +34,11 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
  * disk, bytes. */
 int vm_store_chain(const struct session *s, const struct named_vm *vm, struct store **st,
                    struct strv *files, uint64_t *size, struct error **err);
-/* A nameless VM of `run`, whose disk is not in the store, is listed there under this name while it runs;
- * named_vm_remove ends that. Its lock is held then. size: of its disk, bytes. */
+/* A nameless VM of `run`, whose disks are not in the store, is listed there under this name while it runs;
+ * named_vm_remove ends that. Its lock is held then. size: of its first disk, bytes. */
 int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
-                    const char *name, uint64_t size, struct named_vm *ret, struct error **err);
+                    const char *name, uint64_t size, const struct vm_disks *extra,
+                    struct named_vm *ret, struct error **err);
 bool vm_store_is_temporary(const struct named_vm *vm);
 /* Removes a temporary VM that has run; any other is left alone. */
 int vm_store_drop_temporary(const struct session *s, const char *name, struct error **err);

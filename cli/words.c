@@ -104,6 +104,8 @@ static const struct {
     {for_run, "privileged", "whoever is root in the VM may do all there, and nothing outside"},
     {for_run, "user", "--ssh-user names who logs in"},
     {for_run, "restart", "a VM is started again by 'kiln start', or by a unit of your systemd"},
+    {"start", "extra-image",
+     "a VM gets its disks when it is made: run and create take --extra-image"},
     {for_run, "cloud-init", "build a seed with an Imagefile, or give one: -- -cdrom seed.iso"},
 };
 
@@ -214,7 +216,8 @@ int words_no_option(const struct command *c, const char *word, struct error **er
     bool boots = !strcmp(c->name, "create") || !strcmp(c->name, "start");
     for (size_t i = 0; i < sizeof missing_options / sizeof *missing_options; i++)
         if (!strcmp(missing_options[i].option, known) &&
-            !strcmp(missing_options[i].command, boots ? for_run : c->name))
+            (!strcmp(missing_options[i].command, c->name) ||
+             (boots && !strcmp(missing_options[i].command, for_run))))
             return error_hint(err, "%s", missing_options[i].sentence);
     if (!strcmp(known, "format"))
         for (const struct option_spec *o = c->options; o && o->name; o++)

@@ -9,10 +9,10 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "base/session.h"
-#include "qcow2/nodes.h"
 #include "vm/folder_socket.h"
 #include "vm/named.h"
 #include "vm/qmp.h"
+#include "vm/run_disks.h"
 #include "vm/run_machine.h"
 #include "vm/state.h"
 
@@ -113,18 +113,6 @@ static void add_plumbing(struct strv *args)
         strv_add(args, fixed[i]);
 }
 
-/* QEMU runs elsewhere: names must not depend on where we are. */
-static int absolute_files(const struct vm_run_options *o, struct strv *ret, struct error **err)
-{
-    for (size_t i = 0; i < o->n_files; i++) {
-        char *path = realpath(o->files[i], NULL);
-        if (!path)
-            return error_errno(err, "cannot find '%s'", o->files[i]);
-        strv_add_take(ret, path);
-    }
-    return 0;
-}
-
 /* Sockets of a VM that has ended, and the log of the start before the last, make room. */
 static int make_room(const char *dir, struct error **err)
 {
@@ -196,43 +184,38 @@ static int start(const struct session *s, const struct vm_run_options *o, const 
                               .out = log,
                               .errors = log,
                               .keep = keep,
-                              .n_keep = vm_run_keep(o, o->hold, keep),
+                              .n_keep = vm_run_keep(o, &o->hold, 1, keep),
                               .own_session = true,
                               .outlives = true};
     (void)s;
     return process_start(p, &ps, err);
 }
 
-int vm_detach(const struct session *s, const struct vm_run_options *given, const char *dir,
+int vm_detach(const struct session *s, const struct vm_run_options *o, const char *dir,
               struct error **err)
 {
     CLEANUP(process_clear) struct process p = PROCESS_INIT; // ended by it on errors
-    CLEANUP(strv_clear) struct strv files = {0}, args = {0};
-    struct vm_run_options o = *given;
-    if ((o.restore && vm_state_check(dir, &o, err) < 0) || vm_run_check_ports(o.spec, err) < 0 ||
-        absolute_files(&o, &files, err) < 0 || make_room(dir, err) < 0)
+    CLEANUP(strv_clear) struct strv args = {0};
+    if ((o->restore && vm_state_check(dir, o, err) < 0) || vm_run_check_disks(o, err) < 0 ||
+        vm_run_check_ports(o->spec, err) < 0 || make_room(dir, err) < 0)
         return -1;
-    struct qcow2_disk d = {.node = "disk",
-                           .files = (const char *const *)files.ptr,
-                           .n_files = files.len,
-                           .writable = true};
-    json_auto_t *nodes = qcow2_nodes(&d, err);
-    if (!nodes)
+    json_auto_t *disks = vm_run_disks(o, err);
+    if (!disks)
         return -1;
-    vm_run_machine(&o, nodes, &args);
-    if (o.started)
-        o.started(o.arg);
-    if (start(s, &o, dir, &args, &p, err) < 0)
+    vm_run_machine(o, disks, &args);
+    if (o->started)
+        o->started(o->arg);
+    if (start(s, o, dir, &args, &p, err) < 0)
         return -1;
     CLEANUP(qmp_freep)
-    struct qmp *q = first_answer(s, dir, &p, o.spec->qmp_timeout_ms, err);
-    if (!q || (o.restore && vm_state_load(s, q, dir, err) < 0))
+    struct qmp *q = first_answer(s, dir, &p, o->spec->qmp_timeout_ms, err);
+    if (!q || (o->restore && vm_state_load(s, q, dir, err) < 0))
         return -1;
     unsigned port = 0;
     (void)vm_run_ssh_port(q, &port, NULL);
     json_auto_t *ports = vm_run_ports(q);
-    if (o.up)
-        o.up(o.arg, p.pid, port, ports);
+    if (o->up)
+        o->up(o->arg, p.pid, port, ports);
     process_forget(&p);
     return 0;
 }

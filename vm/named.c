@@ -36,6 +36,21 @@ void named_vm_clear(struct named_vm *vm)
     *vm = (struct named_vm)NAMED_VM_INIT;
 }
 
+size_t named_vm_disks(const struct named_vm *vm)
+{
+    return 1 + json_array_size(json_object_get(vm->config, "extra_images"));
+}
+
+char *named_vm_disk_in(const char *dir, size_t i)
+{
+    return i ? xasprintf("%s/disk-%zu.qcow2", dir, i) : path_join(dir, NAMED_VM_DISK);
+}
+
+char *named_vm_disk(const struct named_vm *vm, size_t i)
+{
+    return named_vm_disk_in(vm->dir, i);
+}
+
 static bool good_letter(char c)
 {
     return isalnum((unsigned char)c) || c == '.' || c == '_' || c == '-';

@@ -2,7 +2,8 @@
  *
  * Named VMs: the VM store, a folder of folders.
  *
- *   <vmstore>/<name>/disk.qcow2   what the guest has written, on top of a layer of the backend
+ *   <vmstore>/<name>/disk.qcow2   what the guest has written, on top of a layer of the backend;
+ *                                 disk-1.qcow2, …: to further disks
  *   <vmstore>/<name>/vm.json      what it was made from and how it is to be started: the caller's
  *   <vmstore>/<name>/id_ed25519   its private SSH key (vm/ssh_key.h)
  *   <vmstore>/<name>/lock         whoever runs or removes the VM holds the kernel lock of this
@@ -47,6 +48,12 @@ struct named_vm {
         NULL, NULL, NULL, NULL, -1 \
     }
 void named_vm_clear(struct named_vm *vm); /* ends the lock */
+
+/* How many disks a VM has: one, and the members of its definition's "extra_images". */
+size_t named_vm_disks(const struct named_vm *vm);
+/* Disk i, from 0, which is vm->disk; owned. The second: in a folder that becomes a VM. */
+char *named_vm_disk(const struct named_vm *vm, size_t i);
+char *named_vm_disk_in(const char *dir, size_t i);
 
 /* A name made from any text: what a name can't have becomes '-'. Owned. */
 char *named_vm_name(const char *text);

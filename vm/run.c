@@ -12,8 +12,8 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "base/terminal.h"
-#include "qcow2/nodes.h"
 #include "vm/login.h"
+#include "vm/run_disks.h"
 #include "vm/run_machine.h"
 #include "vm/share.h"
 #include "vm/ssh.h"
@@ -27,13 +27,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { OVERLAY_SET = 1 };
-
 struct run {
     const struct session *session;
     const struct vm_run_options *o;
     struct vm *vm;
-    int overlay;     /* descriptor, -1 = none */
+    int *overlays; /* descriptors of what the guest writes to its disks */
+    size_t n_overlays;
     int console_to;  /* where console bytes are shown, -1 = nowhere */
     int log;         /* descriptor of spec->console_log, -1 = none */
     bool panicked;   /* the guest's kernel said so on the console */
@@ -45,8 +44,9 @@ struct run {
 static void run_clear(struct run *r)
 {
     vm_free(r->vm);
-    if (r->overlay >= 0)
-        close(r->overlay);
+    for (size_t i = 0; i < r->n_overlays; i++)
+        close(r->overlays[i]);
+    free(r->overlays);
     if (r->log >= 0)
         close(r->log);
 }
@@ -64,7 +64,7 @@ static void on_event(void *arg, const char *event, const json_t *data)
     struct run *r = arg;
     if (strcmp(event, "BLOCK_IO_ERROR") || r->full_told)
         return;
-    const char *where = r->o->keep ? r->o->files[r->o->n_files - 1] : temp_dir(r->session);
+    const char *where = r->o->keep ? vm_run_disk_top(r->o, 0) : temp_dir(r->session);
     const char *reason = json_str(data, "reason");
     // the field "nospace" is there only when QEMU stops the guest
     bool full = json_flag(data, "nospace") || (reason && !strcmp(reason, strerror(ENOSPC)));
@@ -91,20 +91,21 @@ static int nameless_file(const struct session *s, struct error **err)
     return fd;
 }
 
-/* An empty qcow2 of the disk's size in it. */
-static int make_overlay(struct run *r, struct error **err)
+/* An empty qcow2 of that size in it, the next of r->overlays. */
+static int make_overlay(struct run *r, uint64_t bytes, struct error **err)
 {
-    r->overlay = nameless_file(r->session, err);
-    if (r->overlay < 0)
+    int fd = nameless_file(r->session, err);
+    if (fd < 0)
         return -1;
+    r->overlays[r->n_overlays++] = fd;
     CLEANUP(process_clear) struct process p = PROCESS_INIT;
-    AUTO_FREE char *path = xasprintf("/dev/fd/%d", r->overlay);
-    AUTO_FREE char *size = xasprintf("%llu", (unsigned long long)r->o->size);
+    AUTO_FREE char *path = xasprintf("/dev/fd/%d", fd);
+    AUTO_FREE char *size = xasprintf("%llu", (unsigned long long)bytes);
     struct process_spec ps = {.argv = ARGV("qemu-img", "create", "-q", "-f", "qcow2", path, size),
                               .in = PROCESS_NULL,
                               .out = PROCESS_NULL,
                               .errors = PROCESS_PIPE,
-                              .keep = &r->overlay,
+                              .keep = &fd,
                               .n_keep = 1,
                               .own_session = true};
     if (process_start(&p, &ps, err) < 0)
@@ -119,23 +120,18 @@ static int make_overlay(struct run *r, struct error **err)
     return 0;
 }
 
-/* The block nodes of the disk, new reference; what they need besides is added to args. */
-static json_t *disk_nodes(struct run *r, struct strv *args, struct error **err)
+/* Adds the fdsets that vm_run_disks counts on. */
+static int add_overlays(struct run *r, struct strv *args, struct error **err)
 {
     const struct vm_run_options *o = r->o;
-    if (!o->keep) {
-        if (make_overlay(r, err) < 0)
-            return NULL;
+    r->overlays = xcalloc(o->n_disks, sizeof *r->overlays);
+    for (size_t i = 0; !o->keep && i < o->n_disks; i++) {
+        if (make_overlay(r, o->disks[i].size, err) < 0)
+            return -1;
         strv_add(args, "-add-fd");
-        strv_addf(args, "fd=%d,set=%d", r->overlay, OVERLAY_SET);
+        strv_addf(args, "fd=%d,set=%zu", r->overlays[i], i + 1);
     }
-    struct qcow2_disk d = {.node = "disk",
-                           .files = o->files,
-                           .n_files = o->n_files,
-                           .writable = true,
-                           .unsafe = !o->keep,
-                           .top_fdset = o->keep ? 0 : OVERLAY_SET};
-    return qcow2_nodes(&d, err);
+    return 0;
 }
 
 /* A kernel's last words come with a trace behind them; a user at the console sees them himself. */
@@ -207,19 +203,22 @@ static int start(struct run *r, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     CLEANUP(strv_clear) struct strv args = {0};
-    if (open_log(r, err) < 0 || vm_run_check_ports(o->spec, err) < 0)
+    if (vm_run_check_disks(o, err) < 0 || open_log(r, err) < 0 ||
+        vm_run_check_ports(o->spec, err) < 0 || add_overlays(r, &args, err) < 0)
         return -1;
-    json_auto_t *nodes = disk_nodes(r, &args, err);
-    if (!nodes)
+    json_auto_t *disks = vm_run_disks(o, err);
+    if (!disks)
         return -1;
-    vm_run_machine(o, nodes, &args);
+    vm_run_machine(o, disks, &args);
     if (o->started)
         o->started(o->arg);
-    AUTO_FREE int *keep = xcalloc(1 + o->spec->shares.len, sizeof *keep);
+    AUTO_FREE int *keep = xcalloc(1 + o->n_disks + o->spec->shares.len, sizeof *keep);
+    const int *held = o->keep ? &o->hold : r->overlays;
+    size_t n_held = o->keep ? o->hold >= 0 : r->n_overlays;
     struct vm_start_options spec = {.qemu = o->qemu->path,
                                     .args = &args,
                                     .keep = keep,
-                                    .n_keep = vm_run_keep(o, o->keep ? o->hold : r->overlay, keep),
+                                    .n_keep = vm_run_keep(o, held, n_held, keep),
                                     .monitor_on_console = true,
                                     .show_stdout = o->spec->session == VM_SERIAL,
                                     .qmp_timeout_ms = o->spec->qmp_timeout_ms,
@@ -361,7 +360,7 @@ int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_sta
            struct error **err)
 {
     CLEANUP(run_clear)
-    struct run r = {.session = s, .o = o, .overlay = -1, .console_to = -1, .log = -1};
+    struct run r = {.session = s, .o = o, .console_to = -1, .log = -1};
     int status = 0;
     struct error *e = NULL;
     r.until = o->spec->timeout_ms ? now_ms() + o->spec->timeout_ms : -1;

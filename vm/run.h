@@ -4,12 +4,13 @@
  * ended when the user leaves. `kiln run` is this; the store of named VMs uses it with `keep`.
  *
  *     // given struct vm_spec spec; struct qemu qemu; struct strv chain; uint64_t size; int status;
- *     struct vm_run_options o = {.spec = &spec, .qemu = &qemu, .accel = ACCEL_TCG, .size = size};
- *     o.files = (const char *const *)chain.ptr, o.n_files = chain.len, o.hold = -1;
+ *     struct vm_run_disk disk = {(const char *const *)chain.ptr, chain.len, size};
+ *     struct vm_run_options o = {.spec = &spec, .qemu = &qemu, .accel = ACCEL_TCG};
+ *     o.disks = &disk, o.n_disks = 1, o.hold = -1;
  *     vm_run(session, &o, &status, &err);
  *
- * Without `keep` what the guest writes goes to a file without a name (O_TMPFILE in TMPDIR or
- * /var/tmp): it is gone with QEMU's end, however that comes, SIGKILL of kiln included.
+ * Without `keep` what the guest writes goes to files without a name (O_TMPFILE in TMPDIR or
+ * /var/tmp): they are gone with QEMU's end, however that comes, SIGKILL of kiln included.
  */
 #ifndef VM_RUN_H
 #define VM_RUN_H
@@ -29,20 +30,25 @@ struct session;
 struct vm_ssh;
 struct vm_uefi;
 
+struct vm_run_disk {
+    const char *const *files; /* qcow2 chain from base to top */
+    size_t n_files;
+    uint64_t size; /* bytes */
+};
+
 struct vm_run_options {
     const struct vm_spec *spec;
     const struct qemu *qemu;
-    const char *public_keys;  /* lines for root's authorized_keys in a guest with systemd 252 or
+    const char *public_keys; /* lines for root's authorized_keys in a guest with systemd 252 or
                                * newer, which has none; NULL = none */
-    const char *vm_key;       /* private key of one of them, as text, for the login; NULL = none */
-    const char *image;        /* its name, for vm_login; NULL = not known */
-    enum accel accel;         /* ACCEL_AUTO only where the spec's QEMU arguments choose one */
-    const char *const *files; /* qcow2 chain from base to top */
-    size_t n_files;
-    uint64_t size;              /* of the disk, bytes */
+    const char *vm_key;      /* private key of one of them, as text, for the login; NULL = none */
+    const char *image;       /* its name, for vm_login; NULL = not known */
+    enum accel accel;        /* ACCEL_AUTO only where the spec's QEMU arguments choose one */
+    const struct vm_run_disk *disks; /* the guest boots from the first */
+    size_t n_disks;
     const struct vm_uefi *uefi; /* NULL = QEMU's BIOS */
     const int *share_fds;       /* of vm_share_links, which last until QEMU runs; NULL = none */
-    bool keep;                  /* the guest writes to the top file itself */
+    bool keep;                  /* the guest writes to the top files themselves */
     int hold;     /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
     bool restore; /* vm_detach: it goes on from vm/state.h's state */
     void (*started)(void *arg); /* just before QEMU starts; NULL = none */

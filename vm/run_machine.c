@@ -150,18 +150,28 @@ static char *key_credential(const char *key)
                      coded);
 }
 
+/* One device for each disk; the texts are owned by *texts. */
+static void make_disks(const struct vm_run_options *o, const json_t *nodes,
+                       struct vm_machine_disk *ret, struct strv *texts)
+{
+    static const char *const devices[] = {
+        [VM_BUS_VIRTIO] = "virtio-blk-pci", [VM_BUS_IDE] = "ide-hd", [VM_BUS_SCSI] = "scsi-hd"};
+    for (size_t i = 0; i < o->n_disks; i++)
+        strv_addf(texts, "%s%s,werror=report,rerror=report", devices[o->spec->disk_bus],
+                  i ? "" : ",bootindex=1");
+    for (size_t i = 0; i < o->n_disks; i++)
+        ret[i] = (struct vm_machine_disk){json_array_get(nodes, i), texts->ptr[i]};
+}
+
 void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct strv *args)
 {
     const struct vm_spec *spec = o->spec;
     AUTO_FREE struct vm_machine_nic *nics = xcalloc(spec->nics.len, sizeof *nics);
     CLEANUP(vm_forwards_clear) struct vm_forwards first = {0};
-    CLEANUP(strv_clear) struct strv texts = {0};
-    static const char *const devices[] = {
-        [VM_BUS_VIRTIO] = "virtio-blk-pci", [VM_BUS_IDE] = "ide-hd", [VM_BUS_SCSI] = "scsi-hd"};
-    AUTO_FREE char *device =
-        xasprintf("%s,bootindex=1,werror=report,rerror=report", devices[spec->disk_bus]);
+    CLEANUP(strv_clear) struct strv texts = {0}, devices = {0};
+    AUTO_FREE struct vm_machine_disk *disks = xcalloc(o->n_disks, sizeof *disks);
+    make_disks(o, nodes, disks, &devices);
     AUTO_FREE char *smbios = o->public_keys ? key_credential(o->public_keys) : NULL;
-    struct vm_machine_disk disk = {nodes, device};
     struct vm_machine machine = {.accel = o->accel,
                                  .memory_mb = spec->memory_mb,
                                  .cpus = spec->cpus,
@@ -174,8 +184,8 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
                                  .kernel = spec->kernel,
                                  .initrd = spec->initrd,
                                  .append = spec->append,
-                                 .disks = &disk,
-                                 .n_disks = 1,
+                                 .disks = disks,
+                                 .n_disks = o->n_disks,
                                  .extra = spec->qemu_args.ptr};
     for (size_t i = 0; o->share_fds && i < spec->shares.len; i++)
         machine.ram_shared |= o->share_fds[i] >= 0;
@@ -189,11 +199,10 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
     vm_machine_args(args, &machine);
 }
 
-size_t vm_run_keep(const struct vm_run_options *o, int first, int *ret)
+size_t vm_run_keep(const struct vm_run_options *o, const int *held, size_t n, int *ret)
 {
-    size_t n = 0;
-    if (first >= 0)
-        ret[n++] = first;
+    if (n)
+        memcpy(ret, held, n * sizeof *held);
     for (size_t i = 0; o->share_fds && i < o->spec->shares.len; i++)
         if (o->share_fds[i] >= 0)
             ret[n++] = o->share_fds[i];

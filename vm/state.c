@@ -12,6 +12,7 @@
 #include "vm/detached.h"
 #include "vm/named.h"
 #include "vm/qmp.h"
+#include "vm/run_disks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,9 +92,16 @@ static int migrate(const struct session *s, struct qmp *q, const char *command, 
     return wait_migration(s, q, err);
 }
 
-static json_int_t disk_time(const struct stat *st)
+/* What tells whether somebody else wrote to the disk; new reference. */
+static json_t *disk_state(const char *path, struct error **err)
 {
-    return (json_int_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        error_errno(err, "cannot stat '%s'", path);
+        return NULL;
+    }
+    return json_pack("{s:I, s:I}", "size", (json_int_t)st.st_size, "time",
+                     (json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
 }
 
 /* The stream is whole: from now on the VM counts as suspended. */
@@ -101,13 +109,17 @@ static int write_record(const struct named_vm *vm, struct error **err)
 {
     AUTO_FREE char *path = record_path(vm->dir);
     json_auto_t *run = named_vm_running(vm);
-    struct stat st;
-    if (stat(vm->disk, &st) < 0)
-        return error_errno(err, "cannot stat '%s'", vm->disk);
-    json_auto_t *record =
-        json_pack("{s:O, s:O, s:O, s:I, s:I}", "spec", json_object_get(run, "spec"), "accel",
-                  json_object_get(run, "accel"), "qemu", json_object_get(run, "qemu"), "disk_size",
-                  (json_int_t)st.st_size, "disk_time", disk_time(&st));
+    json_auto_t *disks = json_array();
+    for (size_t i = 0; i < named_vm_disks(vm); i++) {
+        AUTO_FREE char *disk = named_vm_disk(vm, i);
+        json_t *state = disk_state(disk, err);
+        if (!state)
+            return -1;
+        (void)json_array_append_new(disks, state);
+    }
+    json_auto_t *record = json_pack("{s:O, s:O, s:O, s:O}", "spec", json_object_get(run, "spec"),
+                                    "accel", json_object_get(run, "accel"), "qemu",
+                                    json_object_get(run, "qemu"), "disks", disks);
     if (!record)
         return error_set(err, ERR_USER, "VM '%s' was started by an older kiln", vm->name);
     return json_write_file(path, 0600, record, err);
@@ -154,17 +166,19 @@ int vm_state_save(const struct session *s, const struct named_vm *vm, struct err
 int vm_state_check(const char *dir, const struct vm_run_options *o, struct error **err)
 {
     json_auto_t *state = vm_state_read(dir);
-    const char *version = json_str(state, "qemu"), *disk = o->files[o->n_files - 1];
-    struct stat st;
+    const char *version = json_str(state, "qemu");
+    json_t *disks = json_object_get(state, "disks");
     int rc = 0;
     if (!version || strcmp(version, o->qemu->version) != 0)
         rc = error_set(err, ERR_USER, "the VM was suspended by QEMU %s, and this is QEMU %s",
                        version ? version : "?", o->qemu->version);
-    else if (stat(disk, &st) < 0)
-        return error_errno(err, "cannot stat '%s'", disk);
-    else if (st.st_size != json_int(state, "disk_size", 0) ||
-             disk_time(&st) != json_int(state, "disk_time", 0))
-        rc = error_set(err, ERR_USER, "the VM's disk was changed since it was suspended");
+    for (size_t i = 0; rc == 0 && i < o->n_disks; i++) {
+        json_auto_t *now = disk_state(vm_run_disk_top(o, i), err);
+        if (!now)
+            return -1;
+        if (!json_equal(now, json_array_get(disks, i)))
+            rc = error_set(err, ERR_USER, "the VM's disk was changed since it was suspended");
+    }
     return rc < 0 ? error_hint(err, "'kiln stop --kill' discards its memory; it then boots afresh")
                   : 0;
 }

@@ -5,7 +5,7 @@
  *
  *   <dir>/state        QEMU's migration stream, 0600
  *   <dir>/state.json   there once the stream is whole: {"qemu": "7.2.22", "accel": "tcg", "spec": {…},
- *                      "disk_size": bytes, "disk_time": ns}
+ *                      "disks": [{"size": bytes, "time": ns}, …]}
  *
  *     #include "vm/named.h"
  *     // given struct named_vm vm; struct vm_run_options options; struct qmp *qmp;

@@ -95,7 +95,8 @@ make_folder() {
 @test "suspend --to-disk outlives QEMU; commit makes an image of a VM that runs, or not" {
   printf '%s\n' 'FROM tiny' 'LABEL kiln.ssh-user=root' >Imagefile
   "$KILN" image build --name labelled .
-  "$KILN" run -d --name sus labelled "${boot[@]}"
+  qemu-img create -q -f qcow2 "$KILN_HOME/backend/data" 10M
+  "$KILN" run -d --name sus --extra-image data labelled "${boot[@]}"
   "$KILN" exec --wait 100 sus sh -c 'sleep 4321 </dev/null >/dev/null 2>&1 &'
   "$KILN" suspend --to-disk sus
   run "$KILN" status sus
@@ -114,11 +115,14 @@ make_folder() {
   run "$KILN" resume sus
   [[ $status = 1 && $output == *'the VM was suspended by QEMU 0.1'*"'kiln stop --kill'"* ]]
   cp -p kept "$store/sus/state.json"
-  touch -r "$store/sus/disk.qcow2" then
-  touch "$store/sus/disk.qcow2"
-  run "$KILN" resume sus
-  [[ $status = 1 && $output == *"the VM's disk was changed since it was suspended"* ]]
-  touch -r then "$store/sus/disk.qcow2"
+  local disk
+  for disk in disk disk-1; do
+    touch -r "$store/sus/$disk.qcow2" then
+    touch "$store/sus/$disk.qcow2"
+    run "$KILN" resume sus
+    [[ $status = 1 && $output == *"the VM's disk was changed since it was suspended"* ]]
+    touch -r then "$store/sus/$disk.qcow2"
+  done
   "$KILN" resume sus
   "$KILN" exec --wait 60 sus pidof sleep
   [ ! -e "$store/sus/state" ]

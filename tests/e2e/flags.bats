@@ -40,12 +40,14 @@ setup() {
   run -127 timeout 120 "$KILN" run tiny --ssh-user root --ssh-command 'poweroff -f; sleep 60' "${boot[@]}" --append "$append"
 }
 
-@test "a command after the image reaches the guest as it is; a SCSI disk, kiln's key as a credential" {
-  run --separate-stderr timeout 120 "$KILN" run --disk-bus scsi --ssh-user root "${boot[@]}" --append "$append" tiny \
-    sh -c 'ls -d /dev/sda /dev/vda; tr "\0" "\n" </sys/firmware/dmi/tables/DMI; echo "$@"; exit 7' - 'a  b' '$HOME' -- -x
+@test "a command after the image reaches the guest as it is; SCSI disks, kiln's key as a credential" {
+  qemu-img create -q -f qcow2 "$KILN_HOME/backend/data" 10M
+  run --separate-stderr timeout 120 "$KILN" run --disk-bus scsi --extra-image data --ssh-user root "${boot[@]}" --append "$append" tiny \
+    sh -c 'ls -d /dev/sda /dev/sdb /dev/vda; tr "\0" "\n" </sys/firmware/dmi/tables/DMI; echo "$@"; exit 7' - 'a  b' '$HOME' -- -x
   echo "$output / $stderr"
   [ "$status" = 7 ]
   [ "${lines[0]}" = /dev/sda ]
+  [ "${lines[1]}" = /dev/sdb ]
   [[ "$output" != */dev/vda$'\n'* ]]
   [ "${lines[-1]}" = "a  b \$HOME -- -x" ]
   key=$(sed -n 's/^.*credential.binary:ssh.authorized_keys.root=//p' <<<"$output" | base64 -d)

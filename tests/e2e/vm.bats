@@ -30,28 +30,39 @@ until_said() {
 }
 
 @test "a VM keeps what its guest writes, from one start to the next, without its image" {
-  run "$KILN" create --name web tiny --memory 256M --ssh-command 'cat /srv/mark' "${boot[@]}"
+  qemu-img create -q -f qcow2 "$KILN_HOME/backend/data" 10M
+  run "$KILN" create --name web tiny --memory 256M --extra-image data --ssh-user root \
+    --ssh-command 'cat /srv/mark; head -c 5 /dev/vdb' "${boot[@]}"
   [ "$status" = 0 ]
   [ "$output" = "Created VM 'web'" ]
   [ "$(stat -c %s "$store/web/disk.qcow2")" -lt 300000 ]
   # what is given now goes before what it was created with
-  timeout 120 "$KILN" start web --ssh-command 'echo kept >/srv/mark; grep MemTotal /proc/meminfo' >first
+  timeout 120 "$KILN" start web --ssh-command \
+    'echo kept >/srv/mark; printf extra | dd of=/dev/vdb; sync; grep MemTotal /proc/meminfo' >first
   [ "$(sed 's/[^0-9]//g' first)" -lt 262144 ]
   "$KILN" ls --json | python3 -c 'import json, sys
 vm, = json.load(sys.stdin)
 assert vm["name"] == "web" and vm["image"] == "tiny" and vm["state"] == "stopped", vm
+assert vm["extra_images"] == ["data"], vm
 assert vm["virtual_size"] == 96 << 20 and vm["spec"]["memory_mb"] == 256, vm'
   "$KILN" system df --json | python3 -c 'import json, sys
 df = json.load(sys.stdin)
 assert df["vms"] == 1 and df["vm_bytes"] > 0 and df["needed_bytes"] > 10 << 20, df'
-  "$KILN" image rm --force tiny
+  "$KILN" ls | grep -q ' web *tiny, data *stopped '
+  run "$KILN" start web --extra-image data
+  [ "$status" = 2 ]
+  [[ "$output" == *"run and create take --extra-image"* ]]
+  run "$KILN" image rm data
+  [ "$status" = 1 ]
+  [[ "$output" == *"image 'data' is in use by VM 'web'"* ]]
+  "$KILN" image rm --force tiny data
   "$KILN" prune --all
   run --separate-stderr timeout 120 "$KILN" start web
   cp "$store/web/disk.qcow2" web.qcow2
   qemu-img check -q -f qcow2 "$store/web/disk.qcow2"
   qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/tiny"
   [ "$status" = 0 ]
-  [ "$output" = kept ]
+  [ "$output" = $'kept\nextra' ]
   "$KILN" rm web
   [ ! -e "$store/web" ]
 }
