@@ -32,6 +32,10 @@ static const struct flag copy_flags[] = {
      0},
     {"exclude", "--exclude=<pattern>",
      "Exclude matching files, by the rules of .imageignore; may be repeated.", FLAG_REPEATS},
+    {"parents", "--parents",
+     "Keep the folders of each <src> below <dest>: all of them, or those after /./ in it. ** in a "
+     "<src> is any number of folders then.",
+     FLAG_BARE},
     {"link", "--link", "Accepted for Dockerfiles; it has no effect on a disk.", FLAG_BARE},
     {0},
 };

@@ -32,6 +32,7 @@ struct copy {
     struct source source;
     struct hard_links links;
     bool keep_owner;
+    char *above; /* --parents: the folder of what was copied last, with its own */
     char *piece; /* PIECE bytes, aligned */
     uint64_t size;
     unsigned polled, sockets;
@@ -44,6 +45,7 @@ static void copy_clear(struct copy *c)
     vec_foreach (struct hard_link *, l, &c->links)
         free(l->path);
     hard_links_clear(&c->links);
+    free(c->above);
     free(c->piece);
 }
 
@@ -214,6 +216,56 @@ static int copy_item(struct copy *c, const struct item *it, struct error **err)
     return e.head.type == STREAM_DIR ? copy_children(c, it, err) : 0;
 }
 
+// A folder above what --parents copies, without its content.
+static int copy_folder(struct copy *c, const char *source, const char *path, struct error **err)
+{
+    struct stat st;
+    CLEANUP(buf_clear) struct buf xattrs = BUF_INIT;
+    AUTO_CLOSE int fd = sys_open_in(c->source.root, source, O_PATH | O_DIRECTORY);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_errno(err, "cannot open the source '%s'", source);
+    struct item it = {fd, path, path, NULL, false};
+    struct entry e = make_entry(c, &it, &st);
+    source_xattrs(fd, &xattrs);
+    e.xattrs = buf_str(&xattrs);
+    return place_other(&c->place, &e, err);
+}
+
+// Makes the folders on the way to a source's place that the one before it did not need.
+static int copy_folders(struct copy *c, const char *source, const char *place, struct error **err)
+{
+    const char *end = strrchr(place, '/');
+    AUTO_FREE char *above = end ? xasprintf("%.*s/", (int)(end - place), place) : xstrdup("");
+    for (const char *p = place; (p = strchr(p, '/')); p++) {
+        AUTO_FREE char *path = xstrndup(place, (size_t)(p - place));
+        AUTO_FREE char *from = xstrndup(source, (size_t)(p - source));
+        if (c->above && !strncmp(c->above, place, (size_t)(p - place) + 1))
+            continue;
+        if (copy_folder(c, from, path, err) < 0)
+            return -1;
+    }
+    free(c->above);
+    c->above = STEAL(above);
+    return 0;
+}
+
+// One thing the user named, with the folders that it is in.
+static int copy_with_parents(struct copy *c, const char *source, struct error **err)
+{
+    struct stat st;
+    const char *cut = strstr(source, "/./"), *place = cut ? cut + 3 : source + strspn(source, "/");
+    AUTO_CLOSE int fd = sys_open_in(c->source.root, *source ? source : "/", O_PATH);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_errno(err, "cannot open the source '%s'", source);
+    if (ignore_hides(c->source.excludes, place) &&
+        (!S_ISDIR(st.st_mode) || ignore_prunes(c->source.excludes, place)))
+        return 0;
+    if (copy_folders(c, source, place, err) < 0)
+        return -1;
+    struct item it = {fd, place, place, NULL, !S_ISDIR(st.st_mode) && !c->source.globs};
+    return copy_item(c, &it, err);
+}
+
 // One thing the user named. What it leads to is copied when it is a link, as COPY does.
 static int copy_source(struct copy *c, const char *source, struct error **err)
 {
@@ -260,7 +312,8 @@ int agent_copy(struct agent *a, const struct request *rq, struct message *reply,
     if (set_attrs(a, rq, &c.place, err) < 0)
         return -1;
     for (size_t i = 0; i < c.source.paths.len; i++)
-        if (copy_source(&c, c.source.paths.ptr[i], err) < 0)
+        if (c.source.parents ? copy_with_parents(&c, c.source.paths.ptr[i], err) < 0
+                             : copy_source(&c, c.source.paths.ptr[i], err) < 0)
             return -1;
     if (place_finish(&c.place, err) < 0)
         return -1;

@@ -181,6 +181,8 @@ enum {
     AGENT_WARM_SHELL = 128, /* HELLO: see warm.h */
     AGENT_SHELL = 256,      /* EXEC: the first ARG is a POSIX shell */
     AGENT_INSECURE = 512,   /* EXEC: with all capabilities, /proc/sys and /sys writable */
+    AGENT_PARENTS = 1024,   /* COPY: a SOURCE keeps its folders, from "/./" on if it has that, and
+                             * "**" in it is any number of folders */
     AGENT_DISCARD = 4096,   /* a bind that can be written to; what is written is gone afterwards */
     AGENT_TOP_OWNER = 512,  /* SURVEY */
 };

@@ -91,6 +91,27 @@ int source_is_socket(const char *path, struct error **err)
     return error_set(err, ERR_USER, "the source '%s' is a socket, which can't be copied", path);
 }
 
+static int expand(const struct source *s, const char *base, const char *rest, struct strv *ret,
+                  struct error **err);
+
+// `rest` below base, and below each folder in it; links are not followed.
+static int expand_below(const struct source *s, const char *base, const char *rest,
+                        struct strv *ret, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv names = {0};
+    AUTO_CLOSE int fd = sys_open_in(s->root, *base ? base : "/", O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    if (fd < 0)
+        return 0;
+    if (expand(s, base, rest, ret, err) < 0 || source_list(fd, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.len; i++) {
+        AUTO_FREE char *path = xasprintf("%s/%s", base, names.ptr[i]);
+        if (expand_below(s, path, rest, ret, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 // Adds what matches `rest` below `base` (both without a '/' at the start).
 static int expand(const struct source *s, const char *base, const char *rest, struct strv *ret,
                   struct error **err)
@@ -102,6 +123,8 @@ static int expand(const struct source *s, const char *base, const char *rest, st
     }
     AUTO_FREE char *part = xstrndup(rest, strcspn(rest, "/"));
     const char *more = rest + strlen(part);
+    if (s->parents && !strcmp(part, "**") && more[strspn(more, "/")])
+        return expand_below(s, base, more, ret, err);
     if (!glob_magic(part)) {
         AUTO_FREE char *path = xasprintf("%s/%s", base, part);
         AUTO_CLOSE int there = sys_open_in(s->root, path, O_PATH | O_NOFOLLOW);
@@ -129,6 +152,7 @@ int source_open(struct agent *a, const struct request *rq, struct source *ret, s
     if (ret->root < 0)
         return -1;
     ret->excludes = ignore_new();
+    ret->parents = message_num(&rq->fields, AGENT_TAG_FLAGS, 0) & AGENT_PARENTS;
     while (message_next(&rq->fields, &f)) {
         AUTO_FREE char *text = str_dup(f.value);
         size_t before = ret->paths.len;

@@ -28,10 +28,11 @@ struct source {
     struct ignore *excludes; /* never NULL once open */
     struct strv paths;       /* absolute, without a '/' at the end; "" = the root */
     bool globs;              /* a word was a pattern */
+    bool parents;            /* AGENT_PARENTS: "/./" of the words is in paths, too */
 };
 #define SOURCE_INIT \
     { \
-        -1, NULL, {0}, false \
+        -1, NULL, {0}, false, false \
     }
 
 /* Reads SLOT, SOURCE and EXCLUDE. A pattern may match nothing; a path that is not there is

@@ -3,6 +3,7 @@
 // COPY and ADD: what goes into the key, and how the files get there: from the build directory and
 // from URLs as a stream, from other images by a copy between two disks of the runner.
 #include "base/alloc.h"
+#include "base/path.h"
 #include "base/session.h"
 #include "base/url.h"
 #include "builder/build/private.h"
@@ -20,6 +21,7 @@
 struct copy {
     char *dest; /* absolute; a final '/' says that it is a folder */
     char *chown, *chmod, *from, *checksum;
+    bool parents;
     struct strv sources, excludes, bodies;
     struct disk_state source; /* --from */
     bool listed;              /* it is keyed by content */
@@ -50,6 +52,30 @@ static int optional(struct build *b, struct stage_run *st, const struct word *w,
     return word_given(w) && !*ret ? -1 : 0;
 }
 
+static void add_clean(struct buf *path, struct str text)
+{
+    struct str part;
+    for (size_t at = 0; path_part(text, &at, &part);) {
+        if (str_is(part, ".."))
+            (void)path_pop(path);
+        else
+            path_push(path, part);
+    }
+}
+
+/* A source of --from with --parents as the agent reads it: "/a/b" or "/a/./b", with no ".." in it. */
+static char *parents_source(const char *text)
+{
+    const char *cut = strstr(text, "/./");
+    CLEANUP(buf_clear) struct buf above = BUF_INIT;
+    CLEANUP(buf_clear) struct buf place = BUF_INIT;
+    if (cut)
+        add_clean(&above, (struct str){text, (size_t)(cut - text)});
+    add_clean(&place, str_of(cut ? cut + 3 : text));
+    return xasprintf("%s%s/%s%s", above.len ? "/" : "", above.data, above.len ? "./" : "",
+                     place.data);
+}
+
 static int expand_copy(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                        struct copy *c, struct error **err)
 {
@@ -63,6 +89,7 @@ static int expand_copy(struct build *b, struct stage_run *st, const struct image
     if (c->chmod && imagefile_mode(b->file, &a->chmod, c->chmod, err) < 0)
         return -1;
     c->dest = config_path(&st->config, dest);
+    c->parents = a->parents;
     for (size_t i = 0; i < a->excludes.len; i++) {
         char *w = expand_word(b, st, &a->excludes.ptr[i], err);
         if (!w)
@@ -73,7 +100,8 @@ static int expand_copy(struct build *b, struct stage_run *st, const struct image
         char *w = expand_word(b, st, &a->sources[i].path, err);
         if (!w)
             return -1;
-        strv_add_take(&c->sources, w);
+        strv_add_take(&c->sources, c->from && c->parents ? parents_source(w) : xstrdup(w));
+        free(w);
     }
     return 0;
 }
@@ -109,6 +137,7 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
                                 .excludes = (const char *const *)c->excludes.ptr,
                                 .n_excludes = c->excludes.len,
                                 .dest = c->dest,
+                                .parents = c->parents,
                                 .unpack_local = step->op == OP_ADD && a->unpack != 0,
                                 .unpack_remote = step->op == OP_ADD && a->unpack == 1,
                                 .checksum = c->checksum};
@@ -146,8 +175,13 @@ static struct runner_place copy_place(const struct copy *c)
 {
     size_t n = strlen(c->dest);
     bool folder = c->selection ? selection_needs_folder(c->selection)
-                               : c->sources.len > 1 || (n && c->dest[n - 1] == '/');
-    return (struct runner_place){c->dest, folder, c->from != NULL, c->chown, c->chmod};
+                               : c->parents || c->sources.len > 1 || (n && c->dest[n - 1] == '/');
+    return (struct runner_place){.dest = c->dest,
+                                 .folder = folder,
+                                 .keep_owner = c->from != NULL,
+                                 .parents = c->parents,
+                                 .chown = c->chown,
+                                 .chmod = c->chmod};
 }
 
 int copy_send(struct build *b, struct copy *c, struct error **err)
@@ -184,7 +218,9 @@ static struct key *copy_key(const struct stage_run *st, const struct imagefile_s
     struct key *key = key_begin(*st->disk.id ? st->disk.id : NULL);
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     buf_addf(&text, "%s " COPY_RULES, imagefile_op_name(step->op));
-    if (c->from)
+    if (c->parents)
+        buf_adds(&text, " --parents");
+    if (c->from || c->parents)
         for (size_t i = 0; i < c->sources.len; i++)
             buf_addf(&text, " %s", c->sources.ptr[i]);
     buf_addf(&text, " to %s", c->dest);
@@ -226,7 +262,9 @@ static int step_copy_from(struct build *b, struct stage_run *st, const struct im
         return -1;
     if (holds_files(b, c->from)) // mkfs made it there, nobody copied it in
         strv_add(&c->excludes, "lost+found");
-    if (from_by_content(&c->sources) && from_manifest(b, &st->disk, &r, &manifest, err) < 0)
+    // the manifest lacks the folders above
+    if (!c->parents && from_by_content(&c->sources) &&
+        from_manifest(b, &st->disk, &r, &manifest, err) < 0)
         return -1;
     c->listed = manifest.len;
     struct key *key = copy_key(st, step, c);

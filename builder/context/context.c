@@ -151,7 +151,10 @@ static int add_source(struct select *s, const struct context_source *src, struct
         return 0;
     }
     size_t before = parts->len;
-    if (source_expand(s->ctx, r->instruction, src->text, parts, err) < 0)
+    int got = r->parents
+                  ? source_expand_parents(s->ctx, r->instruction, src->text, parts, err)
+                  : source_expand(s->ctx, r->instruction, src->text, SOURCE_PLAIN, parts, err);
+    if (got < 0)
         return -1;
     for (size_t i = before; i < parts->len; i++)
         parts->ptr[i].unpack = r->unpack_local && parts->ptr[i].node->type == MANIFEST_FILE;
@@ -163,23 +166,37 @@ static bool is_folder(const struct part *p)
     return p->kind == SOURCE_PATH && p->node->type == MANIFEST_DIR;
 }
 
-/* Drops single files that --exclude names, and gives the rest their places below <dest>: several
- * things need it to be a folder. */
+/* Whether nothing of a part is left. With --parents the patterns see its place. */
+static bool is_excluded(const struct select *s, const struct part *p)
+{
+    if (!s->excludes || p->bare)
+        return false;
+    if (is_folder(p))
+        return p->dest && *p->dest && ignore_hides(s->excludes, p->dest) &&
+               ignore_prunes(s->excludes, p->dest);
+    return ignore_hides(s->excludes, p->dest ? p->dest : p->own_name);
+}
+
+/* Drops what --exclude names, and gives the rest their places below <dest>: several things need it
+ * to be a folder. */
 static void place_parts(struct select *s)
 {
     struct parts *parts = &s->sel->parts;
     size_t kept = 0;
     vec_foreach (struct part *, p, parts) {
-        if (s->excludes && !is_folder(p) && ignore_hides(s->excludes, p->own_name)) {
-            part_clear(p);
+        if (!is_excluded(s, p)) {
+            parts->ptr[kept++] = *p;
             continue;
         }
-        parts->ptr[kept++] = *p;
+        part_clear(p);
+        for (; kept && parts->ptr[kept - 1].bare; kept--)
+            part_clear(&parts->ptr[kept - 1]);
     }
     parts->len = kept;
     s->sel->needs_folder = s->dest_is_folder || kept > 1;
     vec_foreach (struct part *, p, parts)
-        p->dest = xstrdup(is_folder(p) || !s->sel->needs_folder ? "" : p->own_name);
+        if (!p->dest)
+            p->dest = xstrdup(is_folder(p) || !s->sel->needs_folder ? "" : p->own_name);
 }
 
 static void pick(struct select *s, size_t part, struct node *n)
@@ -253,16 +270,34 @@ static void walk_folder(struct walk *w, struct node *folder)
     }
 }
 
+/* Whether a folder is above `path`. */
+static bool is_above(const char *folder, const char *path)
+{
+    size_t n = strlen(folder);
+    return !strncmp(folder, path, n) && path[n] == '/';
+}
+
 static int pick_all(struct select *s, struct error **err)
 {
+    const char *last = ""; // the place of the part that was picked last: its folders are there
     for (size_t i = 0; i < s->sel->parts.len; i++) {
         struct part *p = &s->sel->parts.ptr[i];
+        if (p->bare) {
+            if (!is_above(p->dest, last))
+                pick(s, i, p->node);
+            continue;
+        }
+        last = p->dest;
         if (is_folder(p) && tree_scan(s->ctx->tree, p->node, true, err) < 0)
             return -1;
-        pick(s, i, p->node);
+        struct walk w = {.select = s, .part = i, .path = BUF_INIT};
+        if (is_folder(p) && s->excludes && *p->dest && ignore_hides(s->excludes, p->dest))
+            *node_list_push(&w.pending) = p->node;
+        else
+            pick(s, i, p->node);
         if (!is_folder(p))
             continue;
-        struct walk w = {.select = s, .part = i, .path = BUF_INIT};
+        buf_adds(&w.path, p->dest);
         walk_folder(&w, p->node);
         buf_clear(&w.path);
         node_list_clear(&w.pending);
@@ -490,7 +525,8 @@ int context_select(struct context *ctx, const struct context_request *r, struct 
     struct select s = {.ctx = ctx,
                        .request = r,
                        .sel = sel,
-                       .dest_is_folder = r->n_sources > 1 || context_dest_is_folder(r->dest)};
+                       .dest_is_folder =
+                           r->n_sources > 1 || r->parents || context_dest_is_folder(r->dest)};
     int got = fill_selection(&s, err);
     ignore_free(s.excludes);
     if (got < 0)
@@ -503,7 +539,7 @@ int context_has(struct context *ctx, const char *instruction, const char *source
                 struct error **err)
 {
     CLEANUP(parts_free) struct parts parts = {0};
-    return source_expand(ctx, instruction, source, &parts, err);
+    return source_expand(ctx, instruction, source, SOURCE_PLAIN, &parts, err);
 }
 
 void parts_free(struct parts *parts)

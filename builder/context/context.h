@@ -91,9 +91,10 @@ struct context_request {
     const char *const *excludes; /* --exclude patterns, as lines of an ignore file; matched against
                                   * paths relative to each source */
     size_t n_excludes;
-    const char *dest;     /* <dest> as written; only its final '/' and messages matter here */
-    bool unpack_local;    /* ADD: local tar archives are unpacked */
-    bool unpack_remote;   /* ADD --unpack=true: fetched ones too */
+    bool parents;       /* --parents: sources keep their folders, from "/./" on if they have that */
+    const char *dest;   /* <dest> as written; only its final '/' and messages matter here */
+    bool unpack_local;  /* ADD: local tar archives are unpacked */
+    bool unpack_remote; /* ADD --unpack=true: fetched ones too */
     const char *checksum; /* ADD --checksum: "sha256:<hex>"; NULL = none */
 };
 

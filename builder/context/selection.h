@@ -40,6 +40,7 @@ struct part {
     struct str bytes;  /* SOURCE_INLINE */
     struct remote_file remote; /* SOURCE_URL */
     bool unpack;               /* if it is an archive */
+    bool bare; /* --parents: a folder without what is in it, above the part that follows */
 };
 DEFINE_VECTOR(parts, struct part);
 
@@ -63,10 +64,17 @@ struct selection {
     uint64_t bytes;
 };
 
+/* Whether "**" stands for any number of folders, or is no more than "*". */
+enum source_stars { SOURCE_PLAIN, SOURCE_STARS };
 /* Finds what a source names and adds a part for each match; sets node, shown, own_name. A pattern
  * may have none. */
 int source_expand(struct context *ctx, const char *instruction, const char *source,
-                  struct parts *ret, struct error **err);
+                  enum source_stars stars, struct parts *ret, struct error **err);
+/* The same for --parents: with "**", sets dest too, and adds a bare part for each folder on the way. */
+int source_expand_parents(struct context *ctx, const char *instruction, const char *source,
+                          struct parts *ret, struct error **err);
+/* What a clean path names, links followed: 1; 0: nothing; -1: error. */
+int source_node(struct context *ctx, const char *path, struct node **ret, struct error **err);
 void part_clear(struct part *p);
 void parts_free(struct parts *parts);
 

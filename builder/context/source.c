@@ -17,6 +17,7 @@ struct finder {
     const char *instruction, *source;
     struct parts *ret;
     unsigned links;
+    bool stars;                /* "**" is any number of folders */
     const struct node *broken; /* a link on the way whose target is not there */
     const struct node *socket; /* what was named is one */
 };
@@ -127,6 +128,28 @@ static int add_pattern_match(struct finder *f, struct node *n, const char *shown
 static int expand(struct finder *f, struct node *at, const char *pattern, struct buf *shown,
                   struct error **err);
 
+/* The rest of a pattern in a folder and in all below it; links are not followed. */
+static int expand_below(struct finder *f, struct node *at, const char *rest, struct buf *shown,
+                        struct error **err)
+{
+    if (expand(f, at, rest, shown, err) < 0 || tree_scan(f->ctx->tree, at, false, err) < 0)
+        return -1;
+    size_t keep = shown->len;
+    for (uint32_t i = 0; i < at->n_children; i++) {
+        struct node *n = &at->children[i];
+        if (n->type != MANIFEST_DIR)
+            continue;
+        if (keep)
+            buf_addc(shown, '/');
+        buf_adds(shown, n->name);
+        if (expand_below(f, n, rest, shown, err) < 0)
+            return -1;
+        shown->len = keep;
+        shown->data[keep] = '\0';
+    }
+    return 0;
+}
+
 /* One part of a pattern against all names of a folder. */
 static int expand_part(struct finder *f, struct node *at, const char *part, const char *rest,
                        struct buf *shown, struct error **err)
@@ -157,6 +180,8 @@ static int expand(struct finder *f, struct node *at, const char *pattern, struct
     size_t len = strcspn(pattern, "/");
     const char *rest = pattern + len + (pattern[len] == '/');
     AUTO_FREE char *part = xstrndup(pattern, len);
+    if (f->stars && *rest && !strcmp(part, "**"))
+        return expand_below(f, at, rest, shown, err);
     if (glob_magic(part))
         return expand_part(f, at, part, rest, shown, err);
     struct node *n;
@@ -205,10 +230,20 @@ static int is_socket(struct finder *f, struct error **err)
     return error_hint(err, "the program that listens on a socket makes it again when it starts");
 }
 
-int source_expand(struct context *ctx, const char *instruction, const char *source,
-                  struct parts *ret, struct error **err)
+int source_node(struct context *ctx, const char *path, struct node **ret, struct error **err)
 {
-    struct finder f = {.ctx = ctx, .instruction = instruction, .source = source, .ret = ret};
+    struct finder f = {.ctx = ctx, .instruction = "COPY", .source = path};
+    return resolve(&f, tree_root(ctx->tree), path, ret, err);
+}
+
+int source_expand(struct context *ctx, const char *instruction, const char *source,
+                  enum source_stars stars, struct parts *ret, struct error **err)
+{
+    struct finder f = {.ctx = ctx,
+                       .instruction = instruction,
+                       .source = source,
+                       .ret = ret,
+                       .stars = stars == SOURCE_STARS};
     CLEANUP(buf_clear) struct buf path = BUF_INIT;
     CLEANUP(buf_clear) struct buf shown = BUF_INIT;
     clean(source, &path);

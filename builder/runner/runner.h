@@ -84,9 +84,10 @@ struct runner_partition {
 
 /* Where a COPY or ADD puts things, in the target. */
 struct runner_place {
-    const char *dest;          /* absolute */
-    bool folder;               /* dest is one */
-    bool keep_owner;           /* as in the source's tree */
+    const char *dest; /* absolute */
+    bool folder;      /* dest is one */
+    bool keep_owner;  /* as in the source's tree */
+    bool parents;     /* runner_copy: sources keep their folders, from "/./" on if there is one */
     const char *chown, *chmod; /* may be NULL */
 };
 /* What is read of another tree; excludes may be NULL. */

@@ -112,7 +112,8 @@ static int run_grow(struct runner *r, const char *table, struct runner_wait w, s
 
 static void put_place(struct message *m, const struct runner_place *p)
 {
-    int flags = (p->folder ? AGENT_DEST_DIR : 0) | (p->keep_owner ? AGENT_KEEP_OWNER : 0);
+    int flags = (p->folder ? AGENT_DEST_DIR : 0) | (p->keep_owner ? AGENT_KEEP_OWNER : 0) |
+                (p->parents ? AGENT_PARENTS : 0);
     message_puts(m, AGENT_TAG_PATH, p->dest);
     message_put_num(m, AGENT_TAG_FLAGS, (uint64_t)flags);
     message_puts(m, AGENT_TAG_OWNER, p->chown);

@@ -625,14 +625,28 @@ ADD --chown=5:6 1.tar /tar/sub/
 COPY --from=s /s/dir /s/nothin[g] /new
 COPY --from=s --chown=user /s/dir /new2
 COPY a /dangling/
+COPY --parents --chown=7 sub/foo **/./on[e] **/two /up/
+COPY --from=s --parents /s/./dir/in /s/../s/a /**/./one /s/none* /down
 RUN [ ! -e /nothing ]
 END
   run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
   echo "$output"
   [ "$status" -eq 0 ]
   [ "$(grep -c "^.*d1/sock' is left out: a socket can't be copied" <<<"$output")" -eq 1 ]
-  run inside 'cd /; ls glob from wild dirs both var/none; stat -c "%n %u %g %a" made made/by made/by/copy heredoc/sub tar/sub tar new new/in new2 new2/in both; stat -c "%n %Y" glob/a from/a from/one wild/y wild/z tar/sub/y'
+  run inside 'cd /; find up down | sort; ls glob from wild dirs both var/none; stat -c "%n %u %g %a" made made/by made/by/copy heredoc/sub tar/sub tar new new/in new2 new2/in both; stat -c "%n %Y" glob/a from/a from/one wild/y wild/z tar/sub/y; stat -c "%n %u %a" up/sub up/sub/foo down/dir down/dir/in down/s'
   diff - <(echo "$output") <<'END'
+down
+down/dir
+down/dir/in
+down/one
+down/s
+down/s/a
+up
+up/d2
+up/d2/two
+up/one
+up/sub
+up/sub/foo
 both:
 one
 two
@@ -673,6 +687,11 @@ from/one 10413792000
 wild/y 10413792000
 wild/z -5
 tar/sub/y 10413792000
+up/sub 7 755
+up/sub/foo 7 644
+down/dir 5 755
+down/dir/in 5 755
+down/s 0 755
 END
   disk
   debug 'ea_list /glob/a' | grep -q posix_acl_access

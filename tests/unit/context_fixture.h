@@ -100,7 +100,7 @@ static inline void put(struct fixture *f, const char *path, const char *text)
 struct ask {
     const char *const *sources, *const *excludes;
     const char *dest;
-    bool add;
+    bool add, parents;
 };
 
 static inline int try_select(struct fixture *f, struct ask a, struct error **err)
@@ -110,7 +110,8 @@ static inline int try_select(struct fixture *f, struct ask a, struct error **err
                                 .sources = list,
                                 .excludes = a.excludes,
                                 .dest = a.dest ? a.dest : "/dest/",
-                                .unpack_local = a.add};
+                                .unpack_local = a.add,
+                                .parents = a.parents};
     while (a.sources[r.n_sources]) {
         assert_true(r.n_sources < 8);
         list[r.n_sources].text = a.sources[r.n_sources];

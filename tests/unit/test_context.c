@@ -207,6 +207,45 @@ static void excludes_are_relative_to_the_source(void **state)
                 "<dest> app app/conf app/conf/app.ini ");
 }
 
+static void sources_keep_their_folders(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    put(f, "x/y/deep/main.c", "int deep;\n");
+    const struct {
+        const char *const *sources, *const *excludes;
+        const char *sent;
+    } cases[] = {
+        {LIST("app/conf/app.ini", "b.txt"), NULL, "app app/conf app/conf/app.ini b.txt "},
+        {LIST("./app/./conf/app.ini"), NULL, "conf conf/app.ini "},
+        {LIST("app/conf/./app.ini"), NULL, "app.ini "},
+        {LIST("app"), NULL, "app app/conf app/conf/app.ini app/main.c "},
+        {LIST("app/."), NULL, "app app/conf app/conf/app.ini app/main.c "},
+        {LIST("app/./"), NULL, "<dest> conf conf/app.ini main.c "},
+        {LIST("x/../app/./conf"), NULL, "conf conf/app.ini "},
+        {LIST("**/main.c"), NULL, "app app/main.c x x/y x/y/deep x/y/deep/main.c "},
+        {LIST("x/./**/main.c", "a*"), NULL,
+         "y y/deep y/deep/main.c a.log a.txt app app/conf app/conf/app.ini app/main.c "},
+        {LIST("app/conf/app.ini", "app/main.c"), NULL, "app app/conf app/conf/app.ini app/main.c "},
+        {LIST("app/**"), NULL, "app app/conf app/conf/app.ini app/main.c "},
+        {LIST("none/**/x"), NULL, ""},
+        {LIST("app", "b.txt"), LIST("app/conf", "*.txt"), "app app/main.c "},
+        {LIST("app/conf/app.ini", "b.txt"), LIST("**/*.ini"), "b.txt "},
+        {LIST("x/./y"), LIST("y"), ""},
+        {LIST("app/./conf"), LIST("conf", "!conf/app.ini"), "conf conf/app.ini "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_sent(f,
+                    (struct ask){.sources = cases[i].sources,
+                                 .excludes = cases[i].excludes,
+                                 .dest = "/x",
+                                 .parents = true},
+                    cases[i].sent);
+    assert_true(selection_needs_folder(f->sel));
+    expect_error(f, (struct ask){.sources = LIST("app/./none"), .parents = true},
+                 "'app/./none' was not found", NULL);
+}
+
 static void make_link(struct fixture *f, const char *target, const char *path)
 {
     AUTO_FREE char *full = in_dir(f, path);
@@ -607,6 +646,7 @@ int main(void)
         TEST(sockets_are_named),
         TEST(a_folder_of_which_all_is_hidden_is_gone),
         TEST(excludes_are_relative_to_the_source),
+        TEST(sources_keep_their_folders),
         TEST(links_are_followed_as_sources_only_and_never_out),
         TEST(a_pattern_takes_bad_links_as_links),
         TEST(odd_names_are_kept),
