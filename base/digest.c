@@ -140,6 +140,12 @@ bool digest_parse(const char *hex, struct digest *ret)
     return true;
 }
 
+bool digest_parse_named(const char *text, struct digest *ret)
+{
+    static const char name[] = "sha256:";
+    return text && !strncmp(text, name, strlen(name)) && digest_parse(text + strlen(name), ret);
+}
+
 bool digest_eq(const struct digest *a, const struct digest *b)
 {
     return !memcmp(a->byte, b->byte, sizeof a->byte);

@@ -34,6 +34,8 @@ struct digest digest_of(const void *bytes, size_t n);
 int digest_of_fd(int fd, struct digest *ret, struct error **err);
 void digest_hex(const struct digest *d, char out[DIGEST_HEX + 1]); /* lower case */
 bool digest_parse(const char *hex, struct digest *ret);            /* exactly 64 hex letters */
+bool digest_parse_named(const char *text,
+                        struct digest *ret); /* "sha256:" before them; takes NULL */
 bool digest_eq(const struct digest *a, const struct digest *b);
 
 struct sha512; /* a running computation, as above */

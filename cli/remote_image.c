@@ -49,8 +49,7 @@ static json_t *get_config(struct registry *r, const json_t *manifest, struct err
     int64_t size = json_int(d, "size", 0);
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     struct digest parsed;
-    if (!digest || strncmp(digest, "sha256:", 7) != 0 || !digest_parse(digest + 7, &parsed) ||
-        size <= 2 || size > CONFIG_MAX)
+    if (!digest_parse_named(digest, &parsed) || size <= 2 || size > CONFIG_MAX)
         return NULL;
     return registry_blob(r, digest + 7, (size_t)size, &text, err) < 0
                ? NULL

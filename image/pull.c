@@ -265,7 +265,10 @@ static void use_record(const struct session *s, struct wanted *w)
     if (!has || strcmp(x.from, url) != 0 || strcmp(name, w->known->name) != 0)
         w->known = NULL;
     if (has && x.kind != SPEC_OCI) {
-        image_source_spec(&x, name, &w->own);
+        struct image_spec had = {0};
+        image_source_spec(&x, name, &had);
+        image_spec_clear(&w->own);
+        w->own = had;
         w->spec = &w->own;
     }
 }
@@ -296,10 +299,10 @@ static int want(const struct session *s, const struct image_spec *given,
     if (known_images_read(s, &w->table, err) < 0)
         return -1;
     w->known = known_images_find(&w->table, given->name);
-    if (there)
-        use_record(s, w);
-    else
+    if (!there)
         use_table(s, w);
+    if (again && backend_has(s->backend, w->spec->name))
+        use_record(s, w);
     return 0;
 }
 

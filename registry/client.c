@@ -280,10 +280,10 @@ static int is_there(struct registry *r, const char *url, const char *accept, str
     return a.status == 200;
 }
 
-int registry_has_blob(struct registry *r, const char *hex, struct error **err)
+int registry_has_blob(struct registry *r, const char *hex, uint64_t size, struct error **err)
 {
     if (r->layout)
-        return layout_has_blob(r->layout, hex, err);
+        return layout_has_blob(r->layout, hex, size, err);
     AUTO_FREE char *url = blob_url(r, hex);
     return is_there(r, url, NULL, err);
 }

@@ -60,8 +60,8 @@ int registry_put_manifest(struct registry *r, const char *version, const char *t
  * repository. */
 int registry_tags(struct registry *r, struct strv *ret, struct error **err);
 
-/* hex: SHA-256 of the blob. 1, 0, -1. */
-int registry_has_blob(struct registry *r, const char *hex, struct error **err);
+/* hex: SHA-256 of the blob; size: its bytes, 0 = not known. 1, 0, -1. */
+int registry_has_blob(struct registry *r, const char *hex, uint64_t size, struct error **err);
 /* A small blob, at most `limit` bytes, checked. */
 int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf *ret,
                   struct error **err);
@@ -76,6 +76,9 @@ int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
  * them. What an attempt that broke has brought is not sent again if the registry kept it. */
 int registry_put_blob(struct registry *r, const char *hex, uint64_t size, int fd,
                       _Atomic uint64_t *moved, struct error **err);
+/* The same for bytes in memory, unless the registry has them; hex (set also on an error) is their name. */
+int registry_put_bytes(struct registry *r, const void *bytes, size_t n, char hex[DIGEST_HEX + 1],
+                       struct error **err);
 /* Makes the repository have a blob that another one of this registry, `from`, has: 1; 0: it can't be
  * done, so it must be sent; -1. */
 int registry_mount_blob(struct registry *r, const char *hex, const char *from, struct error **err);

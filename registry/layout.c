@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20, INDEX_MAX = 4 << 20, TAGS_SHOWN = 10 };
+enum { CHUNK = 1 << 20, SMALL = 1 << 20, INDEX_MAX = 4 << 20, TAGS_SHOWN = 10 };
 
 #define REF_NAME "org.opencontainers.image.ref.name"
 #define VERSION_TEXT "{\"imageLayoutVersion\":\"1.0.0\"}"
@@ -69,16 +69,25 @@ static int check_version(const struct layout *l, struct error **err)
     return 0;
 }
 
-/* Or not there. */
-static bool is_empty(const char *dir)
+/* Whether the folder is missing, empty, or on the way to become a layout: by a kiln that works in
+ * '.working', or one that was killed there. */
+static bool may_become_layout(const char *dir)
 {
+    static const char *const ours[] = {".", "..", ".working", "blobs", "index.json", "oci-layout"};
+    enum { N = sizeof ours / sizeof *ours, WORKING = 2, WHOLE = 8 + 16 + 32 };
     DIR *d = opendir(dir);
-    unsigned n = 0;
-    while (d && readdir(d) && n < 3)
-        n++;
-    if (d)
-        closedir(d);
-    return d ? n < 3 : errno == ENOENT; // "." and ".."
+    unsigned entries = 0, known = 0, seen = 0;
+    for (struct dirent *e; d && (e = readdir(d)); entries++)
+        for (unsigned i = 0; i < N; i++)
+            if (!strcmp(e->d_name, ours[i])) {
+                known++;
+                seen |= 1u << i;
+            }
+    if (!d)
+        return errno == ENOENT;
+    closedir(d);
+    // a whole one was made by another kiln just now
+    return entries == known && (entries == 2 || seen >> WORKING & 1 || (seen & WHOLE) == WHOLE);
 }
 
 /* Puts a file of these bytes there, whole. */
@@ -112,9 +121,9 @@ static int make_layout(struct layout *l, struct error **err)
 static int open_for_push(struct layout *l, struct error **err)
 {
     AUTO_FREE char *working = path_join(l->dir, ".working");
-    struct stat st;
-    bool ours = lstat(working, &st) == 0; // another kiln makes it a layout just now
-    if (!ours && access(l->index, F_OK) < 0 && !is_empty(l->dir)) {
+    AUTO_FREE char *version = path_join(l->dir, "oci-layout");
+    bool whole = access(l->index, F_OK) == 0 && access(version, F_OK) == 0;
+    if (!whole && !may_become_layout(l->dir)) {
         error_set(err, ERR_USER, "folder '%s' has files and is not an OCI image layout", l->dir);
         return error_hint(err, "name a new or an empty folder");
     }
@@ -231,7 +240,7 @@ static int resolve(const struct layout *l, const char *version, char hex[DIGEST_
             return index ? no_tag(l, index, version, err) : -1;
         digest = json_str(found, "digest");
     }
-    if (!digest || strncmp(digest, "sha256:", 7) != 0 || !digest_parse(digest + 7, &d))
+    if (!digest_parse_named(digest, &d))
         return error_set(err, ERR_USER, "'%s': the digest of '%s' is not SHA-256", l->index,
                          version);
     digest_hex(&d, hex);
@@ -289,12 +298,16 @@ int layout_manifest(struct layout *l, const char *version, size_t limit, struct 
     return resolve(l, version, hex, err) < 0 ? -1 : layout_blob(l, hex, limit, ret, err);
 }
 
-int layout_has_blob(struct layout *l, const char *hex, struct error **err)
+int layout_has_blob(struct layout *l, const char *hex, uint64_t size, struct error **err)
 {
     AUTO_FREE char *path = blob_path(l, hex);
-    if (access(path, F_OK) == 0)
-        return 1;
-    return errno == ENOENT ? 0 : no_blob(l, hex, err);
+    CLEANUP(buf_clear) struct buf bytes = BUF_INIT;
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : no_blob(l, hex, err);
+    if (!S_ISREG(st.st_mode) || (size && (uint64_t)st.st_size != size))
+        return 0;
+    return st.st_size > SMALL || layout_blob(l, hex, SMALL, &bytes, NULL) == 0;
 }
 
 int layout_has_manifest(struct layout *l, const char *version, struct error **err)
@@ -302,7 +315,7 @@ int layout_has_manifest(struct layout *l, const char *version, struct error **er
     char hex[DIGEST_HEX + 1];
     struct error *why = NULL;
     if (resolve(l, version, hex, &why) == 0)
-        return layout_has_blob(l, hex, err);
+        return layout_has_blob(l, hex, 0, err);
     if (why->kind != ERR_NOT_FOUND)
         return error_propagate(err, why);
     error_free(why);
@@ -358,7 +371,7 @@ int layout_put_blob(struct layout *l, const char *hex, uint64_t size, int fd,
                     _Atomic uint64_t *moved, struct error **err)
 {
     AUTO_FREE char *path = blob_path(l, hex);
-    int there = layout_has_blob(l, hex, err);
+    int there = layout_has_blob(l, hex, size, err);
     if (there)
         return there < 0 ? -1 : 0;
     AUTO_FREE char *temp = xasprintf("%s/%u", l->work.dir, l->files++);

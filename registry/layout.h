@@ -40,7 +40,8 @@ int layout_put_manifest(struct layout *l, const char *tag, const char *type, con
                         struct error **err);
 int layout_tags(struct layout *l, struct strv *ret, struct error **err);
 
-int layout_has_blob(struct layout *l, const char *hex, struct error **err);
+/* A file of another size is none, and a small one (1 MiB) of other content. */
+int layout_has_blob(struct layout *l, const char *hex, uint64_t size, struct error **err);
 int layout_blob(struct layout *l, const char *hex, size_t limit, struct buf *ret,
                 struct error **err);
 int layout_blob_to(struct layout *l, const char *hex, uint64_t size, int fd,

@@ -75,7 +75,7 @@ static bool tag_is_good(const char *tag)
 static bool digest_is_good(const char *text)
 {
     struct digest d;
-    return !strncmp(text, "sha256:", 7) && digest_parse(text + 7, &d);
+    return digest_parse_named(text, &d);
 }
 
 int reference_check_host(const char *host, struct error **err)

@@ -5,11 +5,13 @@
 // is gone is begun again, after a look whether the blob came all the same (or another client sent it).
 // Answer 413 to the whole means chunks, too; 413 and 416 to a chunk mean smaller ones.
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/session.h"
 #include "registry/layout.h"
 #include "registry/private.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
     REPLY_MAX = 64 << 10,
@@ -220,7 +222,7 @@ static int pause_and_look(struct upload *u, unsigned failures, struct error **er
 {
     if (registry_pause(u->r, failures - 1, 0, err) < 0)
         return -1;
-    return u->session ? 0 : registry_has_blob(u->r, u->hex, err);
+    return u->session ? 0 : registry_has_blob(u->r, u->hex, u->size, err);
 }
 
 int registry_put_blob(struct registry *r, const char *hex, uint64_t size, int fd,
@@ -246,6 +248,20 @@ int registry_put_blob(struct registry *r, const char *hex, uint64_t size, int fd
     }
     free(u.session);
     return o == FAILED || there < 0 ? -1 : 0;
+}
+
+int registry_put_bytes(struct registry *r, const void *bytes, size_t n, char hex[DIGEST_HEX + 1],
+                       struct error **err)
+{
+    struct digest d = digest_of(bytes, n);
+    digest_hex(&d, hex);
+    int there = registry_has_blob(r, hex, n, err);
+    if (there)
+        return there < 0 ? -1 : 0;
+    AUTO_CLOSE int fd = memfd_create("blob", MFD_CLOEXEC);
+    if (fd < 0 || write_all(fd, bytes, n) < 0)
+        return error_errno(err, "cannot keep a blob in memory");
+    return registry_put_blob(r, hex, n, fd, NULL, err);
 }
 
 int registry_mount_blob(struct registry *r, const char *hex, const char *from, struct error **err)

@@ -108,7 +108,7 @@ static int add_blob(struct foreign *f, const json_t *layer, size_t disk, struct 
     int64_t size = json_int(layer, "size", -1);
     struct foreign_blob blob = {.size = (uint64_t)size, .disk = disk};
     struct digest parsed;
-    if (!digest || strncmp(digest, "sha256:", 7) != 0 || !digest_parse(digest + 7, &parsed))
+    if (!digest_parse_named(digest, &parsed))
         return error_set(err, ERR_USER,
                          "the image's manifest is not valid: a digest is not SHA-256");
     if (size <= 0)

@@ -112,7 +112,7 @@ int index_choose(struct str text, const char *platform, char ret[sizeof "sha256:
         return none_fits(entries, platform, err);
     const char *digest = json_str(best, "digest");
     struct digest parsed;
-    if (!digest || strncmp(digest, "sha256:", 7) != 0 || !digest_parse(digest + 7, &parsed))
+    if (!digest_parse_named(digest, &parsed))
         return error_set(err, ERR_USER, "the image's index is not valid: a digest is not SHA-256");
     memcpy(ret, "sha256:", 7);
     digest_hex(&parsed, ret + 7);

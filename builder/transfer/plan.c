@@ -32,7 +32,7 @@ static int take_descriptor(const json_t *d, char hex[DIGEST_HEX + 1], uint64_t *
     const char *digest = json_str(d, "digest");
     struct digest parsed;
     int64_t n = json_int(d, "size", -1);
-    if (!digest || strncmp(digest, "sha256:", 7) != 0 || !digest_parse(digest + 7, &parsed))
+    if (!digest_parse_named(digest, &parsed))
         return wrong("a digest is not SHA-256", err);
     if (n <= 0)
         return wrong("a size is missing", err);

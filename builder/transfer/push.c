@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "base/vector.h"
+#include "builder/transfer/manifest.h"
 #include "builder/transfer/memory.h"
 #include "builder/transfer/pool.h"
 #include "builder/transfer/transfer.h"
@@ -175,7 +176,7 @@ static int compress(const struct push *p, struct piece *piece, int to, struct er
 static int put_unless_there(struct push *p, const char *hex, bool look, uint64_t size, int fd,
                             struct error **err)
 {
-    int there = look ? registry_has_blob(p->registry, hex, err) : 0;
+    int there = look ? registry_has_blob(p->registry, hex, size, err) : 0;
     if (there > 0)
         p->pool.moved += size;
     if (there)
@@ -186,7 +187,7 @@ static int put_unless_there(struct push *p, const char *hex, bool look, uint64_t
 /* Whether the registry has it already, or has it elsewhere and can be told so: 1, 0, -1. */
 static int is_there(struct push *p, const struct piece *piece, struct error **err)
 {
-    int there = registry_has_blob(p->registry, piece->hex, err);
+    int there = registry_has_blob(p->registry, piece->hex, piece->size, err);
     if (there)
         return there;
     json_auto_t *memory = memory_read(piece->layer);
@@ -292,58 +293,32 @@ static json_t *new_config(const struct push *p)
                      "dev.kiln", ours);
 }
 
-static json_t *descriptor(const char *type, const char *hex, uint64_t size)
+static json_t *new_manifest(const struct push *p, json_t *config)
 {
-    AUTO_FREE char *digest = xasprintf("sha256:%s", hex);
-    return json_pack("{s:s,s:s,s:I}", "mediaType", type, "digest", digest, "size",
-                     (json_int_t)size);
-}
-
-static json_t *new_manifest(const struct push *p, const char *config_hex, size_t config_size)
-{
+    const struct layer *top = p->layers.ptr[p->layers.len - 1];
+    AUTO_FREE char *size = xasprintf("%llu", (unsigned long long)top->virtual_size);
     json_t *list = json_array();
     vec_foreach (const struct piece *, piece, &p->pieces) {
         AUTO_FREE char *raw = xasprintf("%llu", (unsigned long long)piece->raw);
-        json_t *d = descriptor(TRANSFER_LAYER, piece->hex, piece->size);
+        json_t *d = manifest_descriptor(TRANSFER_LAYER, piece->hex, piece->size);
         json_object_set_new(
             d, "annotations",
             json_pack("{s:s,s:s}", "dev.kiln.layer", piece->layer->id, "dev.kiln.raw-size", raw));
         json_array_append_new(list, d);
     }
-    return json_pack(
-        "{s:i,s:s,s:s,s:o,s:o}", "schemaVersion", 2, "mediaType",
-        "application/vnd.oci.image.manifest.v1+json", "artifactType", TRANSFER_TYPE, "config",
-        descriptor("application/vnd.oci.image.config.v1+json", config_hex, config_size), "layers",
-        list);
-}
-
-static int put_text(struct push *p, const char *text, char hex[DIGEST_HEX + 1], struct error **err)
-{
-    AUTO_FREE char *path = path_join(store_scratch(p->store), "config");
-    struct digest d = digest_of(text, strlen(text));
-    digest_hex(&d, hex);
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || write_all(fd, text, strlen(text)) < 0)
-        return error_errno(err, "cannot write '%s'", path);
-    (void)unlink(path);
-    return put_unless_there(p, hex, true, strlen(text), fd, err);
+    return json_pack("{s:i,s:s,s:s,s:{s:s,s:s},s:o,s:o}", "schemaVersion", 2, "mediaType",
+                     MANIFEST_TYPE, "artifactType", TRANSFER_TYPE, "annotations", "dev.kiln.key",
+                     top->key, "dev.kiln.virtual-size", size, "config", config, "layers", list);
 }
 
 static int publish(struct push *p, const char *tag, char digest[DIGEST_HEX + 1], struct error **err)
 {
-    char hex[DIGEST_HEX + 1];
     json_auto_t *config = new_config(p);
-    AUTO_FREE char *text = json_text(config);
-    if (put_text(p, text, hex, err) < 0)
+    json_t *descriptor = manifest_put_config(p->registry, config, err);
+    if (!descriptor)
         return -1;
-    json_auto_t *manifest = new_manifest(p, hex, strlen(text));
-    AUTO_FREE char *all = json_text(manifest);
-    CLEANUP(buf_clear) struct buf body = BUF_INIT;
-    buf_adds(&body, all);
-    struct digest d = digest_of(body.data, body.len);
-    digest_hex(&d, digest);
-    return registry_put_manifest(p->registry, tag, "application/vnd.oci.image.manifest.v1+json",
-                                 &body, err);
+    json_auto_t *manifest = new_manifest(p, descriptor);
+    return manifest_put(p->registry, tag, manifest, digest, err);
 }
 
 /* Every piece is in the registry afterwards. */

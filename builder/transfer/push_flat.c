@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/session.h"
+#include "builder/transfer/manifest.h"
 #include "builder/transfer/pool.h"
 #include "builder/transfer/tar_gz.h"
 #include "builder/transfer/transfer.h"
@@ -18,8 +19,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MANIFEST "application/vnd.oci.image.manifest.v1+json"
-#define CONFIG "application/vnd.oci.image.config.v1+json"
 enum { QEMU = 107 }; // the user of KubeVirt's virt-launcher
 
 struct flat {
@@ -122,13 +121,6 @@ static int send_with_a_bar(struct flat *f, struct error **err)
     return pool_end(&f->pool, err);
 }
 
-static json_t *descriptor(const char *type, const char *hex, uint64_t size)
-{
-    AUTO_FREE char *digest = xasprintf("sha256:%s", hex);
-    return json_pack("{s:s,s:s,s:I}", "mediaType", type, "digest", digest, "size",
-                     (json_int_t)size);
-}
-
 static json_t *new_config(const struct flat *f)
 {
     AUTO_FREE char *id = xasprintf("sha256:%s", f->layer.raw_hex);
@@ -139,10 +131,10 @@ static json_t *new_config(const struct flat *f)
 
 static json_t *new_manifest(const struct flat *f, bool container, json_t *config)
 {
-    json_t *layer = descriptor(container ? "application/vnd.oci.image.layer.v1.tar+gzip"
-                                         : "application/octet-stream",
-                               f->layer.hex, f->layer.size);
-    json_t *m = json_pack("{s:i,s:s,s:o,s:[o]}", "schemaVersion", 2, "mediaType", MANIFEST,
+    json_t *layer = manifest_descriptor(container ? "application/vnd.oci.image.layer.v1.tar+gzip"
+                                                  : "application/octet-stream",
+                                        f->layer.hex, f->layer.size);
+    json_t *m = json_pack("{s:i,s:s,s:o,s:[o]}", "schemaVersion", 2, "mediaType", MANIFEST_TYPE,
                           "config", config, "layers", layer);
     if (container)
         return m;
@@ -152,33 +144,15 @@ static json_t *new_manifest(const struct flat *f, bool container, json_t *config
     return m;
 }
 
-static int put_text(struct flat *f, const char *text, char hex[DIGEST_HEX + 1], struct error **err)
-{
-    AUTO_FREE char *path = path_join(store_scratch(f->store), "config");
-    struct digest d = digest_of(text, strlen(text));
-    digest_hex(&d, hex);
-    AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || write_all(fd, text, strlen(text)) < 0)
-        return error_errno(err, "cannot write '%s'", path);
-    (void)unlink(path);
-    return registry_put_blob(f->registry, hex, strlen(text), fd, NULL, err);
-}
-
 static int publish(struct flat *f, const char *tag, bool container, char digest[DIGEST_HEX + 1],
                    struct error **err)
 {
-    char hex[DIGEST_HEX + 1];
     json_auto_t *config = new_config(f);
-    AUTO_FREE char *text = json_text(config);
-    if (put_text(f, text, hex, err) < 0)
+    json_t *descriptor = manifest_put_config(f->registry, config, err);
+    if (!descriptor)
         return -1;
-    json_auto_t *manifest = new_manifest(f, container, descriptor(CONFIG, hex, strlen(text)));
-    AUTO_FREE char *all = json_text(manifest);
-    CLEANUP(buf_clear) struct buf body = BUF_INIT;
-    buf_adds(&body, all);
-    struct digest d = digest_of(body.data, body.len);
-    digest_hex(&d, digest);
-    return registry_put_manifest(f->registry, tag, MANIFEST, &body, err);
+    json_auto_t *manifest = new_manifest(f, container, descriptor);
+    return manifest_put(f->registry, tag, manifest, digest, err);
 }
 
 int transfer_push_flat(const struct session *s, const char *name, const struct reference *ref,

@@ -94,6 +94,13 @@ table() {
   [[ "$output" == *" debian-12 "*" somebody "*" yes "*"A debian-12"* ]]
   # what is here is used, also by another name
   [ "$("$KILN" image pull debian:12 2>&1)" = "Image 'debian:12' is in the backend already" ]
+  # and fetched again where that is asked for
+  local before
+  before=$(stat -c %i "$KILN_HOME"/backend/debian%2D12)
+  "$KILN" image pull --policy always debian:12
+  [ "$(stat -c %i "$KILN_HOME"/backend/debian%2D12)" != "$before" ]
+  [ "$("$KILN" image ls -q | sort | xargs)" = 'b debian-12' ]
+  right debian-12
   "$KILN" create --name v debian:12
   [ "$(jq -r .spec.ssh.user "$KILN_HOME/vmstore/v/vm.json")" = somebody ]
   "$KILN" create --name w --ssh-user me b

@@ -186,7 +186,7 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
 }
 
 @test "a layout that is none, or was changed, is refused in words" {
-  local blob
+  local blob i
   cd "$BATS_TEST_TMPDIR" || return
   "$KILN" image pull "oci://$PLAIN/team/app:1"
   "$KILN" image push app oci-layout:lay:1 oci-layout:lay:two >/dev/null
@@ -203,6 +203,15 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
   run -1 on_a image push app oci-layout:full:1
   [[ $output == *"has files and is not an OCI image layout"* ]]
   [ "$(ls -A full)" = mine ]
+  # what only looks like one of ours on the way: nothing of it is changed
+  mkdir full/.working
+  run -1 on_a image push app oci-layout:full:1
+  [[ $output == *"has files and is not an OCI image layout"* ]]
+  mkdir web
+  echo '{"mine": 1}' >web/index.json
+  run -1 on_a image push app oci-layout:web:1
+  [[ $output == *"has files and is not an OCI image layout"* ]]
+  [ "$(cat web/index.json)" = '{"mine": 1}' ]
   for blob in oci-layout: oci-layout:/ oci-layout:lay:a:b/c: "oci-layout:lay:a b" oci-layout:lay@sha256:12; do
     run -1 "$KILN" image pull "$blob"
   done
@@ -220,7 +229,20 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
   rm "$blob"
   run -1 "$KILN" image pull oci-layout:lay:1
   [[ $output == *"has no blob sha256:${blob##*/}"* ]]
-  cp good "$blob"
+  # a push mends what is shorter than it should be, a config of other content, and what is not a file
+  local config
+  for i in 1 2 3; do
+    config=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["config"]["digest"][7:])' \
+      "lay/blobs/sha256/$(jq -r '.manifests[0].digest[7:]' lay/index.json)")
+    case $i in
+    1) head -c 100 good >"$blob" ;;
+    2) tr a b <"lay/blobs/sha256/$config" >changed && cp -f changed "lay/blobs/sha256/$config" ;;
+    3) rm "$blob" && ln -s /dev/null "$blob" ;;
+    esac
+    on_a image push app oci-layout:lay:1
+    cmp good "$blob"
+    (cd lay/blobs/sha256 && for blob in *; do echo "$blob  $blob"; done | sha256sum -c --quiet)
+  done
   "$KILN" image pull oci-layout:lay:1
   echo '{' >lay/index.json
   run -1 "$KILN" image pull oci-layout:lay:1
