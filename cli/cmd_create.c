@@ -32,9 +32,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
     AUTO_FREE char *name =
         args_has(a, "name") ? xstrdup(args_get(a, "name")) : named_vm_name(image);
     CLEANUP(vm_copies_clear) struct vm_copies copies = {0};
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     vm_spec_init(&spec);
     if (vm_options_take(a, &spec, err) < 0 || vm_copies_take(a, false, &copies, err) < 0 ||
-        vm_store_create(s, a, &spec, name, &copies, false, err) < 0)
+        vm_store_create(s, a, &spec, name, &copies, false, &vm, err) < 0)
         return -1;
     (void)json_object_set_new(a->result, "name", json_string(name));
     if (!a->result)

@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/store.h"
 #include "cli/vm_disks.h"
+#include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "qcow2/head.h"
 #include "vm/named.h"
@@ -37,9 +38,10 @@ static json_t *describe(const struct session *s, const char *name)
                          err ? err->message : "its disk is missing");
     json_t *v =
         json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s?, s:O*}", "name", name, "state",
-                  named_vm_runs(&vm) ? "running"
-                  : state            ? "suspended"
-                                     : "stopped",
+                  vm_live_halted(&vm)  ? "paused"
+                  : named_vm_runs(&vm) ? "running"
+                  : state              ? "suspended"
+                                       : "stopped",
                   "image", json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
                   "virtual_size", (json_int_t)size, "real_size", (json_int_t)used, "created",
                   (json_int_t)json_int(vm.config, "created", 0), "disk", elsewhere ? NULL : vm.disk,

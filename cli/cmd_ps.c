@@ -28,18 +28,25 @@ static json_t *describe(const struct session *s, const char *name, bool all)
     pid_t pid = named_vm_process(&vm);
     if (!pid && !all)
         return NULL;
-    json_auto_t *record = named_vm_running(&vm), *state = pid ? NULL : vm_state_read(vm.dir);
-    json_t *v = json_pack("{s:s, s:s?, s:s, s:b}", "name", name, "image",
+    json_auto_t *record = vm_live_record(s, &vm), *state = pid ? NULL : vm_state_read(vm.dir);
+    const char *halted = pid ? vm_live_halted(&vm) : NULL;
+    json_t *v = json_pack("{s:s, s:s?, s:s, s:s*, s:b}", "name", name, "image",
                           json_str(vm.config, "image"), "state",
-                          pid     ? "running"
+                          halted  ? "paused"
+                          : pid   ? "running"
                           : state ? "suspended"
                                   : "stopped",
-                          "temporary", vm_store_is_temporary(&vm));
+                          "reason", halted, "temporary", vm_store_is_temporary(&vm));
     vm_disks_add_names(vm.config, v);
     if (record)
         (void)json_object_update_missing(v, record);
+    pid = named_vm_process(&vm);
     if (pid > 0)
         (void)json_object_set_new(v, "pid", json_integer(pid));
+    if (halted && !strcmp(halted, "no-space"))
+        session_notice(
+            s, "VM '%s' is paused: no space is left in '%s'; 'kiln resume %s' lets it go on", name,
+            vm.dir, name);
     return v;
 }
 
@@ -133,7 +140,7 @@ static int run_status(struct session *s, const struct args *a, struct error **er
     if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0)
         return -1;
     json_auto_t *v = describe(s, a->pos[0], true);
-    bool runs = v && !strcmp(json_str(v, "state"), "running");
+    bool runs = named_vm_runs(&vm);
     if (args_has(a, "json"))
         cli_print_json(v);
     else
@@ -159,7 +166,7 @@ const struct command cmd_status = {
     .name = "status",
     .summary = "Tell whether a VM runs",
     .usage = "[--json] NAME",
-    .detail = "Exit status: 0 running, 3 stopped or suspended to disk, 1 no such VM.\n",
+    .detail = "Exit status: 0 running or paused, 3 stopped or suspended to disk, 1 no such VM.\n",
     .options = status_options,
     .min_args = 1,
     .max_args = 1,

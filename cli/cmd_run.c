@@ -53,7 +53,6 @@ static void report(const struct args *a, const char *name)
         puts(name);
 }
 
-/* It may not have been started. */
 static void remove_vm(const struct session *s, const char *name)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
@@ -70,13 +69,15 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     bool temporary = !given || args_has(a, "rm");
     // one whose files are to be copied out is not swept away before that
     bool swept = temporary && (detach || !copies->out.len);
-    if (vm_store_create(s, a, spec, name, copies, swept, err) < 0)
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (vm_store_create(s, a, spec, name, copies, swept, &vm, err) < 0)
         return -1;
-    int status = vm_store_start(s, a, name, detach, copies, err);
+    int status = vm_store_boot(s, &vm, spec, detach, copies, err);
     if (status == 0 && detach)
         report(a, name);
     if (status >= 0 && detach)
         return status;
+    named_vm_clear(&vm); // whoever copies or removes takes the lock
     if (status >= 0 && vm_copy_out(s, name, copies, err) < 0) {
         session_notice(s, "VM '%s' is kept, with what was to be copied; 'kiln rm %s' removes it",
                        name, name);

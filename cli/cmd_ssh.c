@@ -29,7 +29,7 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
     int status = 0;
     if (args_has(a, "tty") && !isatty(STDIN_FILENO))
         return error_set(err, ERR_USAGE, "argument --tty: standard input is not a terminal");
-    if (vm_live_open(s, a->pos[0], &live, err) < 0)
+    if (vm_live_open(s, a->pos[0], &live, err) < 0 || vm_live_check_halted(&live.vm, err) < 0)
         return -1;
     if (quote)
         buf_add_shell_words(&command, (const char *const *)a->pos + 1);

@@ -18,6 +18,17 @@ static const struct option_spec stop_options[] = {
 };
 static const struct option_spec restart_options[] = {STOP_TIMEOUT_OPTION, JSON_OPTION, {0}};
 
+/* Of a VM that is suspended to disk; a temporary one goes with it. */
+static int drop_state(const struct session *s, const char *name, struct error **err)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0 || named_vm_lock(&vm, err) < 0 ||
+        vm_state_drop(vm.dir, err) < 0)
+        return -1;
+    named_vm_clear(&vm);
+    return vm_store_drop_temporary(s, name, err);
+}
+
 static int stop_one(const struct session *s, const struct args *a, const char *name,
                     struct error **err)
 {
@@ -27,15 +38,14 @@ static int stop_one(const struct session *s, const struct args *a, const char *n
         named_vm_open(s->vmstore, name, &vm, err) < 0)
         return -1;
     int rc = vm_live_stop(s, &vm, args_has(a, "kill"), timeout_ms, err);
-    if (rc == 2 && args_has(a, "kill")) {
+    if (rc == 2) {
         json_auto_t *state = vm_state_read(vm.dir);
-        if (state)
-            return named_vm_lock(&vm, err) < 0 ? -1 : vm_state_drop(vm.dir, err);
+        if (state && args_has(a, "kill"))
+            return drop_state(s, name, err);
+        return vm_state_refuse(&vm, err) < 0
+                   ? -1
+                   : error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
     }
-    if (rc == 2 && vm_state_refuse(&vm, err) < 0)
-        return -1;
-    if (rc == 2)
-        return error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
     return rc < 0 ? -1 : vm_store_drop_temporary(s, name, err);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // kiln suspend, resume: QEMU's stop and cont, or vm/state.h. kiln wait; kiln rename.
+#include "base/alloc.h"
 #include "base/json.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
@@ -11,6 +12,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct option_spec done_options[] = {JSON_OPTION, {0}};
 static const struct option_spec suspend_options[] = {
@@ -51,6 +53,19 @@ static int suspend_one(const struct session *s, const struct args *a, const char
     return open_live(s, name, &live, err) < 0 ? -1 : vm_state_save(s, &live.vm, err);
 }
 
+/* Of one that ended while it was suspended in memory: with the host, or QEMU killed. */
+static int check_lost(const struct named_vm *vm, struct error **err)
+{
+    AUTO_FREE char *last = named_vm_runs(vm) ? NULL : vm_detached_state(vm->dir);
+    if (!last || strcmp(last, "paused") != 0)
+        return 0;
+    error_set(err, ERR_NOT_FOUND,
+              "VM '%s' is not running: it ended while it was suspended, and its memory is lost",
+              vm->name);
+    return error_hint(err, "'kiln start -d %s' boots it; 'suspend --to-disk' keeps the memory",
+                      vm->name);
+}
+
 static int resume_one(const struct session *s, const struct args *a, const char *name,
                       struct error **err)
 {
@@ -58,7 +73,9 @@ static int resume_one(const struct session *s, const struct args *a, const char 
     if (named_vm_open(s->vmstore, name, &vm, err) < 0)
         return -1;
     json_auto_t *state = named_vm_runs(&vm) ? NULL : vm_state_read(vm.dir);
-    return state ? vm_store_start(s, a, name, true, NULL, err) : tell(s, name, "cont", err);
+    if (state)
+        return vm_store_start(s, a, name, true, NULL, err);
+    return check_lost(&vm, err) < 0 ? -1 : tell(s, name, "cont", err);
 }
 
 static int wait_one(const struct session *s, const struct args *a, const char *name,

@@ -147,17 +147,16 @@ static int judge(const struct cp_guest *g, const struct cp_job *job, int status,
     return status ? guest_failed(g, status, said, err) : 0;
 }
 
-int cp_transfer(const struct cp_guest *g, const char *command, const struct cp_job *job,
-                struct error **err)
+/* The job at one end of a pipe, the guest's command at the other. */
+static int transfer(const struct cp_guest *g, const char *command, const struct cp_job *job,
+                    struct outcome *o, struct error **err)
 {
     int ends[2];
     AUTO_CLOSE int said = capture_open(err);
     AUTO_CLOSE int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    struct outcome *o =
-        mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (said < 0)
         return -1;
-    if (o == MAP_FAILED || pipe2(ends, O_CLOEXEC) < 0)
+    if (pipe2(ends, O_CLOEXEC) < 0)
         return error_errno(err, "cannot make a pipe");
     int ours = ends[job->receive], its = ends[!job->receive], status = -1;
     pid_t child = fork();
@@ -174,7 +173,17 @@ int cp_transfer(const struct cp_guest *g, const char *command, const struct cp_j
     close(ours);
     if (child > 0)
         join(child, o);
-    int rc = judge(g, job, status, said, o, err);
-    munmap(o, sizeof *o);
+    return judge(g, job, status, said, o, err);
+}
+
+int cp_transfer(const struct cp_guest *g, const char *command, const struct cp_job *job,
+                struct error **err)
+{
+    struct outcome *o =
+        mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (o == MAP_FAILED)
+        return error_errno(err, "cannot get memory for the copy");
+    int rc = transfer(g, command, job, o, err);
+    (void)munmap(o, sizeof *o);
     return rc;
 }

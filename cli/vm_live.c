@@ -26,18 +26,63 @@ void vm_live_clear(struct vm_live *live)
     live->record = NULL;
 }
 
+static bool is_whole(const json_t *record)
+{
+    return json_object_get(record, "ssh_port") != NULL;
+}
+
+json_t *vm_live_record(const struct session *s, const struct named_vm *vm)
+{
+    json_t *record = named_vm_running(vm);
+    pid_t starter = named_vm_process(vm);
+    if (record && !is_whole(record) && starter > 0 && kill(starter, 0) < 0 && errno == ESRCH)
+        (void)vm_detached_adopt(s, vm, record, NULL);
+    return record;
+}
+
 /* Whoever has just taken the lock is about to write it, once QEMU runs. */
 static int read_record(const struct session *s, struct vm_live *live, struct error **err)
 {
     enum { PATIENCE_MS = 10000, TICK_MS = 20 };
     long long deadline = now_ms() + PATIENCE_MS;
-    while (named_vm_runs(&live->vm) && !(live->record = named_vm_running(&live->vm)) &&
-           now_ms() < deadline) {
+    while (named_vm_runs(&live->vm) && now_ms() < deadline) {
+        json_decref(live->record);
+        live->record = vm_live_record(s, &live->vm);
+        if (is_whole(live->record))
+            return 0;
         struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
         if (poll(&p, 1, TICK_MS) > 0)
             return error_set(err, ERR_CANCELLED, "interrupted");
     }
     return 0;
+}
+
+const char *vm_live_halted(const struct named_vm *vm)
+{
+    static const struct {
+        const char *qemus, *ours;
+    } words[] = {{"paused", "suspended"}, {"io-error", "no-space"}, {"guest-panicked", "panicked"}};
+    bool runs = named_vm_runs(vm) && vm_is_detached(vm->dir);
+    AUTO_FREE char *state = runs ? vm_detached_state(vm->dir) : NULL;
+    for (size_t i = 0; state && i < sizeof words / sizeof *words; i++)
+        if (!strcmp(state, words[i].qemus))
+            return words[i].ours;
+    return NULL;
+}
+
+int vm_live_check_halted(const struct named_vm *vm, struct error **err)
+{
+    const char *why = vm_live_halted(vm);
+    if (!why)
+        return 0;
+    bool full = !strcmp(why, "no-space");
+    if (full)
+        error_set(err, ERR_USER, "VM '%s' is halted: no space is left in '%s' for what it writes",
+                  vm->name, vm->dir);
+    else
+        error_set(err, ERR_USER, "VM '%s' is %s", vm->name, why);
+    return error_hint(err, "'kiln resume %s' lets it go on%s", vm->name,
+                      full ? " once there is some" : "");
 }
 
 int vm_live_open(const struct session *s, const char *name, struct vm_live *ret, struct error **err)
@@ -119,7 +164,8 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
     long long port = json_int(live->record, "ssh_port", 0);
     AUTO_FREE char *late =
         xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.name);
-    if (a && args_seconds(a, "wait", &seconds, err) < 0)
+    if ((a && args_seconds(a, "wait", &seconds, err) < 0) ||
+        vm_live_check_halted(&live->vm, err) < 0)
         return NULL;
     if (!port) {
         error_set(err, ERR_USER, "VM '%s' has no port for SSH", live->vm.name);

@@ -33,6 +33,13 @@ void vm_live_clear(struct vm_live *live);
 /* ERR_NOT_FOUND: there is no such VM, or it does not run. */
 int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
                  struct error **err);
+/* named_vm_running; what a kiln could not note that was killed while it started the VM is found out. */
+json_t *vm_live_record(const struct session *s, const struct named_vm *vm);
+/* Why the guest does not run, though QEMU does: "suspended", "no-space" (of the host), "panicked";
+ * NULL = it does. */
+const char *vm_live_halted(const struct named_vm *vm);
+/* ERR_USER: it is halted. */
+int vm_live_check_halted(const struct named_vm *vm, struct error **err);
 /* A login by LOGIN_OPTIONS (a: NULL = none), else as the VM was started. Waits as long as --wait says, else as
  * --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with *err. */
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,

@@ -55,20 +55,6 @@ static int copy_out(void *arg, struct vm_ssh *ssh, struct error **err)
     return vm_copy_out_ssh(ssh, b->named->name, b->copies, err);
 }
 
-/* stdout belongs to the command that is run. */
-static void started(void *arg)
-{
-    const struct boot *b = arg;
-    bool waits = b->o.spec->session != VM_SERIAL && !b->detach;
-    FILE *to = b->detach || b->o.spec->session == VM_SSH_COMMAND ? stderr : stdout;
-    const char *accel = b->o.accel == ACCEL_KVM   ? " (KVM)"
-                        : b->o.accel == ACCEL_TCG ? " (TCG)"
-                                                  : "";
-    fprintf(to, "%s%s%s\n", b->o.restore ? "Restoring" : "Booting", accel,
-            waits ? ", waiting for SSH" : "");
-    fflush(to);
-}
-
 /* Which ports the kernel chose. */
 static void tell_ports(const struct boot *b, const json_t *ports)
 {
@@ -83,28 +69,57 @@ static void tell_ports(const struct boot *b, const json_t *ports)
                                f->udp ? "/udp" : "", f->address, (int)json_int(v, "host_port", 0));
 }
 
+/* New reference; NULL: a text is not UTF-8. */
+static json_t *make_record(const struct boot *b)
+{
+    const struct vm_spec *spec = b->o.spec;
+    json_t *spec_json = vm_spec_to_json(spec);
+    return spec_json
+               ? json_pack("{s:s*, s:s*, s:i, s:i, s:I, s:b, s:o, s:s, s:s}", "user",
+                           spec->ssh.user, "key", spec->ssh.key, "ssh_timeout_ms",
+                           vm_run_ssh_timeout(spec, b->o.accel), "memory_mb", (int)spec->memory_mb,
+                           "started", (json_int_t)time(NULL), "detached", b->detach, "spec",
+                           spec_json, "accel", accel_name(b->o.accel), "qemu", b->o.qemu->version)
+               : NULL;
+}
+
 /* A second login finds its way by it. */
+static void note(const struct boot *b, pid_t pid, json_t *record)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (!record || named_vm_set_running(b->named, pid, record, &why) < 0)
+        print_note("", why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
+}
+
+/* stdout belongs to the command that is run. */
+static void started(void *arg)
+{
+    const struct boot *b = arg;
+    bool waits = b->o.spec->session != VM_SERIAL && !b->detach;
+    FILE *to = b->detach || b->o.spec->session == VM_SSH_COMMAND ? stderr : stdout;
+    const char *accel = b->o.accel == ACCEL_KVM   ? " (KVM)"
+                        : b->o.accel == ACCEL_TCG ? " (TCG)"
+                                                  : "";
+    fprintf(to, "%s%s%s\n", b->o.restore ? "Restoring" : "Booting", accel,
+            waits ? ", waiting for SSH" : "");
+    fflush(to);
+    json_auto_t *record = b->named ? make_record(b) : NULL;
+    if (b->named) // should we be killed before `up`: vm_detached_adopt does the rest
+        note(b, getpid(), record);
+}
+
 static void up(void *arg, pid_t pid, unsigned ssh_port, json_t *ports)
 {
     const struct boot *b = arg;
-    const struct vm_spec *spec = b->o.spec;
-    CLEANUP(error_freep) struct error *why = NULL;
-    if (spec->nics.len)
+    if (b->o.spec->nics.len)
         tell_ports(b, ports);
-    if (!b->named)
-        return;
-    json_t *spec_json = vm_spec_to_json(spec);
-    json_auto_t *record =
-        spec_json ? json_pack("{s:I, s:I, s:s*, s:s*, s:i, s:i, s:I, s:b, s:O, s:o, s:s, s:s}",
-                              "pid", (json_int_t)pid, "ssh_port", (json_int_t)ssh_port, "user",
-                              spec->ssh.user, "key", spec->ssh.key, "ssh_timeout_ms",
-                              vm_run_ssh_timeout(spec, b->o.accel), "memory_mb",
-                              (int)spec->memory_mb, "started", (json_int_t)time(NULL), "detached",
-                              b->detach, "ports", ports, "spec", spec_json, "accel",
-                              accel_name(b->o.accel), "qemu", b->o.qemu->version)
-                  : NULL;
-    if (!record || named_vm_set_running(b->named, pid, record, &why) < 0)
-        print_note("", why ? why->message : "the VM's state cannot be noted: text is not UTF-8");
+    json_auto_t *record = b->named ? make_record(b) : NULL;
+    if (record)
+        (void)json_object_update_new(record,
+                                     json_pack("{s:I, s:I, s:O}", "pid", (json_int_t)pid,
+                                               "ssh_port", (json_int_t)ssh_port, "ports", ports));
+    if (b->named)
+        note(b, pid, record);
 }
 
 /* Seconds on the command line, milliseconds in the spec. */
@@ -394,6 +409,7 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     b.o.vm_key = private;
     b.o.public_keys = public;
     b.o.qemu = &qemu;
+    b.o.stop_when_full = detached; // nobody is there to tell why its disk fails
     b.o.accel = ACCEL_AUTO;
     if (!vm_run_args_choose_accel(spec->qemu_args.ptr) &&
         accel_choose(s, spec->accel, qemu.version, &b.o.accel, err) < 0)

@@ -54,7 +54,8 @@ static int prepare(const struct session *s, const struct args *a, struct vm_spec
 }
 
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
-                    const struct vm_copies *copies, bool temporary, struct error **err)
+                    const struct vm_copies *copies, bool temporary, struct named_vm *ret,
+                    struct error **err)
 {
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     CLEANUP(working_clear) struct working w = WORKING_INIT;
@@ -91,7 +92,7 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
                                       further, temporary);
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
-    return named_vm_commit(s->vmstore, name, &w, config, err);
+    return named_vm_commit_held(s->vmstore, name, &w, config, ret, err);
 }
 
 int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
@@ -166,35 +167,40 @@ static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool deta
     return 0;
 }
 
+int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *spec, bool detach,
+                  const struct vm_copies *copies, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv files = {0};
+    CLEANUP(vm_disks_free) struct vm_disks extra = {0};
+    CLEANUP(store_freep) struct store *st = NULL;
+    struct vm_run_options o = {.keep = true, .hold = vm->lock};
+    uint64_t size;
+    if (vm_store_chain(s, vm, &st, &files, &size, err) < 0 ||
+        vm_disks_open(vm, st, &extra, err) < 0 || take_state(vm, spec, detach, &o.restore, err) < 0)
+        return -1;
+    struct vm_run_disk first = {(const char *const *)files.ptr, files.len, size};
+    AUTO_FREE struct vm_run_disk *disks = vm_disks_all(first, &extra, &o.n_disks);
+    o.disks = disks;
+    o.image = json_str(vm->config, "image");
+    if (detach && (spec->timeout_ms || spec->console_log))
+        session_notice(s,
+                       "in the background, --timeout and --console of VM '%s' do nothing; 'kiln "
+                       "logs' has its console",
+                       vm->name);
+    return vm_options_boot(s, spec, &o, vm, copies, detach, err);
+}
+
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
                    const struct vm_copies *copies, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(vm_spec_clear) struct vm_spec spec;
-    CLEANUP(strv_clear) struct strv files = {0};
-    CLEANUP(vm_disks_free) struct vm_disks extra = {0};
-    struct vm_run_options o = {.keep = true};
-    CLEANUP(store_freep) struct store *st = NULL;
-    uint64_t size;
     vm_spec_init(&spec);
     if (named_vm_open(s->vmstore, name, &vm, err) < 0 || take_kept(&vm, &spec, err) < 0 ||
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
-        named_vm_lock(&vm, err) < 0 || vm_store_chain(s, &vm, &st, &files, &size, err) < 0 ||
-        vm_disks_open(&vm, st, &extra, err) < 0)
+        named_vm_lock(&vm, err) < 0)
         return -1;
-    struct vm_run_disk first = {(const char *const *)files.ptr, files.len, size};
-    AUTO_FREE struct vm_run_disk *disks = vm_disks_all(first, &extra, &o.n_disks);
-    o.disks = disks;
-    o.image = json_str(vm.config, "image");
-    if (take_state(&vm, &spec, detach, &o.restore, err) < 0)
-        return -1;
-    if (detach && (spec.timeout_ms || spec.console_log))
-        session_notice(s,
-                       "in the background, --timeout and --console of VM '%s' do nothing; 'kiln "
-                       "logs' has its console",
-                       name);
-    o.hold = vm.lock;
-    return vm_options_boot(s, &spec, &o, &vm, copies, detach, err);
+    return vm_store_boot(s, &vm, &spec, detach, copies, err);
 }
 
 bool vm_store_is_temporary(const struct named_vm *vm)

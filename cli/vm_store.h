@@ -3,8 +3,9 @@
  * VMs of the store, for the commands: `create`, `run` with a name or detached, `start`.
  *
  *     // given struct session *session; struct args *args; struct vm_spec spec;
- *     vm_store_create(session, args, &spec, "web", NULL, false, &err);
- *     int status = vm_store_start(session, args, "web", true, NULL, &err);
+ *     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+ *     vm_store_create(session, args, &spec, "web", NULL, true, &vm, &err);
+ *     int status = vm_store_boot(session, &vm, &spec, true, NULL, &err);
  */
 #ifndef CLI_VM_STORE_H
 #define CLI_VM_STORE_H
@@ -23,11 +24,15 @@ struct vm_disks;
 #define VM_STORE_METADATA "image.json"
 
 /* Makes a VM from the image that args names, as vm_image_take and vm_prepare have it; the options of
- * args are those of `create`. temporary: it goes once it has run. */
+ * args are those of `create`. temporary: it goes once it has run. *ret is open, and its lock held: a
+ * temporary VM whose maker is killed goes, too. */
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
-                    const struct vm_copies *copies, bool temporary, struct error **err);
-/* Boots it as it was created, and with what args say if they are those of `start`. copies: what goes
- * in and out of it, or NULL. As vm_options_boot. */
+                    const struct vm_copies *copies, bool temporary, struct named_vm *ret,
+                    struct error **err);
+/* Boots a VM whose lock is held. copies: what goes in and out of it, or NULL. As vm_options_boot. */
+int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *spec, bool detach,
+                  const struct vm_copies *copies, struct error **err);
+/* Boots it as it was created, and with what args say if they are those of `start`. */
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
                    const struct vm_copies *copies, struct error **err);
 /* The layers below its disk, and that, as the last of *files; they are leased by *st. size: of the

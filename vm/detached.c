@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/process.h"
 #include "base/session.h"
 #include "vm/folder_socket.h"
@@ -59,7 +60,8 @@ static int power_button(const struct session *s, const char *dir)
                : -1;
 }
 
-static int kill_qemu(const char *dir, struct error **err)
+/* QEMU's process number. */
+static pid_t qemu_process(const char *dir, struct error **err)
 {
     struct ucred who;
     socklen_t n = sizeof who;
@@ -68,10 +70,72 @@ static int kill_qemu(const char *dir, struct error **err)
         return -1;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
         return error_errno(err, "cannot tell the process of '%s'", dir);
-    AUTO_CLOSE int process = (int)syscall(SYS_pidfd_open, who.pid, 0);
+    return who.pid;
+}
+
+static int kill_qemu(const char *dir, struct error **err)
+{
+    pid_t pid = qemu_process(dir, err);
+    if (pid < 0)
+        return -1;
+    AUTO_CLOSE int process = (int)syscall(SYS_pidfd_open, pid, 0);
     if (process < 0 || syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0) < 0)
-        return errno == ESRCH ? 0 : error_errno(err, "cannot end process %d", (int)who.pid);
+        return errno == ESRCH ? 0 : error_errno(err, "cannot end process %d", (int)pid);
     return 0;
+}
+
+char *vm_detached_state(const char *dir)
+{
+    static const char mark[] = "new_state ";
+    char text[4096];
+    AUTO_FREE char *path = path_join(dir, "runstate.log");
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END), room = sizeof text - 1;
+    ssize_t n = size < 0 ? -1 : pread_all(fd, text, (size_t)room, size > room ? size - room : 0);
+    const char *last = NULL, *name;
+    text[n > 0 ? n : 0] = '\0';
+    for (const char *p = text; (p = strstr(p, mark)); p++)
+        last = p;
+    name = last ? strchr(last, '(') : NULL;
+    return name && strchr(name, ')') ? xstrndup(name + 1, strcspn(name + 1, ")\n")) : NULL;
+}
+
+/* Whether the guest has what it needs to run; false: QEMU was told to end. */
+static bool goes_on(struct qmp *q)
+{
+    json_auto_t *reply = NULL;
+    (void)qmp_command(q, "query-status", NULL, ANSWER_MS, &reply, NULL);
+    const char *status = json_str(reply, "status");
+    bool waits = status && !strcmp(status, "inmigrate");
+    if (waits)
+        (void)qmp_command(q, "quit", NULL, ANSWER_MS, NULL, NULL);
+    else if (status && !strcmp(status, "paused"))
+        (void)qmp_command(q, "cont", NULL, ANSWER_MS, NULL, NULL);
+    return !waits;
+}
+
+int vm_detached_adopt(const struct session *s, const struct named_vm *vm, json_t *record,
+                      struct error **err)
+{
+    unsigned port = 0;
+    AUTO_FREE char *path = path_join(vm->dir, "lock");
+    AUTO_CLOSE int fd =
+        open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW); // QEMU has locked it, and keeps it
+    struct named_vm held = *vm;
+    pid_t pid = qemu_process(vm->dir, err);
+    if (pid < 0 || fd < 0)
+        return pid < 0 ? -1 : error_errno(err, "cannot read '%s'", path);
+    CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, vm->dir, err);
+    if (!q)
+        return -1;
+    if (!goes_on(q))
+        return error_set(err, ERR_NOT_FOUND, "VM '%s' was not restored", vm->name);
+    (void)vm_run_ssh_port(q, &port, NULL);
+    (void)json_object_update_new(record,
+                                 json_pack("{s:I, s:I, s:o}", "pid", (json_int_t)pid, "ssh_port",
+                                           (json_int_t)port, "ports", vm_run_ports(q)));
+    held.lock = fd;
+    return named_vm_set_running(&held, pid, record, err);
 }
 
 int vm_detached_stop(const struct session *s, const struct named_vm *vm, bool kill, int timeout_ms,
@@ -108,7 +172,11 @@ static void add_plumbing(struct strv *args)
                                         "chardev=qmp,mode=control",
                                         "-chardev",
                                         ("socket,id=console,path=console.sock,server=on,wait=off,"
-                                         "logfile=console.log,logappend=on")};
+                                         "logfile=console.log,logappend=on"),
+                                        "-trace",
+                                        "runstate_set",
+                                        "-D",
+                                        "runstate.log"};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         strv_add(args, fixed[i]);
 }
@@ -116,7 +184,7 @@ static void add_plumbing(struct strv *args)
 /* Sockets of a VM that has ended, and the log of the start before the last, make room. */
 static int make_room(const char *dir, struct error **err)
 {
-    static const char *const sockets[] = {"qmp.sock", "console.sock", "qemu.log"};
+    static const char *const sockets[] = {"qmp.sock", "console.sock", "qemu.log", "runstate.log"};
     if (chmod(dir, 0700) < 0) // whoever reaches the sockets has the VM
         return error_errno(err, "cannot close '%s' to others", dir);
     for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
@@ -209,7 +277,9 @@ int vm_detach(const struct session *s, const struct vm_run_options *o, const cha
         return -1;
     CLEANUP(qmp_freep)
     struct qmp *q = first_answer(s, dir, &p, o->spec->qmp_timeout_ms, err);
-    if (!q || (o->restore && vm_state_load(s, q, dir, err) < 0))
+    if (!q)
+        return vm_run_explain(o->spec, err);
+    if (o->restore && vm_state_load(s, q, dir, err) < 0)
         return -1;
     unsigned port = 0;
     (void)vm_run_ssh_port(q, &port, NULL);

@@ -152,21 +152,24 @@ static int note_holder(const struct named_vm *vm, int fd, pid_t pid, struct erro
     return 0;
 }
 
-int named_vm_appear(const char *vmstore, const char *name, json_t *config, struct named_vm *ret,
-                    struct error **err)
+/* An empty record: whoever looks waits for a whole one, and the sweep knows that it was started. */
+static int empty_record(const struct named_vm *vm, struct error **err)
 {
-    CLEANUP(working_clear) struct working w = WORKING_INIT;
+    AUTO_FREE char *path = record_path(vm);
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return fd < 0 ? error_errno(err, "cannot write '%s'", path) : 0;
+}
+
+int named_vm_commit_held(const char *vmstore, const char *name, struct working *w, json_t *config,
+                         struct named_vm *ret, struct error **err)
+{
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (named_vm_begin(vmstore, name, &w, err) < 0)
-        return -1;
     vm.name = xstrdup(name);
-    vm.dir = xstrdup(w.dir);
-    // an empty record: whoever looks waits for a whole one, and the sweep knows that it was started
-    AUTO_FREE char *lock = lock_path(&vm), *record = record_path(&vm);
+    vm.dir = xstrdup(w->dir);
+    AUTO_FREE char *lock = lock_path(&vm);
     vm.lock = lock_try(lock, LOCK_EXCLUSIVE, err);
-    if (vm.lock < 0 || note_holder(&vm, vm.lock, getpid(), err) < 0 ||
-        file_write_whole(record, 0600, "", 0, err) < 0 ||
-        named_vm_commit(vmstore, name, &w, config, err) < 0)
+    if (vm.lock < 0 || note_holder(&vm, vm.lock, getpid(), err) < 0 || empty_record(&vm, err) < 0 ||
+        named_vm_commit(vmstore, name, w, config, err) < 0)
         return -1;
     free(vm.dir);
     vm.dir = path_join(vmstore, name);
@@ -175,6 +178,15 @@ int named_vm_appear(const char *vmstore, const char *name, json_t *config, struc
     *ret = vm;
     vm = (struct named_vm)NAMED_VM_INIT;
     return 0;
+}
+
+int named_vm_appear(const char *vmstore, const char *name, json_t *config, struct named_vm *ret,
+                    struct error **err)
+{
+    CLEANUP(working_clear) struct working w = WORKING_INIT;
+    return named_vm_begin(vmstore, name, &w, err) < 0
+               ? -1
+               : named_vm_commit_held(vmstore, name, &w, config, ret, err);
 }
 
 /* Who holds the lock: his process number; 0 = nobody, -1 = somebody who does not tell (yet). */
@@ -238,7 +250,7 @@ int named_vm_rename(const char *vmstore, struct named_vm *vm, const char *name, 
 
 int named_vm_lock(struct named_vm *vm, struct error **err)
 {
-    AUTO_FREE char *path = lock_path(vm), *record = record_path(vm);
+    AUTO_FREE char *path = lock_path(vm);
     CLEANUP(error_freep) struct error *why = NULL;
     AUTO_CLOSE int fd = lock_try(path, LOCK_EXCLUSIVE, &why);
     if (fd < 0 && why->kind == ERR_BUSY) {
@@ -253,9 +265,8 @@ int named_vm_lock(struct named_vm *vm, struct error **err)
         return error_propagate(err, STEAL(why));
     // of a run that has ended
     AUTO_FREE char *qmp = path_join(vm->dir, "qmp.sock");
-    (void)unlink(record);
     (void)unlink(qmp);
-    if (note_holder(vm, fd, getpid(), err) < 0)
+    if (empty_record(vm, err) < 0 || note_holder(vm, fd, getpid(), err) < 0)
         return -1;
     vm->lock = STEAL_FD(fd);
     return 0;

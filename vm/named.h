@@ -63,6 +63,9 @@ int named_vm_begin(const char *vmstore, const char *name, struct working *w, str
  * quicker. clear w as usual afterwards. */
 int named_vm_commit(const char *vmstore, const char *name, struct working *w, const json_t *config,
                     struct error **err);
+/* The same, and its lock is held by us from the start; *ret is open. */
+int named_vm_commit_held(const char *vmstore, const char *name, struct working *w, json_t *config,
+                         struct named_vm *ret, struct error **err);
 
 /*
  * A VM whose disk is elsewhere, for as long as it runs: it appears with its lock held by us, and *ret

@@ -225,7 +225,7 @@ static int start(struct run *r, struct error **err)
                                     .ret_answered = &r->answered};
     r->vm = vm_start(r->session, &spec, err);
     if (!r->vm)
-        return -1;
+        return vm_run_explain(o->spec, err);
     vm_on_event(r->vm, on_event, r);
     vm_on_console(r->vm, show_console, r);
     return 0;

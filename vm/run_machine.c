@@ -102,6 +102,20 @@ static int check_port(const char *address, unsigned port, bool udp, const char *
     return error_hint(err, "choose another one with %s", option);
 }
 
+/* Two of them for one port, which QEMU would not explain either. */
+static int check_twice(const struct vm_forwards *all, struct error **err)
+{
+    vec_foreach (const struct vm_forward *, f, all)
+        for (const struct vm_forward *g = all->ptr; g < f; g++) {
+            bool same = !strcmp(f->address, g->address) || !strcmp(f->address, "0.0.0.0") ||
+                        !strcmp(g->address, "0.0.0.0");
+            if (same && f->host_port && f->host_port == g->host_port && f->udp == g->udp)
+                return error_set(err, ERR_USER, "port %u of %s is given twice", f->host_port,
+                                 f->address);
+        }
+    return 0;
+}
+
 /* QEMU's own message would be "bridge helper failed". */
 static int check_bridge(const char *name, struct error **err)
 {
@@ -127,15 +141,35 @@ static int check_bridge(const char *name, struct error **err)
 
 int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
 {
+    struct vm_forward to_ssh = {(char *)"127.0.0.1", spec->ssh.port, SSH_PORT, false};
+    CLEANUP(vm_forwards_clear) struct vm_forwards all = {0};
     vec_foreach (const struct vm_nic *, nic, &spec->nics)
         if (nic->bridge && check_bridge(nic->bridge, err) < 0)
             return -1;
     vec_foreach (const struct vm_nic *, nic, &spec->nics)
         vec_foreach (const struct vm_forward *, f, &nic->forwards)
-            if (check_port(f->address, f->host_port, f->udp, "--publish", err) < 0)
-                return -1;
-    return check_port("127.0.0.1", spec->ssh.port, false,
-                      "--ssh-port; without the option a free one is taken", err);
+            *vm_forwards_push(&all) = *f;
+    *vm_forwards_push(&all) = to_ssh;
+    vec_foreach (const struct vm_forward *, f, &all) {
+        const char *option = f < &all.ptr[all.len - 1]
+                                 ? "--publish"
+                                 : "--ssh-port; without the option a free one is taken";
+        if (check_port(f->address, f->host_port, f->udp, option, err) < 0)
+            return -1;
+    }
+    return check_twice(&all, err);
+}
+
+int vm_run_explain(const struct vm_spec *spec, struct error **err)
+{
+    if (!err || !*err || !strstr((*err)->message, "host forwarding rule"))
+        return -1;
+    struct error *why = NULL;
+    if (vm_run_check_ports(spec, &why) < 0) {
+        error_free(STEAL(*err));
+        return error_propagate(err, why);
+    }
+    return -1;
 }
 
 /* systemd (252 or newer) in the guest writes it to root's authorized_keys, unless there is that
@@ -157,8 +191,8 @@ static void make_disks(const struct vm_run_options *o, const json_t *nodes,
     static const char *const devices[] = {
         [VM_BUS_VIRTIO] = "virtio-blk-pci", [VM_BUS_IDE] = "ide-hd", [VM_BUS_SCSI] = "scsi-hd"};
     for (size_t i = 0; i < o->n_disks; i++)
-        strv_addf(texts, "%s%s,werror=report,rerror=report", devices[o->spec->disk_bus],
-                  i ? "" : ",bootindex=1");
+        strv_addf(texts, "%s%s,werror=%s,rerror=report", devices[o->spec->disk_bus],
+                  i ? "" : ",bootindex=1", o->stop_when_full ? "enospc" : "report");
     for (size_t i = 0; i < o->n_disks; i++)
         ret[i] = (struct vm_machine_disk){json_array_get(nodes, i), texts->ptr[i]};
 }

@@ -20,6 +20,8 @@ struct qmp;
 
 /* ERR_SYSTEM: a port of the host that the spec names is taken. */
 int vm_run_check_ports(const struct vm_spec *spec, struct error **err);
+/* QEMU's end in *err in the same words, if it was that one of these ports was taken meanwhile; -1. */
+int vm_run_explain(const struct vm_spec *spec, struct error **err);
 /* Adds QEMU's arguments for the spec, with the block nodes of vm_run_disks (borrowed). */
 void vm_run_machine(const struct vm_run_options *o, const json_t *disks, struct strv *args);
 /* The port of 127.0.0.1 that leads to the guest's SSH. ERR_GUEST: there is none. */

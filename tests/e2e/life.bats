@@ -180,10 +180,14 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
 @test "stop asks the guest, whose files stay; suspend, resume, restart" {
   "$KILN" exec web sh -c 'echo kept >/srv/f'
   "$KILN" suspend web
-  run "$KILN" exec --wait 2 web true
+  [ "$("$KILN" status web)" = paused ]
+  "$KILN" ps | grep -q '^web *tiny *paused'
+  "$KILN" ls | grep -q '^ web *tiny *paused'
+  run "$KILN" exec web true
   [ "$status" = 1 ]
-  [[ $output == *"hint: --wait waits longer; 'kiln logs web' shows its console"* ]]
+  [[ $output == *"VM 'web' is suspended"*"hint: 'kiln resume web' lets it go on"* ]]
   "$KILN" resume web
+  [ "$("$KILN" status web)" = running ]
   "$KILN" exec web true
   "$KILN" suspend web
   "$KILN" restart web # a suspended guest hears the power button, too
@@ -238,6 +242,227 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
   wait "$kiln" || ended=$?
   [ "$ended" = 143 ]
   [ "$(ls "$store")" = web ]
+}
+
+# A QEMU that does what the shell commands say first, but not when it is asked for its version.
+make_qemu() { # FILE COMMANDS
+  printf '%s\n' '#!/bin/sh' 'case $* in *-version*) ;; *)' "$2" ';; esac' \
+    'exec qemu-system-x86_64 "$@"' >"$1"
+  chmod +x "$1"
+}
+
+@test "a kiln that is killed while it starts a VM: the VM goes on and is found" {
+  make_qemu "$BATS_TEST_TMPDIR/qemu" 'kill -9 $PPID'
+  run "$KILN" run -d --name orphan -p 18081:80 --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny
+  [ "$status" = 137 ]
+  local pid
+  pid=$(pgrep -f "qemu.*$store/orphan/disk")
+  until "$KILN" port orphan 80; do kill -0 "$pid"; done
+  [ "$("$KILN" port orphan 80)" = 127.0.0.1:18081 ]
+  [ "$(field orphan pid)" = "$pid" ]
+  [ "$(field orphan ssh_port)" -gt 0 ]
+  "$KILN" stop --kill orphan
+  run "$KILN" status orphan
+  [ "$output" = stopped ]
+  "$KILN" rm orphan
+  # a temporary one is found, too, and goes
+  run "$KILN" run -d --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny
+  until name=$("$KILN" ps -q | grep '^tiny-....$'); do :; done
+  "$KILN" stop --kill "$name"
+  [ ! -e "$store/$name" ]
+}
+
+@test "temporary VMs go, whatever has ended them" {
+  local name
+  name=$("$KILN" run -d tiny)
+  kill -9 "$(field "$name" pid)"
+  "$KILN" wait "$name"
+  [ ! -e "$store/$name" ]
+  name=$("$KILN" run -d tiny)
+  "$KILN" suspend --to-disk "$name"
+  "$KILN" stop --kill "$name"
+  [ ! -e "$store/$name" ]
+  name=$("$KILN" run -d tiny)
+  "$KILN" suspend --to-disk "$name"
+  "$KILN" rename "$name" renamed
+  "$KILN" resume renamed
+  kill -9 "$(field renamed pid)"
+  until [ -z "$("$KILN" ps -qa | grep renamed)" ]; do :; done
+  # one whose kiln was killed before there was a QEMU
+  make_qemu "$BATS_TEST_TMPDIR/qemu" 'kill -9 $PPID; exit 1'
+  run "$KILN" run -d --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny
+  [ "$status" = 137 ]
+  until [ "$("$KILN" ps -qa)" = web ]; do :; done
+  [ "$(ls "$store")" = web ]
+}
+
+@test "what ends while it is suspended: memory is lost, and that is said; a state on the disk stays" {
+  local name
+  "$KILN" create --name susp tiny
+  "$KILN" start -d susp
+  "$KILN" suspend susp
+  kill -9 "$(field susp pid)"
+  "$KILN" wait susp
+  [ "$("$KILN" status susp || true)" = stopped ]
+  run "$KILN" resume susp
+  [ "$status" = 1 ]
+  [[ $output == *"it ended while it was suspended, and its memory is lost"*"kiln start -d susp"* ]]
+  "$KILN" start -d susp
+  "$KILN" suspend --to-disk susp
+  # what a host that went down leaves: records and sockets of nobody
+  cp "$store/web/run.json" "$store/susp/run.json"
+  rm -f "$store/susp/qmp.sock"
+  python3 -c 'import os, socket, sys; os.chdir(sys.argv[1]); socket.socket(socket.AF_UNIX).bind("qmp.sock")' "$store/susp"
+  [ "$("$KILN" status susp || true)" = suspended ]
+  "$KILN" resume susp
+  [ "$("$KILN" status susp)" = running ]
+  "$KILN" rm --force susp
+}
+
+@test "a port or bridge that cannot be had is one clear error, and nothing stays" {
+  local port
+  for port in "-p 18080:81" "--ssh-port 18080" "-p 0.0.0.0:18080:81"; do
+    # shellcheck disable=SC2086
+    run --separate-stderr "$KILN" run -d $port tiny
+    [ "$status" = 1 ]
+    [[ $stderr == 'error: cannot use port 18080 of '*'Address already in use'*$'\n''hint: choose another one'* ]]
+  done
+  run --separate-stderr "$KILN" run -d -p 18085:80 -p 18085:81 tiny
+  [ "$status" = 1 ]
+  [ "${stderr_lines[0]}" = "error: port 18085 of 127.0.0.1 is given twice" ]
+  # taken between the look at it and QEMU's start
+  make_qemu "$BATS_TEST_TMPDIR/qemu" 'python3 -c "
+import socket, time
+s = socket.socket(); s.bind((\"127.0.0.1\", 18086)); s.listen(); print(flush=True); time.sleep(600)" 3>&- >'"$BATS_TEST_TMPDIR/fifo"' & echo $! >'"$BATS_TEST_TMPDIR/pid; read _ <$BATS_TEST_TMPDIR/fifo"
+  mkfifo "$BATS_TEST_TMPDIR/fifo"
+  run --separate-stderr "$KILN" run -d -p 18086:80 --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny
+  kill "$(cat "$BATS_TEST_TMPDIR/pid")"
+  [ "$status" = 1 ]
+  [[ $stderr == *'error: cannot use port 18086 of 127.0.0.1: Address already in use'* ]]
+  [[ $stderr != *forwarding* ]]
+  run --separate-stderr "$KILN" run -d --network tap,bridge=no-such tiny
+  [ "$status" = 1 ]
+  [[ ${stderr_lines[0]} == "error: no bridge 'no-such' on this host" ]]
+  [ "$("$KILN" ps -qa)" = web ]
+}
+
+@test "a host without space: the VM is paused and goes on later, nothing is corrupt" {
+  cat >"$BATS_TEST_TMPDIR/script" <<'END'
+set -eu
+mount -t tmpfs -o size=16m none "$1"
+export KILN_VMSTORE_TEST=$1
+k() { "$KILN" "$@" --vmstore "$KILN_VMSTORE_TEST"; }
+shift
+"$KILN" run --vmstore "$KILN_VMSTORE_TEST" -d --name full tiny "$@"
+trap '"$KILN" stop --vmstore "$KILN_VMSTORE_TEST" --kill full' EXIT
+x() { "$KILN" exec --vmstore "$KILN_VMSTORE_TEST" --wait 100 full "$@"; }
+x sh -c 'head -c 30000000 /dev/urandom >/srv/f; sync; md5sum </srv/f >/srv/sum' &
+writer=$!
+until [ "$("$KILN" status --vmstore "$KILN_VMSTORE_TEST" full)" = paused ]; do kill -0 $writer; done
+k ps 2>&1
+k status --json full | grep '"no-space"'
+if x true; then exit 9; fi
+if k suspend --to-disk full; then exit 9; fi
+if "$KILN" create --vmstore "$KILN_VMSTORE_TEST" --name other tiny; then exit 9; fi
+mount -o remount,size=90m "$KILN_VMSTORE_TEST"
+k resume full
+wait $writer
+x sh -c 'md5sum </srv/f | cmp - /srv/sum'
+k stop full
+trap - EXIT
+qemu-img check "$KILN_VMSTORE_TEST/full/disk.qcow2"
+head -c 200000000 /dev/zero >"$KILN_VMSTORE_TEST/fill" 2>/dev/null || true
+k rm full
+echo all well
+END
+  mkdir "$BATS_TEST_TMPDIR/store"
+  run timeout 200 unshare --map-root-user --mount bash "$BATS_TEST_TMPDIR/script" "$BATS_TEST_TMPDIR/store" "${boot[@]}"
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"VM 'full' is paused: no space is left in '"*"'kiln resume full' lets it go on"* ]]
+  [[ $output == *"VM 'full' is halted: no space is left"* ]]
+  [[ $output == *"all well" ]]
+}
+
+@test "an image that is replaced and layers that are pruned leave VMs alone" {
+  cp "$KILN_HOME/backend/tiny" "$BATS_TEST_TMPDIR/tiny"
+  "$KILN" create --name still tiny "${boot[@]}"
+  "$KILN" exec --wait 100 web true || { "$KILN" start -d web; "$KILN" exec --wait 100 web true; }
+  "$KILN" image rm --force tiny
+  "$KILN" prune --all
+  [ "$("$KILN" exec web sh -c 'echo 3 >/proc/sys/vm/drop_caches 2>/dev/null; cat /etc/hostname')" = tiny ]
+  qemu-img create -q -f qcow2 "$KILN_HOME/backend/tiny" 10M
+  "$KILN" prune --all
+  "$KILN" restart web
+  "$KILN" exec --wait 100 web true
+  "$KILN" start -d still
+  "$KILN" exec --wait 100 still true
+  "$KILN" rm --force still
+  mv "$BATS_TEST_TMPDIR/tiny" "$KILN_HOME/backend/tiny"
+}
+
+@test "Ctrl-C ends each phase of a run, and leaves nothing" {
+  make_qemu "$BATS_TEST_TMPDIR/qemu" 'echo $$ >'"$BATS_TEST_TMPDIR/started; exec sleep 300"
+  local how signal
+  for how in -d ""; do # QEMU does not answer
+    rm -f "$BATS_TEST_TMPDIR/started"
+    # shellcheck disable=SC2086
+    "$KILN" run $how --qmp-timeout 200 --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny 3>&- &
+    until [ -s "$BATS_TEST_TMPDIR/started" ]; do kill -0 $!; done
+    kill -TERM $!
+    wait $! || true
+    run kill -0 "$(cat "$BATS_TEST_TMPDIR/started")"
+    [ "$status" != 0 ]
+  done
+  for signal in INT TERM HUP QUIT; do # SSH is awaited; env: a shell's background jobs ignore SIGINT
+    env --default-signal "$KILN" run tiny --ssh-command true >/dev/null 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+    until grep -q 'waiting for SSH' "$BATS_TEST_TMPDIR/said"; do kill -0 $!; done
+    local ended=0
+    kill -"$signal" $!
+    wait $! || ended=$?
+    [ "$ended" = $((128 + $(kill -l "$signal"))) ]
+  done
+  [ "$("$KILN" ps -qa)" = web ]
+}
+
+@test "signals end an attached VM, and its terminal is as it was" {
+  local signal
+  for signal in TERM HUP; do
+    timeout 100 python3 -c '
+import os, pty, signal, sys, termios, time
+pid, fd = pty.fork()
+if not pid:
+    os.execv(sys.argv[1], sys.argv[1:2] + sys.argv[3:])
+before = termios.tcgetattr(fd)
+while termios.tcgetattr(fd)[3] & termios.ICANON:
+    time.sleep(0.05)
+os.kill(pid, getattr(signal, "SIG" + sys.argv[2]))
+seen = None
+try:
+    while os.read(fd, 4096):
+        seen = termios.tcgetattr(fd)
+except OSError:
+    pass
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + getattr(signal, "SIG" + sys.argv[2])
+assert seen[3] == before[3], (seen, before)
+' "$KILN" "$signal" run --shutdown-timeout 2 tiny
+  done
+  [ "$("$KILN" ps -qa)" = web ]
+}
+
+@test "many VMs at once: each has a name and a port of its own" {
+  local i pids=() names
+  for i in 1 2 3 4 5 6; do
+    "$KILN" run -d -m 64 tiny >"$BATS_TEST_TMPDIR/$i" 2>/dev/null 3>&- &
+    pids+=($!)
+  done
+  for i in "${pids[@]}"; do wait "$i"; done
+  names=$(sort -u "$BATS_TEST_TMPDIR"/?)
+  [ "$(wc -l <<<"$names")" = 6 ]
+  [ "$("$KILN" ps --json | python3 -c 'import json, sys; print(len({v["ssh_port"] for v in json.load(sys.stdin) if v["name"] != "web"}))')" = 6 ]
+  # shellcheck disable=SC2086
+  "$KILN" stop --kill $names
+  [ "$("$KILN" ps -qa)" = web ]
 }
 
 @test "a second login to a VM that is attached elsewhere" {
