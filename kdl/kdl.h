@@ -53,7 +53,8 @@ struct kdl_node {
     struct kdl_prop *props; /* as written; of two with one name the last counts */
     struct kdl_node *children;
     size_t n_args, n_props, n_children;
-    bool body; /* it has braces, with or without nodes in them */
+    bool body;   /* it has braces, with or without nodes in them */
+    bool broken; /* an argument is not here, as it could not be read */
 };
 
 struct kdl_document {

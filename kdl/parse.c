@@ -133,6 +133,7 @@ static void read_rest(struct kdl_reader *r, struct kdl_node *node)
             p.braces = true;
             p.body |= !dropped;
         } else if (read_entry(r, node, dropped) < 0) {
+            node->broken = true;
             recover(r);
         }
     }

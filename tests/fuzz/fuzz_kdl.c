@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KDL documents of any bytes. What must hold: places lie in the text and are in order, strings end
+// KDL documents of any bytes, and VMFiles. What must hold: places lie in the text and are in order, strings end
 // in NUL, braces are not deeper than promised, and printing the mistakes never fails.
-#include "kdl/kdl.h"
+#include "fleet/fleet.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -40,11 +40,9 @@ static void check_nodes(const struct kdl_document *doc, const struct kdl_node *f
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void check_diags(const struct kdl_document *doc, size_t size)
 {
-    CLEANUP(kdl_freep) struct kdl_document *doc = kdl_parse("f", (const char *)data, size);
     CLEANUP(buf_clear) struct buf out = BUF_INIT;
-    check_nodes(doc, &doc->top, 0);
     for (size_t i = 0; i < doc->diags.len; i++) {
         const struct diag *d = &doc->diags.ptr[i];
         assert(d->span.start <= d->span.end && d->span.end <= size);
@@ -52,5 +50,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         buf_reset(&out);
         diag_format(&doc->source, d, &out);
     }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fleet_given given = {"f", "/nowhere", NULL};
+    CLEANUP(kdl_freep) struct kdl_document *doc = kdl_parse("f", (const char *)data, size);
+    CLEANUP(fleet_freep) struct fleet *fleet = fleet_parse(&given, (const char *)data, size);
+    check_nodes(doc, &doc->top, 0);
+    check_diags(doc, size);
+    check_diags(fleet->doc, size);
+    for (size_t i = 0; !fleet->doc->diags.errors && i < fleet->n_vms; i++)
+        assert(*fleet->vms[i].name && fleet->vms[i].image);
     return 0;
 }
