@@ -84,7 +84,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return error_propagate(err, STEAL(busy));
     if (lock < 0) {
         print_note("", "somebody else writes on this console; reading along, Ctrl-C ends it");
-        return vm_log_show(s, &live.vm, 20, true, err);
+        return vm_log_show(s, &live.vm, VM_CONSOLE_LOG, 20, true, err);
     }
     AUTO_CLOSE int console = vm_detached_console(live.vm.dir, err);
     if (console < 0)

@@ -35,7 +35,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     vm_spec_init(&spec);
     if (vm_options_take(a, &spec, err) < 0 || vm_copies_take(a, false, &copies, err) < 0 ||
-        vm_store_create(s, a, &spec, name, &copies, false, &vm, err) < 0)
+        vm_store_create(s, a, &spec, name, &copies, false, NULL, &vm, err) < 0)
         return -1;
     (void)json_object_set_new(a->result, "name", json_string(name));
     if (!a->result)

@@ -3,6 +3,7 @@
 // kiln logs: what the guest wrote on its serial console since its start, which QEMU keeps in a file.
 #include "base/alloc.h"
 #include "base/file.h"
+#include "cli/fleet_steps.h"
 #include "cli/vm_live.h"
 #include "cli/vm_log.h"
 
@@ -11,6 +12,8 @@
 static const struct option_spec options[] = {
     {"follow", 'f', NULL, "Go on until the VM ends", NULL},
     {"lines", 'n', "K", "Only the last K lines", "tail"},
+    {"console", 0, NULL, "Only the serial console", NULL},
+    {"provision", 0, NULL, "Only what the provisions of 'kiln up' printed", NULL},
     {0},
 };
 
@@ -21,17 +24,25 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (args_num(a, "lines", 0, 1000000000, &lines, err) < 0 ||
         named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0)
         return -1;
-    return vm_log_show(s, &vm, lines, args_has(a, "follow"), err);
+    bool console = args_has(a, "console"), provision = args_has(a, "provision");
+    bool follow = args_has(a, "follow");
+    AUTO_FREE char *log = path_join(vm.dir, FLEET_LOG);
+    if ((provision || (!console && !follow && access(log, F_OK) == 0)) &&
+        vm_log_show(s, &vm, FLEET_LOG, lines, follow && !console, err) < 0)
+        return -1;
+    return provision && !console ? 0 : vm_log_show(s, &vm, VM_CONSOLE_LOG, lines, follow, err);
 }
 
 const struct command cmd_logs = {
     .name = "logs",
-    .summary = "Show a VM's serial console",
+    .summary = "Show a VM's serial console, and what its provisions printed",
     .usage = "[options] NAME",
     .detail =
-        "What the guest wrote since its last start in the background. That of the start before "
-        "lies in\n"
-        "console.log.1 of the VM's folder.\n",
+        "What the provisions of 'kiln up' printed, if there were any, and what the guest wrote "
+        "since "
+        "its\nlast start in the background. That of the start before lies in console.log.1 of the "
+        "VM's "
+        "folder.\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,

@@ -2,12 +2,15 @@
 //
 // kiln ps: what runs, from each VM's lock and the record beside it; no QEMU is asked.
 #include "base/json.h"
+#include "cli/fleet_file.h"
+#include "cli/fleet_status.h"
 #include "cli/store.h"
 #include "cli/vm_disks.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "vm/state.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -132,11 +135,13 @@ static int run(struct session *s, const struct args *a, struct error **err)
     return 0;
 }
 
-/* kiln status: one VM, as people and scripts ask for it. */
+/* kiln status: one VM, as people and scripts ask for it; without a name, those of a VMFile. */
 static int run_status(struct session *s, const struct args *a, struct error **err)
 {
     enum { STOPPED = 3 }; // systemctl's status
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (!a->n_pos || a->n_pos > 1 || args_has(a, "file") || args_has(a, "name"))
+        return fleet_status(s, a, err);
     if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0)
         return -1;
     json_auto_t *v = describe(s, a->pos[0], true);
@@ -149,6 +154,7 @@ static int run_status(struct session *s, const struct args *a, struct error **er
 }
 
 static const struct option_spec status_options[] = {
+    FLEET_OPTIONS,
     {"json", 0, NULL, "Print what is known of it as JSON", NULL},
     {0},
 };
@@ -164,11 +170,12 @@ const struct command cmd_ps = {
 
 const struct command cmd_status = {
     .name = "status",
-    .summary = "Tell whether a VM runs",
-    .usage = "[--json] NAME",
-    .detail = "Exit status: 0 running or paused, 3 stopped or suspended to disk, 1 no such VM.\n",
+    .summary = "Tell whether a VM runs, or the VMs of a VMFile",
+    .usage = "[--json] NAME | [--file FILE] [NAME...]",
+    .detail =
+        "Without a name, or with --file: what 'kiln up' would find of the VMs of a VMFile.\n"
+        "Exit status: 0 running (all of them), 3 stopped or suspended to disk, 1 no such VM.\n",
     .options = status_options,
-    .min_args = 1,
-    .max_args = 1,
+    .max_args = SIZE_MAX,
     .run = run_status,
 };

@@ -70,7 +70,7 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     // one whose files are to be copied out is not swept away before that
     bool swept = temporary && (detach || !copies->out.len);
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (vm_store_create(s, a, spec, name, copies, swept, &vm, err) < 0)
+    if (vm_store_create(s, a, spec, name, copies, swept, NULL, &vm, err) < 0)
         return -1;
     int status = vm_store_boot(s, &vm, spec, detach, copies, err);
     if (status == 0 && detach)

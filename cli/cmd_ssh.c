@@ -2,7 +2,9 @@
 //
 // kiln ssh: a shell in a VM that runs, or a command line for the guest's shell, as ssh(1) has it.
 // kiln exec: one program with just these arguments.
+#include "base/alloc.h"
 #include "base/buf.h"
+#include "cli/fleet_file.h"
 #include "cli/vm_live.h"
 #include "vm/ssh_keep.h"
 
@@ -13,7 +15,12 @@
     { \
         "tty", 't', NULL, "Give the program a terminal, as ours is", NULL \
     }
-static const struct option_spec ssh_options[] = {LOGIN_OPTIONS, TTY_OPTION, {0}};
+static const struct option_spec ssh_options[] = {
+    LOGIN_OPTIONS,
+    TTY_OPTION,
+    {"file", 0, "FILE", "Without NAME: the VMFile that has it [default: " VMFILE "]", NULL},
+    {"name", 0, "NAME", "The VM; as NAME without the option", NULL},
+    {0}};
 /* -i is docker's here, not ssh's. */
 static const struct option_spec exec_options[] = {
     LOGIN_OPTIONS_WITH(0),
@@ -22,6 +29,30 @@ static const struct option_spec exec_options[] = {
     {0},
 };
 
+/* Without a name: the one VM of the VMFile. Owned; NULL with *err. */
+static char *find_name(const struct session *s, const struct args *a, struct error **err)
+{
+    CLEANUP(fleet_file_clear) struct fleet_file file = {0};
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (args_has(a, "name") || a->n_pos)
+        return xstrdup(args_has(a, "name") ? args_get(a, "name") : a->pos[0]);
+    if (fleet_file_open(s, a, &file, &why) < 0) {
+        if (why->kind == ERR_NOT_FOUND && !args_has(a, "file")) {
+            error_set(err, ERR_USAGE, "which VM? There is no " VMFILE " here");
+            error_hint(err, "kiln ssh NAME; 'kiln ps' lists the VMs that run");
+        } else {
+            error_propagate(err, STEAL(why));
+        }
+        return NULL;
+    }
+    for (size_t i = 0; file.n_chosen == 1 && i < file.fleet->n_vms; i++)
+        if (file.chosen[i])
+            return xstrdup(file.fleet->vms[i].name);
+    error_set(err, ERR_USAGE, "which VM? '%s' has %zu", file.path, file.n_chosen);
+    error_hint(err, "kiln ssh NAME; 'kiln status' lists them");
+    return NULL;
+}
+
 static int log_in(struct session *s, const struct args *a, bool quote, struct error **err)
 {
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
@@ -29,12 +60,14 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
     int status = 0;
     if (args_has(a, "tty") && !isatty(STDIN_FILENO))
         return error_set(err, ERR_USAGE, "argument --tty: standard input is not a terminal");
-    if (vm_live_open(s, a->pos[0], &live, err) < 0 || vm_live_check_halted(&live.vm, err) < 0)
+    AUTO_FREE char *name = quote ? xstrdup(a->pos[0]) : find_name(s, a, err);
+    if (!name || vm_live_open(s, name, &live, err) < 0 || vm_live_check_halted(&live.vm, err) < 0)
         return -1;
     if (quote)
         buf_add_shell_words(&command, (const char *const *)a->pos + 1);
-    for (size_t i = 1; !quote && i < a->n_pos; i++)
-        buf_addf(&command, "%s%s", i > 1 ? " " : "", a->pos[i]);
+    size_t first = !quote && args_has(a, "name") ? 0 : 1;
+    for (size_t i = first; !quote && i < a->n_pos; i++)
+        buf_addf(&command, "%s%s", i > first ? " " : "", a->pos[i]);
     bool plain = command.len && !args_has(a, "tty") && !args_has(a, "user") &&
                  !args_has(a, "ssh-key"); // as anybody would do next
     int rc = plain ? vm_ssh_kept_run(s, live.vm.dir, command.data, &status, err) : 0;
@@ -66,14 +99,13 @@ static int run_exec(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_ssh = {
     .name = "ssh",
     .summary = "Log in to a VM that runs",
-    .usage = "[options] NAME [COMMAND...]",
+    .usage = "[options] [NAME [COMMAND...]]",
     .detail =
         "Without a command, a login shell on a terminal. With one, the words are joined by blanks "
         "for\n"
         "the guest's shell, and its exit status becomes kiln's. Options of kiln stand before "
-        "NAME.\n",
+        "NAME, which may be\nleft out where a VMFile has one VM.\n",
     .options = ssh_options,
-    .min_args = 1,
     .max_args = SIZE_MAX,
     .flags = CMD_WORDS,
     .run = run_ssh,

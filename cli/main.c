@@ -17,6 +17,7 @@ extern const struct command
     cmd_create,
     cmd_delete,
     cmd_doctor,
+    cmd_down,
     cmd_exec,
     cmd_help,
     cmd_image_build,
@@ -37,8 +38,10 @@ extern const struct command
     cmd_logs,
     cmd_ls,
     cmd_port,
+    cmd_provision,
     cmd_prune,
     cmd_ps,
+    cmd_reload,
     cmd_rename,
     cmd_restart,
     cmd_resume,
@@ -53,6 +56,7 @@ extern const struct command
     cmd_suspend,
     cmd_system_df,
     cmd_system_verify,
+    cmd_up,
     cmd_wait;
 
 const struct command *const commands[] = {
@@ -63,6 +67,7 @@ const struct command *const commands[] = {
     &cmd_create,
     &cmd_delete,
     &cmd_doctor,
+    &cmd_down,
     &cmd_exec,
     &cmd_help,
     &cmd_image_build,
@@ -83,8 +88,10 @@ const struct command *const commands[] = {
     &cmd_logs,
     &cmd_ls,
     &cmd_port,
+    &cmd_provision,
     &cmd_prune,
     &cmd_ps,
+    &cmd_reload,
     &cmd_rename,
     &cmd_restart,
     &cmd_resume,
@@ -99,6 +106,7 @@ const struct command *const commands[] = {
     &cmd_suspend,
     &cmd_system_df,
     &cmd_system_verify,
+    &cmd_up,
     &cmd_wait,
     NULL,
 };

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -65,11 +66,15 @@ static int follow_log(const struct session *s, const struct named_vm *vm, int fd
     }
 }
 
-int vm_log_show(const struct session *s, const struct named_vm *vm, long long lines, bool follow,
-                struct error **err)
+int vm_log_show(const struct session *s, const struct named_vm *vm, const char *name,
+                long long lines, bool follow, struct error **err)
 {
-    AUTO_FREE char *path = path_join(vm->dir, "console.log");
+    AUTO_FREE char *path = path_join(vm->dir, name);
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && strcmp(name, VM_CONSOLE_LOG) != 0) {
+        error_set(err, ERR_NOT_FOUND, "VM '%s' has no '%s'", vm->name, name);
+        return error_hint(err, "'kiln up' keeps one where the VMFile has provisions");
+    }
     if (fd < 0 && errno == ENOENT) {
         error_set(err, ERR_NOT_FOUND, "VM '%s' has no console log", vm->name);
         return error_hint(err, "one is kept when it runs in the background: kiln start -d %s",

@@ -54,8 +54,8 @@ static int prepare(const struct session *s, const struct args *a, struct vm_spec
 }
 
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
-                    const struct vm_copies *copies, bool temporary, struct named_vm *ret,
-                    struct error **err)
+                    const struct vm_copies *copies, bool temporary, json_t *fleet,
+                    struct named_vm *ret, struct error **err)
 {
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     CLEANUP(working_clear) struct working w = WORKING_INIT;
@@ -92,6 +92,8 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
                                       further, temporary);
     if (!config)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
+    if (fleet)
+        (void)json_object_set(config, "fleet", fleet);
     return named_vm_commit_held(s->vmstore, name, &w, config, ret, err);
 }
 
@@ -130,7 +132,7 @@ static int take_words(const struct named_vm *vm, struct vm_spec *spec, struct er
                : vm_options_take(&kept, spec, err);
 }
 
-static int take_kept(const struct named_vm *vm, struct vm_spec *spec, struct error **err)
+int vm_store_spec(const struct named_vm *vm, struct vm_spec *spec, struct error **err)
 {
     const json_t *kept = json_object_get(vm->config, "spec");
     int rc = kept ? vm_spec_from_json(kept, spec, err) : take_words(vm, spec, err);
@@ -196,7 +198,7 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(vm_spec_clear) struct vm_spec spec;
     vm_spec_init(&spec);
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0 || take_kept(&vm, &spec, err) < 0 ||
+    if (named_vm_open(s->vmstore, name, &vm, err) < 0 || vm_store_spec(&vm, &spec, err) < 0 ||
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
         named_vm_lock(&vm, err) < 0)
         return -1;

@@ -4,7 +4,7 @@
  *
  *     // given struct session *session; struct args *args; struct vm_spec spec;
  *     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
- *     vm_store_create(session, args, &spec, "web", NULL, true, &vm, &err);
+ *     vm_store_create(session, args, &spec, "web", NULL, true, NULL, &vm, &err);
  *     int status = vm_store_boot(session, &vm, &spec, true, NULL, &err);
  */
 #ifndef CLI_VM_STORE_H
@@ -25,10 +25,12 @@ struct vm_disks;
 
 /* Makes a VM from the image that args names, as vm_image_take and vm_prepare have it; the options of
  * args are those of `create`. temporary: it goes once it has run. *ret is open, and its lock held: a
- * temporary VM whose maker is killed goes, too. */
+ * temporary VM whose maker is killed goes, too. fleet: what `up` notes of it in vm.json; NULL = none. */
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
-                    const struct vm_copies *copies, bool temporary, struct named_vm *ret,
-                    struct error **err);
+                    const struct vm_copies *copies, bool temporary, json_t *fleet,
+                    struct named_vm *ret, struct error **err);
+/* What it was created as; spec: as vm_spec_init leaves it. */
+int vm_store_spec(const struct named_vm *vm, struct vm_spec *spec, struct error **err);
 /* Boots a VM whose lock is held. copies: what goes in and out of it, or NULL. As vm_options_boot. */
 int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *spec, bool detach,
                   const struct vm_copies *copies, struct error **err);

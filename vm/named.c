@@ -238,6 +238,12 @@ bool named_vm_was_started(const struct named_vm *vm)
     return access(path, F_OK) == 0;
 }
 
+int named_vm_rewrite(const struct named_vm *vm, struct error **err)
+{
+    AUTO_FREE char *file = path_join(vm->dir, "vm.json");
+    return json_write_file(file, 0644, vm->config, err);
+}
+
 int named_vm_rename(const char *vmstore, struct named_vm *vm, const char *name, struct error **err)
 {
     AUTO_FREE char *dir = path_join(vmstore, name);

@@ -94,6 +94,8 @@ json_t *named_vm_running(const struct named_vm *vm);
 bool named_vm_was_started(const struct named_vm *vm);
 /* Who runs it: 0 = nobody, -1 = somebody who does not tell. */
 pid_t named_vm_process(const struct named_vm *vm);
+/* Writes what vm->config holds now into vm.json, whole or not at all. */
+int named_vm_rewrite(const struct named_vm *vm, struct error **err);
 /* Gives a VM that does not run (its lock is held by us) another name. ERR_EXISTS. */
 int named_vm_rename(const char *vmstore, struct named_vm *vm, const char *name, struct error **err);
 /* Whether somebody holds the lock. */

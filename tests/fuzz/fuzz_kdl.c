@@ -33,7 +33,8 @@ static void check_nodes(const struct kdl_document *doc, const struct kdl_node *f
         for (size_t j = 0; j < n->n_props; j++) {
             check_value(doc, &n->props[j].value);
             check_text(n->props[j].name);
-            assert(kdl_prop(n, n->props[j].name.ptr));
+            assert(strlen(n->props[j].name.ptr) != n->props[j].name.len || // a NUL is a mistake
+                   kdl_prop(n, n->props[j].name.ptr));
         }
         assert(n->body || !n->n_children);
         check_nodes(doc, n, depth + 1);
