@@ -17,10 +17,11 @@ static int connect_to(const struct session *s, const struct args *a, const char 
     return reference_parse(text, ref, err) < 0 ? -1 : registry_open(s, ref, &o, ret, err);
 }
 
-static bool is_cached_layer(const char *tag)
+/* What --cache-to put there. */
+static bool is_of_cache(const char *tag)
 {
     size_t n = strlen(TRANSFER_KEY_TAG);
-    return !strncmp(tag, TRANSFER_KEY_TAG, n) &&
+    return (!strncmp(tag, TRANSFER_KEY_TAG, n) || !strncmp(tag, TRANSFER_FILES_TAG, n)) &&
            strspn(tag + n, "0123456789abcdef") == DIGEST_HEX && !tag[n + DIGEST_HEX];
 }
 
@@ -35,7 +36,7 @@ json_t *remote_image_list(const struct session *s, const struct args *a, const c
     json_t *list = json_array();
     vec_foreach (char **, tag, &tags) {
         AUTO_FREE char *name = reference_tagged(&ref, *tag);
-        if (!is_cached_layer(*tag))
+        if (!is_of_cache(*tag))
             (void)json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "tag", *tag));
     }
     return list;

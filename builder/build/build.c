@@ -262,6 +262,7 @@ static int walk(struct build *b, struct error **err)
             return error_set(err, ERR_CANCELLED, "interrupted");
         b->step++;
         b->current = step;
+        strv_clear(&b->sources);
         if (do_step(b, st, i, err) < 0) {
             error_at(err, b->file_path, step->line, step->column);
             return -1;
@@ -507,22 +508,28 @@ static int prepare(struct build *b, struct error **err)
     return 0;
 }
 
+/* As it was before it was walked. */
+static void stage_reset(struct stage_run *st)
+{
+    config_clear(&st->config);
+    settings_clear(&st->args);
+    settings_clear(&st->unset);
+    disk_state_clear(&st->disk);
+    for (size_t p = 0; p < st->n_parts; p++)
+        partition_spec_clear(&st->parts[p]);
+    free(st->parts);
+    *st = (struct stage_run){.build = st->build, .needed = st->needed, .no_cache = st->no_cache};
+}
+
 static void build_clear(struct build *b)
 {
     target_clear(&b->target);
     (void)step_log_close(&b->log, NULL);
     context_free(b->ctx);
     remote_caches_free(b->caches);
-    for (size_t i = 0; b->stages && i < b->file->n_stages; i++) {
-        struct stage_run *st = &b->stages[i];
-        config_clear(&st->config);
-        settings_clear(&st->args);
-        settings_clear(&st->unset);
-        disk_state_clear(&st->disk);
-        for (size_t p = 0; p < st->n_parts; p++)
-            partition_spec_clear(&st->parts[p]);
-        free(st->parts);
-    }
+    strv_clear(&b->sources);
+    for (size_t i = 0; b->stages && i < b->file->n_stages; i++)
+        stage_reset(&b->stages[i]);
     free(b->stages);
     settings_clear(&b->global_args);
     strv_clear(&b->pulled);
@@ -538,19 +545,43 @@ static void build_clear(struct build *b)
     free(b->file_path);
 }
 
+static int build_once(struct build *b, struct build_result *ret, struct error **err)
+{
+    int rc = walk(b, err);
+    if (rc == 0)
+        rc = remote_bring(b, target_stage(b)->disk.id, err);
+    if (!b->o->require_cached && !b->again)
+        record_keep(&b->record, b->s, b->store, b->name, b->step);
+    return rc < 0 ? -1 : finish(b, ret, err);
+}
+
+/* Once more without a cache that could not give what it said it had. */
+static int build_all(struct build *b, struct build_result *ret, struct error **err)
+{
+    struct error *why = NULL;
+    int rc;
+    while ((rc = build_once(b, ret, &why)) < 0 && b->again) {
+        error_free(STEAL(why));
+        session_notice(b->s, "Building again without it");
+        target_drop(&b->target);
+        remote_begin_again(b);
+        for (size_t i = 0; i < b->file->n_stages; i++)
+            stage_reset(&b->stages[i]);
+        record_clear(&b->record);
+        record_open(&b->record, b->store, b->name);
+        b->step = b->layers = b->cached = 0;
+    }
+    return rc < 0 ? error_propagate(err, why) : 0;
+}
+
 int build_image(const struct session *s, const struct build_options *o, const struct build_ui *ui,
                 struct build_result *ret, struct error **err)
 {
     struct build b = {.s = s, .o = o, .ui = ui, .name_lock = -1, .log = STEP_LOG_INIT};
     long long start = now_us();
     int rc = prepare(&b, err);
-    if (rc == 0) {
-        rc = walk(&b, err);
-        if (!o->require_cached)
-            record_keep(&b.record, s, b.store, b.name, b.step);
-    }
     if (rc == 0)
-        rc = finish(&b, ret, err);
+        rc = build_all(&b, ret, err);
     if (rc == 0)
         history_drop_failed(b.store, b.name);
     // what a build that failed has sent so far is of use to the next one

@@ -3,7 +3,8 @@
 // What COPY --from and a bind of another image read, by content: a manifest that the agent makes of
 // the layer's tree. Layers never change, so a manifest is kept in the layer's folder, by what was
 // asked for, and a build that is cached asks no VM; an empty one says that it would be too large. It goes into keys of other chains, so it is
-// made in a VM that no step has touched: one that a RUN has taken over could lie about it.
+// made in a VM that no step has touched: one that a RUN has taken over could lie about it. A cache in a
+// registry has them, too, by a digest of layer and question.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
@@ -41,11 +42,11 @@ bool from_by_content(const struct strv *sources)
     return sources->len > 0;
 }
 
-/* Where the answer is kept: <layer>/from-<SHA-256 of the question>. */
-static char *answer_path(const struct layer *layer, const struct from_request *r)
+/* The question; about that layer, or about any (NULL). */
+static void ask(const char *layer, const struct from_request *r, char hex[ID_SIZE])
 {
-    struct key *key = key_begin(NULL);
-    char hex[ID_SIZE], flags[16];
+    struct key *key = key_begin(layer);
+    char flags[16];
     (void)snprintf(flags, sizeof flags, "%d", r->flags);
     key_field(key, "survey", SURVEY_VERSION, strlen(SURVEY_VERSION));
     key_field(key, "flags", flags, strlen(flags));
@@ -54,7 +55,17 @@ static char *answer_path(const struct layer *layer, const struct from_request *r
     for (size_t i = 0; r->excludes && i < r->excludes->len; i++)
         key_field(key, "exclude", r->excludes->ptr[i], strlen(r->excludes->ptr[i]));
     key_finish(key, hex, NULL);
-    return xasprintf("%s/from-%s", layer->folder, hex);
+}
+
+/* Where the answer is kept: <layer>/from-<SHA-256 of the question>; NULL: the layer is not here. */
+static char *answer_path(struct build *b, const struct from_request *r)
+{
+    CLEANUP(layer_freep) struct layer *layer = NULL;
+    char hex[ID_SIZE];
+    ask(NULL, r, hex);
+    return store_get(b->store, r->disk->id, &layer, NULL) < 0
+               ? NULL
+               : xasprintf("%s/from-%s", layer->folder, hex);
 }
 
 static bool is_sound(struct str manifest)
@@ -104,6 +115,8 @@ static int ask_agent(struct build *b, const struct disk_state *for_disk,
                      const struct from_request *r, struct buf *ret, struct error **err)
 {
     long long start = now_us();
+    if (remote_bring(b, for_disk->id, err) < 0 || remote_bring(b, r->disk->id, err) < 0)
+        return -1;
     if (target_untouched(&b->target, for_disk, err) < 0)
         return -1;
     int slot = target_attach(&b->target, r->disk, 0, err);
@@ -126,15 +139,29 @@ static int ask_agent(struct build *b, const struct disk_state *for_disk,
                                               "copies is damaged");
 }
 
+/* 1: known here, or to a cache; 0; -1. */
+static int find_answer(struct build *b, const struct from_request *r, const char *question,
+                       struct buf *ret, struct error **err)
+{
+    AUTO_FREE char *path = answer_path(b, r);
+    if (path && read_answer(path, ret))
+        return remote_keep_files(b, question, buf_str(ret), err) < 0 ? -1 : 1;
+    int found = remote_files(b, question, ret, err);
+    if (found > 0 && ret->len && !is_sound(buf_str(ret)))
+        found = 0;
+    if (found > 0 && path)
+        keep_answer(b, path, buf_str(ret));
+    return found;
+}
+
 int from_manifest(struct build *b, const struct disk_state *for_disk, const struct from_request *r,
                   struct buf *ret, struct error **err)
 {
-    CLEANUP(layer_freep) struct layer *layer = NULL;
-    if (store_get(b->store, r->disk->id, &layer, err) < 0)
-        return -1;
-    AUTO_FREE char *path = answer_path(layer, r);
-    if (read_answer(path, ret))
-        return 0;
+    char question[ID_SIZE];
+    ask(r->disk->id, r, question);
+    int found = find_answer(b, r, question, ret, err);
+    if (found)
+        return found < 0 ? -1 : 0;
     if (b->o->require_cached) {
         error_set(err, ERR_USER, "step %zu is not cached: what --from copies is not known yet",
                   b->step);
@@ -142,6 +169,8 @@ int from_manifest(struct build *b, const struct disk_state *for_disk, const stru
     }
     if (ask_agent(b, for_disk, r, ret, err) < 0)
         return -1;
-    keep_answer(b, path, buf_str(ret));
-    return 0;
+    AUTO_FREE char *path = answer_path(b, r);
+    if (path)
+        keep_answer(b, path, buf_str(ret));
+    return remote_keep_files(b, question, buf_str(ret), err);
 }

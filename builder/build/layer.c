@@ -229,6 +229,8 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
         error_set(err, ERR_USER, "step %zu is not cached: %s", b->step, why);
         return error_hint(err, "--require-cached asks for a build that does nothing");
     }
+    if (remote_bring(b, st->disk.id, err) < 0 || remote_bring_sources(b, err) < 0)
+        return -1;
     AUTO_FREE char *text = step_text(step);
     struct draft_request r = {.key = key,
                               .parent = *st->disk.id ? st->disk.id : NULL,

@@ -56,6 +56,8 @@ struct build {
     struct remote_caches *caches;  /* of --cache-from; NULL = not looked at yet */
     struct transfer_cache *upload; /* to --cache-to; NULL = nothing yet */
     char uploaded[ID_SIZE];        /* the layer that it was given last */
+    struct strv sources;           /* ids of layers that the step's --from name */
+    bool again;                    /* what a cache said it has could not be fetched */
 
     struct target target; /* what the steps change */
     struct record record;
@@ -138,9 +140,21 @@ int from_manifest(struct build *b, const struct disk_state *for_disk, const stru
 struct stage_run *target_stage(struct build *b);
 
 /* remote.c */
-/* After store_find gave nothing for the key: the layer from a --cache-from. 1, 0, -1. */
+/* After store_find gave nothing for the key: the layer that a --cache-from has. 1, 0, -1. It is not
+ * fetched: its folder and record are NULL, and its id is good for keys only, until remote_bring. */
 int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
                 struct error **err);
+/* Whether that is what is known of a layer. */
+bool remote_is_away(struct build *b, const char *id);
+/* Fetches it and all below it; a layer that is here, and "", are fine. -1 with b->again: the cache
+ * failed and is not used any more, so what was found in it must be found or made anew. */
+int remote_bring(struct build *b, const char *id, struct error **err);
+int remote_bring_sources(struct build *b, struct error **err); /* the same of all b->sources */
+void remote_begin_again(struct build *b);                      /* ends b->again */
+/* What a cache knows that a --from reads, by a digest of layer and question; unchecked. 1, 0, -1. */
+int remote_files(struct build *b, const char *question, struct buf *ret, struct error **err);
+/* It goes to --cache-to. */
+int remote_keep_files(struct build *b, const char *question, struct str text, struct error **err);
 /* After each step: its stage's layers go to --cache-to, while the build goes on. */
 int remote_store(struct build *b, const struct stage_run *st, struct error **err);
 /* Waits for them. */

@@ -1,23 +1,44 @@
 // SPDX-License-Identifier: MIT
 //
-// Caches in registries. One that fails is reported once and not asked again, unless --cache-strict. What goes
-// to one is sent by a thread of its own while the build goes on.
+// Caches in registries. A layer that one of them has is only looked up: its id makes the next step's
+// key, and its bytes are fetched when a step is run on it, or reads it, or when it is the image's. One
+// that fails is reported once and not asked again, unless --cache-strict; if it fails when a layer is to
+// be fetched, the build begins again without it. What goes to one is sent by a thread of its own while
+// the build goes on.
 #include "base/alloc.h"
 #include "base/session.h"
 #include "builder/build/private.h"
 #include "builder/transfer/transfer.h"
 
+#include <string.h>
+
+struct remote_layer {
+    struct transfer_layer layer;
+    size_t cache; /* which has it */
+};
+DEFINE_VECTOR(remote_layers, struct remote_layer);
+
 struct remote_caches {
     struct registry **ptr; /* NULL: it failed */
     size_t len;
+    struct remote_layers layers; /* that were looked up */
 };
+
+static void forget_layers(struct remote_caches *c)
+{
+    vec_foreach (struct remote_layer *, l, &c->layers)
+        transfer_layer_clear(&l->layer);
+    remote_layers_clear(&c->layers);
+}
 
 void remote_caches_free(struct remote_caches *c)
 {
-    for (size_t i = 0; c && i < c->len; i++)
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->len; i++)
         registry_free(c->ptr[i]);
-    if (c)
-        free(c->ptr);
+    forget_layers(c);
+    free(c->ptr);
     free(c);
 }
 
@@ -56,38 +77,144 @@ static int open_caches(struct build *b, struct error **err)
     return 0;
 }
 
-/* From one of them: 1, 0, -1. */
-static int take_from(struct build *b, size_t i, const char *key, struct layer **ret,
-                     struct error **err)
+/* 1: there are caches to ask; 0; -1. */
+static int caches_ready(struct build *b, struct error **err)
 {
-    struct transfer_options o = b->o->transfer;
-    struct error *why = NULL;
-    struct registry *r = b->caches->ptr[i];
-    if (!r)
+    if (!b->o->n_cache_from)
         return 0;
-    int rc = transfer_take_key(b->s, r, b->store, key, &o, &why);
-    if (rc < 0) {
-        registry_free(r);
-        b->caches->ptr[i] = NULL;
-        return failed(b, b->o->cache_from[i], why, err);
-    }
-    return rc ? store_find(b->store, key, ret, err) : 0;
+    return !b->caches && open_caches(b, err) < 0 ? -1 : 1;
+}
+
+/* The i-th is not asked again. */
+static int drop(struct build *b, size_t i, struct error *why, struct error **err)
+{
+    registry_free(b->caches->ptr[i]);
+    b->caches->ptr[i] = NULL;
+    return failed(b, b->o->cache_from[i], why, err);
+}
+
+/* What is known of a layer that a cache has, as one that is not here: without a folder. */
+static struct layer *layer_of(const struct transfer_layer *found)
+{
+    struct layer *l = xcalloc(1, sizeof *l);
+    memcpy(l->id, found->id, sizeof l->id);
+    memcpy(l->key, found->key, sizeof l->key);
+    l->virtual_size = found->virtual_size;
+    return l;
 }
 
 int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
                 struct error **err)
 {
-    if (!b->o->n_cache_from || st->missed)
-        return 0;
-    if (!b->caches && open_caches(b, err) < 0)
-        return -1;
+    int ready = st->missed ? 0 : caches_ready(b, err);
+    if (ready <= 0)
+        return ready;
     for (size_t i = 0; i < b->caches->len; i++) {
-        int found = take_from(b, i, key, ret, err);
-        if (found)
-            return found;
+        struct remote_layer l = {.cache = i};
+        struct error *why = NULL;
+        int found = b->caches->ptr[i] ? transfer_find_key(b->s, b->caches->ptr[i], key, st->disk.id,
+                                                          &l.layer, &why)
+                                      : 0;
+        if (found < 0 && drop(b, i, why, err) < 0)
+            return -1;
+        if (found <= 0)
+            continue;
+        *remote_layers_push(&b->caches->layers) = l;
+        *ret = layer_of(&l.layer);
+        return 1;
     }
     st->missed = true;
     return 0;
+}
+
+/* A layer that a cache has and that is not here; NULL: it is here, or nowhere. */
+static const struct remote_layer *find_away(struct build *b, const char *id)
+{
+    CLEANUP(layer_freep) struct layer *here = NULL;
+    if (!b->caches || !*id)
+        return NULL;
+    vec_foreach (const struct remote_layer *, l, &b->caches->layers)
+        if (!strcmp(l->layer.id, id))
+            return store_get(b->store, id, &here, NULL) == 0 ? NULL : l;
+    return NULL;
+}
+
+bool remote_is_away(struct build *b, const char *id)
+{
+    return find_away(b, id);
+}
+
+int remote_bring(struct build *b, const char *id, struct error **err)
+{
+    const struct remote_layer *l = find_away(b, id);
+    struct registry *r = l ? b->caches->ptr[l->cache] : NULL;
+    struct error *why = NULL;
+    if (!l || (r && transfer_fetch_layer(b->s, r, b->store, &l->layer, &b->o->transfer, &why) == 0))
+        return 0;
+    if (why && drop(b, l->cache, why, err) < 0)
+        return -1;
+    b->again = true;
+    return error_set(err, ERR_SYSTEM, "layer %.12s cannot be fetched from the cache", id);
+}
+
+int remote_bring_sources(struct build *b, struct error **err)
+{
+    for (size_t i = 0; i < b->sources.len; i++)
+        if (remote_bring(b, b->sources.ptr[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+void remote_begin_again(struct build *b)
+{
+    forget_layers(b->caches);
+    *b->uploaded = '\0';
+    b->again = false;
+}
+
+int remote_files(struct build *b, const char *question, struct buf *ret, struct error **err)
+{
+    int ready = caches_ready(b, err);
+    if (ready <= 0)
+        return ready;
+    for (size_t i = 0; i < b->caches->len; i++) {
+        struct error *why = NULL;
+        int found = b->caches->ptr[i]
+                        ? transfer_find_files(b->s, b->caches->ptr[i], question, ret, &why)
+                        : 0;
+        if (found < 0 && drop(b, i, why, err) < 0)
+            return -1;
+        if (found > 0)
+            return 1;
+    }
+    return 0;
+}
+
+static int open_upload(struct build *b, struct error **err)
+{
+    return b->upload ? 0
+                     : transfer_cache_start(b->s, b->o->cache_to, &b->o->transfer, &b->upload, err);
+}
+
+int remote_keep_files(struct build *b, const char *question, struct str text, struct error **err)
+{
+    if (!b->o->cache_to || text.len > TRANSFER_FILES_MAX)
+        return 0;
+    if (open_upload(b, err) < 0)
+        return -1;
+    transfer_cache_add_files(b->upload, question, text);
+    return 0;
+}
+
+/* Whether the layer comes from the very cache that it would be sent to. */
+static bool is_in_cache_to(struct build *b, const struct remote_layer *l)
+{
+    CLEANUP(reference_clear) struct reference from = {0}, to = {0};
+    if (reference_parse(b->o->cache_from[l->cache], &from, NULL) < 0 ||
+        reference_parse(b->o->cache_to, &to, NULL) < 0)
+        return false;
+    AUTO_FREE char *a = reference_text(&from), *z = reference_text(&to);
+    return !strcmp(a, z);
 }
 
 int remote_store(struct build *b, const struct stage_run *st, struct error **err)
@@ -96,8 +223,10 @@ int remote_store(struct build *b, const struct stage_run *st, struct error **err
     bool wanted = b->o->cache_to && (b->o->cache_all || st == target_stage(b));
     if (!wanted || !*id || !strcmp(id, b->uploaded))
         return 0;
-    if (!b->upload &&
-        transfer_cache_start(b->s, b->o->cache_to, &b->o->transfer, &b->upload, err) < 0)
+    const struct remote_layer *away = find_away(b, id);
+    if (away && is_in_cache_to(b, away))
+        return 0;
+    if (remote_bring(b, id, err) < 0 || open_upload(b, err) < 0)
         return -1;
     memcpy(b->uploaded, id, sizeof b->uploaded);
     transfer_cache_add(b->upload, id);

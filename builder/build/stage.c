@@ -230,14 +230,16 @@ int stage_source(struct build *b, const char *name, struct disk_state *ret, stru
 {
     size_t at = (size_t)(b->current - b->file->steps);
     size_t stage = imagefile_find_stage(b->file, str_of(name), at, true);
-    if (stage == NO_STAGE)
-        return image_disk(b, name, ret, NULL, err);
-    if (!b->stages[stage].done) {
+    if (stage == NO_STAGE && image_disk(b, name, ret, NULL, err) < 0)
+        return -1;
+    if (stage != NO_STAGE && !b->stages[stage].done) {
         error_set(err, ERR_USER, "the stage '%s' was not built: that it is needed shows only now",
                   name);
         return error_hint(err, "give the variable of --from a value with ARG or ENV in this stage");
     }
-    disk_state_copy(ret, &b->stages[stage].disk);
+    if (stage != NO_STAGE)
+        disk_state_copy(ret, &b->stages[stage].disk);
+    strv_add(&b->sources, ret->id);
     return 0;
 }
 

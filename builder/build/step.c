@@ -68,7 +68,7 @@ int step_inspect(struct build *b, struct stage_run *st, const struct imagefile_s
         error_set(err, ERR_USER, "INSPECT needs a terminal");
         return error_hint(err, "take the INSPECT line out for builds without one");
     }
-    if (target_ready(&b->target, &st->disk, err) < 0 ||
+    if (remote_bring(b, st->disk.id, err) < 0 || target_ready(&b->target, &st->disk, err) < 0 ||
         target_detach_others(&b->target, 0, err) < 0)
         return -1;
     b->target.dirty = true;

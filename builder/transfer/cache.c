@@ -13,6 +13,14 @@
 
 enum { NOTICE_MS = 2000 };
 
+/* What a --from reads. */
+struct list {
+    char question[DIGEST_HEX + 1];
+    char *text;
+    size_t len;
+};
+DEFINE_VECTOR(files, struct list);
+
 struct transfer_cache {
     const struct session *session; /* of the build; for the thread that waits */
     struct session quiet;          /* the same, without a listener */
@@ -26,6 +34,7 @@ struct transfer_cache {
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t changed;
     struct strv queue; /* ids of layers */
+    struct files files;
     bool ending, over;
 };
 
@@ -36,44 +45,59 @@ static void cache_free(struct transfer_cache *c)
     reference_clear(&c->ref);
     strv_clear(&c->sent);
     strv_clear(&c->queue);
+    vec_foreach (struct list *, l, &c->files)
+        free(l->text);
+    files_clear(&c->files);
     pthread_mutex_destroy(&c->mutex);
     pthread_cond_destroy(&c->changed);
     free(c);
 }
 
-/* The newest that was not taken yet, owned; NULL: there will be no more. */
-static char *take(struct transfer_cache *c)
+/* The newest layer that was not taken yet (*ret_id, owned), or a list; false: there will be no more. */
+static bool take(struct transfer_cache *c, char **ret_id, struct list *ret)
 {
     pthread_mutex_lock(&c->mutex);
-    while (!c->queue.len && !c->ending)
+    while (!c->queue.len && !c->files.len && !c->ending)
         pthread_cond_wait(&c->changed, &c->mutex);
-    char *id = NULL;
-    if (c->queue.len)
-        id = STEAL(c->queue.ptr[c->queue.len - 1]);
-    c->queue.len -= id != NULL;
+    bool layer = c->queue.len, list = !layer && c->files.len;
+    if (layer)
+        *ret_id = c->queue.ptr[--c->queue.len];
+    else if (list)
+        *ret = c->files.ptr[--c->files.len];
     pthread_mutex_unlock(&c->mutex);
-    return id;
+    return layer || list;
 }
 
-static int send_layer(struct transfer_cache *c, const char *id)
+static int open_both(struct transfer_cache *c)
 {
     struct registry_options with = c->options.registry;
     with.push = true;
     if (!c->store && store_open(&c->quiet, c->quiet.backend, &c->store, &c->error) < 0)
         return -1;
-    if (!c->registry && registry_open(&c->quiet, &c->ref, &with, &c->registry, &c->error) < 0)
-        return -1;
-    return transfer_push_keys(&c->quiet, c->registry, c->store, id, &c->sent, &c->options,
-                              &c->error);
+    return c->registry ? 0 : registry_open(&c->quiet, &c->ref, &with, &c->registry, &c->error);
+}
+
+/* Nothing more after an error. */
+static void send_item(struct transfer_cache *c, const char *id, const struct list *list)
+{
+    if (c->error || (id && strv_has(&c->sent, id)) || open_both(c) < 0)
+        return;
+    if (id)
+        (void)transfer_push_keys(&c->quiet, c->registry, c->store, id, &c->sent, &c->options,
+                                 &c->error);
+    else
+        (void)transfer_push_files(c->registry, list->question, (struct str){list->text, list->len},
+                                  &c->error);
 }
 
 static void *run(void *arg)
 {
     struct transfer_cache *c = arg;
-    for (char *id; (id = take(c));) {
-        if (!c->error && !strv_has(&c->sent, id))
-            (void)send_layer(c, id);
-        free(id);
+    struct list list = {0};
+    for (char *id = NULL; take(c, &id, &list);) {
+        send_item(c, id, &list);
+        free(STEAL(id));
+        free(STEAL(list.text));
     }
     pthread_mutex_lock(&c->mutex);
     c->over = true;
@@ -106,6 +130,16 @@ void transfer_cache_add(struct transfer_cache *c, const char *layer)
 {
     pthread_mutex_lock(&c->mutex);
     strv_add(&c->queue, layer);
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void transfer_cache_add_files(struct transfer_cache *c, const char *question, struct str text)
+{
+    struct list list = {.text = xmemdup(text.ptr, text.len), .len = text.len};
+    memcpy(list.question, question, sizeof list.question);
+    pthread_mutex_lock(&c->mutex);
+    *files_push(&c->files) = list;
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->mutex);
 }

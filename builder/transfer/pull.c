@@ -284,15 +284,6 @@ static int name_taken(const struct pull *p, const char *name, const struct trans
     return error_hint(err, "--force replaces it; --name gives the pulled one another name");
 }
 
-static int read_plan(struct pull *p, const char *version, char digest[DIGEST_HEX + 1],
-                     struct error **err)
-{
-    CLEANUP(buf_clear) struct buf manifest = BUF_INIT;
-    if (registry_manifest(p->registry, version, &manifest, digest, err) < 0)
-        return -1;
-    return plan_read(p->registry, &manifest, &p->plan, err);
-}
-
 /* Whether the name is taken: 1 by this very image, 0, -1 by another one. */
 static int foreign_taken(const struct pull *p, const char *name, const struct transfer_options *o,
                          const char *digest, struct error **err)
@@ -370,36 +361,35 @@ int transfer_pull(const struct session *s, const struct reference *ref, const ch
     return error_wrap(err, "cannot pull '%s'", text);
 }
 
-int transfer_take_key(const struct session *s, struct registry *r, struct store *store,
-                      const char *key, const struct transfer_options *o, struct error **err)
+static int fetch_layer(struct pull *p, const struct transfer_layer *l,
+                       const struct transfer_options *o, struct error **err)
 {
-    CLEANUP(pull_clear) struct pull p = {.session = s, .ref = registry_reference(r), .lock_fd = -1};
-    AUTO_FREE char *tag = xasprintf(TRANSFER_KEY_TAG "%s", key);
+    if (plan_read(p->registry, &l->manifest, &p->plan, err) < 0)
+        return -1;
+    const char *key = json_str(p->plan.layers.ptr[p->plan.layers.len - 1].record, "key");
+    if (!key || strcmp(key, l->key) != 0)
+        return error_set(err, ERR_USER, "what the cache has under a key is of another one");
+    if (open_folder(p, l->digest, err) < 0)
+        return -1;
     struct error *why = NULL;
-    char digest[DIGEST_HEX + 1];
-    long long start = now_us();
-    p.registry = r; // borrowed, as is the store
-    p.store = store;
-    int rc = read_plan(&p, tag, digest, &why);
-    session_timing(s, "cache-lookup", now_us() - start);
-    if (rc < 0 && why->kind == ERR_NOT_FOUND) {
-        p.registry = NULL;
-        p.store = NULL;
-        error_free(why);
-        return 0;
-    }
-    const json_t *top = rc < 0 ? NULL : p.plan.layers.ptr[p.plan.layers.len - 1].record;
-    const char *got = json_str(top, "key");
-    if (rc == 0 && (!got || strcmp(got, key) != 0))
-        rc = error_set(&why, ERR_USER, "what the cache has under a key is of another one");
-    if (rc == 0)
-        rc = open_folder(&p, digest, &why);
-    if (rc == 0) {
-        find_here(&p);
-        rc = fetch(&p, o, &why);
-        leave(&p, why);
-    }
+    find_here(p);
+    int rc = fetch(p, o, &why);
+    leave(p, why);
+    return rc < 0 ? error_propagate(err, why) : 0;
+}
+
+int transfer_fetch_layer(const struct session *s, struct registry *r, struct store *store,
+                         const struct transfer_layer *l, const struct transfer_options *o,
+                         struct error **err)
+{
+    CLEANUP(pull_clear)
+    struct pull p = {.session = s,
+                     .ref = registry_reference(r),
+                     .lock_fd = -1,
+                     .registry = r, // borrowed, as is the store
+                     .store = store};
+    int rc = fetch_layer(&p, l, o, err);
     p.registry = NULL;
     p.store = NULL;
-    return rc < 0 ? error_propagate(err, why) : 1;
+    return rc;
 }

@@ -21,6 +21,8 @@
 #ifndef BUILDER_TRANSFER_TRANSFER_H
 #define BUILDER_TRANSFER_TRANSFER_H
 
+#include "base/buf.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "image/pull.h"
 #include "registry/client.h"
@@ -76,30 +78,55 @@ int transfer_ensure(const struct session *s, const char *text, const struct imag
 
 /*
  * A build cache in a repository: each layer's chain is an image under the tag TRANSFER_KEY_TAG and its
- * key, so that any number of builds share it without an index that they could spoil.
- *
- * take_key: brings the layers of the chain that are not here: 1; 0: there is none for the key; -1.
- * push_keys: every layer of the chain whose top is that layer, unless it is there; those that it sent
- * are added to *sent, which saves the questions for them the next time.
+ * key, so that any number of builds share it without an index that they could spoil. What a --from of
+ * a layer reads (a manifest of files, builder/context/manifest.h) is there, too, under
+ * TRANSFER_FILES_TAG and a digest of layer and question: with both, a machine that has nothing knows
+ * the key of every step.
  */
 #define TRANSFER_KEY_TAG "k-"
+#define TRANSFER_FILES_TAG "f-"
+enum { TRANSFER_FILES_MAX = 32 << 20 }; /* bytes of a list of files; a longer one is not sent */
+
+/* A layer that a cache has, which need not be here. */
+struct transfer_layer {
+    char id[DIGEST_HEX + 1], key[DIGEST_HEX + 1];
+    uint64_t virtual_size;       /* of the disk, bytes */
+    struct buf manifest;         /* of its chain */
+    char digest[DIGEST_HEX + 1]; /* of the manifest */
+};
+void transfer_layer_clear(struct transfer_layer *l);
+
+/* The layer of the key, which stands on `parent` ("" = on nothing); fetches no more than its manifest:
+ * 1, 0: there is none, -1: also if something else is under the key. *ret must be cleared after a 1. */
+int transfer_find_key(const struct session *s, struct registry *r, const char *key,
+                      const char *parent, struct transfer_layer *ret, struct error **err);
 struct store;
-int transfer_take_key(const struct session *s, struct registry *r, struct store *store,
-                      const char *key, const struct transfer_options *o, struct error **err);
+/* Fetches the layers of its chain that are not here. */
+int transfer_fetch_layer(const struct session *s, struct registry *r, struct store *store,
+                         const struct transfer_layer *l, const struct transfer_options *o,
+                         struct error **err);
+/* Every layer of the chain whose top is that layer, unless it is there; those that it sent are added to
+ * *sent, which saves the questions for them the next time. */
 int transfer_push_keys(const struct session *s, struct registry *r, struct store *store,
                        const char *layer, struct strv *sent, const struct transfer_options *o,
                        struct error **err);
+/* question: 64 hex letters. 1, 0, -1; *ret is the caller's to check. */
+int transfer_find_files(const struct session *s, struct registry *r, const char *question,
+                        struct buf *ret, struct error **err);
+int transfer_push_files(struct registry *r, const char *question, struct str text,
+                        struct error **err);
 
 /*
- * The same by a thread of its own, while the build goes on. ref is a repository as --cache-to has it;
- * ERR_USER: it is not one. add: the layer and all below it are to be sent; returns at once. end: waits
- * until they are, with a notice of the session if that takes a while; -1 with the first error, after
- * which nothing more was sent. It frees c in any case.
+ * What is sent by a thread of its own, while the build goes on. ref is a repository as --cache-to has
+ * it; ERR_USER: it is not one. add, add_files: it is to be sent, with all layers below it; return at
+ * once. end: waits until all is, with a notice of the session if that takes a while; -1 with the first
+ * error, after which nothing more was sent. It frees c in any case.
  */
 struct transfer_cache;
 int transfer_cache_start(const struct session *s, const char *ref, const struct transfer_options *o,
                          struct transfer_cache **ret, struct error **err);
 void transfer_cache_add(struct transfer_cache *c, const char *layer);
+void transfer_cache_add_files(struct transfer_cache *c, const char *question, struct str text);
 int transfer_cache_end(struct transfer_cache *c, struct error **err);
 
 #endif

@@ -575,6 +575,35 @@ EOF
   [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 2 ]
   "$KILN" image build --require-cached --cache-to "oci://$BAD/ci/cache,mode=all" --name more "$BATS_TEST_TMPDIR/more"
   [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 3 ]
+  [ "$(grep -c '^PUT .*/manifests/f-' bad/log)" -eq 1 ] # what COPY --from reads
+  [ -z "$("$KILN" image ls --remote "$BAD/ci/cache")" ]
+  # another machine: every step of every stage is cached, and what only feeds COPY --from is not fetched
+  mv "$KILN_HOME/backend" first
+  rm bad/log
+  KILN_ACCEL=none "$KILN" image build --require-cached --cache-strict --cache-from "oci://$BAD/ci/cache" --name more "$BATS_TEST_TMPDIR/more" >out
+  [ "$(grep -c '(cached)' out)" -eq 6 ]
+  qemu-img compare "$KILN_HOME/backend/more" first/more
+  [ "$(ls "$KILN_HOME/backend/.layers" | wc -l)" -eq 5 ]
+  [ "$(grep -c '^GET .*/manifests/' bad/log)" -eq 7 ]
+  [ "$(grep -c '^GET .*/blobs/' bad/log)" -eq 7 ] # a config, what is read, five layers
+  "$KILN" system verify
+  # a step on top has only its own stage fetched, and one that reads the other stage has that fetched, too
+  rm -rf "$KILN_HOME/backend"
+  echo 'COPY --from=other /etc/two /etc/four' >>"$BATS_TEST_TMPDIR/more/Imagefile"
+  "$KILN" image build --cache-strict --cache-from "oci://$BAD/ci/cache" --name more "$BATS_TEST_TMPDIR/more"
+  [ "$("$KILN" shell more -- cat /etc/three /etc/four | xargs)" = 'three two' ]
+  # a cache that can't give what it said it had: the build begins again without it, and is told once
+  rm -rf "$KILN_HOME/backend"
+  echo short >bad/mode
+  run -0 "$KILN" image build --cache-from "oci://$BAD/ci/cache" --cache-from "oci://$PLAIN/ci/cache" --require-cached --name app build
+  [ "$(grep -c "cache 'oci://$BAD/ci/cache' is not used: cannot talk" <<<"$output")" -eq 1 ]
+  [[ $output == *'Building again without it'* ]]
+  rm -rf "$KILN_HOME/backend"
+  run -1 "$KILN" image build --cache-strict --cache-from "oci://$BAD/ci/cache" --name app build
+  [[ $output == *"cache 'oci://$BAD/ci/cache': cannot talk"* ]]
+  rm bad/mode
+  rm -rf "$KILN_HOME/backend"
+  mv first "$KILN_HOME/backend"
   run -1 "$KILN" image build --cache-to "oci://$BAD/ci/cache,mode=most" build
   [[ "$output" == *"only mode=min or mode=all"* ]]
   # ten at once, of two machines that built the same, each with bytes of its own
@@ -591,12 +620,12 @@ EOF
   rm -rf "$KILN_HOME/backend"
   "$KILN" image build --require-cached --cache-strict --cache-from "oci://$PLAIN/ci/ten" --name app build
   "$KILN" system verify
-  # a cache that lies, or refuses
+  # a cache that lies, or refuses: the other one is used
   local m
   for m in corrupt evil; do
     rm -rf "$KILN_HOME/backend"
     echo $m >bad/mode
-    "$KILN" image build --cache-from "oci://$BAD/ci/cache" --name app build >out 2>&1
+    "$KILN" image build --cache-from "oci://$BAD/ci/cache" --cache-from "oci://$PLAIN/ci/ten" --require-cached --name app build >out 2>&1
     cat out
     [ "$(grep -c "cache 'oci://$BAD/ci/cache' is not used" out)" -eq 1 ]
     "$KILN" system verify
