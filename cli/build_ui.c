@@ -257,7 +257,7 @@ int build_shown_init(struct build_shown *s, struct session *session, const char 
                      struct error **err)
 {
     bool known = !mode || !strcmp(mode, "auto");
-    *s = (struct build_shown){.tail = BUF_INIT, .explain = s->explain};
+    *s = (struct build_shown){.tail = BUF_INIT, .explain = s->explain, .host = s->host};
     s->mode = mode && known && is_for_people(session) ? SHOWN_TTY : SHOWN_PLAIN;
     for (size_t i = 0; !known && i < sizeof mode_names / sizeof *mode_names; i++)
         if (!strcmp(mode, mode_names[i])) {
@@ -315,9 +315,10 @@ void build_shown_result(struct build_shown *s, const struct build_result *r)
     }
     end_tty(s, NULL);
     end_line(s);
-    printf("Built %s '%s' in %.2f s (%zu of %zu layers from the cache)\n",
-           r->file ? "file" : "image", name, r->seconds, r->cached, r->steps);
-    if (s->mode == SHOWN_TTY && !r->file)
+    printf("Built %s '%s'%s%s in %.2f s (%zu of %zu layers from the cache)\n",
+           r->file ? "file" : "image", name, s->host ? " on " : "", s->host ? s->host : "",
+           r->seconds, r->cached, r->steps);
+    if (s->mode == SHOWN_TTY && !r->file && !s->host)
         printf("next: kiln run %s\n", r->name);
 }
 

@@ -33,6 +33,7 @@ struct build_shown {
     struct session_events before; /* the session's, to be its own again at the end */
     enum shown_mode mode;
     bool explain;          /* set before build_shown_init: as build_tty_options */
+    const char *host;      /* the same: where the image is; NULL = here */
     struct build_tty *tty; /* SHOWN_TTY; NULL once it has ended */
     bool line_open;        /* output did not end its line */
     struct buf tail;       /* start of a UTF-8 character, in JSON mode */

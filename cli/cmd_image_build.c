@@ -2,8 +2,10 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "builder/build/build.h"
+#include "cli/build_host.h"
 #include "cli/build_input.h"
 #include "cli/build_results.h"
+#include "cli/build_serve.h"
 #include "cli/build_ui.h"
 #include "cli/command.h"
 #include "cli/registry_options.h"
@@ -47,7 +49,10 @@ static const struct option_spec options[] = {
     {"network", 0, "default|none", "none: no RUN has a network [default: default]", NULL},
     {"platform", 0, "linux/amd64", "Accepted for docker's scripts; others can't be built", NULL},
     {"rm", 0, NULL, "Accepted for docker's scripts; nothing is left behind anyway", "force-rm"},
-    {"load", 0, NULL, "Accepted for docker's scripts; the image is in the backend anyway", NULL},
+    {"host", 0, "ssh://[USER@]HOST[:PORT]",
+     "Build with the kiln of another machine [default: KILN_HOST]", NULL},
+    {"load", 0, NULL, "With --host: bring the image here, too", NULL},
+    {"serve", 0, NULL, "The other end of --host: take a build from standard input", NULL},
     {"on-error", 0, "fail|keep|shell", "What to do with a failed step [default: fail]", NULL},
     {"checksum", 0, "SUM", "What FROM's image must have: sha256:…, or a checksum file or URL",
      NULL},
@@ -88,13 +93,7 @@ struct secret_list {
 
 static void secret_list_clear(struct secret_list *l)
 {
-    for (size_t i = 0; i < l->len; i++) {
-        free(l->ptr[i].id);
-        if (l->ptr[i].bytes)
-            explicit_bzero(l->ptr[i].bytes, l->ptr[i].len);
-        free(l->ptr[i].bytes);
-    }
-    free(l->ptr);
+    build_secrets_free(l->ptr, l->len);
 }
 
 /* "id=ID,src=FILE", "id=ID,env=VARIABLE", "id=ID" (a variable of that name, else a file). */
@@ -319,41 +318,78 @@ static int take_values(const struct args *a, struct build_options *o, unsigned l
     return 0;
 }
 
+/* A command line taken apart; `o` borrows from the rest. */
+struct wanted {
+    struct strv build_args, dns, labels, fresh, caches, cache_to, products;
+    struct secret_list secrets;
+    struct build_outputs outputs;
+    struct build_options o;
+    unsigned long long max_size; /* as take_values */
+};
+
+static void wanted_clear(struct wanted *w)
+{
+    struct strv *lists[] = {&w->build_args, &w->dns,      &w->labels,  &w->fresh,
+                            &w->caches,     &w->cache_to, &w->products};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        strv_clear(lists[i]);
+    secret_list_clear(&w->secrets);
+    build_outputs_free(&w->outputs);
+}
+
+static int take_wanted(const struct args *a, struct wanted *w, struct error **err)
+{
+    struct build_options *o = &w->o;
+    if (take_values(a, o, &w->max_size, err) < 0 ||
+        take_caches(a, &w->caches, &w->cache_to, o, err) < 0 ||
+        build_outputs_parse(a, &w->outputs, err) < 0 || parse_secrets(a, &w->secrets, err) < 0)
+        return -1;
+    build_results_files(a, &w->outputs, &w->products);
+    o->products = (const char *const *)w->products.ptr;
+    o->n_products = w->products.len;
+    o->labels = all(a, "label", &w->labels, &o->n_labels);
+    o->no_cache_stages = stage_list(a, &w->fresh, &o->n_no_cache_stages);
+    o->build_args = all(a, "build-arg", &w->build_args, &o->n_build_args);
+    o->nameservers = all(a, "dns", &w->dns, &o->n_nameservers);
+    o->secrets = w->secrets.ptr;
+    o->n_secrets = w->secrets.len;
+    return 0;
+}
+
+/* Where the build is done; NULL = here. */
+static const char *host_of(const struct session *s, const struct args *a)
+{
+    const char *host = args_get(a, "host");
+    return host ? host : session_setting(s, "KILN_HOST");
+}
+
 /* *ret_began: somebody hears of the error. */
 static int build(struct session *s, const struct args *a, bool *ret_began, struct error **err)
 {
-    CLEANUP(strv_clear)
-    struct strv build_args = {0}, dns = {0}, labels = {0}, fresh = {0}, caches = {0},
-                cache_to = {0}, products = {0};
-    CLEANUP(secret_list_clear) struct secret_list secrets = {0};
-    CLEANUP(build_outputs_free) struct build_outputs outputs = {0};
+    CLEANUP(wanted_clear) struct wanted w = {0};
     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
-    struct build_options o;
-    unsigned long long max_size = 0;
-    if (take_values(a, &o, &max_size, err) < 0 || take_caches(a, &caches, &cache_to, &o, err) < 0 ||
-        build_outputs_parse(a, &outputs, err) < 0 || parse_secrets(a, &secrets, err) < 0)
+    const struct build_host host = {host_of(s, a), args_has(a, "load")};
+    if (take_wanted(a, &w, err) < 0)
         return -1;
     if (args_has(a, "check"))
         return run_check(s, a, err);
+    if (host.url && build_host_check(a, err) < 0)
+        return -1;
     if (build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
         return -1;
-    o.dir = in.dir;
-    build_results_files(a, &outputs, &products);
-    o.products = (const char *const *)products.ptr;
-    o.n_products = products.len;
-    o.labels = all(a, "label", &labels, &o.n_labels);
-    o.no_cache_stages = stage_list(a, &fresh, &o.n_no_cache_stages);
-    o.build_args = all(a, "build-arg", &build_args, &o.n_build_args);
-    o.nameservers = all(a, "dns", &dns, &o.n_nameservers);
-    o.secrets = secrets.ptr;
-    o.n_secrets = secrets.len;
-    CLEANUP(build_shown_clear) struct build_shown shown = {.explain = args_has(a, "explain")};
+    w.o.dir = in.dir;
+    CLEANUP(build_shown_clear)
+    struct build_shown shown = {.explain = args_has(a, "explain"),
+                                .host = host.load ? NULL : host.url};
     if (build_shown_init(&shown, s, shown_mode(a), err) < 0)
         return -1;
     *ret_began = true;
     CLEANUP(build_result_clear) struct build_result r = {0};
-    if (cli_prune_to_limit(s, max_size, err) < 0 || build_image(s, &o, &shown.ui, &r, err) < 0 ||
-        build_results_write(s, a, &outputs, &r, err) < 0) {
+    int rc = host.url ? build_on_host(s, &host, a, &w.o, &shown.ui, &r, err)
+             : cli_prune_to_limit(s, w.max_size, err) < 0
+                 ? -1
+                 : build_image(s, &w.o, &shown.ui, &r, err);
+    if (rc < 0 || build_results_write(s, a, &w.outputs, &r, err) < 0) {
         build_shown_error(&shown, err ? *err : NULL);
         return -1;
     }
@@ -361,10 +397,43 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
     return 0;
 }
 
+/* What another kiln's --host asks for. All that there is to say goes there. */
+static int serve_build(struct session *s, struct build_serve *sv, struct build_shown *shown,
+                       struct error **err)
+{
+    CLEANUP(wanted_clear) struct wanted w = {0};
+    CLEANUP(build_result_clear) struct build_result r = {0};
+    if (build_serve_open(s, sv, err) < 0 || take_wanted(&sv->args, &w, err) < 0)
+        return -1;
+    w.o.dir = ".";
+    w.o.file = sv->file;
+    w.o.secrets = sv->request.secrets;
+    w.o.n_secrets = sv->request.n_secrets;
+    if (cli_prune_to_limit(s, w.max_size, err) < 0 || build_image(s, &w.o, &shown->ui, &r, err) < 0)
+        return -1;
+    build_shown_result(shown, &r);
+    return build_serve_close(s, sv, r.name, err);
+}
+
+static int serve(struct session *s, struct error **err)
+{
+    CLEANUP(build_shown_clear) struct build_shown shown = {0};
+    CLEANUP(build_serve_clear) struct build_serve sv = BUILD_SERVE_INIT;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (build_shown_init(&shown, s, "json", err) < 0)
+        return -1;
+    if (serve_build(s, &sv, &shown, &why) == 0)
+        return 0;
+    build_shown_error(&shown, why);
+    return error_set(err, ERR_REPORTED, "%s", why->message);
+}
+
 /* In JSON an error is the last event, also when nothing has begun. */
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     bool began = false;
+    if (args_has(a, "serve"))
+        return serve(s, err);
     int rc = build(s, a, &began, err);
     struct build_shown shown = {.mode = SHOWN_JSON};
     if (rc < 0 && !began && !strcmp(shown_mode(a), "json"))

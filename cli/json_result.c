@@ -2,6 +2,7 @@
 #include "cli/json_result.h"
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/source.h"
 #include "cli/store.h"
 
@@ -25,14 +26,34 @@ json_t *json_result_new(const struct args *a)
     return json_pack("{s:i, s:s}", "schema", JSON_SCHEMA, "command", a->command->name);
 }
 
+static const char *const kinds[] = {
+    [ERR_USER] = "user",        [ERR_USAGE] = "usage",   [ERR_NOT_FOUND] = "not-found",
+    [ERR_EXISTS] = "exists",    [ERR_BUSY] = "busy",     [ERR_SYSTEM] = "system",
+    [ERR_GUEST] = "guest",      [ERR_KILLED] = "killed", [ERR_CANCELLED] = "cancelled",
+    [ERR_REPORTED] = "reported"};
+
 const char *json_error_kind(const struct error *err)
 {
-    static const char *const kinds[] = {
-        [ERR_USER] = "user",        [ERR_USAGE] = "usage",   [ERR_NOT_FOUND] = "not-found",
-        [ERR_EXISTS] = "exists",    [ERR_BUSY] = "busy",     [ERR_SYSTEM] = "system",
-        [ERR_GUEST] = "guest",      [ERR_KILLED] = "killed", [ERR_CANCELLED] = "cancelled",
-        [ERR_REPORTED] = "reported"};
     return kinds[err->kind];
+}
+
+struct error *json_error_read(const json_t *object)
+{
+    const char *kind = json_str(object, "kind"), *message = json_str(object, "message"),
+               *hint = json_str(object, "hint"), *file = json_str(object, "file");
+    struct error *e = NULL;
+    for (int i = ERR_USER; kind && message && i <= ERR_REPORTED; i++)
+        if (!strcmp(kind, kinds[i]))
+            error_set(&e, (enum error_kind)i, "%s", message);
+    if (!e)
+        return NULL;
+    e->status = (int)json_int(object, "status", 0);
+    if (hint)
+        error_hint(&e, "%s", hint);
+    if (file)
+        error_at(&e, file, (unsigned)json_int(object, "line", 0),
+                 (unsigned)json_int(object, "column", 0));
+    return e;
 }
 
 /* What is not UTF-8 becomes U+FFFD; NULL is left out. */

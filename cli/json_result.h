@@ -17,5 +17,7 @@ json_t *json_result_new(const struct args *a);
 void json_result_print(const struct args *a, const struct error *err);
 /* "not-found" and its like, as docs/json.md lists them. */
 const char *json_error_kind(const struct error *err);
+/* An error as another kiln printed it, new; NULL: it is not one. */
+struct error *json_error_read(const json_t *object);
 
 #endif

@@ -62,19 +62,6 @@ void step_shown(struct build *b, const struct imagefile_step *step, enum step_st
         b->ui->step(b->ui->arg, b->step, b->total, step->text.ptr, state, why);
 }
 
-/* If the file lies below the build directory, its path there is added. */
-static void hide_product(const struct build *b, const char *path, struct strv *hidden)
-{
-    AUTO_FREE char *parent = path_parent(path);
-    AUTO_FREE char *dir = realpath(b->o->dir, NULL), *folder = realpath(parent, NULL);
-    const char *slash = strrchr(path, '/');
-    size_t n = dir ? strlen(dir) : 0;
-    if (!folder || !n || strncmp(folder, dir, n) != 0 || (folder[n] && folder[n] != '/'))
-        return;
-    const char *below = folder + n + (folder[n] == '/');
-    strv_addf(hidden, "%s%s%s", below, *below ? "/" : "", slash ? slash + 1 : path);
-}
-
 int build_context(struct build *b, struct error **err)
 {
     if (b->ctx)
@@ -83,7 +70,7 @@ int build_context(struct build *b, struct error **err)
     if (b->o->local)
         strv_addf(&hidden, "%s.qcow2", b->name);
     for (size_t i = 0; i < b->o->n_products; i++)
-        hide_product(b, b->o->products[i], &hidden);
+        context_hide(b->o->dir, b->o->products[i], &hidden);
     struct context_options o = {.dir = b->o->dir, .imagefile = b->file_path, .hidden = &hidden};
     return context_open(b->s, &o, &b->ctx, err);
 }

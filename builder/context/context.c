@@ -32,6 +32,18 @@ static struct index *open_index(const struct session *s, const char *dir)
     return index_open(path);
 }
 
+void context_hide(const char *dir, const char *path, struct strv *hidden)
+{
+    AUTO_FREE char *parent = path_parent(path);
+    AUTO_FREE char *root = realpath(dir, NULL), *folder = realpath(parent, NULL);
+    const char *slash = strrchr(path, '/');
+    size_t n = root ? strlen(root) : 0;
+    if (!folder || !n || strncmp(folder, root, n) != 0 || (folder[n] && folder[n] != '/'))
+        return;
+    const char *below = folder + n + (folder[n] == '/');
+    strv_addf(hidden, "%s%s%s", below, *below ? "/" : "", slash ? slash + 1 : path);
+}
+
 int context_open(const struct session *s, const struct context_options *o, struct context **ret,
                  struct error **err)
 {

@@ -53,6 +53,8 @@ struct context_options {
     bool plain;                /* any folder: it has no ignore file */
 };
 
+/* Adds the file to `hidden` if it lies below dir; neither need be there. */
+void context_hide(const char *dir, const char *path, struct strv *hidden);
 /* Without session.cache nothing is written. Errors: no such directory (ERR_NOT_FOUND), a line of
  * the ignore file that is not a pattern. */
 int context_open(const struct session *s, const struct context_options *o, struct context **ret,

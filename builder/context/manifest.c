@@ -89,39 +89,54 @@ static bool describe(const struct manifest_entry *a, const struct manifest_entry
     return true;
 }
 
-struct report {
-    struct strv *out;
-    size_t max, count;
-};
-
-static void report(struct report *r, struct buf *phrase)
-{
-    if (phrase->len && r->count++ < r->max)
-        strv_add(r->out, phrase->data);
-    buf_reset(phrase);
-}
-
-void manifest_diff(struct str older, struct str newer, size_t max, struct strv *ret)
+/* Both in order at once; fn hears of what `describe` tells apart. */
+bool manifest_changes(struct str older, struct str newer, manifest_change_fn *fn, void *arg)
 {
     CLEANUP(entries_clear) struct entries was = {0}, is = {0};
-    if (!read_sorted(older, &was) || !read_sorted(newer, &is)) {
-        strv_add(ret, "what it was made from is not readable any more");
-        return;
-    }
-    struct report r = {ret, max, 0};
+    if (!read_sorted(older, &was) || !read_sorted(newer, &is))
+        return false;
     CLEANUP(buf_clear) struct buf phrase = BUF_INIT;
     for (size_t i = 0, j = 0; i < was.len || j < is.len;) {
         int c = i == was.len  ? 1
                 : j == is.len ? -1
                               : compare_paths(was.ptr[i].path, is.ptr[j].path);
-        if (c) {
-            buf_adds(&phrase, c < 0 ? "removed " : "added ");
-            add_path(&phrase, c < 0 ? was.ptr[i].path : is.ptr[j].path);
-        } else
-            (void)describe(&was.ptr[i], &is.ptr[j], &phrase);
+        buf_reset(&phrase);
+        if (c || describe(&was.ptr[i], &is.ptr[j], &phrase))
+            fn(arg, c <= 0 ? &was.ptr[i] : NULL, c >= 0 ? &is.ptr[j] : NULL, j);
         i += c <= 0;
         j += c >= 0;
-        report(&r, &phrase);
+    }
+    return true;
+}
+
+struct report {
+    struct strv *out;
+    size_t max, count;
+};
+
+static void report(void *arg, const struct manifest_entry *was, const struct manifest_entry *is,
+                   size_t place)
+{
+    struct report *r = arg;
+    (void)place;
+    if (r->count++ >= r->max)
+        return;
+    CLEANUP(buf_clear) struct buf phrase = BUF_INIT;
+    if (was && is)
+        (void)describe(was, is, &phrase);
+    else {
+        buf_adds(&phrase, was ? "removed " : "added ");
+        add_path(&phrase, was ? was->path : is->path);
+    }
+    strv_add(r->out, phrase.data);
+}
+
+void manifest_diff(struct str older, struct str newer, size_t max, struct strv *ret)
+{
+    struct report r = {ret, max, 0};
+    if (!manifest_changes(older, newer, report, &r)) {
+        strv_add(ret, "what it was made from is not readable any more");
+        return;
     }
     if (!r.count && !str_eq(older, newer))
         strv_add(ret, "the order of the sources changed");

@@ -1,0 +1,147 @@
+#!/usr/bin/env bats
+# image build --host: the build directory goes to another kiln over SSH, to dropbear on loopback.
+bats_require_minimum_version 1.5.0
+# shellcheck disable=SC2016,SC2046
+
+setup_file() {
+  export TOP
+  TOP=$(mktemp -d "${TMPDIR:-/tmp}/kiln-host.XXXXXX")
+  export KILN_HOME=$TOP/there KILN_ACCEL=${KILN_ACCEL:-tcg}
+  . tests/e2e/common.bash
+  share_appliance "$KILN_HOME"
+  make_base "$TOP/base" base >&2
+  start_sshd
+  export KILN_HOME=$TOP/here PATH=$TOP/bin:$PATH HOST="ssh://$(id -un)@127.0.0.1:$PORT$KILN"
+  mkdir "$TOP/ctx"
+  echo 'FROM base' >"$TOP/ctx/Imagefile"
+}
+
+# dropbear with a ~/.ssh of its own, which no other process sees, and the environment of the other machine.
+start_sshd() {
+  export PORT=$((20000 + $$ % 20000))
+  mkdir -m 700 "$TOP/ssh" "$TOP/bin"
+  ssh-keygen -q -t ed25519 -N '' -f "$TOP/id"
+  install -m 600 "$TOP/id.pub" "$TOP/ssh/authorized_keys"
+  dropbearkey -t ed25519 -f "$TOP/hostkey" >/dev/null 2>&1
+  printf '%s\n' 'Host *' "IdentityFile $TOP/id" 'StrictHostKeyChecking no' \
+    "UserKnownHostsFile $TOP/known" 'LogLevel ERROR' >"$TOP/ssh_config"
+  printf '#!/bin/sh\nexec %s -F %s "$@"\n' "$(command -v ssh)" "$TOP/ssh_config" >"$TOP/bin/ssh"
+  chmod +x "$TOP/bin/ssh"
+  local home # not $HOME: it is the one that sshd looks in
+  home=$(getent passwd "$(id -u)" | cut -d: -f6)
+  mkdir -p -m 700 "$home/.ssh"
+  unshare -m sh -c 'mount --bind "$1/ssh" "$3/.ssh" && exec dropbear -F -E -e -s -p "127.0.0.1:$2" -r "$1/hostkey" -P "$1/pid"' \
+    sh "$TOP" "$PORT" "$home" >"$TOP/sshd.log" 2>&1 3>&- &
+  timeout 20 sh -c "until [ -s '$TOP/pid' ]; do sleep 0.1; done"
+}
+
+teardown_file() {
+  . tests/e2e/common.bash
+  kill "$(cat "$TOP/pid")"
+  no_leftovers "$TOP"
+  rm -rf "$TOP"
+}
+
+setup() { cd "$TOP" || return; }
+
+build() { "$KILN" image build --host "$HOST" -t "$@" ctx; }
+there() { KILN_HOME=$TOP/there "$KILN" "$@"; }
+
+@test "what changed is sent, and built there; files of this side stay out of it" {
+  mkdir -p ctx/app/sub
+  printf '%s\n' 'FROM base' 'COPY . /ctx/' 'ARG WHO' 'RUN echo "made for $WHO" >/made' >ctx/Imagefile
+  head -c 3M /dev/urandom >ctx/app/data
+  echo one >ctx/app/sub/file
+  ln -s sub/file ctx/app/link
+  run env WHO=host "$KILN" image build --host "$HOST" --build-arg WHO --iidfile ctx/iid -t one ctx
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"Step 4/4 : RUN echo"*"Built image 'one' on $HOST in "* ]]
+  run "$KILN" image ls -q
+  [[ $output != *one* ]]
+  [ "$(there image inspect one --json | jq -r .layer)" = "$(cat ctx/iid)" ]
+  [ "$(there shell one -c 'cat /made; cmp /ctx/app/link /ctx/app/sub/file; ls /ctx')" = $'made for host\nImagefile\napp' ]
+
+  # an identical directory sends nothing; then one file of 4 bytes
+  WHO=host build one --build-arg WHO --iidfile ctx/iid --json >events
+  [ -z "$(jq -r 'select(.event == "progress" and .what == "sending")' events)" ]
+  [ "$(jq -r 'select(.event == "result") | "\(.cached) \(.steps)"' events)" = '2 2' ]
+  echo two >ctx/app/sub/file
+  WHO=host build one --build-arg WHO --iidfile ctx/iid --json >events
+  [ "$(jq -r 'select(.event == "progress" and .what == "sending" and .end) | .total' events)" = 4 ]
+  [ "$(there shell one -c 'cat /ctx/app/link')" = two ]
+}
+
+@test "an Imagefile from elsewhere, secrets and what a RUN says; its failure is told as here" {
+  printf '%s\n' 'FROM base' 'RUN --mount=type=secret,id=key wc -c </run/secrets/key; echo to-stderr >&2' >elsewhere.Imagefile
+  printf 'pass\0word' >key
+  run --separate-stderr build secret -f elsewhere.Imagefile --secret id=key,src=key
+  [ "$status" = 0 ]
+  [[ $output == *$'\n9\n'* ]]
+  [ -z "$(grep -rl 'pass.word' there/backend there/cache/hosts)" ]
+  run --separate-stderr build failed -f - <<<$'FROM base\nRUN echo said; exit 3'
+  echo "$output / $stderr"
+  [ "$status" = 1 ]
+  [[ $output == *$'\nsaid' && $stderr == *"Imagefile:2:1: error: step 2 (RUN echo said; exit 3) failed with exit status 3"* ]]
+  run build mistakes -f - <<<$'FROM base\nRUNN x\nCOPY none /'
+  [ "$status" = 1 ]
+  [[ $output == *"did you mean RUN?"* ]]
+}
+
+@test "--load brings the image with its layers" {
+  printf '%s\n' 'FROM base' 'RUN echo 1 >/one' >ctx/Imagefile
+  run build loaded --load --output copy.raw
+  echo "$output"
+  [ "$status" = 0 ]
+  [ "$(head -c 440 copy.raw | wc -c)" = 440 ]
+  [ "$("$KILN" image inspect loaded --json | jq -r .layer)" = "$(there image inspect loaded --json | jq -r .layer)" ]
+  run build loaded --load
+  [ "$status" = 0 ]
+  run build loaded --output copy.raw
+  [ "$status" = 2 ]
+  [[ $output == *'--load brings it here'* ]]
+}
+
+@test "whoever interrupts or kills the build here ends it there" {
+  local signal
+  for signal in INT KILL; do
+    printf '%s\n' 'FROM base' "RUN echo started $signal; sleep 1000" >ctx/Imagefile
+    build long >out 2>&1 &
+    local pid=$!
+    timeout 60 sh -c "until grep -qx 'started $signal' out; do sleep 0.1; done"
+    kill -$signal $(pgrep -P $pid -x kiln || echo $pid)
+    run wait $pid
+    timeout 30 sh -c "while pgrep -f '[q]emu.*$TOP/there' >seen; do sleep 0.1; done"
+  done
+  . "$BATS_TEST_DIRNAME/common.bash"
+  no_leftovers "$TOP/there"
+}
+
+@test "no connection, no kiln, another version, wrong words" {
+  run "$KILN" build --host "ssh://127.0.0.1:$((PORT + 1))" -t x ctx
+  [ "$status" = 1 ]
+  [[ $output == *"cannot reach '127.0.0.1' by ssh"*"must work without a password"* ]]
+  run "$KILN" build --host "ssh://$(id -un)@127.0.0.1:$PORT/none/kiln" -t x ctx
+  [ "$status" = 1 ]
+  [[ $output == *"there is no '/none/kiln' on '127.0.0.1'"* ]]
+  run "$KILN" build --host "ssh://$(id -un)@127.0.0.1:$PORT/bin/cat" -t x ctx
+  [ "$status" = 1 ]
+  run "$KILN" image build --serve < <(python3 -c 'import struct, sys
+text = b"""{"kiln": "0.0.1", "copy": "", "file": "", "words": []}"""
+sys.stdout.buffer.write(struct.pack("<I", len(text)) + text)')
+  [ "$status" = 1 ]
+  [[ $output == *" and this one is 0.0.1"*"install the same version on both machines"* ]]
+  local words
+  for words in http://x ssh:// ssh://-x ssh://a:b ssh://a:1/k' 'x ssh://@a; do
+    run "$KILN" build --host "$words" -t x ctx
+    [ "$status" = 2 ]
+    [[ $output == *"is not ssh://[USER@]HOST[:PORT]"* ]]
+  done
+  for words in --local "--image-backend=$TOP"; do
+    run "$KILN" build --host "$HOST" "$words" -t x ctx
+    [ "$status" = 2 ]
+  done
+  run "$KILN" image build --serve <<<junk
+  [ "$status" = 1 ]
+  [[ $output == *"is not the request of a kiln's --host"* ]]
+}
