@@ -193,10 +193,12 @@ static int take_letters(struct args *a, const char *word, const char *next, stru
     return 0;
 }
 
-/* Whether the word is one of "[=a|b|c]". */
+/* Whether the word is one of "[=a|b|c]", or a time for "[=SECONDS]". */
 static bool is_listed(const char *list, const char *word)
 {
     size_t n = word ? strlen(word) : 0;
+    if (n && !strcmp(list, "[=SECONDS]"))
+        return isdigit((unsigned char)*word);
     for (const char *p = list + 2; n && *p && *p != ']'; p += strcspn(p, "|]"), p += *p == '|')
         if (!strncmp(p, word, n) && (p[n] == '|' || p[n] == ']'))
             return true;
@@ -275,7 +277,8 @@ int args_take_all(struct args *a, int argc, char **argv, struct error **err)
             break;
         } else {
             a->pos[a->n_pos++] = word;
-            only_pos |= (a->command->flags & CMD_WORDS) != 0;
+            only_pos |= (a->command->flags & CMD_WORDS) &&
+                        a->n_pos > ((a->command->flags & CMD_LATE) && !args_has(a, "name") ? 1 : 0);
         }
         if (took < 0)
             return -1;

@@ -5,8 +5,10 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "cli/fleet_file.h"
+#include "cli/ssh_options.h"
 #include "cli/vm_live.h"
 #include "vm/ssh_keep.h"
+#include "vm/ssh_program.h"
 
 #include <stdint.h>
 #include <unistd.h>
@@ -18,14 +20,18 @@
 static const struct option_spec ssh_options[] = {
     LOGIN_OPTIONS,
     TTY_OPTION,
+    SSH_PROGRAM_OPTIONS,
+    {"ssh-command", 0, "CMD", "The command, as transient's users give it", "cmd"},
     {"file", 0, "FILE", "Without NAME: the VMFile that has it [default: " VMFILE "]", NULL},
     {"name", 0, "NAME", "The VM; as NAME without the option", NULL},
-    {0}};
+    {0},
+};
 /* -i is docker's here, not ssh's. */
 static const struct option_spec exec_options[] = {
     LOGIN_OPTIONS_WITH(0),
     {"interactive", 'i', NULL, "For docker's users: standard input always reaches the guest", NULL},
     TTY_OPTION,
+    SSH_PROGRAM_OPTIONS,
     {0},
 };
 
@@ -53,6 +59,17 @@ static char *find_name(const struct session *s, const struct args *a, struct err
     return NULL;
 }
 
+static void make_command(const struct args *a, bool quote, struct buf *ret)
+{
+    if (quote)
+        buf_add_shell_words(ret, (const char *const *)a->pos + 1);
+    size_t first = !quote && args_has(a, "name") ? 0 : 1;
+    for (size_t i = first; !quote && i < a->n_pos; i++)
+        buf_addf(ret, "%s%s", i > first ? " " : "", a->pos[i]);
+    if (!quote && args_has(a, "ssh-command"))
+        buf_addf(ret, "%s", args_get(a, "ssh-command"));
+}
+
 static int log_in(struct session *s, const struct args *a, bool quote, struct error **err)
 {
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
@@ -61,14 +78,13 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
     if (args_has(a, "tty") && !isatty(STDIN_FILENO))
         return error_set(err, ERR_USAGE, "argument --tty: standard input is not a terminal");
     AUTO_FREE char *name = quote ? xstrdup(a->pos[0]) : find_name(s, a, err);
-    if (!name || vm_live_open(s, name, &live, err) < 0 || vm_live_check_halted(&live.vm, err) < 0)
+    if (!name || vm_live_await(s, a, name, &live, err) < 0 ||
+        vm_live_check_halted(&live.vm, err) < 0 || ssh_options_take(a, &live.spec, err) < 0 ||
+        ssh_options_check(s, &live.spec, err) < 0)
         return -1;
-    if (quote)
-        buf_add_shell_words(&command, (const char *const *)a->pos + 1);
-    size_t first = !quote && args_has(a, "name") ? 0 : 1;
-    for (size_t i = first; !quote && i < a->n_pos; i++)
-        buf_addf(&command, "%s%s", i > first ? " " : "", a->pos[i]);
-    bool plain = command.len && !args_has(a, "tty") && !args_has(a, "user") &&
+    make_command(a, quote, &command);
+    bool program = ssh_options_any(&live.spec);
+    bool plain = command.len && !program && !args_has(a, "tty") && !args_has(a, "user") &&
                  !args_has(a, "ssh-key"); // as anybody would do next
     int rc = plain ? vm_ssh_kept_run(s, live.vm.dir, command.data, &status, err) : 0;
     if (rc)
@@ -76,7 +92,10 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
     if (!ssh)
         return -1;
-    rc = !command.len         ? vm_ssh_console(ssh, &status, err)
+    struct ssh_program p = {live.spec.ssh.program, &live.spec.ssh.options, &live.login,
+                            command.len ? command.data : NULL, args_has(a, "tty")};
+    rc = program              ? ssh_program_run(s, &p, &status, err)
+         : !command.len       ? vm_ssh_console(ssh, &status, err)
          : args_has(a, "tty") ? vm_ssh_run_tty(ssh, command.data, &status, err)
                               : vm_ssh_run(ssh, command.data, &status, err);
     if (plain && rc == 0)
@@ -86,6 +105,8 @@ static int log_in(struct session *s, const struct args *a, bool quote, struct er
 
 static int run_ssh(struct session *s, const struct args *a, struct error **err)
 {
+    if (a->n_pos > 1 && args_has(a, "ssh-command"))
+        return error_set(err, ERR_USAGE, "'%s': not with --ssh-command", a->pos[1]);
     return log_in(s, a, false, err);
 }
 
@@ -99,15 +120,15 @@ static int run_exec(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_ssh = {
     .name = "ssh",
     .summary = "Log in to a VM that runs",
-    .usage = "[options] [NAME [COMMAND...]]",
+    .usage = "[options] [NAME [options] [COMMAND...]]",
     .detail =
         "Without a command, a login shell on a terminal. With one, the words are joined by blanks "
         "for\n"
-        "the guest's shell, and its exit status becomes kiln's. Options of kiln stand before "
-        "NAME, which may be\nleft out where a VMFile has one VM.\n",
+        "the guest's shell, and its exit status becomes kiln's. NAME may be left out where a "
+        "VMFile has\none VM.\n",
     .options = ssh_options,
     .max_args = SIZE_MAX,
-    .flags = CMD_WORDS,
+    .flags = CMD_WORDS | CMD_LATE,
     .run = run_ssh,
 };
 

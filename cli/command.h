@@ -26,7 +26,7 @@ struct option_spec {
     char letter;       /* short name, 0 = none */
     const char *value; /* what stands for its value in the help ("FILE"); NULL = a plain flag;
                         * "[=a|b]": it may have one, after '=' or, if it is a or b, as the
-                        * next word (no letter then) */
+                        * next word (no letter then); "[=SECONDS]": if that begins with a digit */
     const char *help;  /* one sentence, no full stop */
     const char *alias; /* other names for it, "tag,t": long ones and letters; or NULL */
 };
@@ -54,6 +54,8 @@ struct args {
 enum command_flags {
     CMD_REST = 1,    /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
     CMD_WORDS = 4,   /* what follows the first argument are words of another command */
+    CMD_LATE = 32,   /* with CMD_WORDS: options may stand behind the first argument, too, unless
+                      * --name gives that */
     CMD_COMMAND = 8, /* what follows the last positional argument is a command for the guest */
     CMD_RESULT = 16, /* with --json an object is printed at the end: what was done, `result` */
     CMD_NO_HOME = 2, /* works without KILN_HOME and HOME: uses no backend and no cache */

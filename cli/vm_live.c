@@ -22,7 +22,10 @@ void vm_live_clear(struct vm_live *live)
 {
     named_vm_clear(&live->vm);
     waiting_clear(&live->waiting);
+    vm_spec_clear(&live->spec);
     json_decref(live->record);
+    free(live->user);
+    free(live->vm_key);
     live->record = NULL;
 }
 
@@ -92,10 +95,47 @@ int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
         return -1;
     if (read_record(s, ret, err) < 0)
         return -1;
+    (void)vm_spec_from_json(json_object_get(ret->record, "spec"), &ret->spec, NULL);
+    vm_spec_set(&ret->spec.ssh.user, json_str(ret->record, "user")); // found out since
+    vm_spec_set(&ret->spec.ssh.key, json_str(ret->record, "key"));
     if (named_vm_runs(&ret->vm))
         return 0;
     error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
     return error_hint(err, "'kiln start -d %s' starts it", name);
+}
+
+/* --wait or --ssh-timeout; -1 = neither says how long. */
+static int given_seconds(const struct args *a, long long *ret, struct error **err)
+{
+    const char *wait = a ? args_get(a, "wait") : NULL;
+    *ret = -1;
+    if (!a || (wait && *wait && args_seconds(a, "wait", ret, err) < 0))
+        return a ? -1 : 0;
+    return *ret < 0 ? args_seconds(a, "ssh-timeout", ret, err) : 0;
+}
+
+int vm_live_await(const struct session *s, const struct args *a, const char *name,
+                  struct vm_live *ret, struct error **err)
+{
+    enum { WAIT_S = 90, TICK_MS = 200 };
+    long long seconds;
+    if (given_seconds(a, &seconds, err) < 0)
+        return -1;
+    long long deadline = now_ms() + (seconds < 0 ? WAIT_S : seconds) * 1000;
+    for (bool told = false;; told = true) {
+        CLEANUP(error_freep) struct error *why = NULL;
+        vm_live_clear(ret);
+        *ret = (struct vm_live)VM_LIVE_INIT;
+        if (vm_live_open(s, name, ret, &why) == 0)
+            return 0;
+        if (!args_has(a, "wait") || why->kind != ERR_NOT_FOUND || now_ms() >= deadline)
+            return error_propagate(err, STEAL(why));
+        if (!told)
+            session_notice(s, "waiting until VM '%s' is started", name);
+        struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
+        if (poll(&p, 1, TICK_MS) > 0)
+            return error_set(err, ERR_CANCELLED, "interrupted");
+    }
 }
 
 /* A vm_ssh_wait_fn that sees the VM's end. */
@@ -164,8 +204,7 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
     long long port = json_int(live->record, "ssh_port", 0);
     AUTO_FREE char *late =
         xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.name);
-    if ((a && args_seconds(a, "wait", &seconds, err) < 0) ||
-        vm_live_check_halted(&live->vm, err) < 0)
+    if (given_seconds(a, &seconds, err) < 0 || vm_live_check_halted(&live->vm, err) < 0)
         return NULL;
     if (!port) {
         error_set(err, ERR_USER, "VM '%s' has no port for SSH", live->vm.name);
@@ -175,12 +214,13 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
         return NULL;
     }
     AUTO_FREE char *key_path = path_join(live->vm.dir, VM_SSH_KEY), *who = NULL;
-    AUTO_FREE char *vm_key = vm_ssh_key_read(key_path, NULL);
+    live->vm_key = vm_ssh_key_read(key_path, NULL);
     struct vm_ssh_options o = {.session = s,
                                .port = (unsigned)port,
-                               .user = user ? user : json_str(live->record, "user"),
-                               .key_file = key ? key : json_str(live->record, "key"),
-                               .vm_key = vm_key,
+                               .user = user ? user : live->spec.ssh.user,
+                               .key_file = key ? key : live->spec.ssh.key,
+                               .vm_key = live->vm_key,
+                               .options = &live->spec.ssh.options,
                                .deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout),
                                .wait = wait_live,
                                .wait_arg = live,
@@ -190,6 +230,8 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
     struct vm_ssh *ssh = vm_login(&o, json_str(live->vm.config, "image"), &who, err);
     if (ssh && !o.user)
         remember_user(live, who);
+    live->login = o;
+    live->login.user = live->user = STEAL(who);
     return ssh;
 }
 

@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/waiting.h"
 #include "vm/named.h"
+#include "vm/spec.h"
 #include "vm/ssh.h"
 
 #include <jansson.h>
@@ -22,11 +23,14 @@ struct vm_live {
     struct named_vm vm;
     json_t *record; /* named_vm_running */
     struct waiting waiting;
-    int timeout_ms; /* for the login; 0 = as the VM was started with */
+    int timeout_ms;              /* for the login; 0 = as the VM was started with */
+    struct vm_spec spec;         /* as the VM was started, with the SSH options of the arguments */
+    struct vm_ssh_options login; /* after it: with whom, for ssh(1); borrowed from here */
+    char *user, *vm_key;
 };
 #define VM_LIVE_INIT \
     { \
-        NULL, NAMED_VM_INIT, NULL, {0}, 0 \
+        .vm = NAMED_VM_INIT \
     }
 void vm_live_clear(struct vm_live *live);
 
@@ -40,8 +44,12 @@ json_t *vm_live_record(const struct session *s, const struct named_vm *vm);
 const char *vm_live_halted(const struct named_vm *vm);
 /* ERR_USER: it is halted. */
 int vm_live_check_halted(const struct named_vm *vm, struct error **err);
-/* A login by LOGIN_OPTIONS (a: NULL = none), else as the VM was started. Waits as long as --wait says, else as
- * --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with *err. */
+/* The same; with --wait of LOGIN_OPTIONS a VM that does not run yet is waited for. */
+int vm_live_await(const struct session *s, const struct args *a, const char *name,
+                  struct vm_live *ret, struct error **err);
+/* A login by LOGIN_OPTIONS (a: NULL = none), else as the VM was started. Waits as long as --wait or
+ * --ssh-timeout says, else as --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with
+ * *err. */
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err);
 /* 1: it has ended, 2: it did not run; -1. kill: at once, else after timeout_ms, which is reported. */
@@ -53,7 +61,8 @@ int vm_live_stop_timeout(const struct args *a, int *ret_ms, struct error **err);
 /* Rows of a command's table of options. */
 // clang-format off
 #define LOGIN_OPTIONS_WITH(key_letter) \
-    {"wait", 0, "SECONDS", "How long to wait for SSH [default: as the VM was started]", "ssh-timeout"}, \
+    {"wait", 0, "[=SECONDS]", "Wait also until the VM is started, and how long for SSH", NULL}, \
+    {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: as the VM was started]", NULL}, \
     {"user", 'u', "USER", "User to log in as [default: as the VM was started]", "ssh-user"}, \
     {"ssh-key", (key_letter), "FILE", "Private key [default: as the VM was started]", NULL}
 #define LOGIN_OPTIONS LOGIN_OPTIONS_WITH('i')

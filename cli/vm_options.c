@@ -310,10 +310,10 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     take_text(a, "ssh-user", &spec->ssh.user);
     take_session(a, spec);
     spec->uefi |= args_has(a, "uefi");
-    if (take_key(a, spec, err) < 0 || take_network(a, spec, err) < 0 ||
-        take_bus(a, spec, err) < 0 || take_kernel(a, spec, err) < 0 ||
-        take_console(a, spec, err) < 0 || vm_volumes_take(a, spec, err) < 0 ||
-        args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
+    if (take_key(a, spec, err) < 0 || ssh_options_take(a, spec, err) < 0 ||
+        take_network(a, spec, err) < 0 || take_bus(a, spec, err) < 0 ||
+        take_kernel(a, spec, err) < 0 || take_console(a, spec, err) < 0 ||
+        vm_volumes_take(a, spec, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
         args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &spec->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &spec->ssh.timeout_ms, err) < 0 ||
         take_seconds(a, "timeout", &spec->timeout_ms, err) < 0 ||
@@ -402,7 +402,7 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
                      .waiting = {.session = s}};
     AUTO_FREE char *private = NULL, *public = NULL;
     int status = 0;
-    if (qemu_find(s, spec->qemu, &qemu, err) < 0 ||
+    if (qemu_find(s, spec->qemu, &qemu, err) < 0 || ssh_options_check(s, spec, err) < 0 ||
         make_keys(s, &b, spec, &private, &public, err) < 0)
         return -1;
     b.o.spec = spec;

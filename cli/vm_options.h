@@ -14,6 +14,7 @@
 
 #include "cli/command.h"
 #include "cli/config.h"
+#include "cli/ssh_options.h"
 #include "cli/vm_copy.h"
 #include "cli/vm_share.h"
 #include "vm/named.h"
@@ -45,13 +46,14 @@ int vm_options_check_detach(const struct args *a, struct error **err);
 #define DISK_SIZE_OPTION \
     {"disk-size", 0, "SIZE", "A disk larger than the image's, such as 20GB; the guest grows its file system", NULL}
 #define VM_OPTIONS \
-    {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", NULL}, \
+    {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", "cmd"}, \
     {"ssh-console", 0, NULL, "A shell over SSH instead of the serial console", "ssh"}, \
     {"ssh-with-serial", 0, NULL, "As --ssh, and show the serial console until SSH is there", "sshs"}, \
     {"ssh-user", 0, "USER", "User to log in as [default: the image's, else who is let in of vagrant, root and its cloud user]", NULL}, \
     {"ssh-key", 0, "FILE", "Private key [default: the VM's, kiln's own, ssh-agent's, ~/.ssh/id_*]", NULL}, \
     {"ssh-port", 0, "PORT", "Port on 127.0.0.1 for the guest's SSH [default: a free one]", NULL}, \
     {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL}, \
+    SSH_PROGRAM_OPTIONS, \
     VOLUME_OPTION, \
     CONFIG_OPTION, \
     {"publish", 'p', "[ADDRESS:]PORT:GUEST-PORT[/udp]", "Forward a port of 127.0.0.1, or ADDRESS, to the guest", NULL}, \

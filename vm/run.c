@@ -17,6 +17,7 @@
 #include "vm/run_machine.h"
 #include "vm/share.h"
 #include "vm/ssh.h"
+#include "vm/ssh_program.h"
 #include "vm/vm.h"
 
 #include <errno.h>
@@ -297,6 +298,20 @@ static void tell_waiting(void *arg, long long ms)
     r->o->waiting(r->o->arg, ms, line);
 }
 
+/* The user's command or shell. */
+static int session_over(const struct run *r, const struct vm_ssh_options *login, struct vm_ssh *ssh,
+                        int *ret_status, struct error **err)
+{
+    const struct vm_spec *spec = r->o->spec;
+    const char *command = spec->session == VM_SSH_COMMAND ? spec->command : NULL;
+    struct ssh_program p = {spec->ssh.program, &spec->ssh.options, login, command, spec->tty};
+    if (spec->ssh.program || spec->ssh.options.len)
+        return ssh_program_run(r->session, &p, ret_status, err);
+    if (!command)
+        return vm_ssh_console(ssh, ret_status, err);
+    return (spec->tty ? vm_ssh_run_tty : vm_ssh_run)(ssh, command, ret_status, err);
+}
+
 /* err is not NULL. */
 static int ssh(struct run *r, int *ret_status, struct error **err)
 {
@@ -306,6 +321,7 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
                                 .user = o->spec->ssh.user,
                                 .key_file = o->spec->ssh.key,
                                 .vm_key = o->vm_key,
+                                .options = &o->spec->ssh.options,
                                 .deadline = now_ms() + vm_run_ssh_timeout(o->spec, o->accel),
                                 .wait = run_wait,
                                 .wait_arg = r};
@@ -329,9 +345,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     if (vm_share_mount(r->session, ssh, o->spec, err) < 0 ||
         (o->entered && o->entered(o->arg, ssh, err) < 0))
         return -1;
-    int rc = command ? (o->spec->tty ? vm_ssh_run_tty : vm_ssh_run)(ssh, o->spec->command,
-                                                                    ret_status, err)
-                     : vm_ssh_console(ssh, ret_status, err);
+    so.user = user;
+    int rc = session_over(r, &so, ssh, ret_status, err);
     if (rc == 0 && o->leaving)
         return o->leaving(o->arg, ssh, err);
     // "poweroff" typed into the shell ends the connection before the shell

@@ -49,6 +49,7 @@ static const struct member members[] = {
     {"ssh", "key", TEXT, AT(ssh.key), 0, 0, NULL},
     {"ssh", "port", NUMBER, AT(ssh.port), 0, PORT_MAX, NULL},
     {"ssh", "timeout_ms", NUMBER, AT(ssh.timeout_ms), -1, INT_MAX, NULL},
+    {"ssh", "program", TEXT, AT(ssh.program), 0, 0, NULL},
     {NULL, "shutdown_timeout_ms", NUMBER, AT(shutdown_timeout_ms), 0, INT_MAX, NULL},
     {NULL, "qmp_timeout_ms", NUMBER, AT(qmp_timeout_ms), 0, INT_MAX, NULL},
 };
@@ -102,6 +103,7 @@ void vm_spec_clear(struct vm_spec *spec)
     clear_nics(&spec->nics);
     clear_shares(&spec->shares);
     strv_clear(&spec->qemu_args);
+    strv_clear(&spec->ssh.options);
     *spec = (struct vm_spec){0};
 }
 
@@ -194,9 +196,23 @@ static json_t *shares_to_json(const struct vm_shares *shares)
     return list;
 }
 
+/* NULL: one is not UTF-8. */
+static json_t *texts_to_json(const struct strv *texts)
+{
+    json_auto_t *list = json_array();
+    vec_foreach (char **, text, texts)
+        if (json_array_append_new(list, json_string(*text)) < 0)
+            return NULL;
+    return json_incref(list);
+}
+
 json_t *vm_spec_to_json(const struct vm_spec *spec)
 {
-    json_auto_t *v = json_object(), *ssh = json_object(), *args = json_array();
+    json_auto_t *v = json_object(), *ssh = json_object();
+    json_auto_t *args = texts_to_json(&spec->qemu_args);
+    json_auto_t *options = texts_to_json(&spec->ssh.options);
+    if (!args || !options)
+        return NULL;
     for (size_t i = 0; i < N_MEMBERS; i++) {
         const struct member *m = &members[i];
         json_t *value = member_value(spec, m);
@@ -204,9 +220,8 @@ json_t *vm_spec_to_json(const struct vm_spec *spec)
         if (!absent && json_object_set_new(m->object ? ssh : v, m->name, value) < 0)
             return NULL;
     }
-    vec_foreach (char **, a, &spec->qemu_args)
-        if (json_array_append_new(args, json_string(*a)) < 0)
-            return NULL;
+    if (spec->ssh.options.len)
+        (void)json_object_set(ssh, "options", options);
     json_t *nics = nics_to_json(&spec->nics);
     if (json_array_size(nics) != spec->nics.len) {
         json_decref(nics);
@@ -318,15 +333,16 @@ static int take_shares(struct vm_spec *spec, const json_t *list, struct error **
     return json_is_array(list) ? 0 : bad("shares", "an array", err);
 }
 
-static int take_args(struct vm_spec *spec, const json_t *list, struct error **err)
+/* NULL = it is not there. */
+static int take_texts(struct strv *to, const char *name, const json_t *list, struct error **err)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *word = json_string_value(json_array_get(list, i));
         if (!word)
-            return bad("qemu_args", "an array of strings", err);
-        strv_add(&spec->qemu_args, word);
+            return bad(name, "an array of strings", err);
+        strv_add(to, word);
     }
-    return json_is_array(list) ? 0 : bad("qemu_args", "an array of strings", err);
+    return !list || json_is_array(list) ? 0 : bad(name, "an array of strings", err);
 }
 
 int vm_spec_from_json(const json_t *v, struct vm_spec *ret, struct error **err)
@@ -346,10 +362,12 @@ int vm_spec_from_json(const json_t *v, struct vm_spec *ret, struct error **err)
         if (value && take_member(&spec, m, value, err) < 0)
             return -1;
     }
-    const json_t *nics = json_object_get(v, "nics"), *args = json_object_get(v, "qemu_args");
-    const json_t *shares = json_object_get(v, "shares");
-    if ((nics && take_nics(&spec, nics, err) < 0) || (args && take_args(&spec, args, err) < 0) ||
-        (shares && take_shares(&spec, shares, err) < 0))
+    const json_t *nics = json_object_get(v, "nics"), *shares = json_object_get(v, "shares");
+    const json_t *options = json_object_get(json_object_get(v, "ssh"), "options");
+    if ((nics && take_nics(&spec, nics, err) < 0) ||
+        (shares && take_shares(&spec, shares, err) < 0) ||
+        take_texts(&spec.qemu_args, "qemu_args", json_object_get(v, "qemu_args"), err) < 0 ||
+        take_texts(&spec.ssh.options, "options", options, err) < 0)
         return -1;
     vm_spec_clear(ret);
     *ret = spec;

@@ -20,7 +20,8 @@
  *                           "udp": true}]}],
  *    "session": "serial" | "ssh" | "command", "command": "uname -a", "tty": false,
  *    "show_serial": false,
- *    "ssh": {"user": "vagrant", "key": "/path", "port": 2222, "timeout_ms": -1},
+ *    "ssh": {"user": "vagrant", "key": "/path", "port": 2222, "timeout_ms": -1, "program": "ssh",
+ *            "options": ["ForwardAgent=yes"]},
  *    "shutdown_timeout_ms": 20000, "qmp_timeout_ms": 10000, "timeout_ms": 0,
  *    "shares": [{"host": "/path", "guest": "/path", "read_only": false}],
  *    "console_log": "/path", "qemu_args": ["-snapshot"]}
@@ -86,10 +87,12 @@ struct vm_spec {
     bool tty;         /* the command gets a terminal if stdin is one */
     bool show_serial; /* the serial console is shown until SSH answers */
     struct {
-        char *user;     /* NULL = found out at the login (vm/login.h) */
-        char *key;      /* private key file; NULL = as vm/ssh.h says */
-        unsigned port;  /* on 127.0.0.1, to the guest's port 22; 0 = the kernel chooses */
-        int timeout_ms; /* to the first login; -1 = 90 s, or 270 s without KVM */
+        char *user;          /* NULL = found out at the login (vm/login.h) */
+        char *key;           /* private key file; NULL = as vm/ssh.h says */
+        unsigned port;       /* on 127.0.0.1, to the guest's port 22; 0 = the kernel chooses */
+        int timeout_ms;      /* to the first login; -1 = 90 s, or 270 s without KVM */
+        char *program;       /* in place of the built-in client (vm/ssh_program.h) */
+        struct strv options; /* for ssh's -o; with any, that is used, too */
     } ssh;
     int shutdown_timeout_ms, qmp_timeout_ms;
     int timeout_ms;        /* for the whole session; 0 = none */

@@ -12,6 +12,7 @@
 #include "base/session.h"
 #include "vm/ssh_key.h"
 #include "vm/ssh_private.h"
+#include "vm/ssh_program.h"
 #include "vm/vm.h"
 
 #include <libssh/libssh.h>
@@ -289,6 +290,30 @@ static int log_in(struct vm_ssh *ssh, struct error **err)
                       "'kiln ssh-key' prints into the image's ~/.ssh/authorized_keys");
 }
 
+/* Old servers need algorithms that the library does not offer by itself. One that it does not know is
+ * not an error here: ssh(1) may know it. */
+static void set_algorithms(const struct vm_ssh *ssh)
+{
+    static const struct {
+        const char *name;
+        enum ssh_options_e to[2];
+    } table[] = {
+        {"Ciphers", {SSH_OPTIONS_CIPHERS_C_S, SSH_OPTIONS_CIPHERS_S_C}},
+        {"MACs", {SSH_OPTIONS_HMAC_C_S, SSH_OPTIONS_HMAC_S_C}},
+        {"KexAlgorithms", {SSH_OPTIONS_KEY_EXCHANGE, SSH_OPTIONS_KEY_EXCHANGE}},
+        {"HostKeyAlgorithms", {SSH_OPTIONS_HOSTKEYS, SSH_OPTIONS_HOSTKEYS}},
+        {"PubkeyAcceptedAlgorithms",
+         {SSH_OPTIONS_PUBLICKEY_ACCEPTED_TYPES, SSH_OPTIONS_PUBLICKEY_ACCEPTED_TYPES}},
+    };
+    for (size_t i = 0; ssh->o.options && i < sizeof table / sizeof *table; i++) {
+        AUTO_FREE char *value = ssh_option(ssh->o.options, table[i].name);
+        for (size_t k = 0; value && k < 2; k++)
+            if (ssh_options_set(ssh->lib, table[i].to[k], value) < 0)
+                session_debug(ssh->o.session, 1, "ssh: the built-in client knows no '%s' for %s",
+                              value, table[i].name);
+    }
+}
+
 static int set_up(struct vm_ssh *ssh, socket_t fd, struct error **err)
 {
     bool no = false;
@@ -308,6 +333,7 @@ static int set_up(struct vm_ssh *ssh, socket_t fd, struct error **err)
         close(fd);
         return vm_ssh_lib_error(ssh, "cannot be set up", err);
     }
+    set_algorithms(ssh);
     ssh_set_blocking(ssh->lib, 0);
     return 0;
 }
@@ -344,7 +370,8 @@ struct vm_ssh *vm_ssh_open(const struct vm_ssh_options *o, struct error **err)
     ssh->began = now_ms();
     int rc = shake_hands(ssh, err);
     login_over(ssh);
-    ssh->o.user = ssh->o.key_file = ssh->o.vm_key = NULL; // they need not outlive the login
+    ssh->o.user = ssh->o.key_file = ssh->o.vm_key = NULL;
+    ssh->o.options = NULL; // they need not outlive the login
     ssh->o.ret_banner = NULL;
     return rc < 0 ? NULL : STEAL(ssh);
 }

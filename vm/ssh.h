@@ -19,6 +19,7 @@
 #define VM_SSH_H
 
 #include "base/error.h"
+#include "base/vector.h"
 
 #include <poll.h>
 #include <stdbool.h>
@@ -39,7 +40,10 @@ struct vm_ssh_options {
      * ssh-agent's, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa. A server that asks for a password is
      * given "vagrant" if the user is vagrant: so the boxes of that name are made. */
     const char *key_file;
-    const char *vm_key;   /* text of the VM's own private key; NULL = none */
+    const char *vm_key; /* text of the VM's own private key; NULL = none */
+    const struct strv
+        *options;         /* of ssh_config(5), "Ciphers=aes256-ctr": those that choose algorithms
+                                   hold for the login, others do nothing; NULL = none */
     char **ret_banner;    /* what the server called itself, owned, also when the login is refused
                              (*ret_banner is replaced); NULL = not asked */
     long long deadline;   /* for the login, on now_ms()'s scale */

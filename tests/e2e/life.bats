@@ -9,7 +9,13 @@ setup_file() {
   cd "$BATS_FILE_TMPDIR"
   make_tiny >/dev/null
   set_boot
-  "$KILN" run -d --name web -p 127.0.0.1:18080:80 -p 18053:53/udp tiny "${boot[@]}"
+  read -r tcp udp < <(python3 -c 'import socket
+held = [socket.socket(type=t) for t in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+for s in held:
+    s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in held))')
+  export udp
+  "$KILN" run -d --name web -p "127.0.0.1:$tcp:80" -p "$udp:53/udp" tiny "${boot[@]}"
   "$KILN" exec --wait 100 web true
 }
 set_boot() {
@@ -49,7 +55,7 @@ field() { # NAME FIELD: of a VM that runs
   # nobody listens there; the guest's kernel counts what comes
   local count=(awk '/^Udp:/ { n = $3 } END { print n }' /proc/net/snmp) before tries=50
   before=$("$KILN" exec web "${count[@]}")
-  python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"hello", ("127.0.0.1", 18053))'
+  python3 -c 'import socket, sys; socket.socket(type=socket.SOCK_DGRAM).sendto(b"hello", ("127.0.0.1", int(sys.argv[1])))' "$udp"
   until [ "$("$KILN" exec web "${count[@]}")" = $((before + 1)) ]; do [ $((tries -= 1)) -gt 0 ]; done
 }
 
@@ -129,6 +135,58 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
   run "$KILN" exec -it web sh </dev/null
   [ "$status" = 2 ]
   [[ $output == *"standard input is not a terminal"* ]]
+}
+
+@test "--ssh-option and --ssh-bin-name use OpenSSH's ssh" {
+  [ "$("$KILN" exec -o LogLevel=QUIET web echo 'a  b')" = 'a  b' ]
+  # ssh's own wait for a connection that others share
+  "$KILN" ssh web -o ControlMaster=yes -o "ControlPath=$BATS_TEST_TMPDIR/shared" --ssh-command 'read x; exit 9' <<<x &
+  local first=$! ended=0
+  wait "$first" || ended=$?
+  [ "$ended" = 9 ]
+  mkfifo "$BATS_TEST_TMPDIR/hold"
+  "$KILN" exec -o ControlMaster=yes -o "ControlPath=$BATS_TEST_TMPDIR/shared" web cat <"$BATS_TEST_TMPDIR/hold" 3>&- &
+  first=$!
+  exec 7>"$BATS_TEST_TMPDIR/hold"
+  for _ in $(seq 300); do [ -S "$BATS_TEST_TMPDIR/shared" ] && break; sleep 0.1; done
+  ssh -S "$BATS_TEST_TMPDIR/shared" -O check any
+  exec 7>&-
+  wait "$first"
+  run on_terminal "$KILN" exec -t -o LogLevel=QUIET web sh -c 'tty; exit 6'
+  [ "$status" = 6 ]
+  [[ $output == */dev/pts/* ]]
+  # a program of the user's
+  printf '#!/bin/sh\necho "called: $*" >&2\nexec ssh "$@"\n' >"$BATS_TEST_TMPDIR/wrapped"
+  chmod +x "$BATS_TEST_TMPDIR/wrapped"
+  run "$KILN" exec --ssh-bin-name "$BATS_TEST_TMPDIR/wrapped" web sh -c 'exit 3'
+  [ "$status" = 3 ]
+  [[ $output == 'called: '*' StrictHostKeyChecking=no '*'vagrant@127.0.0.1 -- '* ]]
+  # mistakes are told before anything starts
+  run "$KILN" run tiny -o Cipherss=x true
+  [ "$status" = 2 ]
+  [[ $output == *"'Cipherss=x': Bad configuration option"*"did you mean 'ciphers'"* ]]
+  run "$KILN" run tiny -o ForwardAgent true
+  [ "$status" = 2 ]
+  [[ $output == *"'ForwardAgent' is not KEY=VALUE"* ]]
+  run "$KILN" exec --ssh-bin-name none-such web true
+  [ "$status" = 1 ]
+  [[ $output == *"program 'none-such' not found"* ]]
+}
+
+@test "ssh --wait waits for a VM that is started later" {
+  "$KILN" ssh later --wait --ssh-timeout 200 --cmd 'echo there' >"$BATS_TEST_TMPDIR/said" 2>"$BATS_TEST_TMPDIR/told" 3>&- &
+  local waiting=$!
+  for _ in $(seq 300); do grep -q "waiting until VM 'later' is started" "$BATS_TEST_TMPDIR/told" && break; sleep 0.1; done
+  # its options are kept with it, and those given later come first
+  "$KILN" create --name later -o LogLevel=ERROR -o ConnectTimeout=50 tiny "${boot[@]}"
+  "$KILN" start -d later -o SetEnv=X=y
+  wait "$waiting"
+  [ "$(cat "$BATS_TEST_TMPDIR/said")" = there ]
+  run "$KILN" exec -v later true
+  [[ $output == *'ssh -o SetEnv=X=y -o LogLevel=ERROR -o ConnectTimeout=50 -o Strict'* ]]
+  "$KILN" rm -f later
+  run "$KILN" ssh none --wait=1 true
+  [ "$status" = 1 ]
 }
 
 @test "logs and console: one writes, others read along" {

@@ -40,6 +40,7 @@ static void a_spec_survives_its_json(void **state)
     vm_spec_forward(&a, &(struct vm_forward){(char *)"0.0.0.0", 8080, 80, true});
     vm_spec_nic(&a, "br0");
     strv_add(&a.qemu_args, "-snapshot");
+    strv_add(&a.ssh.options, "LogLevel=QUIET");
     vm_spec_share(&a, &(struct vm_share){(char *)"/host", (char *)"/guest", true});
     json_auto_t *v = vm_spec_to_json(&a);
     assert_non_null(v);
@@ -54,6 +55,7 @@ static void a_spec_survives_its_json(void **state)
     assert_int_equal(b.nics.ptr[0].forwards.ptr[0].host_port, 8080);
     assert_true(b.nics.ptr[0].forwards.ptr[0].udp);
     assert_string_equal(b.qemu_args.ptr[0], "-snapshot");
+    assert_string_equal(b.ssh.options.ptr[0], "LogLevel=QUIET");
     assert_string_equal(b.nics.ptr[1].bridge, "br0");
     vm_spec_no_network(&b);
     vm_spec_nic(&b, "br0");

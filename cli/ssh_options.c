@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#include "cli/ssh_options.h"
+
+#include "base/alloc.h"
+#include "base/session.h"
+#include "vm/ssh_program.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Whether the option is there, which other commands call by another of its names. */
+static bool given(const struct args *a, const char *name)
+{
+    return args_has(a, command_option(a->command, name)->name);
+}
+
+static int take_key(const char *text, struct vm_spec *spec, struct error **err)
+{
+    const char *home = getenv("HOME");
+    AUTO_FREE char *file =
+        !strncmp(text, "~/", 2) && home ? xasprintf("%s%s", home, text + 1) : xstrdup(text);
+    AUTO_FREE char *path = realpath(file, NULL); // as `start` may run in another directory
+    if (!path || access(path, R_OK) < 0)
+        return error_errno(err, "argument --ssh-option: cannot read the SSH key '%s'", file);
+    vm_spec_set(&spec->ssh.key, path);
+    return 0;
+}
+
+/* The built-in client, which waits for the guest, has to get in, too. */
+static int take_login(const struct args *a, const struct strv *options, struct vm_spec *spec,
+                      struct error **err)
+{
+    AUTO_FREE char *user = ssh_option(options, "User");
+    AUTO_FREE char *key = ssh_option(options, "IdentityFile");
+    if (user && !given(a, "ssh-user"))
+        vm_spec_set(&spec->ssh.user, user);
+    return key && !given(a, "ssh-key") ? take_key(key, spec, err) : 0;
+}
+
+static int check_form(const char *text, struct error **err)
+{
+    static const char between[] = "= \t";
+    size_t name = strcspn(text, between);
+    if (name && text[name] && text[name + strspn(text + name, between)])
+        return 0;
+    error_set(err, ERR_USAGE, "argument --ssh-option: '%s' is not KEY=VALUE", text);
+    return error_hint(err, "-o ForwardAgent=yes; 'man ssh_config' has the options");
+}
+
+int ssh_options_take(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv options = {0};
+    const char *text, *program = args_get(a, "ssh-bin-name");
+    for (size_t i = 0; (text = args_nth(a, "ssh-option", i)); i++) {
+        if (check_form(text, err) < 0)
+            return -1;
+        strv_add(&options, text);
+    }
+    if (program)
+        vm_spec_set(&spec->ssh.program, program);
+    if (take_login(a, &options, spec, err) < 0)
+        return -1;
+    vec_foreach (char **, before, &spec->ssh.options)
+        strv_add(&options, *before);
+    strv_clear(&spec->ssh.options);
+    spec->ssh.options = options;
+    options = (struct strv){0};
+    return 0;
+}
+
+bool ssh_options_any(const struct vm_spec *spec)
+{
+    return spec->ssh.program || spec->ssh.options.len;
+}
+
+int ssh_options_check(const struct session *s, const struct vm_spec *spec, struct error **err)
+{
+    return ssh_options_any(spec) ? ssh_program_check(s, spec->ssh.program, &spec->ssh.options, err)
+                                 : 0;
+}
