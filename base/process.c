@@ -323,11 +323,17 @@ static bool drain(int fd, struct buf *b, size_t keep)
 
 int process_run(const struct session *s, char *const *argv, struct buf *out, struct error **err)
 {
+    return process_run_env(s, argv, NULL, out, err);
+}
+
+int process_run_env(const struct session *s, char *const *argv, char *const *env, struct buf *out,
+                    struct error **err)
+{
     enum { OUT_LIMIT = 64 << 20, ERRORS_KEPT = 2000 };
     CLEANUP(process_clear) struct process p = PROCESS_INIT;
     CLEANUP(buf_clear) struct buf dropped = BUF_INIT, errors = BUF_INIT;
     struct process_spec spec = {
-        .argv = argv, .in = PROCESS_NULL, .out = PROCESS_PIPE, .errors = PROCESS_PIPE};
+        .argv = argv, .env = env, .in = PROCESS_NULL, .out = PROCESS_PIPE, .errors = PROCESS_PIPE};
     if (s && s->verbosity >= 2) {
         CLEANUP(buf_clear) struct buf line = BUF_INIT;
         for (char *const *a = argv; *a; a++)

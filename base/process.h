@@ -73,6 +73,9 @@ char *process_failed_text(int wait_status);
  * Interruption of the session kills it: ERR_CANCELLED. session may be NULL.
  */
 int process_run(const struct session *s, char *const *argv, struct buf *out, struct error **err);
+/* The same in another environment; NULL = ours. */
+int process_run_env(const struct session *s, char *const *argv, char *const *env, struct buf *out,
+                    struct error **err);
 /* Path of a program in PATH (also looks in /usr/sbin and /sbin), owned, or NULL. */
 char *process_find(const char *name);
 

@@ -134,7 +134,8 @@ struct copy_source {
     struct word path;              /* for a here-document: the name of the file it makes */
     const char *known;             /* its value, as copy_args.from_name */
     const struct heredoc *heredoc; /* NULL: path names something in the context */
-    bool url;                      /* ADD of http:// or https:// (as far as the text tells) */
+    bool url; /* ADD of http:// or https:// (as far as the text tells), not git */
+    bool git; /* ADD of a repository, likewise */
 };
 struct copy_args {
     struct copy_source *sources;
@@ -147,8 +148,9 @@ struct copy_args {
     struct word checksum;  /* ADD --checksum=sha256:… */
     const char *checksum_known;
     struct words excludes;
-    int unpack;   /* ADD --unpack: 1 true, 0 false, -1 not given */
-    bool parents; /* COPY --parents: sources keep their folders */
+    int unpack;        /* ADD --unpack: 1 true, 0 false, -1 not given */
+    bool parents;      /* COPY --parents: sources keep their folders */
+    bool keep_git_dir; /* ADD --keep-git-dir */
 };
 
 enum run_network { NETWORK_DEFAULT, NETWORK_NONE };
@@ -239,6 +241,9 @@ static inline bool imagefile_is_note(enum imagefile_op op)
 {
     return op >= OP_CMD && op <= OP_MAINTAINER;
 }
+/* A source of ADD that is a git repository, as Dockerfile has it: git@…, git://…, ssh://…, and an http or
+ * https URL whose path ends in .git; "#ref:folder" may follow. */
+bool imagefile_is_git(struct str source);
 /* A port of EXPOSE, once expanded: "80", "53/udp", "7000-7010/tcp". */
 bool imagefile_port_valid(const char *text);
 /* Whether what --platform names is what kiln builds: linux/amd64, or no platform at all. */

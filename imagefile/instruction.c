@@ -41,8 +41,10 @@ static const struct flag copy_flags[] = {
 };
 
 static const struct flag add_flags[] = {
-    {"checksum", "--checksum=sha256:<64 hex digits>",
-     "Expected SHA-256 of the one URL; a file that matched is not downloaded again.", 0},
+    {"checksum", "--checksum=<sha256:<64 hex digits>|commit>",
+     "Expected SHA-256 of the one URL; a file that matched is not downloaded again. Of a git "
+     "repository: its commit.",
+     0},
     {"chown", "--chown=<user>[:<group>]",
      "Owner of the added files and of the folders created for them, looked up in the image's own "
      "passwd "
@@ -58,6 +60,7 @@ static const struct flag add_flags[] = {
      "Exclude matching files, by the rules of .imageignore; may be repeated.", FLAG_REPEATS},
     {"unpack", "--unpack=<true|false>",
      "Whether to unpack archives; the default is true for local ones, false for URLs.", FLAG_BARE},
+    {"keep-git-dir", "--keep-git-dir", "Keep the .git folder of a git repository.", FLAG_BARE},
     {"link", "--link", "Accepted for Dockerfiles; it has no effect on a disk.", FLAG_BARE},
     {0},
 };
@@ -96,7 +99,8 @@ const struct instruction instructions[] = {
      "For a folder, its content is copied. A <src> may be a here-document."},
     {"ADD", OP_ADD, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, add_flags, "[<flags>] <src>… <dest>",
      "Like COPY, but unpacks tar archives, plain or compressed with gz, bz2, xz or zst, detected "
-     "by their content. A <src> may be an http or https URL."},
+     "by their content. A <src> may be an http or https URL, or a git repository: "
+     "https://HOST/PATH.git#REF:FOLDER, git@HOST:PATH, ssh:// or git:// with the same end."},
     {"RUN", OP_RUN, TRAIT_COMMAND | TRAIT_HEREDOC | TRAIT_JSON, 1, SIZE_MAX, run_flags,
      "[<flags>] <command> | [\"<program>\", \"<argument>\"…]",
      "Runs a command in the image: with the shell (/bin/sh -c, see SHELL), or without one in the "
@@ -146,22 +150,6 @@ static const struct {
 } foreign[] = {
     {"ONBUILD", "images carry no instructions: put them into the Imagefile that uses FROM"},
 };
-
-/* Flags of Dockerfile that mean nothing here. */
-static const struct {
-    enum imagefile_op op;
-    const char *name, *advice;
-} foreign_flags[] = {
-    {OP_ADD, "keep-git-dir", "ADD does not clone: use git in a RUN"},
-};
-
-const char *instruction_flag_advice(const struct instruction *in, struct str name)
-{
-    for (size_t i = 0; i < sizeof foreign_flags / sizeof *foreign_flags; i++)
-        if (foreign_flags[i].op == in->op && str_is(name, foreign_flags[i].name))
-            return foreign_flags[i].advice;
-    return NULL;
-}
 
 const char *imagefile_op_name(enum imagefile_op op)
 {

@@ -48,8 +48,6 @@ const struct flag *instruction_flag(const struct instruction *in, struct str nam
 /* Why a word that is not an instruction is none and what to write: for Dockerfile's instructions a text
  * of its own, else the nearest name, else a list. Owned. */
 char *instruction_advice(struct str name);
-/* What to write instead of a flag that only Dockerfile's instruction of this name has; NULL. */
-const char *instruction_flag_advice(const struct instruction *in, struct str name);
 /* The text of `kiln help imagefile`. */
 void imagefile_help(struct buf *out);
 

@@ -42,16 +42,14 @@ static void report_flag(struct parser *p, const struct instruction *in, struct s
 {
     struct str clip = str_clip(name);
     struct diag *d = parse_error(p, at, "%s has no flag '--" STR_FMT "'", in->name, STR_ARG(clip));
-    const char *names[8] = {0};
+    const char *names[12] = {0};
     CLEANUP(buf_clear) struct buf all = BUF_INIT;
     for (size_t i = 0; in->flags && in->flags[i].name; i++) {
         names[i] = in->flags[i].name;
         buf_addf(&all, "%s--%s", i ? ", " : "", names[i]);
     }
-    const char *advice = instruction_flag_advice(in, name), *near = nearest_name(name, names);
-    if (advice)
-        diag_help(d, "%s", advice);
-    else if (near)
+    const char *near = nearest_name(name, names);
+    if (near)
         diag_help(d, "did you mean --%s?", near);
     else if (all.len)
         diag_help(d, "the flags of %s are %s", in->name, all.data);
@@ -264,10 +262,6 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
             diag_help(parse_error(p, w.span, "%s", err->message), "%s", err->hint);
     } else if (!strcmp(flag->name, "checksum")) {
         c->checksum = w;
-        if (!memchr(value.ptr, '$', value.len) &&
-            !(value.len == 71 && str_starts(value, "sha256:")))
-            diag_help(parse_error(p, w.span, "invalid checksum, expected sha256:<64 hex digits>"),
-                      "sha256sum FILE prints the digits");
     } else if (flag->traits & FLAG_BARE) {
         AUTO_FREE char *text = str_dup(value);
         bool on = false;
@@ -276,7 +270,9 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
         if (!strcmp(flag->name, "unpack"))
             c->unpack = on;
         else if (!strcmp(flag->name, "parents"))
-            c->parents = on; // and --link changes nothing
+            c->parents = on;
+        else if (!strcmp(flag->name, "keep-git-dir"))
+            c->keep_git_dir = on; // and --link changes nothing
     } else {
         struct words *list = &c->excludes;
         list->ptr = arena_grow(p->f->arena, list->ptr, list->len, sizeof w);
@@ -284,8 +280,7 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
     }
 }
 
-/* What Dockerfile's ADD clones. */
-static bool is_git(struct str s)
+bool imagefile_is_git(struct str s)
 {
     const char *fragment = memchr(s.ptr, '#', s.len);
     struct str url = {s.ptr, fragment ? (size_t)(fragment - s.ptr) : s.len};
@@ -325,13 +320,32 @@ static void set_sources(struct parser *p, const struct logical *l, struct imagef
             break;
         }
         c->sources[i] =
-            (struct copy_source){.path = *w, .url = s->op == OP_ADD && str_is_url(w->raw)};
+            (struct copy_source){.path = *w, .git = s->op == OP_ADD && imagefile_is_git(w->raw)};
+        c->sources[i].url = s->op == OP_ADD && str_is_url(w->raw) && !c->sources[i].git;
         if (heredoc) {
             c->sources[i].heredoc = &l->heredocs[next_heredoc++];
             c->sources[i].path.raw = c->sources[i].heredoc->delimiter;
             expand_check_heredoc(p->f, c->sources[i].heredoc, &p->f->diags);
         }
     }
+}
+
+/* Of a git repository the first digits of a commit, else of a file. */
+static void check_checksum(struct parser *p, const struct copy_args *c)
+{
+    struct str value = c->checksum.raw;
+    bool git = c->n_sources == 1 && c->sources[0].git, hex = value.len >= 7;
+    for (size_t i = 0; i < value.len; i++)
+        hex = hex && strchr("0123456789abcdef", value.ptr[i]);
+    if (!word_given(&c->checksum) || memchr(value.ptr, '$', value.len))
+        return;
+    if (git && !hex)
+        diag_help(parse_error(p, c->checksum.span, "invalid checksum, expected a commit"),
+                  "git rev-parse HEAD prints its digits");
+    else if (!git && !(value.len == 71 && str_starts(value, "sha256:")))
+        diag_help(
+            parse_error(p, c->checksum.span, "invalid checksum, expected sha256:<64 hex digits>"),
+            "sha256sum FILE prints the digits");
 }
 
 static void check_copy(struct parser *p, const struct logical *l, struct imagefile_step *s)
@@ -341,20 +355,17 @@ static void check_copy(struct parser *p, const struct logical *l, struct imagefi
         if (!c->sources[i].heredoc && str_is_url(c->sources[i].path.raw))
             diag_help(parse_error(p, c->sources[i].path.span, "COPY does not download URLs"),
                       "use ADD --checksum=sha256:<64 hex digits>");
-    for (size_t i = 0; i < c->n_sources && s->op == OP_ADD; i++)
-        if (!c->sources[i].heredoc && is_git(c->sources[i].path.raw))
-            diag_help(
-                parse_error(p, c->sources[i].path.span, "ADD does not clone git repositories"),
-                "use git in a RUN, or ADD an archive of it");
+    check_checksum(p, c);
     for (size_t i = 0; i < c->n_sources && word_given(&c->from); i++)
         if (c->sources[i].heredoc)
             parse_error(p, c->sources[i].path.span,
                         "a here-document cannot be combined with --from");
     if (word_given(&c->checksum) &&
-        (c->n_sources != 1 || (!c->sources[0].url && !memchr(c->sources[0].path.raw.ptr, '$',
-                                                             c->sources[0].path.raw.len))))
+        (c->n_sources != 1 ||
+         (!c->sources[0].url && !c->sources[0].git &&
+          !memchr(c->sources[0].path.raw.ptr, '$', c->sources[0].path.raw.len))))
         diag_help(
-            parse_error(p, c->checksum.span, "--checksum needs exactly one http or https URL"),
+            parse_error(p, c->checksum.span, "--checksum needs exactly one http, https or git URL"),
             "%s has no such source", l->instruction->name);
 }
 

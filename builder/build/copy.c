@@ -2,11 +2,11 @@
 //
 // COPY and ADD: what goes into the key, and how the files get there: from the build directory and
 // from URLs as a stream, from other images by a copy between two disks of the runner.
+#include "builder/build/copy.h"
 #include "base/alloc.h"
 #include "base/path.h"
 #include "base/session.h"
 #include "base/url.h"
-#include "builder/build/private.h"
 #include "builder/context/manifest.h"
 #include "builder/context/remote.h"
 #include "builder/context/send.h"
@@ -17,21 +17,9 @@
  * links to nothing, and archives' own links; in 3 who may read a made folder may enter it. */
 #define COPY_RULES "rules 3"
 
-/* A COPY or ADD once everything is expanded. */
-struct copy {
-    char *dest; /* absolute; a final '/' says that it is a folder */
-    char *chown, *chmod, *from, *checksum;
-    bool parents;
-    struct strv sources, excludes, bodies;
-    struct disk_state source; /* --from */
-    bool listed;              /* it is keyed by content */
-    struct selection *selection;
-    struct sender *sender; /* while it is sent */
-    long long shown;       /* when the bar was drawn last, ms */
-};
-
 static void copy_clear(struct copy *c)
 {
+    copy_gits_free(c->gits);
     selection_free(c->selection);
     disk_state_clear(&c->source);
     strv_clear(&c->sources);
@@ -115,12 +103,19 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
     // bodies first: their bytes must not move while sources point to them
     AUTO_FREE struct buf *bodies = xcalloc(a->n_sources, sizeof *bodies);
     int rc = 0;
+    size_t n_sources = 0;
     for (size_t i = 0; i < a->n_sources && rc == 0; i++) {
         const struct heredoc *h = a->sources[i].heredoc;
-        sources[i].text = c->sources.ptr[i];
-        sources[i].kind = h ? SOURCE_INLINE : SOURCE_PATH;
-        if (step->op == OP_ADD && !h && is_url(c->sources.ptr[i]))
-            sources[i].kind = SOURCE_URL;
+        const char *text = c->sources.ptr[i];
+        if (step->op == OP_ADD && !h && imagefile_is_git(str_of(text))) {
+            rc = copy_gits_add(b, c, text, a->keep_git_dir, err);
+            continue;
+        }
+        struct context_source *to = &sources[n_sources++];
+        to->text = text;
+        to->kind = h ? SOURCE_INLINE : SOURCE_PATH;
+        if (step->op == OP_ADD && !h && is_url(text))
+            to->kind = SOURCE_URL;
         buf_init(&bodies[i]);
         if (h)
             rc = imagefile_expand_heredoc(b->file, h, &vars, &bodies[i], err);
@@ -128,12 +123,15 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
             size_t n = bodies[i].len;
             char *kept = buf_detach(&bodies[i], NULL);
             strv_add_take(&c->bodies, kept);
-            sources[i].bytes = (struct str){kept, n};
+            to->bytes = (struct str){kept, n};
         }
     }
+    if (rc < 0 || !n_sources)
+        return rc;
     struct context_request r = {.instruction = step->op == OP_ADD ? "ADD" : "COPY",
                                 .sources = sources,
-                                .n_sources = a->n_sources,
+                                .n_sources = n_sources,
+                                .several = a->n_sources > 1,
                                 .excludes = (const char *const *)c->excludes.ptr,
                                 .n_excludes = c->excludes.len,
                                 .dest = c->dest,
@@ -171,11 +169,11 @@ static ssize_t produce(void *arg, void *bytes, size_t n)
     return got;
 }
 
-static struct runner_place copy_place(const struct copy *c)
+static struct runner_place copy_place(const struct copy *c, const struct selection *selection)
 {
     size_t n = strlen(c->dest);
-    bool folder = c->selection ? selection_needs_folder(c->selection)
-                               : c->parents || c->sources.len > 1 || (n && c->dest[n - 1] == '/');
+    bool folder = selection ? selection_needs_folder(selection)
+                            : c->parents || c->sources.len > 1 || (n && c->dest[n - 1] == '/');
     return (struct runner_place){.dest = c->dest,
                                  .folder = folder,
                                  .keep_owner = c->from != NULL,
@@ -184,15 +182,16 @@ static struct runner_place copy_place(const struct copy *c)
                                  .chmod = c->chmod};
 }
 
-int copy_send(struct build *b, struct copy *c, struct error **err)
+int copy_send_selection(struct build *b, struct copy *c, struct selection *selection,
+                        struct error **err)
 {
-    CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, c->selection);
+    CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, selection);
     c->sender = sender;
     c->shown = now_ms();
     struct sending p = {b, c};
     struct runner_stream from = {produce, &p};
     long long start = now_us();
-    struct runner_place place = copy_place(c);
+    struct runner_place place = copy_place(c, selection);
     CLEANUP(error_freep) struct error *why = NULL;
     int rc = runner_receive(b->target.runner, &from, &place, step_wait(b), &why);
     session_timing(b->s, "receive", now_us() - start);
@@ -202,13 +201,20 @@ int copy_send(struct build *b, struct copy *c, struct error **err)
     return rc < 0 ? error_propagate(err, STEAL(why)) : 0;
 }
 
+int copy_send(struct build *b, struct copy *c, struct error **err)
+{
+    if (c->selection && copy_send_selection(b, c, c->selection, err) < 0)
+        return -1;
+    return copy_gits_send(b, c, err);
+}
+
 int copy_between(struct build *b, const struct copy *c, struct error **err)
 {
     int slot = target_attach(&b->target, &c->source, 0, err);
     if (slot < 0)
         return -1;
     struct runner_sources from = {slot, &c->sources, &c->excludes};
-    struct runner_place place = copy_place(c);
+    struct runner_place place = copy_place(c, NULL);
     return runner_copy(b->target.runner, &from, &place, step_wait(b), err);
 }
 
@@ -285,7 +291,10 @@ int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step
     if (select_sources(b, st, step, &c, err) < 0)
         return -1;
     struct key *key = copy_key(st, step, &c);
-    key_manifest(key, selection_manifest(c.selection));
-    return step_layer(b, st, step, key, selection_manifest(c.selection),
-                      (struct work){.kind = WORK_SEND, .copy = &c}, err);
+    copy_gits_put_key(c.gits, &c, key);
+    struct str manifest = c.selection ? selection_manifest(c.selection) : (struct str){"", 0};
+    if (c.selection)
+        key_manifest(key, manifest);
+    return step_layer(b, st, step, key, manifest, (struct work){.kind = WORK_SEND, .copy = &c},
+                      err);
 }

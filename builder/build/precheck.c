@@ -35,14 +35,17 @@ static int check_copy(const struct precheck *p, const struct imagefile_step *ste
     const struct copy_args *a = &step->copy;
     for (size_t i = 0; i < a->n_sources && !word_given(&a->from); i++) {
         const struct copy_source *s = &a->sources[i];
-        if (s->heredoc || !s->known || (step->op == OP_ADD && is_url(s->known)))
+        if (s->heredoc || !s->known ||
+            (step->op == OP_ADD && (is_url(s->known) || imagefile_is_git(str_of(s->known)))))
             continue;
         if (check_source(p, imagefile_op_name(step->op), s->known, s->path.span, err) < 0)
             return -1;
     }
     CLEANUP(error_freep) struct error *why = NULL;
     struct digest ignored;
-    if (a->checksum_known && remote_checksum(a->checksum_known, &ignored, &why) < 0)
+    bool git =
+        a->n_sources == 1 && a->sources[0].known && imagefile_is_git(str_of(a->sources[0].known));
+    if (a->checksum_known && !git && remote_checksum(a->checksum_known, &ignored, &why) < 0)
         report(p, a->checksum.span, why);
     return 0;
 }

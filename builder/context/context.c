@@ -537,8 +537,8 @@ int context_select(struct context *ctx, const struct context_request *r, struct 
     struct select s = {.ctx = ctx,
                        .request = r,
                        .sel = sel,
-                       .dest_is_folder =
-                           r->n_sources > 1 || r->parents || context_dest_is_folder(r->dest)};
+                       .dest_is_folder = r->n_sources > 1 || r->several || r->parents ||
+                                         context_dest_is_folder(r->dest)};
     int got = fill_selection(&s, err);
     ignore_free(s.excludes);
     if (got < 0)

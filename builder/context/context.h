@@ -90,6 +90,7 @@ struct context_request {
     const char *instruction; /* "COPY", "ADD", "RUN --mount": for messages */
     const struct context_source *sources;
     size_t n_sources;
+    bool several; /* there are others that the context does not bring: <dest> is a folder */
     const char *const *excludes; /* --exclude patterns, as lines of an ignore file; matched against
                                   * paths relative to each source */
     size_t n_excludes;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What copy.c and copy_git.c share of one COPY or ADD.
+ */
+#ifndef BUILDER_BUILD_COPY_H
+#define BUILDER_BUILD_COPY_H
+
+#include "builder/build/private.h"
+
+struct copy_gits;
+
+/* A COPY or ADD once everything is expanded. */
+struct copy {
+    char *dest; /* absolute; a final '/' says that it is a folder */
+    char *chown, *chmod, *from, *checksum;
+    bool parents;
+    struct strv sources, excludes, bodies;
+    struct disk_state source;    /* --from */
+    bool listed;                 /* it is keyed by content */
+    struct selection *selection; /* NULL: all sources are git repositories */
+    struct copy_gits *gits;      /* NULL: none is */
+    struct sender *sender;       /* while it is sent */
+    long long shown;             /* when the bar was drawn last, ms */
+};
+
+/* Sends what is selected to the place of c. */
+int copy_send_selection(struct build *b, struct copy *c, struct selection *selection,
+                        struct error **err);
+
+/* A source that is a git repository: asks its server which commit it means. */
+int copy_gits_add(struct build *b, struct copy *c, const char *text, bool keep_git_dir,
+                  struct error **err);
+void copy_gits_put_key(const struct copy_gits *g, const struct copy *c, struct key *key);
+/* Fetches and sends them. */
+int copy_gits_send(struct build *b, struct copy *c, struct error **err);
+void copy_gits_free(struct copy_gits *g); /* NULL is fine */
+
+#endif
