@@ -84,7 +84,7 @@ int git_parse(const char *text, struct git_source *ret, struct error **err)
 }
 
 /* The environment of every git. `config`: the file of settings; NULL = the repository's alone. */
-static void add_environment(struct strv *env, const char *config)
+static void add_environment(const struct session *s, struct strv *env, const char *config)
 {
     // what says where a repository is, or what its settings are
     static const char *const foreign[] = {"GIT_DIR=",
@@ -111,7 +111,7 @@ static void add_environment(struct strv *env, const char *config)
     strv_add(env, "GIT_ALLOW_PROTOCOL=https:http:ssh:git");
     strv_add(env, "GIT_TERMINAL_PROMPT=0");
     strv_add(env, "LC_ALL=C");
-    if (!getenv("GIT_SSH_COMMAND") && !getenv("GIT_SSH"))
+    if (!session_env(s, "GIT_SSH_COMMAND") && !session_env(s, "GIT_SSH"))
         strv_add(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes");
     if (!config)
         strv_add(env, "GIT_CONFIG_NOSYSTEM=1");
@@ -122,7 +122,7 @@ static int run(const struct session *s, const char *config, struct strv *argv, s
                struct error **err)
 {
     CLEANUP(strv_clear) struct strv env = {0};
-    add_environment(&env, config);
+    add_environment(s, &env, config);
     return process_run_env(s, argv->ptr, env.ptr, out, err);
 }
 
@@ -144,11 +144,11 @@ static void add_include(struct buf *b, const char *path)
     buf_adds(b, "\"\n");
 }
 
-static int write_settings(const char *path, struct error **err)
+static int write_settings(const struct session *s, const char *path, struct error **err)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    const char *given = getenv("GIT_CONFIG_GLOBAL"), *home = getenv("HOME");
-    const char *xdg = getenv("XDG_CONFIG_HOME");
+    const char *given = session_env(s, "GIT_CONFIG_GLOBAL"), *home = session_env(s, "HOME");
+    const char *xdg = session_env(s, "XDG_CONFIG_HOME");
     AUTO_FREE char *in_xdg = xdg    ? xasprintf("%s/git/config", xdg)
                              : home ? xasprintf("%s/.config/git/config", home)
                                     : NULL;
@@ -176,7 +176,7 @@ static int open_work(const struct session *s, struct working *w, char **ret_conf
     if (working_open(w, parent, err) < 0)
         return -1;
     *ret_config = path_join(w->dir, "config");
-    return write_settings(*ret_config, err);
+    return write_settings(s, *ret_config, err);
 }
 
 /* The commit of one line of ls-remote if it names `ref` better than what was found before. */
