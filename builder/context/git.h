@@ -9,7 +9,7 @@
  *     if (git_parse("https://host/x.git#v1:sub", &src, &err) < 0 ||
  *         git_resolve(session, &src, NULL, &err) < 0 ||         // src.commit: goes into the key
  *         git_checkout(session, &src, false, &tree, &err) < 0)  // when the step has to run
- *         return;
+ *         return -1;
  *
  * The repository is a stranger's: git is given https, http, ssh and git as its protocols, also for
  * submodules; no hook, filter or file system monitor is run, and nothing of the user's settings
