@@ -43,8 +43,7 @@ static json_t *describe(const struct session *s, const char *name, bool all)
     vm_disks_add_names(vm.config, v);
     if (record)
         (void)json_object_update_missing(v, record);
-    pid = named_vm_process(&vm);
-    if (pid > 0)
+    if (pid > 0 && !json_object_get(v, "pid"))
         (void)json_object_set_new(v, "pid", json_integer(pid));
     if (halted && !strcmp(halted, "no-space"))
         session_notice(

@@ -115,7 +115,8 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     AUTO_FREE char *name = invented_name(image);
     vm_store_sweep(s);
-    bool listed = vm_store_appear(s, spec, image, name, chain.size, &extra, &vm, &why) == 0;
+    struct vm_store_place place = {.image = image, .size = chain.size, .extra = &extra};
+    bool listed = vm_store_appear(s, spec, &place, name, &vm, &why) == 0;
     session_debug(s, 1, listed ? "this VM is '%s' for ps, exec and stop" : "not listed: %s",
                   listed ? name : why->message);
     int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, NULL, false, err);

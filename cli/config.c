@@ -12,8 +12,19 @@
 
 enum { FILE_MAX = 1 << 20 };
 
-extern const struct command cmd_run, cmd_create, cmd_start;
-static const struct command *const readers[] = {&cmd_run, &cmd_create, &cmd_start};
+extern const struct command cmd_run, cmd_create, cmd_start, cmd_ci_gitlab_config,
+    cmd_ci_gitlab_prepare, cmd_ci_gitlab_run, cmd_ci_gitlab_cleanup;
+static const struct {
+    const struct command *command;
+    const char *table;
+    bool only; /* keys before the first table are not for it */
+} readers[] = {{&cmd_run, "run", false},
+               {&cmd_create, "create", false},
+               {&cmd_start, "start", false},
+               {&cmd_ci_gitlab_config, "ci", true},
+               {&cmd_ci_gitlab_prepare, "ci", true},
+               {&cmd_ci_gitlab_run, "ci", true},
+               {&cmd_ci_gitlab_cleanup, "ci", true}};
 enum { N_READERS = sizeof readers / sizeof *readers };
 
 struct config {
@@ -21,6 +32,8 @@ struct config {
     const char *path;
     size_t n_options; /* that settings files gave so far: they stand before the command line's */
     size_t n_rest;
+    const char *table; /* of the command */
+    bool only;
 };
 
 static int wrong(const struct config *c, const struct toml_entry *e, const char *what,
@@ -34,10 +47,12 @@ static int wrong(const struct config *c, const struct toml_entry *e, const char 
     return error_propagate(err, why);
 }
 
-static bool known_elsewhere(const char *name)
+/* Whether another command that reads the table has the option. */
+static bool known_elsewhere(const char *table, const char *name)
 {
     for (size_t i = 0; i < N_READERS; i++)
-        if (command_option(readers[i], name))
+        if ((*table ? !strcmp(table, readers[i].table) : !readers[i].only) &&
+            command_option(readers[i].command, name))
             return true;
     return !strcmp(name, "qemu-args");
 }
@@ -78,7 +93,7 @@ static int take_entry(struct config *c, const struct toml_entry *e, struct error
         return take_qemu_args(c, e, err);
     const struct option_spec *o = command_option(c->args->command, name);
     if (!o)
-        return !*e->table && known_elsewhere(name) ? 0 : unknown(c, e, name, err);
+        return known_elsewhere(e->table, name) ? 0 : unknown(c, e, name, err);
     if (!o->value && e->type != TOML_BOOLEAN)
         return wrong(c, e, "needs true or false", err);
     if (o->value && e->type == TOML_BOOLEAN)
@@ -97,10 +112,10 @@ static int check_tables(const struct config *c, const struct toml *t, struct err
     vec_foreach (char **, table, &t->tables) {
         bool known = false;
         for (size_t i = 0; i < N_READERS; i++)
-            known |= !strcmp(*table, readers[i]->name);
+            known |= !strcmp(*table, readers[i].table);
         if (!known) {
             error_set(err, ERR_USER, "'%s' has a table [%s]", c->path, *table);
-            return error_hint(err, "there are [run], [create] and [start]");
+            return error_hint(err, "there are [run], [create], [start] and [ci]");
         }
     }
     return 0;
@@ -116,7 +131,7 @@ static int take_file(struct config *c, const char *path, struct error **err)
         check_tables(c, &t, err) < 0)
         return -1;
     vec_foreach (const struct toml_entry *, e, &t.entries)
-        if ((!*e->table || !strcmp(e->table, c->args->command->name)) && take_entry(c, e, err) < 0)
+        if ((*e->table ? !strcmp(e->table, c->table) : !c->only) && take_entry(c, e, err) < 0)
             return -1;
     return 0;
 }
@@ -136,7 +151,12 @@ static int take_defaults(const struct session *s, struct config *c, struct error
 int config_apply(const struct session *s, struct args *a, struct error **err)
 {
     struct config c = {.args = a};
-    if (!command_option(a->command, "config"))
+    for (size_t i = 0; i < N_READERS; i++)
+        if (readers[i].command == a->command) {
+            c.table = readers[i].table;
+            c.only = readers[i].only;
+        }
+    if (!c.table)
         return 0;
     AUTO_FREE char *file = args_has(a, "config") ? xstrdup(args_get(a, "config")) : NULL;
     if (a->command != &cmd_start && take_defaults(s, &c, err) < 0)

@@ -10,6 +10,11 @@
 // One line a command, so that additions don't clash
 // clang-format off
 extern const struct command
+    cmd_ci_gitlab_cleanup,
+    cmd_ci_gitlab_config,
+    cmd_ci_gitlab_prepare,
+    cmd_ci_gitlab_run,
+    cmd_ci_reap,
     cmd_commit,
     cmd_completion,
     cmd_console,
@@ -60,6 +65,11 @@ extern const struct command
     cmd_wait;
 
 const struct command *const commands[] = {
+    &cmd_ci_gitlab_cleanup,
+    &cmd_ci_gitlab_config,
+    &cmd_ci_gitlab_prepare,
+    &cmd_ci_gitlab_run,
+    &cmd_ci_reap,
     &cmd_commit,
     &cmd_completion,
     &cmd_console,

@@ -43,15 +43,21 @@ static int publish(struct vm_spec *spec, const char *text, struct error **err)
     return 0;
 }
 
+void vm_image_take_user(const json_t *metadata, struct vm_spec *spec)
+{
+    const json_t *labels = json_object_get(json_object_get(metadata, "config"), "labels");
+    const char *user = json_str(labels, IMAGE_LABEL_SSH_USER);
+    if (!spec->ssh.user && user && *user)
+        vm_spec_set(&spec->ssh.user, user);
+}
+
 int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *spec,
                   struct error **err)
 {
     const json_t *config = json_object_get(metadata, "config"), *port;
-    const char *user = json_str(json_object_get(config, "labels"), IMAGE_LABEL_SSH_USER);
     const json_t *exposed = json_object_get(config, "expose");
     size_t i;
-    if (!spec->ssh.user && user && *user)
-        vm_spec_set(&spec->ssh.user, user);
+    vm_image_take_user(metadata, spec);
     if (!args_has(a, "publish-all"))
         return 0;
     if (!vm_spec_has_user_network(spec))

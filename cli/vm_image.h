@@ -18,6 +18,9 @@
 int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *spec,
                   struct error **err);
 
+/* Only the user. */
+void vm_image_take_user(const json_t *metadata, struct vm_spec *spec);
+
 #define PUBLISH_ALL_OPTION \
     { \
         "publish-all", 'P', NULL, \

@@ -37,8 +37,8 @@ static bool is_whole(const json_t *record)
 json_t *vm_live_record(const struct session *s, const struct named_vm *vm)
 {
     json_t *record = named_vm_running(vm);
-    pid_t starter = named_vm_process(vm);
-    if (record && !is_whole(record) && starter > 0 && kill(starter, 0) < 0 && errno == ESRCH)
+    pid_t starter = record && !is_whole(record) ? named_vm_process(vm) : 0;
+    if (starter > 0 && kill(starter, 0) < 0 && errno == ESRCH)
         (void)vm_detached_adopt(s, vm, record, NULL);
     return record;
 }
@@ -161,26 +161,26 @@ static int wait_live(void *arg, struct pollfd *fds, size_t n, long long deadline
     return ready > 0 || deadline < 0 || now_ms() < deadline;
 }
 
-/* The console's last line from its log; owned, NULL = the kiln that the VM is attached to has it. */
-static char *last_line(const struct vm_live *live)
+char *vm_live_console(const struct named_vm *vm, unsigned lines)
 {
     enum { ENOUGH = 4096 };
-    AUTO_FREE char *path = path_join(live->vm.dir, "console.log");
+    AUTO_FREE char *path = path_join(vm->dir, "console.log");
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
     CLEANUP(console_clear) struct console console = CONSOLE_INIT;
     char text[ENOUGH];
-    if (fd < 0 || !vm_is_detached(live->vm.dir))
+    if (fd < 0 || !vm_is_detached(vm->dir))
         return NULL;
     off_t size = lseek(fd, 0, SEEK_END);
     ssize_t n = pread(fd, text, sizeof text, size > ENOUGH ? size - ENOUGH : 0);
     console_add(&console, text, n > 0 ? (size_t)n : 0);
-    return console_last_lines(&console, 1);
+    return console_last_lines(&console, lines);
 }
 
 static void tell_waiting(void *arg, long long ms)
 {
     struct vm_live *live = arg;
-    AUTO_FREE char *line = live->session->verbosity > 0 && ms >= 0 ? last_line(live) : NULL;
+    AUTO_FREE char *line =
+        live->session->verbosity > 0 && ms >= 0 ? vm_live_console(&live->vm, 1) : NULL;
     waiting_show(&live->waiting, ms, line);
 }
 
@@ -225,7 +225,7 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
                                .wait = wait_live,
                                .wait_arg = live,
                                .waiting = tell_waiting,
-                               .late_hint = late};
+                               .late_hint = live->late_hint ? live->late_hint : late};
     live->waiting.session = s;
     struct vm_ssh *ssh = vm_login(&o, json_str(live->vm.config, "image"), &who, err);
     if (ssh && !o.user)

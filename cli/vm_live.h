@@ -24,6 +24,7 @@ struct vm_live {
     json_t *record; /* named_vm_running */
     struct waiting waiting;
     int timeout_ms;              /* for the login; 0 = as the VM was started with */
+    const char *late_hint;       /* what to do if that is too short; NULL = what is for `ssh` */
     struct vm_spec spec;         /* as the VM was started, with the SSH options of the arguments */
     struct vm_ssh_options login; /* after it: with whom, for ssh(1); borrowed from here */
     char *user, *vm_key;
@@ -37,6 +38,9 @@ void vm_live_clear(struct vm_live *live);
 /* ERR_NOT_FOUND: there is no such VM, or it does not run. */
 int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
                  struct error **err);
+/* The same; with --wait of LOGIN_OPTIONS a VM that does not run yet is waited for. */
+int vm_live_await(const struct session *s, const struct args *a, const char *name,
+                  struct vm_live *ret, struct error **err);
 /* named_vm_running; what a kiln could not note that was killed while it started the VM is found out. */
 json_t *vm_live_record(const struct session *s, const struct named_vm *vm);
 /* Why the guest does not run, though QEMU does: "suspended", "no-space" (of the host), "panicked";
@@ -44,9 +48,8 @@ json_t *vm_live_record(const struct session *s, const struct named_vm *vm);
 const char *vm_live_halted(const struct named_vm *vm);
 /* ERR_USER: it is halted. */
 int vm_live_check_halted(const struct named_vm *vm, struct error **err);
-/* The same; with --wait of LOGIN_OPTIONS a VM that does not run yet is waited for. */
-int vm_live_await(const struct session *s, const struct args *a, const char *name,
-                  struct vm_live *ret, struct error **err);
+/* The last lines of its console's log; owned, NULL = the kiln that the VM is attached to has it. */
+char *vm_live_console(const struct named_vm *vm, unsigned lines);
 /* A login by LOGIN_OPTIONS (a: NULL = none), else as the VM was started. Waits as long as --wait or
  * --ssh-timeout says, else as --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with
  * *err. */

@@ -97,15 +97,15 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
     return named_vm_commit_held(s->vmstore, name, &w, config, ret, err);
 }
 
-int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
-                    const char *name, uint64_t size, const struct vm_disks *extra,
-                    struct named_vm *ret, struct error **err)
+int vm_store_appear(const struct session *s, const struct vm_spec *spec,
+                    const struct vm_store_place *place, const char *name, struct named_vm *ret,
+                    struct error **err)
 {
-    json_auto_t *further = vm_disks_note(extra);
-    json_auto_t *config = make_config(spec, image, NULL, NULL, further, true);
-    if (!config)
+    json_auto_t *further = place->extra ? vm_disks_note(place->extra) : NULL;
+    json_auto_t *config = make_config(spec, place->image, place->layer, NULL, further, true);
+    if (!config || (place->more && json_object_update(config, place->more) < 0) ||
+        json_object_set_new(config, "virtual_size", json_integer((json_int_t)place->size)) < 0)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
-    (void)json_object_set_new(config, "virtual_size", json_integer((json_int_t)size));
     return named_vm_appear(s->vmstore, name, config, ret, err);
 }
 

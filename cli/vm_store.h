@@ -41,11 +41,18 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
  * disk, bytes. */
 int vm_store_chain(const struct session *s, const struct named_vm *vm, struct store **st,
                    struct strv *files, uint64_t *size, struct error **err);
-/* A nameless VM of `run`, whose disks are not in the store, is listed there under this name while it runs;
- * named_vm_remove ends that. Its lock is held then. size: of its first disk, bytes. */
-int vm_store_appear(const struct session *s, const struct vm_spec *spec, const char *image,
-                    const char *name, uint64_t size, const struct vm_disks *extra,
-                    struct named_vm *ret, struct error **err);
+/* What is kept of a VM that is listed in the store while it runs, but whose disk is not. */
+struct vm_store_place {
+    const char *image,
+        *layer;    /* layer: its id, which is not pruned; NULL = somebody holds a lease */
+    uint64_t size; /* of its disk, bytes */
+    const struct vm_disks *extra; /* its further images; NULL = none */
+    json_t *more;                 /* further members of vm.json; borrowed, NULL = none */
+};
+/* It is temporary, and has this name; named_vm_remove ends that. Its lock is held. */
+int vm_store_appear(const struct session *s, const struct vm_spec *spec,
+                    const struct vm_store_place *place, const char *name, struct named_vm *ret,
+                    struct error **err);
 bool vm_store_is_temporary(const struct named_vm *vm);
 /* Removes a temporary VM that has run; any other is left alone. */
 int vm_store_drop_temporary(const struct session *s, const char *name, struct error **err);

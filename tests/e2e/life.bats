@@ -378,13 +378,19 @@ make_qemu() { # FILE COMMANDS
 }
 
 @test "a port or bridge that cannot be had is one clear error, and nothing stays" {
-  local port
-  for port in "-p 18080:81" "--ssh-port 18080" "-p 0.0.0.0:18080:81"; do
+  local port holder
+  mkfifo "$BATS_TEST_TMPDIR/bound"
+  python3 -c 'import socket, time
+s = socket.socket(); s.bind(("127.0.0.1", 18087)); s.listen(); print(flush=True); time.sleep(600)' >"$BATS_TEST_TMPDIR/bound" 3>&- &
+  holder=$!
+  read -r _ <"$BATS_TEST_TMPDIR/bound"
+  for port in "-p 18087:81" "--ssh-port 18087" "-p 0.0.0.0:18087:81"; do
     # shellcheck disable=SC2086
     run --separate-stderr "$KILN" run -d $port tiny
     [ "$status" = 1 ]
-    [[ $stderr == 'error: cannot use port 18080 of '*'Address already in use'*$'\n''hint: choose another one'* ]]
+    [[ $stderr == 'error: cannot use port 18087 of '*'Address already in use'*$'\n''hint: choose another one'* ]]
   done
+  kill "$holder"
   run --separate-stderr "$KILN" run -d -p 18085:80 -p 18085:81 tiny
   [ "$status" = 1 ]
   [ "${stderr_lines[0]}" = "error: port 18085 of 127.0.0.1 is given twice" ]
@@ -421,6 +427,7 @@ k ps 2>&1
 k status --json full | grep '"no-space"'
 if x true; then exit 9; fi
 if k suspend --to-disk full; then exit 9; fi
+head -c 1000000 /dev/zero >"$KILN_VMSTORE_TEST/fill" 2>/dev/null || true
 if "$KILN" create --vmstore "$KILN_VMSTORE_TEST" --name other tiny; then exit 9; fi
 mount -o remount,size=90m "$KILN_VMSTORE_TEST"
 k resume full
