@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 VERSION := 0.1.0
-MODS  := base qcow2 kdl fleet imagefile cache image vm registry builder/context builder/appliance builder/runner builder/worker builder/build builder/transfer
+MODS  := base qcow2 kdl fleet imagefile cache image vm registry builder/container builder/context builder/appliance builder/runner builder/worker builder/build builder/transfer
 PKGS  := jansson libarchive libcurl libzstd liblzma libssh libxxhash libcrypto libisal
 comma := ,
 BUILD ?= build/$(or $(subst $(comma),-,$(SAN)),plain)$(if $(findstring clang,$(CC)),-clang)

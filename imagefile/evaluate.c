@@ -240,7 +240,7 @@ static const char *take_source(struct evaluation *e, const struct word *w)
 static void visit_copy(struct evaluation *e, struct imagefile_step *s)
 {
     struct copy_args *c = &s->copy;
-    const struct word *words[] = {&c->dest, &c->chown, &c->chmod};
+    const struct word *words[] = {&c->dest, &c->chown, &c->chmod, &c->platform};
     struct imagefile_vars vars = {get, e, missing};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         look_at(e, words[i]);

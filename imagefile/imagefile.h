@@ -134,8 +134,9 @@ struct copy_source {
     struct word path;              /* for a here-document: the name of the file it makes */
     const char *known;             /* its value, as copy_args.from_name */
     const struct heredoc *heredoc; /* NULL: path names something in the context */
-    bool url; /* ADD of http:// or https:// (as far as the text tells), not git */
-    bool git; /* ADD of a repository, likewise */
+    bool url;       /* ADD of http:// or https:// (as far as the text tells), not git */
+    bool git;       /* ADD of a repository, likewise */
+    bool container; /* ADD of a container image, likewise: oci://, docker-archive:… */
 };
 struct copy_args {
     struct copy_source *sources;
@@ -147,6 +148,7 @@ struct copy_args {
     struct word chmod;     /* checked once it is expanded: imagefile_mode */
     struct word checksum;  /* ADD --checksum=sha256:… */
     const char *checksum_known;
+    struct word platform; /* ADD --platform=<os>/<arch>, of container images */
     struct words excludes;
     int unpack;        /* ADD --unpack: 1 true, 0 false, -1 not given */
     bool parents;      /* COPY --parents: sources keep their folders */

@@ -42,8 +42,8 @@ static const struct flag copy_flags[] = {
 
 static const struct flag add_flags[] = {
     {"checksum", "--checksum=<sha256:<64 hex digits>|commit>",
-     "Expected SHA-256 of the one URL; a file that matched is not downloaded again. Of a git "
-     "repository: its commit.",
+     "Expected SHA-256 of the one URL, or of the one container image's manifest; what matched is "
+     "not downloaded again. Of a git repository: its commit.",
      0},
     {"chown", "--chown=<user>[:<group>]",
      "Owner of the added files and of the folders created for them, looked up in the image's own "
@@ -61,6 +61,8 @@ static const struct flag add_flags[] = {
     {"unpack", "--unpack=<true|false>",
      "Whether to unpack archives; the default is true for local ones, false for URLs.", FLAG_BARE},
     {"keep-git-dir", "--keep-git-dir", "Keep the .git folder of a git repository.", FLAG_BARE},
+    {"platform", "--platform=<os>/<arch>",
+     "Which image of a container image for several platforms; the default is linux/amd64.", 0},
     {"link", "--link", "Accepted for Dockerfiles; it has no effect on a disk.", FLAG_BARE},
     {0},
 };
@@ -99,8 +101,11 @@ const struct instruction instructions[] = {
      "For a folder, its content is copied. A <src> may be a here-document."},
     {"ADD", OP_ADD, TRAIT_HEREDOC | TRAIT_JSON, 2, SIZE_MAX, add_flags, "[<flags>] <src>… <dest>",
      "Like COPY, but unpacks tar archives, plain or compressed with gz, bz2, xz or zst, detected "
-     "by their content. A <src> may be an http or https URL, or a git repository: "
-     "https://HOST/PATH.git#REF:FOLDER, git@HOST:PATH, ssh:// or git:// with the same end."},
+     "by their content. A <src> may be an http or https URL, a git repository: "
+     "https://HOST/PATH.git#REF:FOLDER, git@HOST:PATH, ssh:// or git:// with the same end, or a "
+     "container image (oci://HOST/IMAGE:TAG, oci-layout:DIR:TAG, docker-archive:FILE), whose "
+     "layers "
+     "are unpacked."},
     {"RUN", OP_RUN, TRAIT_COMMAND | TRAIT_HEREDOC | TRAIT_JSON, 1, SIZE_MAX, run_flags,
      "[<flags>] <command> | [\"<program>\", \"<argument>\"…]",
      "Runs a command in the image: with the shell (/bin/sh -c, see SHELL), or without one in the "

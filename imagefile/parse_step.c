@@ -260,6 +260,8 @@ static void take_copy_flag(struct parser *p, const struct logical *l, struct ima
         if (!memchr(value.ptr, '$', value.len) && !strpbrk(text, "'\"\\") &&
             imagefile_mode(p->f, &w, text, &err) < 0)
             diag_help(parse_error(p, w.span, "%s", err->message), "%s", err->hint);
+    } else if (!strcmp(flag->name, "platform")) {
+        c->platform = w;
     } else if (!strcmp(flag->name, "checksum")) {
         c->checksum = w;
     } else if (flag->traits & FLAG_BARE) {
@@ -322,6 +324,7 @@ static void set_sources(struct parser *p, const struct logical *l, struct imagef
         c->sources[i] =
             (struct copy_source){.path = *w, .git = s->op == OP_ADD && imagefile_is_git(w->raw)};
         c->sources[i].url = s->op == OP_ADD && str_is_url(w->raw) && !c->sources[i].git;
+        c->sources[i].container = s->op == OP_ADD && str_is_container(w->raw);
         if (heredoc) {
             c->sources[i].heredoc = &l->heredocs[next_heredoc++];
             c->sources[i].path.raw = c->sources[i].heredoc->delimiter;
@@ -348,6 +351,33 @@ static void check_checksum(struct parser *p, const struct copy_args *c)
             "sha256sum FILE prints the digits");
 }
 
+/* What does not go with container images, or needs one. */
+static void check_containers(struct parser *p, const struct imagefile_step *s)
+{
+    const struct copy_args *c = &s->copy;
+    const struct copy_source *image = NULL;
+    bool may_be = false;
+    for (size_t i = 0; i < c->n_sources; i++) {
+        struct str raw = c->sources[i].path.raw;
+        image = c->sources[i].container ? &c->sources[i] : image;
+        may_be = may_be || memchr(raw.ptr, '$', raw.len);
+        if (s->op == OP_COPY && !word_given(&c->from) && str_is_container(raw))
+            diag_help(
+                parse_error(p, c->sources[i].path.span, "COPY does not unpack container images"),
+                "use ADD");
+    }
+    if (word_given(&c->platform) && !image && !may_be)
+        diag_help(parse_error(p, c->platform.span, "--platform is for container images only"),
+                  "such as ADD --platform=linux/amd64 oci://HOST/IMAGE:TAG /");
+    if (image && c->excludes.len)
+        diag_help(parse_error(p, c->excludes.ptr[0].span,
+                              "--exclude cannot be combined with a container image"),
+                  "remove what is not wanted in a RUN");
+    if (image && c->unpack == 0)
+        diag_help(parse_error(p, image->path.span, "a container image is always unpacked"),
+                  "remove --unpack=false");
+}
+
 static void check_copy(struct parser *p, const struct logical *l, struct imagefile_step *s)
 {
     struct copy_args *c = &s->copy;
@@ -360,12 +390,14 @@ static void check_copy(struct parser *p, const struct logical *l, struct imagefi
         if (c->sources[i].heredoc)
             parse_error(p, c->sources[i].path.span,
                         "a here-document cannot be combined with --from");
+    check_containers(p, s);
     if (word_given(&c->checksum) &&
         (c->n_sources != 1 ||
-         (!c->sources[0].url && !c->sources[0].git &&
+         (!c->sources[0].url && !c->sources[0].git && !c->sources[0].container &&
           !memchr(c->sources[0].path.raw.ptr, '$', c->sources[0].path.raw.len))))
         diag_help(
-            parse_error(p, c->checksum.span, "--checksum needs exactly one http, https or git URL"),
+            parse_error(p, c->checksum.span,
+                        "--checksum needs exactly one http, https or git URL or container image"),
             "%s has no such source", l->instruction->name);
 }
 

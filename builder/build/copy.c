@@ -21,6 +21,7 @@ static void copy_clear(struct copy *c)
 {
     copy_gits_free(c->gits);
     selection_free(c->selection);
+    copy_containers_free(c);
     disk_state_clear(&c->source);
     strv_clear(&c->sources);
     strv_clear(&c->excludes);
@@ -30,6 +31,7 @@ static void copy_clear(struct copy *c)
     free(c->chmod);
     free(c->from);
     free(c->checksum);
+    free(c->platform);
 }
 
 /* An expanded word, or NULL where it was not given; -1 on errors. */
@@ -72,7 +74,8 @@ static int expand_copy(struct build *b, struct stage_run *st, const struct image
     if (!dest || optional(b, st, &a->chown, &c->chown, err) < 0 ||
         optional(b, st, &a->chmod, &c->chmod, err) < 0 ||
         optional(b, st, &a->from, &c->from, err) < 0 ||
-        optional(b, st, &a->checksum, &c->checksum, err) < 0)
+        optional(b, st, &a->checksum, &c->checksum, err) < 0 ||
+        optional(b, st, &a->platform, &c->platform, err) < 0)
         return -1;
     if (c->chmod && imagefile_mode(b->file, &a->chmod, c->chmod, err) < 0)
         return -1;
@@ -102,7 +105,7 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
     AUTO_FREE struct context_source *sources = xcalloc(a->n_sources, sizeof *sources);
     // bodies first: their bytes must not move while sources point to them
     AUTO_FREE struct buf *bodies = xcalloc(a->n_sources, sizeof *bodies);
-    int rc = 0;
+    int rc = build_context(b, err);
     size_t n_sources = 0;
     for (size_t i = 0; i < a->n_sources && rc == 0; i++) {
         const struct heredoc *h = a->sources[i].heredoc;
@@ -116,8 +119,10 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
         to->kind = h ? SOURCE_INLINE : SOURCE_PATH;
         if (step->op == OP_ADD && !h && is_url(text))
             to->kind = SOURCE_URL;
+        if (step->op == OP_ADD && !h && str_is_container(str_of(text)))
+            rc = copy_container_add(b, c, to, err);
         buf_init(&bodies[i]);
-        if (h)
+        if (h && rc == 0)
             rc = imagefile_expand_heredoc(b->file, h, &vars, &bodies[i], err);
         if (h && rc == 0) {
             size_t n = bodies[i].len;
@@ -128,6 +133,7 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
     }
     if (rc < 0 || !n_sources)
         return rc;
+    bool files = !c->containers.len;
     struct context_request r = {.instruction = step->op == OP_ADD ? "ADD" : "COPY",
                                 .sources = sources,
                                 .n_sources = n_sources,
@@ -138,10 +144,8 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
                                 .parents = c->parents,
                                 .unpack_local = step->op == OP_ADD && a->unpack != 0,
                                 .unpack_remote = step->op == OP_ADD && a->unpack == 1,
-                                .checksum = c->checksum};
+                                .checksum = files ? c->checksum : NULL};
     long long start = now_us();
-    if (rc == 0)
-        rc = build_context(b, err);
     if (rc == 0)
         rc = context_select(b->ctx, &r, &c->selection, err);
     session_timing(b->s, "select", now_us() - start);
@@ -185,6 +189,8 @@ static struct runner_place copy_place(const struct copy *c, const struct selecti
 int copy_send_selection(struct build *b, struct copy *c, struct selection *selection,
                         struct error **err)
 {
+    if (copy_containers_bring(c, err) < 0)
+        return -1;
     CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, selection);
     c->sender = sender;
     c->shown = now_ms();

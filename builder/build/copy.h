@@ -7,20 +7,24 @@
 
 #include "builder/build/private.h"
 
+struct container;
+struct context_source;
 struct copy_gits;
+DEFINE_VECTOR(containers, struct container *);
 
 /* A COPY or ADD once everything is expanded. */
 struct copy {
     char *dest; /* absolute; a final '/' says that it is a folder */
-    char *chown, *chmod, *from, *checksum;
+    char *chown, *chmod, *from, *checksum, *platform;
     bool parents;
     struct strv sources, excludes, bodies;
-    struct disk_state source;    /* --from */
-    bool listed;                 /* it is keyed by content */
-    struct selection *selection; /* NULL: all sources are git repositories */
-    struct copy_gits *gits;      /* NULL: none is */
-    struct sender *sender;       /* while it is sent */
-    long long shown;             /* when the bar was drawn last, ms */
+    struct disk_state source;     /* --from */
+    bool listed;                  /* it is keyed by content */
+    struct selection *selection;  /* NULL: all sources are git repositories */
+    struct copy_gits *gits;       /* NULL: none is */
+    struct containers containers; /* container images, which the selection needs */
+    struct sender *sender;        /* while it is sent */
+    long long shown;              /* when the bar was drawn last, ms */
 };
 
 /* Sends what is selected to the place of c. */
@@ -34,5 +38,12 @@ void copy_gits_put_key(const struct copy_gits *g, const struct copy *c, struct k
 /* Fetches and sends them. */
 int copy_gits_send(struct build *b, struct copy *c, struct error **err);
 void copy_gits_free(struct copy_gits *g); /* NULL is fine */
+
+/* A source that is a container image: finds its manifest, and makes *source what is in it. */
+int copy_container_add(struct build *b, struct copy *c, struct context_source *source,
+                       struct error **err);
+/* Fetches them and reads their layers. */
+int copy_containers_bring(const struct copy *c, struct error **err);
+void copy_containers_free(struct copy *c);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/url.h"
 #include "builder/build/private.h"
+#include "builder/container/container.h"
 #include "builder/context/remote.h"
 
 static void report(const struct precheck *p, struct span at, const struct error *e)
@@ -29,6 +30,20 @@ static int check_source(const struct precheck *p, const char *instruction, const
     return 0;
 }
 
+/* The same for a container image. */
+static int check_container(const struct precheck *p, const char *text, struct span at,
+                           struct error **err)
+{
+    CLEANUP(container_name_clear) struct container_name name = {0};
+    CLEANUP(error_freep) struct error *why = NULL;
+    container_split(text, &name);
+    if (container_check(text, &why) < 0)
+        report(p, at, why);
+    else if (name.path)
+        return check_source(p, "ADD", name.path, at, err);
+    return 0;
+}
+
 static int check_copy(const struct precheck *p, const struct imagefile_step *step,
                       struct error **err)
 {
@@ -38,7 +53,10 @@ static int check_copy(const struct precheck *p, const struct imagefile_step *ste
         if (s->heredoc || !s->known ||
             (step->op == OP_ADD && (is_url(s->known) || imagefile_is_git(str_of(s->known)))))
             continue;
-        if (check_source(p, imagefile_op_name(step->op), s->known, s->path.span, err) < 0)
+        bool container = step->op == OP_ADD && str_is_container(str_of(s->known));
+        if ((container
+                 ? check_container(p, s->known, s->path.span, err)
+                 : check_source(p, imagefile_op_name(step->op), s->known, s->path.span, err)) < 0)
             return -1;
     }
     CLEANUP(error_freep) struct error *why = NULL;

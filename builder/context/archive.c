@@ -28,6 +28,7 @@ struct tar {
     struct archive *archive;
     struct archive_entry *entry; /* the current one; libarchive's. NULL = none yet */
     bool first_waits;            /* tar_open has read the first header */
+    bool empty;                  /* and there was none */
     locale_t utf8;
 
     uint64_t n_entries, n_bytes;
@@ -102,9 +103,9 @@ static bool is_named_as_tar(const char *name)
     return strstr(name, ".tar.") != NULL;
 }
 
-int tar_open(int fd, const char *name, struct tar **ret, struct error **err)
+static struct tar *new_tar(int fd, const char *name)
 {
-    CLEANUP(tar_freep) struct tar *t = xcalloc(1, sizeof *t);
+    struct tar *t = xcalloc(1, sizeof *t);
     t->name = xstrdup(name);
     t->unpacked = unpacked_open(fd);
     t->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
@@ -112,13 +113,37 @@ int tar_open(int fd, const char *name, struct tar **ret, struct error **err)
     buf_init(&t->link);
     buf_init(&t->xattrs);
     t->archive = new_reader();
+    return t;
+}
+
+/* As next_header. */
+static int first_header(struct tar *t)
+{
+    if (archive_read_open(t->archive, t, NULL, next_bytes, NULL) != ARCHIVE_OK)
+        return -1;
+    int got = next_header(t);
+    t->first_waits = got > 0;
+    t->empty = got == 0;
+    return got;
+}
+
+int tar_open(int fd, const char *name, struct tar **ret, struct error **err)
+{
+    CLEANUP(tar_freep) struct tar *t = new_tar(fd, name);
     *ret = NULL;
-    if (archive_read_open(t->archive, t, NULL, next_bytes, NULL) == ARCHIVE_OK &&
-        next_header(t) > 0) {
-        t->first_waits = true;
+    if (first_header(t) > 0)
         *ret = STEAL(t);
-    } else if (t->problem && (t->problem->kind == ERR_SYSTEM || is_named_as_tar(name)))
+    else if (t->problem && (t->problem->kind == ERR_SYSTEM || is_named_as_tar(name)))
         return fail_libarchive(t, err);
+    return 0;
+}
+
+int tar_open_sure(int fd, const char *name, struct tar **ret, struct error **err)
+{
+    CLEANUP(tar_freep) struct tar *t = new_tar(fd, name);
+    if (first_header(t) < 0)
+        return t->problem ? fail_libarchive(t, err) : fail(t, err, "it is not a tar archive");
+    *ret = STEAL(t);
     return 0;
 }
 
@@ -308,7 +333,7 @@ static int take_extents(struct tar *t, struct stream_entry *head, struct error *
 
 int tar_next(struct tar *t, struct tar_item *ret, struct error **err)
 {
-    int got = t->first_waits ? 1 : next_header(t);
+    int got = t->first_waits ? 1 : t->empty ? 0 : next_header(t);
     t->first_waits = false;
     if (got < 0)
         return fail_libarchive(t, err);

@@ -52,6 +52,8 @@ struct tar_item {
  * and no error (fd is then closed), unless it can't be decompressed although its name says that it
  * is an archive. `name` is for messages, copied. */
 int tar_open(int fd, const char *name, struct tar **ret, struct error **err);
+/* The same for what must be an archive, which may be one without entries; ERR_USER. */
+int tar_open_sure(int fd, const char *name, struct tar **ret, struct error **err);
 void tar_free(struct tar *t);
 DEFINE_CLEANUP(struct tar, tar_free);
 /* 1 and an item; 0 at the end; -1. What was not read of the item before is skipped. */
@@ -61,5 +63,13 @@ ssize_t tar_data(struct tar *t, void *bytes, size_t n, struct error **err);
 /* After the end: reads what follows the archive in the file and gives the SHA-256 of the whole. */
 int tar_finish(struct tar *t, struct digest *ret, struct error **err);
 uint64_t tar_consumed(const struct tar *t); /* bytes of the file read so far; any thread */
+
+/* Items made by somebody else than a tar archive, for a selection (context.h). */
+struct item_source {
+    void *arg;
+    int (*next)(void *arg, struct tar_item *ret, struct error **err);      /* as tar_next */
+    ssize_t (*data)(void *arg, void *bytes, size_t n, struct error **err); /* as tar_data */
+    uint64_t (*consumed)(void *arg); /* bytes of what it reads; any thread */
+};
 
 #endif

@@ -145,12 +145,29 @@ static int fetch_part(struct select *s, const char *url, struct error **err)
                       r->dest);
 }
 
+static void add_items(struct parts *parts, const struct context_source *src)
+{
+    struct part *p = parts_push(parts);
+    *p = (struct part){.kind = SOURCE_ITEMS,
+                       .shown = xstrdup(src->text),
+                       .own_name = xstrdup(""),
+                       .remote = REMOTE_FILE_INIT,
+                       .items = src->items,
+                       .unpack = true};
+    p->remote.digest = src->digest;
+    p->remote.size = src->size;
+}
+
 static int add_source(struct select *s, const struct context_source *src, struct error **err)
 {
     const struct context_request *r = s->request;
     struct parts *parts = &s->sel->parts;
     if (src->kind == SOURCE_URL)
         return fetch_part(s, src->text, err);
+    if (src->kind == SOURCE_ITEMS) {
+        add_items(parts, src);
+        return 0;
+    }
     if (r->checksum)
         return error_set(err, ERR_USER, "%s --checksum is for URLs only, but '%s' is none",
                          r->instruction, src->text);
@@ -545,6 +562,41 @@ int context_select(struct context *ctx, const struct context_request *r, struct 
         return -1;
     *ret = STEAL(sel);
     return 0;
+}
+
+int context_locate(struct context *ctx, const char *instruction, const char *source,
+                   struct context_place *ret, struct error **err)
+{
+    CLEANUP(parts_free) struct parts parts = {0};
+    CLEANUP(buf_clear) struct buf path = BUF_INIT;
+    AUTO_FREE char *dir = realpath(ctx->dir, NULL);
+    *ret = (struct context_place){.fd = -1};
+    if (source_expand(ctx, instruction, source, SOURCE_PLAIN, &parts, err) < 0)
+        return -1;
+    if (parts.len != 1)
+        return error_set(err, ERR_USER, "%s source '%s' is a pattern that matches %zu names",
+                         instruction, source, parts.len);
+    struct node *n = parts.ptr[0].node;
+    node_add_path(&path, n, NULL);
+    if (n->type == MANIFEST_FILE && !n->content &&
+        hash_files(ctx->session, ctx->tree, ctx->index, &n, 1, err) < 0)
+        return -1;
+    if (n->type == MANIFEST_FILE && (ret->fd = tree_open(ctx->tree, n)) < 0)
+        return error_errno(err, "cannot open '%s'", source);
+    ret->path = path_join(dir ? dir : ctx->dir, path.data);
+    ret->folder = n->type == MANIFEST_DIR;
+    ret->size = n->id.size;
+    if (n->content)
+        ret->digest = *n->content;
+    return 0;
+}
+
+void context_place_clear(struct context_place *p)
+{
+    free(p->path);
+    if (p->fd >= 0)
+        (void)close(p->fd);
+    *p = (struct context_place){.fd = -1};
 }
 
 int context_has(struct context *ctx, const char *instruction, const char *source,

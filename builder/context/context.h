@@ -42,6 +42,7 @@
 #include <stdint.h>
 
 struct session;
+struct item_source;
 struct context;
 struct selection;
 
@@ -77,14 +78,18 @@ enum context_source_kind {
     SOURCE_PATH,   /* text is a path or pattern in the build directory */
     SOURCE_INLINE, /* a here-document: text is its name, bytes its content; mode 0644 */
     SOURCE_URL,    /* ADD: text is an http(s) URL; fetched by context_select (remote.h) */
+    SOURCE_ITEMS,  /* ADD of a container image: text is for people, items what is in it */
 };
 struct context_source {
     enum context_source_kind kind;
     const char *text; /* after expansion */
     struct str bytes;
+    const struct item_source *items; /* SOURCE_ITEMS; read once, when it is sent */
+    struct digest digest;            /* of what they come from */
+    uint64_t size;
 };
 
-/* Everything is borrowed during context_select, but for `bytes` of inline sources, which the
+/* Everything is borrowed during context_select, but for `bytes` and `items`, which the
  * selection needs as long as it lives. */
 struct context_request {
     const char *instruction; /* "COPY", "ADD", "RUN --mount": for messages */
@@ -112,6 +117,17 @@ int context_select(struct context *ctx, const struct context_request *r, struct 
  * that context_select would give. */
 int context_has(struct context *ctx, const char *instruction, const char *source,
                 struct error **err);
+/* A file or folder of the build directory that a source names, not a pattern. Errors as context_select. */
+struct context_place {
+    char *path; /* absolute, without links; owned */
+    bool folder;
+    int fd;               /* of a file, open for reading; else -1 */
+    struct digest digest; /* of a file */
+    uint64_t size;
+};
+int context_locate(struct context *ctx, const char *instruction, const char *source,
+                   struct context_place *ret, struct error **err);
+void context_place_clear(struct context_place *p);
 void selection_free(struct selection *sel);
 DEFINE_CLEANUP(struct selection, selection_free);
 

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct index;
+struct item_source;
 
 struct context {
     const struct session *session;
@@ -38,8 +39,9 @@ struct part {
     char *own_name;    /* of a single file */
     struct node *node; /* SOURCE_PATH; a link is resolved */
     struct str bytes;  /* SOURCE_INLINE */
-    struct remote_file remote; /* SOURCE_URL */
-    bool unpack;               /* if it is an archive */
+    struct remote_file remote;       /* SOURCE_URL; of SOURCE_ITEMS only digest and size */
+    const struct item_source *items; /* SOURCE_ITEMS */
+    bool unpack;                     /* if it is an archive */
     bool bare; /* --parents: a folder without what is in it, above the part that follows */
 };
 DEFINE_VECTOR(parts, struct part);

@@ -51,7 +51,8 @@ struct sender {
     struct sha256 *hash;
     uint64_t hashed; /* how far into the file */
     struct tar *tar;
-    uint64_t tar_before; /* progress when it was begun */
+    const struct item_source *items; /* in its place */
+    uint64_t tar_before;             /* progress when it was begun */
 
     struct buf path, link, xattrs; /* scratch */
     struct error *error;
@@ -79,6 +80,7 @@ static void close_source(struct sender *snd)
     snd->fd = -1;
     sha256_free(STEAL(snd->hash));
     tar_free(STEAL(snd->tar));
+    snd->items = NULL;
 }
 
 void sender_free(struct sender *snd)
@@ -446,6 +448,12 @@ static void begin_entry(struct sender *snd)
     snd->pick = &snd->sel->picks.ptr[snd->next_pick++];
     const struct part *p = part_at_hand(snd);
     int got = 0;
+    if (p->kind == SOURCE_ITEMS) {
+        snd->items = p->items;
+        snd->tar_before = snd->done;
+        snd->state = IN_ARCHIVE;
+        return;
+    }
     if (p->unpack && begin_archive(snd))
         return;
     if (snd->error)
@@ -554,13 +562,15 @@ static size_t read_inline(struct sender *snd, char *bytes, size_t n)
 
 static void tell_archive_progress(struct sender *snd)
 {
-    __atomic_store_n(&snd->done, snd->tar_before + tar_consumed(snd->tar), __ATOMIC_RELAXED);
+    uint64_t n = snd->items ? snd->items->consumed(snd->items->arg) : tar_consumed(snd->tar);
+    __atomic_store_n(&snd->done, snd->tar_before + n, __ATOMIC_RELAXED);
 }
 
 static void end_archive(struct sender *snd)
 {
     struct digest d;
-    if (tar_finish(snd->tar, &d, &snd->error) == 0 && !digest_eq(&d, expected_content(snd)))
+    if (!snd->items && tar_finish(snd->tar, &d, &snd->error) == 0 &&
+        !digest_eq(&d, expected_content(snd)))
         (void)changed(snd);
     tell_archive_progress(snd);
     if (snd->error) {
@@ -571,12 +581,18 @@ static void end_archive(struct sender *snd)
     snd->state = AT_ENTRY;
 }
 
+static int next_item(struct sender *snd, struct tar_item *ret)
+{
+    return snd->items ? snd->items->next(snd->items->arg, ret, &snd->error)
+                      : tar_next(snd->tar, ret, &snd->error);
+}
+
 static void begin_tar_entry(struct sender *snd)
 {
     struct tar_item item;
     snd->extents.len = snd->extent = 0;
     int got = session_cancelled(snd->session) ? error_set(&snd->error, ERR_CANCELLED, "interrupted")
-                                              : tar_next(snd->tar, &item, &snd->error);
+                                              : next_item(snd, &item);
     if (got < 0) {
         abort_stream(snd);
         return;
@@ -602,7 +618,10 @@ static size_t read_tar_entry(struct sender *snd, char *bytes, size_t n)
         snd->state = IN_ARCHIVE;
         return 0;
     }
-    ssize_t got = tar_data(snd->tar, bytes, in_extent(snd, n), &snd->error);
+    const struct item_source *from = snd->items;
+    n = in_extent(snd, n);
+    ssize_t got = from ? from->data(from->arg, bytes, n, &snd->error)
+                       : tar_data(snd->tar, bytes, n, &snd->error);
     if (got < 0) {
         abort_stream(snd);
         return 0;

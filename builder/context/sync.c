@@ -23,7 +23,7 @@ enum { CHUNK = 256 * 1024 };
 
 int sync_select(struct context *ctx, struct selection **ret, struct error **err)
 {
-    const struct context_source all = {SOURCE_PATH, ".", {0}};
+    const struct context_source all = {.kind = SOURCE_PATH, .text = "."};
     return context_select(
         ctx,
         &(struct context_request){

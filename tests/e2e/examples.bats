@@ -24,12 +24,29 @@ teardown_file() {
 @test "the examples' Imagefiles have no mistakes and no bad habits" {
   cp -r examples "$TOP/examples"
   for example in "$TOP"/examples/*/Imagefile; do
-    touch "${example%/*}/rootfs.tar" "${example%/*}/authorized_keys" # as its ./prepare does
+    touch "${example%/*}/rootfs.tar" "${example%/*}/image.tar" "${example%/*}/authorized_keys" # as its ./prepare does
     run "$KILN" image check "${example%/Imagefile}"
     echo "$example: $output"
     [ "$status" = 0 ]
     [[ $output != *warning* ]]
   done
+}
+
+@test "tiny's system as a container image, of two layers: a VM that boots" {
+  mkdir "$TOP/container"
+  cp -r "$TOP/tiny/root" "$TOP/tiny/authorized_keys" "$TOP/container/"
+  mkdir -p "$TOP/layer/home/vagrant"
+  echo "from the second layer" >"$TOP/layer/home/vagrant/note"
+  : >"$TOP/layer/home/.wh.nobody"
+  : >"$TOP/layer/.wh.mnt"
+  tar -C "$TOP/layer" --owner=0 --group=0 -cf "$TOP/layer.tar" .
+  "$BATS_TEST_DIRNAME/../servers/container.py" pack "$TOP/container/image" "$TOP/tiny/rootfs.tar" "$TOP/layer.tar"
+  sed 's|^ADD rootfs.tar /|ADD oci-layout:image:1 /|' "$TOP/tiny/Imagefile" >"$TOP/container/Imagefile"
+  grep -q oci-layout "$TOP/container/Imagefile"
+  "$KILN" image build --name container "$TOP/container"
+  run timeout 180 "$KILN" run container --ssh-command 'cat note; hostname; ls -d /mnt'
+  echo "$output"
+  [[ $output == *$'\nfrom the second layer\ntiny\n'*'/mnt: No such file or directory'* ]]
 }
 
 @test "tiny: equal packages give equal bytes, so that the build is cached" {

@@ -129,7 +129,7 @@ END
   cp -r "$BATS_TEST_DIRNAME/../../examples" examples
   for dir in examples/*/; do
     [ -e "$dir/Imagefile" ] || continue
-    touch "$dir/rootfs.tar" "$dir/authorized_keys" # as its ./prepare does
+    touch "$dir/rootfs.tar" "$dir/image.tar" "$dir/authorized_keys" # as its ./prepare does
     "$KILN" image check "$dir"
     [ "$("$KILN" image check --json "$dir")" = "[]" ]
   done
