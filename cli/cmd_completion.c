@@ -111,7 +111,11 @@ static void print_bash(void)
     puts("  esac");
     puts("  if [ -n \"$words\" ]; then :");
     puts("  elif [[ $cur == -* ]]; then words=$options");
-    puts("  elif [[ -n $names && $prev != -* ]]; then words=$(kiln $names 2>/dev/null)");
+    // a name may hold blanks and what compgen -W would expand
+    puts("  elif [[ -n $names && $prev != -* ]]; then\n    local name quoted");
+    puts("    while IFS= read -r name; do\n      printf -v quoted %q \"$name\"");
+    puts("      [[ $quoted == \"$cur\"* || $name == \"$cur\"* ]] && COMPREPLY+=(\"$quoted\")");
+    puts("    done < <(kiln $names 2>/dev/null)\n    return");
     puts("  else return; fi");
     puts("  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}");
     puts("complete -o default -o bashdefault -F _kiln kiln");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// kiln cp: cli/cp_copy.h with a VM that runs.
+// kiln cp: cli/cp_copy.h with a VM that runs, cli/vm_copy.h with one that does not.
 #include "base/alloc.h"
 #include "cli/cp_copy.h"
+#include "cli/vm_copy.h"
 #include "cli/vm_live.h"
 
 #include <stdio.h>
@@ -19,10 +20,23 @@ static void place_clear(struct place *p)
     free(p->vm);
 }
 
-static struct place place_parse(const char *arg)
+/* The colon behind the name of a VM that is there, as names may hold some; else the first; NULL. */
+static const char *name_end(const char *vmstore, const char *arg)
 {
-    const char *colon = strchr(arg, ':');
-    if (!colon || colon == arg || *arg == '/' || *arg == '.')
+    for (const char *p = arg; (p = strchr(p, ':')); p++) {
+        CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+        AUTO_FREE char *name = xstrndup(arg, (size_t)(p - arg));
+        if (named_vm_open(vmstore, name, &vm, NULL) == 0)
+            return p;
+    }
+    return strchr(arg, ':');
+}
+
+static struct place place_parse(const char *vmstore, const char *arg)
+{
+    bool on_host = *arg == '/' || *arg == '.' || *arg == ':';
+    const char *colon = on_host ? NULL : name_end(vmstore, arg);
+    if (!colon)
         return (struct place){NULL, arg};
     return (struct place){xasprintf("%.*s", (int)(colon - arg), arg), colon[1] ? colon + 1 : "."};
 }
@@ -48,13 +62,47 @@ static int check(const struct place *from, const struct place *to, struct error 
     return 0;
 }
 
+static bool is_off(const struct session *s, const char *name)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    return named_vm_open(s->vmstore, name, &vm, NULL) == 0 && !named_vm_runs(&vm);
+}
+
+/* In the builder VM, on the disk of a VM that does not run. */
+static int copy_offline(const struct session *s, const char *vm, const struct place *from,
+                        const struct place *to, bool follow, struct error **err)
+{
+    const char *there = from->vm ? from->path : to->path;
+    CLEANUP(vm_copies_clear) struct vm_copies copies = {.timeout_ms = -1, .links = !follow};
+    if (*there != '/') {
+        error_set(err, ERR_USER, "VM '%s' does not run: '%s' must be an absolute path", vm, there);
+        return error_hint(err, "a login's folder is known while it runs: 'kiln start -d'");
+    }
+    if (from->vm)
+        return vm_copy_from(s, vm, from->path, to->path, follow, err);
+    if (is_stream(from)) {
+        error_set(err, ERR_USER, "VM '%s' does not run, and a tar stream needs its tar", vm);
+        return error_hint(err, "'kiln start -d' starts it");
+    }
+    if (access(from->path, F_OK) < 0)
+        return error_errno(err, "cannot copy '%s'", from->path);
+    strv_add(&copies.in, from->path);
+    strv_add(&copies.in, to->path);
+    return vm_copy_in(s, vm, &copies, err);
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
-    CLEANUP(place_clear) struct place from = place_parse(a->pos[0]);
-    CLEANUP(place_clear) struct place to = place_parse(a->pos[1]);
+    CLEANUP(place_clear) struct place from = place_parse(s->vmstore, a->pos[0]);
+    CLEANUP(place_clear) struct place to = place_parse(s->vmstore, a->pos[1]);
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
     bool follow = args_has(a, "follow-link");
-    if (check(&from, &to, err) < 0 || vm_live_open(s, from.vm ? from.vm : to.vm, &live, err) < 0)
+    const char *vm = from.vm ? from.vm : to.vm;
+    if (check(&from, &to, err) < 0)
+        return -1;
+    if (!args_has(a, "wait") && is_off(s, vm))
+        return copy_offline(s, vm, &from, &to, follow, err);
+    if (vm_live_await(s, a, vm, &live, err) < 0)
         return -1;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
     if (!ssh)
@@ -71,7 +119,7 @@ static const struct option_spec options[] = {
 
 const struct command cmd_cp = {
     .name = "cp",
-    .summary = "Copy files between the host and a VM that runs",
+    .summary = "Copy files between the host and a VM",
     .usage = "[options] NAME:PATH PATH|-\n       kiln cp [options] PATH|- NAME:PATH",
     .detail =
         "Files and folders, with their modes. - is a tar stream on stdin or stdout. A PATH of the\n"

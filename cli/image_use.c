@@ -84,8 +84,9 @@ static int no_vm(const struct session *s, const char *name, const char *path, st
     size_t n = 0;
     for (struct dirent *e; d && (e = readdir(d));) {
         AUTO_FREE char *folder = path_join(s->vmstore, e->d_name);
-        if (*e->d_name != '.' && (vm_stands_on(folder, &image) || made_from(s, e->d_name, name)))
-            buf_addf(&names, "%s'%s'", n++ ? ", " : "", e->d_name);
+        AUTO_FREE char *vm = named_vm_by_folder(e->d_name);
+        if (*e->d_name != '.' && (vm_stands_on(folder, &image) || (vm && made_from(s, vm, name))))
+            buf_addf(&names, "%s'%s'", n++ ? ", " : "", vm ? vm : e->d_name);
     }
     if (d)
         closedir(d);

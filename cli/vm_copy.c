@@ -87,13 +87,14 @@ int vm_copies_take(const struct args *a, bool with_out, struct vm_copies *ret, s
                          INT_MAX / 1000);
     ret->timeout_ms = seconds < 0 ? -1 : (int)seconds * 1000;
     ret->direct = with_out && args_has(a, "direct-copy");
+    ret->links = args_has(a, "rsync");
     return 0;
 }
 
 int vm_copy_in_offline(struct offline *off, const struct vm_copies *c, struct error **err)
 {
     for (size_t i = 0; i < c->in.len; i += 2)
-        if (offline_copy_in(off, c->in.ptr[i], c->in.ptr[i + 1], c->timeout_ms, err) < 0)
+        if (offline_copy_in(off, c->in.ptr[i], c->in.ptr[i + 1], c->links, c->timeout_ms, err) < 0)
             return -1;
     return 0;
 }
@@ -217,28 +218,44 @@ static const char *last_part(const char *path)
 
 /* Something new appears whole: it is made beside its place. */
 static int copy_whole(const struct cp_guest *g, const char *from, const char *dir,
-                      const char *final, struct error **err)
+                      const char *final, bool follow, struct error **err)
 {
     AUTO_FREE char *temp = path_join(dir, ".kiln-XXXXXX");
     if (!mkdtemp(temp))
         return error_errno(err, "cannot write to '%s'", dir);
     AUTO_FREE char *made = path_join(temp, "copy");
-    int rc = cp_copy_out(g, from, made, true, err);
+    int rc = cp_copy_out(g, from, made, follow, err);
     if (rc == 0 && rename_new(made, final) < 0)
         rc = error_errno(err, "cannot make '%s'", final);
     (void)remove_tree(temp, NULL);
     return rc;
 }
 
-static int copy_out(const struct cp_guest *g, const char *from, const char *dir, struct error **err)
+static int copy_out(const struct cp_guest *g, const char *from, const char *dir, bool follow,
+                    struct error **err)
 {
     const char *part = last_part(from);
     AUTO_FREE char *name = xstrndup(part, strcspn(part, "/"));
     AUTO_FREE char *final = path_join(dir, name);
     struct stat st;
     bool whole = *name && strcmp(name, ".") != 0 && lstat(final, &st) < 0;
-    int rc = whole ? copy_whole(g, from, dir, final, err) : cp_copy_out(g, from, dir, true, err);
+    int rc = whole ? copy_whole(g, from, dir, final, follow, err)
+                   : cp_copy_out(g, from, dir, follow, err);
     return rc < 0 ? error_wrap(err, "copy of '%s' to '%s'", from, dir) : 0;
+}
+
+/* NULL. */
+static struct offline *open_to_read(const struct session *s, const char *name, struct work *w,
+                                    struct error **err)
+{
+    if (work_open(s, name, w, err) < 0)
+        return NULL;
+    AUTO_FREE char *overlay = path_join(w->folder.dir, "out.qcow2");
+    struct qcow2_overlay q = {.size = w->size, .backing = w->vm.disk};
+    if (qcow2_create_overlay(overlay, &q, err) < 0)
+        return NULL;
+    strv_add(&w->files, overlay);
+    return open_disk(s, w, err);
 }
 
 int vm_copy_out(const struct session *s, const char *name, const struct vm_copies *c,
@@ -247,20 +264,23 @@ int vm_copy_out(const struct session *s, const char *name, const struct vm_copie
     CLEANUP(work_clear) struct work w = WORK_INIT;
     if (!c->out.len || c->direct)
         return 0;
-    if (work_open(s, name, &w, err) < 0)
-        return -1;
-    AUTO_FREE char *overlay = path_join(w.folder.dir, "out.qcow2");
-    struct qcow2_overlay q = {.size = w.size, .backing = w.vm.disk};
-    if (qcow2_create_overlay(overlay, &q, err) < 0)
-        return -1;
-    strv_add(&w.files, overlay);
-    CLEANUP(offline_freep) struct offline *off = open_disk(s, &w, err);
+    CLEANUP(offline_freep) struct offline *off = open_to_read(s, name, &w, err);
     struct offline_guest guest = {off, c->timeout_ms};
     struct cp_guest g = {run_offline, &guest, name};
     for (size_t i = 0; off && i < c->out.len; i += 2)
-        if (copy_out(&g, c->out.ptr[i], c->out.ptr[i + 1], err) < 0)
+        if (copy_out(&g, c->out.ptr[i], c->out.ptr[i + 1], !c->links, err) < 0)
             return -1;
     return off ? 0 : -1;
+}
+
+int vm_copy_from(const struct session *s, const char *name, const char *from, const char *dest,
+                 bool follow, struct error **err)
+{
+    CLEANUP(work_clear) struct work w = WORK_INIT;
+    CLEANUP(offline_freep) struct offline *off = open_to_read(s, name, &w, err);
+    struct offline_guest guest = {off, -1};
+    struct cp_guest g = {run_offline, &guest, name};
+    return off ? cp_copy_out(&g, from, dest, follow, err) : -1;
 }
 
 int vm_copy_in_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies *c,
@@ -269,7 +289,7 @@ int vm_copy_in_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies 
     struct cp_guest g = cp_guest_ssh(ssh, name);
     for (size_t i = 0; i < c->in.len; i += 2) {
         vm_ssh_limit(ssh, c->timeout_ms);
-        if (cp_copy_in(&g, c->in.ptr[i], c->in.ptr[i + 1], true, err) < 0)
+        if (cp_copy_in(&g, c->in.ptr[i], c->in.ptr[i + 1], !c->links, err) < 0)
             return error_wrap(err, "copy of '%s' to '%s' of the guest", c->in.ptr[i],
                               c->in.ptr[i + 1]);
     }
@@ -283,7 +303,7 @@ int vm_copy_out_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies
     struct cp_guest g = cp_guest_ssh(ssh, name);
     for (size_t i = 0; i < c->out.len; i += 2) {
         vm_ssh_limit(ssh, c->timeout_ms);
-        if (copy_out(&g, c->out.ptr[i], c->out.ptr[i + 1], err) < 0)
+        if (copy_out(&g, c->out.ptr[i], c->out.ptr[i + 1], !c->links, err) < 0)
             return -1;
     }
     vm_ssh_limit(ssh, -1);

@@ -24,6 +24,7 @@ struct vm_copies {
     struct strv in, out; /* pairs: from, to */
     int timeout_ms;      /* of one copy; -1 = none */
     bool direct;         /* over SSH */
+    bool links;          /* a link that is named is copied as one, not what it leads to */
 };
 void vm_copies_clear(struct vm_copies *c);
 /* What the arguments say, with the host's paths looked at; with_out: the command has
@@ -39,6 +40,9 @@ int vm_copy_in_offline(struct offline *off, const struct vm_copies *c, struct er
  * all if there was none of that name. */
 int vm_copy_out(const struct session *s, const char *name, const struct vm_copies *c,
                 struct error **err);
+/* `kiln cp` from a VM of the store that does not run, by cp_copy.h's rules. */
+int vm_copy_from(const struct session *s, const char *name, const char *from, const char *dest,
+                 bool follow, struct error **err);
 /* The same over a connection to the guest; name: for messages. */
 int vm_copy_in_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies *c,
                    struct error **err);
@@ -49,6 +53,7 @@ int vm_copy_out_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies
 // clang-format off
 #define COPY_IN_OPTIONS \
     {"copy-in-before", 'b', "HOST:GUEST", "Copy a file or folder into the VM before it starts", NULL}, \
+    {"rsync", 0, NULL, "A link that is named is copied as one, as rsync does", NULL}, \
     {"copy-timeout", 0, "SECONDS", "How long one copy may take [default: for ever]", NULL}
 #define COPY_OPTIONS COPY_IN_OPTIONS, \
     {"copy-out-after", 'a', "GUEST:HOST", "Copy a file or folder out into a folder of the host once the VM has ended", NULL}, \

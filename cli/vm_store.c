@@ -231,7 +231,8 @@ void vm_store_sweep(const struct session *s)
     if (named_vm_list(s->vmstore, &names, NULL) < 0)
         return;
     vec_foreach (char **, name, &names) {
-        struct named_vm vm = {.dir = path_join(s->vmstore, *name)}; // opened only if it may go
+        struct named_vm vm = {.dir =
+                                  named_vm_folder(s->vmstore, *name)}; // opened only if it may go
         if (named_vm_was_started(&vm) && !named_vm_runs(&vm))
             (void)vm_store_drop_temporary(s, *name, NULL);
         free(vm.dir);

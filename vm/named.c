@@ -11,8 +11,8 @@
 #include "base/json.h"
 #include "base/lock.h"
 #include "base/session.h"
+#include "vm/name.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { NAME_MAX_LEN = 64, TICK_MS = 50 };
+enum { TICK_MS = 50 };
 
 void named_vm_clear(struct named_vm *vm)
 {
@@ -51,35 +51,20 @@ char *named_vm_disk(const struct named_vm *vm, size_t i)
     return named_vm_disk_in(vm->dir, i);
 }
 
-static bool good_letter(char c)
-{
-    return isalnum((unsigned char)c) || c == '.' || c == '_' || c == '-';
-}
-
-static bool good_name(const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *p = name; *p; p++)
-        if (!good_letter(*p))
-            return false;
-    return n > 0 && n <= NAME_MAX_LEN && *name != '.' && *name != '-';
-}
-
-static int check_name(const char *name, struct error **err)
-{
-    if (good_name(name))
-        return 0;
-    error_set(err, ERR_USER, "'%s' can't be the name of a VM", name);
-    return error_hint(err, "names are up to %d letters, digits, '.', '_' and '-'", NAME_MAX_LEN);
-}
-
 char *named_vm_name(const char *text)
 {
-    char *name = xstrndup(text, NAME_MAX_LEN);
-    for (char *p = name; *p; p++)
-        if (!good_letter(*p) || (p == name && (*p == '.' || *p == '-')))
-            *p = p == name ? '_' : '-';
-    return name;
+    return vm_name_plain(text);
+}
+
+char *named_vm_by_folder(const char *folder)
+{
+    return vm_name_decode(folder);
+}
+
+char *named_vm_folder(const char *vmstore, const char *name)
+{
+    AUTO_FREE char *folder = vm_name_encode(name);
+    return path_join(vmstore, folder);
 }
 
 static int exists(const char *name, struct error **err)
@@ -90,9 +75,9 @@ static int exists(const char *name, struct error **err)
 
 int named_vm_begin(const char *vmstore, const char *name, struct working *w, struct error **err)
 {
-    if (check_name(name, err) < 0)
+    if (vm_name_check(name, err) < 0)
         return -1;
-    AUTO_FREE char *dir = path_join(vmstore, name), *parent = path_join(vmstore, ".working");
+    AUTO_FREE char *dir = named_vm_folder(vmstore, name), *parent = path_join(vmstore, ".working");
     struct stat st;
     if (lstat(dir, &st) == 0)
         return exists(name, err);
@@ -103,7 +88,7 @@ int named_vm_begin(const char *vmstore, const char *name, struct working *w, str
 int named_vm_commit(const char *vmstore, const char *name, struct working *w, const json_t *config,
                     struct error **err)
 {
-    AUTO_FREE char *dir = path_join(vmstore, name), *file = path_join(w->dir, "vm.json");
+    AUTO_FREE char *dir = named_vm_folder(vmstore, name), *file = path_join(w->dir, "vm.json");
     if (json_write_file(file, 0644, config, err) < 0)
         return -1;
     if (rename_new(w->dir, dir) < 0)
@@ -115,10 +100,10 @@ int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, s
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     struct stat st;
-    if (check_name(name, err) < 0)
+    if (vm_name_check(name, err) < 0)
         return -1;
     vm.name = xstrdup(name);
-    vm.dir = path_join(vmstore, name);
+    vm.dir = named_vm_folder(vmstore, name);
     vm.disk = path_join(vm.dir, NAMED_VM_DISK);
     AUTO_FREE char *file = path_join(vm.dir, "vm.json");
     if (lstat(file, &st) < 0) {
@@ -172,7 +157,7 @@ int named_vm_commit_held(const char *vmstore, const char *name, struct working *
         named_vm_commit(vmstore, name, w, config, err) < 0)
         return -1;
     free(vm.dir);
-    vm.dir = path_join(vmstore, name);
+    vm.dir = named_vm_folder(vmstore, name);
     vm.disk = path_join(vm.dir, NAMED_VM_DISK);
     vm.config = json_incref(config);
     *ret = vm;
@@ -246,8 +231,8 @@ int named_vm_rewrite(const struct named_vm *vm, struct error **err)
 
 int named_vm_rename(const char *vmstore, struct named_vm *vm, const char *name, struct error **err)
 {
-    AUTO_FREE char *dir = path_join(vmstore, name);
-    if (check_name(name, err) < 0)
+    AUTO_FREE char *dir = named_vm_folder(vmstore, name);
+    if (vm_name_check(name, err) < 0)
         return -1;
     if (rename_new(vm->dir, dir) < 0)
         return errno == EEXIST ? exists(name, err) : error_errno(err, "cannot make '%s'", dir);
@@ -327,7 +312,7 @@ int named_vm_remove(const char *vmstore, struct named_vm *vm, struct error **err
         return 0;
     if ((vm->lock < 0 && named_vm_lock(vm, err) < 0) || working_open(&w, parent, err) < 0)
         return -1;
-    AUTO_FREE char *gone = path_join(w.dir, vm->name);
+    AUTO_FREE char *gone = path_join(w.dir, "gone");
     if (rename(vm->dir, gone) < 0 && errno != ENOENT)
         return error_errno(err, "cannot remove '%s'", vm->dir);
     return fsync_dir(vmstore, err);
@@ -345,9 +330,10 @@ int named_vm_list(const char *vmstore, struct strv *ret, struct error **err)
         return errno == ENOENT ? 0 : error_errno(err, "cannot read folder '%s'", vmstore);
     for (struct dirent *e; (e = readdir(d));) {
         AUTO_FREE char *file = xasprintf("%s/%s/vm.json", vmstore, e->d_name);
+        AUTO_FREE char *name = vm_name_decode(e->d_name);
         struct stat st;
-        if (good_name(e->d_name) && lstat(file, &st) == 0)
-            strv_add(ret, e->d_name);
+        if (name && lstat(file, &st) == 0)
+            strv_add(ret, name);
     }
     closedir(d);
     if (ret->len)

@@ -20,8 +20,7 @@
  *     named_vm_open(vmstore, "web", &vm, &err);
  *     named_vm_lock(&vm, &err);                            // ERR_BUSY: it runs
  *
- * A name is at most 64 letters, digits, '.', '_' and '-' of ASCII and does not begin with '.' or
- * '-'.
+ * <name> is encoded as vm/name.h says, which also says what is a name.
  */
 #ifndef VM_NAMED_H
 #define VM_NAMED_H
@@ -55,8 +54,12 @@ size_t named_vm_disks(const struct named_vm *vm);
 char *named_vm_disk(const struct named_vm *vm, size_t i);
 char *named_vm_disk_in(const char *dir, size_t i);
 
-/* A name made from any text: what a name can't have becomes '-'. Owned. */
+/* A name of plain letters made from any text: what is not one becomes '-'. Owned. */
 char *named_vm_name(const char *text);
+/* The folder of the VM of that name; owned. */
+char *named_vm_folder(const char *vmstore, const char *name);
+/* The name of a VM by its folder's; owned, NULL = none. */
+char *named_vm_by_folder(const char *folder);
 /* Opens a working folder for a new VM. ERR_USER: no name. ERR_EXISTS. */
 int named_vm_begin(const char *vmstore, const char *name, struct working *w, struct error **err);
 /* Writes vm.json beside the disk and gives the folder its name, durably. ERR_EXISTS: somebody was

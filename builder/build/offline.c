@@ -17,6 +17,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -205,9 +206,38 @@ static char *folder_place(struct offline *off, const char *name, const char *to,
     return status ? xasprintf("%s/", to) : xasprintf("%s/%s/", to, name);
 }
 
-int offline_copy_in(struct offline *off, const char *from, const char *to, int timeout_ms,
-                    struct error **err)
+static int copy_link(struct offline *off, const char *from, const char *target, const char *to,
+                     struct error **err)
 {
+    const char *slash = strrchr(from, '/');
+    const char *argv[] = {
+        "case $1 in */) mkdir -p \"$1\" ;; *) mkdir -p \"${1%/*}/\" ;; esac && "
+        "if [ -d \"$1\" ]; then set -- \"$1/$3\" \"$2\"; fi && "
+        "ln -sfn -- \"$2\" \"$1\"",
+        "sh",
+        to,
+        target,
+        slash ? slash + 1 : from,
+        NULL};
+    CLEANUP(buf_clear) struct buf said = BUF_INIT;
+    struct runner_wait w = {-1, take_text, &said};
+    int status;
+    if (offline_shell(off, argv, w, &status, err) < 0)
+        return -1;
+    return status ? error_set(err, ERR_GUEST, "cannot make the link '%s' in the guest:\n%s", to,
+                              said.len ? said.data : "(nothing)")
+                  : 0;
+}
+
+int offline_copy_in(struct offline *off, const char *from, const char *to, bool link,
+                    int timeout_ms, struct error **err)
+{
+    char target[PATH_MAX];
+    ssize_t n = link ? readlink(from, target, sizeof target - 1) : -1;
+    if (n >= 0) {
+        target[n] = '\0';
+        return copy_link(off, from, target, to, err);
+    }
     AUTO_FREE char *real = realpath(from, NULL);
     struct stat st;
     if (!real || stat(real, &st) < 0)

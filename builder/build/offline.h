@@ -5,7 +5,7 @@
  *
  *     // given struct offline_options options; struct runner_wait wait;
  *     CLEANUP(offline_freep) struct offline *off = offline_open(session, &options, &err);
- *     offline_copy_in(off, "site", "/srv/www", -1, &err);
+ *     offline_copy_in(off, "site", "/srv/www", false, -1, &err);
  *     offline_finish(off, &err);       // what was written is in the top file, durably
  */
 #ifndef BUILDER_BUILD_OFFLINE_H
@@ -46,10 +46,10 @@ struct offline_login {
 int offline_inject(struct offline *off, const struct offline_login *login, struct error **err);
 
 /* Copies a file or folder of the host as root's: into `to` (absolute) if that is a folder, else it
- * gets that name; missing parents are made. Modes and times stay; a link in a folder stays a link.
- * timeout_ms: -1 = none. ERR_USER, ERR_SYSTEM: the host's side, ERR_GUEST. */
-int offline_copy_in(struct offline *off, const char *from, const char *to, int timeout_ms,
-                    struct error **err);
+ * gets that name; missing parents are made. Modes and times stay; a link in a folder stays a link,
+ * and with `link` also one that is `from`. timeout_ms: -1 = none. ERR_USER, ERR_SYSTEM: the host's side, ERR_GUEST. */
+int offline_copy_in(struct offline *off, const char *from, const char *to, bool link,
+                    int timeout_ms, struct error **err);
 /* Runs a command line with the guest's /bin/sh as root; *ret_status: its exit status, 128 + n after
  * signal n. */
 int offline_shell(struct offline *off, const char *const *argv, struct runner_wait w,

@@ -212,4 +212,20 @@ make_folder() {
   [ "$(cat out/srv/more)" = more ]
   diff -r --no-dereference "in dir" "out/srv/in dir"
   [ -z "$(find out -name '.kiln-*')" ]
+  # links that are named, with --rsync; cp without a VM that runs
+  ln -s /etc/hostname to-hostname
+  truncate -s 100M hole
+  mkdir links
+  run "$KILN" start --rsync -b to-hostname:/srv -b to-hostname:/srv/new/name -b hole:/srv -a /srv/to-hostname:links web \
+    --ssh-command 'readlink /srv/to-hostname; readlink /srv/new/name; du -k /srv/hole'
+  [[ $status = 0 && $output == *$'/etc/hostname\n/etc/hostname\n'[0-9]$'\t/srv/hole'* ]]
+  [ "$(readlink links/to-hostname)" = /etc/hostname ]
+  "$KILN" cp "in dir" web:/srv/by-cp
+  "$KILN" cp web:/srv/by-cp by-cp
+  diff -r --no-dereference "in dir" by-cp
+  [ "$("$KILN" cp web:/srv/more - | tar xO)" = more ]
+  run "$KILN" cp none-such web:/srv
+  [[ $status = 1 && $output == *"cannot copy 'none-such': No such file or directory"* ]]
+  run "$KILN" cp web:relative x
+  [[ $status = 1 && $output == *"'relative' must be an absolute path"* ]]
 }

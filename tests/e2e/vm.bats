@@ -169,6 +169,37 @@ END
   done
 }
 
+@test "any text is the name of a VM" {
+  local odd=$'web: my vm/Größe, $(touch hit) %2F "1"'
+  "$KILN" create --name "$odd" --ssh-command 'echo one >/srv/one' tiny "${boot[@]}"
+  [ "$("$KILN" ls -q)" = "$odd" ]
+  [ "$(ls "$store")" = 'web%3A%20my%20vm%2FGr%C3%B6%C3%9Fe%2C%20%24%28touch%20hit%29%20%252F%20%221%22' ]
+  run "$KILN" image rm tiny
+  [[ "$output" == *"is in use by VM '$odd'"* ]]
+  "$KILN" start -d "$odd"
+  "$KILN" exec --wait 200 "$odd" sh -c 'echo two >/srv/two'
+  "$KILN" cp "$odd:/srv/two" two
+  [ "$(cat two)" = two ]
+  [ "$("$KILN" ssh "$odd" cat /srv/two)" = two ]
+  [ "$("$KILN" ps --json | jq -r '.[].name')" = "$odd" ]
+  "$KILN" logs "$odd" | grep -q .
+  [ "$("$KILN" status "$odd")" = running ]
+  # completion quotes it, and runs nothing
+  mkdir -p bin
+  ln -sf "$KILN" bin/kiln
+  PATH=$PWD/bin:$PATH bash -c 'eval "$(kiln completion bash)"; COMP_WORDS=(kiln stop web) COMP_CWORD=2
+    _kiln kiln web stop; [ "${#COMPREPLY[@]}" = 1 ]; eval "words=(${COMPREPLY[0]})"; [ "${words[0]}" = "$1" ]' - "$odd"
+  [ ! -e hit ]
+  "$KILN" stop --kill "$odd"
+  "$KILN" rename "$odd" 'second one'
+  "$KILN" commit 'second one' of-odd
+  run "$KILN" start 'second one' --timeout x
+  [ "$status" = 2 ]
+  "$KILN" rm 'second one'
+  [ -z "$("$KILN" ls -q)" ]
+  "$KILN" image rm of-odd
+}
+
 @test "the VM's image and layers stay; names and mistakes" {
   "$KILN" create tiny
   run "$KILN" create tiny
@@ -184,7 +215,14 @@ END
   "$KILN" image tag tiny other
   "$KILN" image rm other
   run "$KILN" create --name ../x tiny
-  [[ "$output" == *"'../x' can't be the name of a VM"* ]]
+  [[ "$output" == *"'../x' can't be the name of a VM: it begins with '.'"* ]]
+  local name
+  for name in '' .. -x $'a\nb' $'\xff' "$(printf '%129s' x)" "$(printf 'ä%.0s' {1..50})"; do
+    run "$KILN" create "--name=$name" tiny
+    [ "$status" = 1 ]
+    [[ "$output" == *"can't be the name of a VM"* ]]
+  done
+  [ "$("$KILN" ls -q)" = "" ]
   run "$KILN" create nosuch
   [ "$status" = 1 ]
   [[ "$output" == *"unable to find image 'nosuch'"* ]]
