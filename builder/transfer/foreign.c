@@ -10,6 +10,7 @@
 enum { BLOBS_MAX = 65536, DISKS_MAX = 256, TYPES_SHOWN = 8 };
 
 #define SARDE "application/x-qemu-disk+gzip"
+#define SARDE_ABOUT "application/vnd.sardinecake.vm.config.v1+json"
 #define TITLE "org.opencontainers.image.title"
 
 void foreign_clear(struct foreign *f)
@@ -102,7 +103,7 @@ static int unknown(const json_t *layers, struct error **err)
     return error_hint(err, "'kiln help image pull' says which images can be pulled");
 }
 
-static int add_blob(struct foreign *f, const json_t *layer, size_t disk, struct error **err)
+static int take_blob(const json_t *layer, size_t disk, struct foreign_blob *ret, struct error **err)
 {
     const char *digest = json_str(layer, "digest");
     int64_t size = json_int(layer, "size", -1);
@@ -114,7 +115,15 @@ static int add_blob(struct foreign *f, const json_t *layer, size_t disk, struct 
     if (size <= 0)
         return error_set(err, ERR_USER, "the image's manifest is not valid: a size is missing");
     digest_hex(&parsed, blob.hex);
-    *foreign_blobs_push(&f->blobs) = blob;
+    *ret = blob;
+    return 0;
+}
+
+static int take_about(struct foreign *f, const json_t *layers, struct error **err)
+{
+    for (size_t i = 0; i < json_array_size(layers); i++)
+        if (!strcmp(type_of(json_array_get(layers, i)), SARDE_ABOUT))
+            return take_blob(json_array_get(layers, i), 0, &f->about, err);
     return 0;
 }
 
@@ -128,8 +137,10 @@ static int add_all(struct foreign *f, const json_t *layers, bool (*is)(const jso
             continue;
         bool goes_on = f->kind == FOREIGN_SARDE && strstr(type_of(layer), ";chunk=") && f->disks;
         f->disks += !goes_on;
-        if (add_blob(f, layer, f->disks - 1, err) < 0)
+        struct foreign_blob blob;
+        if (take_blob(layer, f->disks - 1, &blob, err) < 0)
             return -1;
+        *foreign_blobs_push(&f->blobs) = blob;
     }
     return f->disks <= DISKS_MAX ? 0 : error_set(err, ERR_USER, "it has more than 256 layers");
 }
@@ -153,7 +164,7 @@ static int take(struct foreign *f, const json_t *layers, struct error **err)
     }
     f->kind = FOREIGN_SARDE;
     if (count(layers, is_sarde))
-        return add_all(f, layers, is_sarde, err);
+        return take_about(f, layers, err) < 0 ? -1 : add_all(f, layers, is_sarde, err);
     f->kind = FOREIGN_CONTAINER;
     if (n && count(layers, is_tar) == n)
         return add_all(f, layers, is_tar, err);

@@ -3,7 +3,8 @@
  * Images of registries that other programs pushed, told by the types of their layers:
  *
  *   sardinecake   application/x-qemu-disk+gzip: qcow2 files, base first, each standing on the one
- *                 before; ";chunk=N" continues the file before it
+ *                 before; ";chunk=N" continues the file before it;
+ *                 application/vnd.sardinecake.vm.config.v1+json: users and services, with a name and a port each
  *   artifact      application/vnd.cloudnebula.qcow2.layer.v1 (vmctl), application/octet-stream, or a
  *                 title that ends like a disk's (oras, podman machine): one disk, compressed or not
  *   containerDisk tar layers of a container image; the disk is in disk/ of the top-most that has one
@@ -41,11 +42,16 @@ struct foreign {
     enum foreign_kind kind;
     struct foreign_blobs blobs; /* in the order of the manifest */
     size_t disks;               /* files that they are pieces of */
+    struct foreign_blob about;  /* sardinecake's description of the VM; size 0 = none */
 };
 /* 1; 0: an index, or an image of kiln's; -1 with ERR_USER: none of these, with the types of its
  * layers, or something in it is wrong. Takes any text. */
 int foreign_parse(struct str manifest, struct foreign *ret, struct error **err);
 void foreign_clear(struct foreign *f);
+
+/* What that description says as an image's metadata, JSON text, owned: the first user as
+ * IMAGE_LABEL_SSH_USER, services as EXPOSE has them. NULL: nothing of use. Takes any text. */
+char *foreign_metadata(struct str text);
 
 /* Where the blobs come from, and what becomes of them. */
 struct foreign_pull {

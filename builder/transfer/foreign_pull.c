@@ -16,6 +16,8 @@
 #include "image/convert.h"
 #include "image/receive.h"
 #include "image/source.h"
+#include "qcow2/qcow2.h"
+#include "registry/client.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { GZIP_NAME_MAX = 255, GZIP_HEAD = 1024 };
+enum { GZIP_NAME_MAX = 255, GZIP_HEAD = 1024, ABOUT_MAX = 1 << 20 };
 
 struct fetching {
     const struct foreign_pull *p;
@@ -203,9 +205,38 @@ static int make_sound(const struct foreign_pull *p, const struct file *f, struct
     return convert_in(p->session, f->disk, f->format, p->options->max_size, err);
 }
 
-static int register_alone(const struct foreign_pull *p, const struct file *f, struct error **err)
+/* The image's metadata; NULL = none. */
+static int read_about(const struct foreign_pull *p, const struct foreign *f, char **ret,
+                      struct error **err)
 {
-    if (make_sound(p, f, err) < 0)
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    if (f->about.size > ABOUT_MAX)
+        return error_set(err, ERR_USER, "its description is larger than 1 MiB");
+    if (f->about.size && registry_blob(p->registry, f->about.hex, ABOUT_MAX, &text, err) < 0)
+        return -1;
+    *ret = foreign_metadata(buf_str(&text));
+    return 0;
+}
+
+/* Into a disk that has none of its own. */
+static int describe(const struct foreign_pull *p, const char *disk, const char *metadata,
+                    struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (qcow2_read(disk, 0, &info, err) < 0)
+        return -1;
+    if (!info.metadata && qcow2_set_metadata(disk, metadata, strlen(metadata), &why) < 0)
+        session_notice(p->session, "The image's users and services are not recorded: %s",
+                       why->message);
+    return 0;
+}
+
+/* metadata NULL = none. */
+static int register_alone(const struct foreign_pull *p, const struct file *f, const char *metadata,
+                          struct error **err)
+{
+    if (make_sound(p, f, err) < 0 || (metadata && describe(p, f->disk, metadata, err) < 0))
         return -1;
     if (session_cancelled(p->session))
         return error_set(err, ERR_CANCELLED, "interrupted");
@@ -220,7 +251,7 @@ static int fetch_container(const struct foreign_pull *p, const struct foreign *f
         CLEANUP(file_clear) struct file file = {0};
         int found = take_file(p, &f->blobs.ptr[i], 1, TAR_DISK_CONTAINER, false, &file, err);
         if (found)
-            return found < 0 ? -1 : register_alone(p, &file, err);
+            return found < 0 ? -1 : register_alone(p, &file, NULL, err);
         (void)unlink(file.joined);
     }
     error_set(err, ERR_USER,
@@ -294,7 +325,7 @@ static size_t end_of(const struct foreign *f, size_t first)
 }
 
 static int fetch_chain(const struct foreign_pull *p, const struct foreign *f, struct store *st,
-                       struct error **err)
+                       const char *metadata, struct error **err)
 {
     CLEANUP(layer_freep) struct layer *top = NULL;
     AUTO_FREE char *below = NULL;
@@ -318,7 +349,7 @@ static int fetch_chain(const struct foreign_pull *p, const struct foreign *f, st
         below = STEAL(file.name);
         (void)unlink(file.joined);
     }
-    struct backend_thin thin = {.layer = top->id};
+    struct backend_thin thin = {.layer = top->id, .metadata = metadata};
     return backend_register_thin(p->session->backend, p->name, &thin, err);
 }
 
@@ -326,13 +357,16 @@ static int fetch_disks(const struct foreign_pull *p, const struct foreign *f, st
 {
     CLEANUP(file_clear) struct file file = {0};
     CLEANUP(store_freep) struct store *st = NULL;
+    AUTO_FREE char *metadata = NULL;
+    if (read_about(p, f, &metadata, err) < 0)
+        return -1;
     if (f->disks > 1)
         return store_open(p->session, p->session->backend, &st, err) < 0
                    ? -1
-                   : fetch_chain(p, f, st, err);
+                   : fetch_chain(p, f, st, metadata, err);
     return take_file(p, f->blobs.ptr, f->blobs.len, TAR_DISK_NONE, false, &file, err) < 0
                ? -1
-               : register_alone(p, &file, err);
+               : register_alone(p, &file, metadata, err);
 }
 
 int foreign_fetch(const struct foreign_pull *p, const struct foreign *f, struct error **err)

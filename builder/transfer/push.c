@@ -20,7 +20,10 @@
 #include <unistd.h>
 #include <zstd.h>
 
-enum { CHUNK = 256 << 10, LEVEL = 3, MOUNTS_TRIED = 2 /* in vain, then no more */ };
+/* On the layers of examples/debian level 2 with a larger window takes 0.9 s and makes 116 MB, level 3
+ * 1.4 s and 112, level 1 0.7 s and 127 (one core, zstd 1.5.4). */
+enum { CHUNK = 256 << 10, LEVEL = 2, WINDOW_LOG = 21 };
+enum { MOUNTS_TRIED = 2 /* in vain, then no more */ };
 
 struct piece {
     const struct layer *layer; /* borrowed */
@@ -156,6 +159,7 @@ static int compress(const struct push *p, struct piece *piece, int to, struct er
     if (fd < 0 || !c.zstd)
         return error_errno(err, "cannot read '%s'", piece->layer->disk);
     ZSTD_CCtx_setParameter(c.zstd, ZSTD_c_compressionLevel, LEVEL);
+    ZSTD_CCtx_setParameter(c.zstd, ZSTD_c_windowLog, WINDOW_LOG);
     for (uint64_t done = 0; done < piece->raw;) {
         size_t n = piece->raw - done < CHUNK ? (size_t)(piece->raw - done) : CHUNK;
         if (session_cancelled(p->session))

@@ -121,10 +121,14 @@ refused() {
     args+=("$SARDE$([ $n = 0 ] || echo ";chunk=$n"),$f")
     n=$((n + 1))
   done
-  image "application/vnd.libvirt.domain.config+xml,$BATS_FILE_TMPDIR/which" $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz" "${args[@]}"
+  echo '{"users": [{"username": "cake", "password": "secret"}], "services": [{"service": "ssh", "port": 22, "protocol": "tcp"}]}' >about
+  local about="application/vnd.sardinecake.vm.config.v1+json,about"
+  image "application/vnd.libvirt.domain.config+xml,$BATS_FILE_TMPDIR/which" "$about" $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz" "${args[@]}"
   "$KILN" image pull --name vm "$REF"
   same vm "$BATS_FILE_TMPDIR/changed.img"
-  "$KILN" image inspect --json vm | python3 -c 'import json, sys; assert len(json.load(sys.stdin)["files"]) == 3'
+  "$KILN" image inspect --json vm | python3 -c 'import json, sys
+vm = json.load(sys.stdin)
+assert len(vm["files"]) == 3 and vm["labels"] == {"kiln.ssh-user": "cake"} and "secret" not in str(vm), vm'
   "$KILN" system verify
   [ "$("$KILN" shell vm -- cat /etc/which)" = top ]
   # the same layers are found again under another name, and a build stands on them
@@ -137,10 +141,18 @@ refused() {
   image $SARDE,noise "$SARDE;chunk=1,noise"
   "$KILN" image pull --raw --name twice "$REF"
   same twice twice
-  # one file alone is a disk of its own
-  image $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz"
+  # one file alone is a disk of its own; its user logs in, and its services are what it exposes
+  image "$about" $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz"
   "$KILN" image pull --name base "$REF"
   same base "$BATS_FILE_TMPDIR/base.qcow2"
+  "$KILN" create --name v -P base
+  jq -e '.spec.ssh.user == "cake"' "$KILN_HOME/vmstore/v/vm.json"
+  grep -q '\b22\b' "$KILN_HOME/vmstore/v/vm.json"
+  # what is no name of a user, or no port, is left out
+  echo '{"users": [{"username": "-oProxyCommand=x"}], "services": [{"port": 70000}, {"port": 5, "protocol": "x"}, 7]}' >about
+  image "$about" $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz"
+  "$KILN" image pull --name odd "$REF"
+  "$KILN" image inspect --json odd | jq -e '.labels == null or .labels == {}'
 }
 
 @test "sardinecake: a file that stands on another one than that before it is refused" {

@@ -4,7 +4,7 @@
 set -u
 . tests/faults/common.bash
 rounds=${KILN_FAULTS:-4}
-[ "$rounds" -gt 25 ] && rounds=25
+[ "$rounds" -gt 50 ] && rounds=50
 export KILN_HTTP_RETRY_MS=10
 unset http_proxy HTTP_PROXY all_proxy ALL_PROXY
 
@@ -124,6 +124,33 @@ for mb in 5 100 200; do
   out=$("$KILN" image pull --image-backend "$top/small/backend" --name image "$ref" 2>&1 && "$KILN" system verify --image-backend "$top/small/backend" 2>&1)
   status=$?
   if [ $status = 0 ]; then ok "a disk of $mb MB: succeeds with space"; else not_ok "a disk of $mb MB: succeeds with space" "$out"; fi
+  [ $mb = 200 ] || { umount "$top/small" && continue; }
+  # pushes: from that backend, which has no space for what it compresses, and to a layout without space
+  find "$top/small" -name blobs.json -delete
+  used=$(df --output=used -k "$top/small" | tail -n 1)
+  mount -o "remount,size=$((used + 1024))k" "$top/small"
+  out=$(timeout 120 "$KILN" image push --image-backend "$top/small/backend" image "${ref%killed/*}full/image:$mb" 2>&1)
+  status=$?
+  left=$(find "$top/small/backend/.working" -mindepth 1 2>/dev/null)
+  if [ $status = 1 ] && grep -qi 'no space' <<<"$out" && [ "$(grep -c '^error:' <<<"$out")" = 1 ] && [ -z "$left" ]; then
+    ok "push with 1 MB of space: clear error, nothing is left"
+  else
+    not_ok "push with 1 MB of space: clear error, nothing is left" "exit status $status: $out$left"
+  fi
+  out=$(timeout 120 "$KILN" image push image "oci-layout:$top/small/layout:1" 2>&1)
+  status=$?
+  left=$(find "$top/small/layout" -type f -size +2M 2>/dev/null)
+  if [ $status = 1 ] && grep -qi 'no space' <<<"$out" && [ -z "$left" ] && [ ! -e "$top/small/layout/.working" ]; then
+    ok "push to a layout with 1 MB of space: clear error, nothing half is left"
+  else
+    not_ok "push to a layout with 1 MB of space: clear error, nothing half is left" "exit status $status: $out$left"
+  fi
+  mount -o remount,size=600M "$top/small"
+  out=$("$KILN" image push --image-backend "$top/small/backend" image "${ref%killed/*}full/image:$mb" "oci-layout:$top/small/layout:1" 2>&1 &&
+    KILN_HOME=$top/full-$mb "$KILN" image pull "oci-layout:$top/small/layout:1" 2>&1)
+  status=$?
+  if [ $status = 0 ]; then ok "both succeed with space"; else not_ok "both succeed with space" "$out"; fi
+  rm -rf "$top/full-$mb"
   umount "$top/small"
 done
 finish

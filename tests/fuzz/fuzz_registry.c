@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What a registry's image claims to be, a manifest and a config with a NUL between them, and
+// What a registry's image claims to be, a manifest and a config with a NUL between them, the same as a
+// description of a VM, and
 // references as users write them.
 #include "base/alloc.h"
 #include "builder/transfer/foreign.h"
@@ -44,6 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_reference(text);
     struct str config = n < size ? (struct str){text + n + 1, size - n - 1} : (struct str){"", 0};
     try_foreign((struct str){text, n});
+    free(foreign_metadata(config));
+    free(foreign_metadata((struct str){text, n}));
     if (plan_parse((struct str){text, n}, config, &plan, NULL) < 0)
         return 0;
     assert(plan.layers.len && plan.virtual_size);
