@@ -53,6 +53,16 @@ static int prepare(const struct session *s, const struct args *a, struct vm_spec
     return vm_prepare(s, a, spec, copies, &o, err);
 }
 
+static int make_disk(const struct image_chain *chain, const char *disk, struct error **err)
+{
+    const char *top = chain->files.ptr[chain->files.len - 1];
+    AUTO_FREE char *below = realpath(top, NULL);
+    if (!below)
+        return error_errno(err, "cannot find '%s'", top);
+    struct qcow2_overlay overlay = {.size = chain->size, .backing = below, .sync = true};
+    return qcow2_create_overlay(disk, &overlay, err);
+}
+
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
                     const struct vm_copies *copies, bool temporary, json_t *fleet,
                     struct named_vm *ret, struct error **err)
@@ -76,11 +86,9 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
     if (!layer)
         return -1;
     AUTO_FREE char *disk = path_join(w.dir, NAMED_VM_DISK);
-    AUTO_FREE char *below = realpath(chain.files.ptr[chain.files.len - 1], NULL);
-    if (!below)
-        return error_errno(err, "cannot find '%s'", chain.files.ptr[chain.files.len - 1]);
-    struct qcow2_overlay overlay = {.size = chain.size, .backing = below, .sync = true};
-    if (qcow2_create_overlay(disk, &overlay, err) < 0 ||
+    session_debug(s, 1, "image '%s': layer %.12s, %zu files below the disk, %llu bytes", image,
+                  layer, chain.files.len, (unsigned long long)chain.size);
+    if (make_disk(&chain, disk, err) < 0 ||
         prepare(s, a, spec, copies, &chain, disk, w.dir, err) < 0)
         return -1;
     AUTO_FREE char *kept = path_join(w.dir, VM_STORE_METADATA);
@@ -94,6 +102,9 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     if (fleet)
         (void)json_object_set(config, "fleet", fleet);
+    AUTO_FREE char *folder = named_vm_folder(s->vmstore, name);
+    session_debug(s, 1, "VM '%s': %zu %s in '%s'", name, 1 + extra.len,
+                  extra.len ? "disks" : "disk", folder);
     return named_vm_commit_held(s->vmstore, name, &w, config, ret, err);
 }
 

@@ -208,7 +208,8 @@ END
   run "$KILN" image rm tiny
   [ "$status" = 1 ]
   [[ "$output" == *"image 'tiny' is in use by VM 'tiny'"*"'kiln rm' removes a VM"* ]]
-  "$KILN" create --name second tiny
+  run "$KILN" create -v --name second tiny
+  [[ "$output" == *"image 'tiny': layer "*"VM 'second': 1 disk in '$store/second'"* ]]
   run "$KILN" image rm tiny
   [[ "$output" == *"in use by VMs 'tiny', 'second'"* || "$output" == *"in use by VMs 'second', 'tiny'"* ]]
   "$KILN" delete tiny second
