@@ -82,6 +82,18 @@ static void write_code(const struct session *s, const struct ci_job *job, int st
         session_notice(s, "cannot write '%s': %s", job->code_file, strerror(errno));
 }
 
+static int open_vm(const struct session *s, const struct ci_job *job, struct vm_live *ret,
+                   struct error **err)
+{
+    struct error *why = NULL;
+    if (vm_live_open(s, job->vm, ret, &why) == 0)
+        return vm_live_check_halted(&ret->vm, err);
+    if (why->kind != ERR_NOT_FOUND)
+        return error_propagate(err, why);
+    error_free(why);
+    return error_set(err, ERR_GUEST, "the job's VM '%s' has ended", job->vm);
+}
+
 static int run_stage(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(ci_job_clear) struct ci_job job = {0};
@@ -89,7 +101,7 @@ static int run_stage(struct session *s, const struct args *a, struct error **err
     int status = 0;
     if (ci_job_take(s, &job, err) < 0)
         return -1;
-    if (vm_live_open(s, job.vm, &live, err) < 0 || vm_live_check_halted(&live.vm, err) < 0 ||
+    if (open_vm(s, &job, &live, err) < 0 ||
         ci_run_script(s, a->pos[0], &live, NULL, &status, err) < 0) {
         if (err && *err)
             error_wrap(err, "stage '%s'", a->pos[1]);

@@ -66,6 +66,11 @@ assert c["builds_dir_is_shared"] is False and c["job_env"] == {"KILN_VM": "gitla
     [ "$status" = 23 ]
     [[ $output == *"CUSTOM_ENV_CI_JOB_ID is not set"*"a gitlab-runner calls this command"* ]]
   done
+  CUSTOM_ENV_CI_JOB_ID=1 SYSTEM_FAILURE_EXIT_CODE=23 run "$KILN" ci gitlab run script stage
+  [ "$status" = 23 ]
+  [[ $output == "error: stage 'stage': the job's VM 'gitlab-1' has ended" ]]
+  CUSTOM_ENV_CI_JOB_ID=1 run "$KILN" ci gitlab cleanup
+  [ "$status:$output" = 0: ]
   # a key that no command of the table has
   printf '[ci]\nallow-images = ["x"]\n' >"$BATS_TEST_TMPDIR/c.toml"
   CUSTOM_ENV_CI_JOB_ID=1 run "$KILN" ci gitlab prepare --config "$BATS_TEST_TMPDIR/c.toml"
