@@ -9,6 +9,7 @@
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
+#include "cli/vm_seed.h"
 #include "cli/vm_store.h"
 
 static const struct option_spec options[] = {
@@ -19,6 +20,7 @@ static const struct option_spec options[] = {
     EXTRA_IMAGE_OPTION,
     PUBLISH_ALL_OPTION,
     PREPARE_OPTIONS,
+    SEED_OPTIONS,
     COPY_IN_OPTIONS,
     VM_OPTIONS,
     JSON_OPTION,

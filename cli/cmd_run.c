@@ -12,6 +12,7 @@
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
+#include "cli/vm_seed.h"
 #include "cli/vm_store.h"
 
 #include <stdio.h>
@@ -30,6 +31,7 @@ static const struct option_spec options[] = {
     EXTRA_IMAGE_OPTION,
     PUBLISH_ALL_OPTION,
     PREPARE_OPTIONS,
+    SEED_OPTIONS,
     COPY_OPTIONS,
     VM_OPTIONS,
     JSON_OPTION,
@@ -136,7 +138,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     // what is written to before or read afterwards needs a disk with a name
     bool named = args_has(a, "name") || args_has(a, "detach") || copies.in.len || copies.out.len ||
-                 vm_prepare_wanted(a, &copies);
+                 args_has(a, "cloud-init") || vm_prepare_wanted(a, &copies);
     return named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, err);
 }
 

@@ -7,6 +7,8 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/fleet_network.h"
+#include "cli/fleet_volume.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -158,13 +160,15 @@ static int add_memory(const struct fleet_file *f, const struct fleet_vm *vm, str
 static int add_network(const struct fleet_file *f, const struct fleet_vm *vm, struct buf *out,
                        struct error **err)
 {
-    (void)f, (void)err;
+    (void)err;
     if (vm->user_network)
         buf_adds(out, "user");
     if (vm->bridge)
         buf_addf(out, "%stap=%s", out->len ? " " : "", vm->bridge);
-    for (size_t i = 0; i < vm->n_networks; i++)
-        buf_addf(out, "%s%s", out->len ? " " : "", vm->networks[i]);
+    for (size_t i = 0; i < vm->n_networks; i++) {
+        buf_addf(out, "%s%s=", out->len ? " " : "", vm->networks[i]);
+        fleet_network_address(f, vm, vm->networks[i], out);
+    }
     if (!out->len)
         buf_adds(out, "none");
     return 0;
@@ -290,7 +294,6 @@ enum fleet_change fleet_changes(const json_t *old, const json_t *now, struct buf
 void fleet_spec(const struct session *s, const struct fleet_file *f, const struct fleet_vm *vm,
                 struct vm_spec *ret)
 {
-    (void)s, (void)f;
     ret->memory_mb = vm->memory_mb;
     ret->cpus = vm->vcpus;
     ret->uefi = vm->uefi;
@@ -311,6 +314,8 @@ void fleet_spec(const struct session *s, const struct fleet_file *f, const struc
         vm_spec_set(&ret->ssh.user, vm->user);
     if (vm->private_key)
         vm_spec_set(&ret->ssh.key, vm->private_key);
+    fleet_network_spec(s, f, vm, ret);
+    fleet_volumes_spec(s, vm, ret);
     for (size_t i = 0; i < vm->n_qemu_args; i++)
         strv_add(&ret->qemu_args, vm->qemu_args[i]);
 }

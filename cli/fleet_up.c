@@ -10,7 +10,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/lock.h"
+#include "cli/fleet_network.h"
 #include "cli/fleet_steps.h"
+#include "cli/fleet_volume.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "vm/state.h"
@@ -123,6 +125,19 @@ static int lock_image(const struct session *s, const char *image, struct error *
     return take_lock(s, lock, err);
 }
 
+/* The options of `create` for its cloud-init block. */
+static void add_seed(const struct fleet_vm *vm, struct strv *words)
+{
+    if (!vm->cloud_init)
+        return;
+    strv_addf(words, "--cloud-init=%s", vm->user_data ? vm->user_data : "-");
+    strv_addf(words, "--hostname=%s", vm->hostname ? vm->hostname : vm->name);
+    if (vm->ssh_key)
+        strv_addf(words, "--public-key=%s", vm->ssh_key);
+    if (vm->network_config)
+        strv_addf(words, "--network-config=%s", vm->network_config);
+}
+
 static int create(const struct fleet_work *w, const struct fleet_vm *vm, struct named_vm *ret,
                   struct vm_spec *spec, struct error **err)
 {
@@ -135,9 +150,11 @@ static int create(const struct fleet_work *w, const struct fleet_vm *vm, struct 
         return -1;
     if (vm->disk_gb)
         strv_addf(&words, "--disk-size=%uG", vm->disk_gb);
+    add_seed(vm, &words);
     strv_add(&words, image);
     fleet_spec(w->session, w->file, vm, spec);
     if (args_parse(&cmd_create, (int)words.len, words.ptr, &a, err) < 0 ||
+        fleet_volumes_make(w->session, vm, err) < 0 ||
         vm_store_create(w->session, &a, spec, vm->name, NULL, false, note, ret, err) < 0)
         return -1;
     printf("created from '%s'\n", vm->image);
@@ -173,8 +190,9 @@ static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
     vm_spec_init(&spec);
     if (named_vm_lock(vm, err) < 0 || vm_store_spec(vm, &spec, err) < 0)
         return -1;
-    if ((st->change == FLEET_RESTART || st->change == FLEET_PROVISION) &&
-        apply_changes(w, def, vm, &spec, err) < 0)
+    if (fleet_volumes_make(w->session, def, err) < 0 ||
+        ((st->change == FLEET_RESTART || st->change == FLEET_PROVISION) &&
+         apply_changes(w, def, vm, &spec, err) < 0))
         return -1;
     if (st->changes.len)
         printf(st->change == FLEET_RELOAD ? "changed: %s; 'kiln reload %s' makes the VM anew\n"
@@ -243,7 +261,8 @@ static int up(const struct fleet_work *w, const struct fleet_vm *def, struct err
     else if ((absent ? make(w, def, err) : start_stopped(w, def, &vm, &st, err)) < 0)
         return -1;
     bool done = (runs || !strcmp(st.state, "suspended")) && st.provisioned;
-    if (w->provision && !done && provision(w, def, err) < 0)
+    if (fleet_network_join(w->session, w->file, def, err) < 0 ||
+        (w->provision && !done && provision(w, def, err) < 0))
         return -1;
     if (!runs)
         printf("is up\n");
@@ -286,7 +305,8 @@ int fleet_down(const struct fleet_work *w, const struct fleet_vm *def, struct er
 {
     AUTO_CLOSE int lock = take_lock(w->session, def->name, err);
     bool was;
-    if (lock < 0 || end(w, def, w->destroy, &was, err) < 0)
+    if (lock < 0 || end(w, def, w->destroy, &was, err) < 0 ||
+        (w->volumes && fleet_volumes_remove(w->session, def->name, err) < 0))
         return -1;
     if (!was)
         printf("does not exist\n");

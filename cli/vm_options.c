@@ -8,6 +8,7 @@
 #include "cli/waiting.h"
 #include "image/pull.h"
 #include "vm/detached.h"
+#include "vm/seed.h"
 #include "vm/share.h"
 #include "vm/ssh.h"
 #include "vm/ssh_key.h"
@@ -388,6 +389,13 @@ static int make_keys(const struct session *s, const struct boot *b, const struct
     return line ? 0 : -1;
 }
 
+/* The VM's seed for cloud-init, owned; NULL = it has none. */
+static char *seed_of(const char *dir)
+{
+    AUTO_FREE char *path = path_join(dir, VM_SEED);
+    return realpath(path, NULL);
+}
+
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,
                     const struct vm_run_options *disk, const struct named_vm *named,
                     const struct vm_copies *copies, bool detached, struct error **err)
@@ -421,6 +429,8 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     if (spec->uefi && vm_uefi_open(named && disk->keep ? named->dir : NULL, &uefi, err) < 0)
         return -1;
     b.o.uefi = spec->uefi ? &uefi : NULL;
+    AUTO_FREE char *seed = named && disk->keep ? seed_of(named->dir) : NULL;
+    b.o.seed = seed;
     CLEANUP(vm_share_links_clear) struct vm_share_links links = {0};
     vm_share_links_open(s, spec, &links);
     b.o.share_fds = links.fds;

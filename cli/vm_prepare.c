@@ -6,14 +6,15 @@
 
 bool vm_prepare_wanted(const struct args *a, const struct vm_copies *copies)
 {
-    return args_has(a, "inject") || args_has(a, "hostname") ||
+    return args_has(a, "inject") || (args_has(a, "hostname") && !args_has(a, "cloud-init")) ||
            (copies && copies->in.len && !copies->direct);
 }
 
 static int inject(struct offline *off, const struct args *a, struct vm_spec *spec, const char *dir,
                   struct error **err)
 {
-    struct offline_login login = {.hostname = args_get(a, "hostname")};
+    struct offline_login login = {.hostname =
+                                      args_has(a, "cloud-init") ? NULL : args_get(a, "hostname")};
     AUTO_FREE char *private = NULL, *line = NULL;
     if (args_has(a, "inject")) {
         private = vm_ssh_key_in(dir, err);

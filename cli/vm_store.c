@@ -17,6 +17,7 @@
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
+#include "cli/vm_seed.h"
 #include "qcow2/qcow2.h"
 #include "vm/state.h"
 
@@ -36,11 +37,12 @@ static json_t *make_config(const struct vm_spec *spec, const char *image, const 
 }
 
 /* The disk of a VM that is being made. */
-static int prepare(const struct session *s, const struct args *a, struct vm_spec *spec,
-                   const struct vm_copies *copies, struct image_chain *chain, const char *disk,
-                   const char *dir, struct error **err)
+static int prepare(const struct session *s, const struct args *a, const char *name,
+                   struct vm_spec *spec, const struct vm_copies *copies, struct image_chain *chain,
+                   const char *disk, const char *dir, struct error **err)
 {
-    if (vm_image_take(a, chain->metadata, spec, err) < 0)
+    if (vm_image_take(a, chain->metadata, spec, err) < 0 ||
+        vm_seed_make(a, name, spec, dir, err) < 0)
         return -1;
     if (!vm_prepare_wanted(a, copies))
         return 0;
@@ -89,7 +91,7 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
     session_debug(s, 1, "image '%s': layer %.12s, %zu files below the disk, %llu bytes", image,
                   layer, chain.files.len, (unsigned long long)chain.size);
     if (make_disk(&chain, disk, err) < 0 ||
-        prepare(s, a, spec, copies, &chain, disk, w.dir, err) < 0)
+        prepare(s, a, name, spec, copies, &chain, disk, w.dir, err) < 0)
         return -1;
     AUTO_FREE char *kept = path_join(w.dir, VM_STORE_METADATA);
     json_auto_t *further = NULL;

@@ -109,7 +109,6 @@ static const struct {
     {for_run, "restart", "a VM is started again by 'kiln start', or by a unit of your systemd"},
     {"start", "extra-image",
      "a VM gets its disks when it is made: run and create take --extra-image"},
-    {for_run, "cloud-init", "build a seed with an Imagefile, or give one: -- -cdrom seed.iso"},
 };
 
 int words_match(const char *name, char **argv, int argc)

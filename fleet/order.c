@@ -93,6 +93,11 @@ static void check_networks(struct fleet_reader *r)
 static void check_ports(struct fleet_reader *r)
 {
     const struct fleet *f = r->fleet;
+    size_t all = 0;
+    for (size_t i = 0; i < f->n_vms; i++)
+        all += f->vms[i].n_forwards;
+    if (all < 2)
+        return;
     AUTO_FREE const struct fleet_vm **owner = xcalloc(2 * 65536, sizeof *owner);
     for (size_t i = 0; i < f->n_vms; i++)
         for (size_t j = 0; j < f->vms[i].n_forwards; j++) {

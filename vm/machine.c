@@ -61,6 +61,8 @@ static void add_nic(struct strv *args, const struct vm_machine_nic *nic)
     CLEANUP(buf_clear) struct buf user = BUF_INIT;
     if (nic->bridge)
         buf_addf(&user, "bridge,id=%s,br=%s", nic->id, nic->bridge);
+    else if (nic->group)
+        buf_addf(&user, "socket,id=%s,mcast=%s,localaddr=127.0.0.1", nic->id, nic->group);
     else
         buf_addf(&user, "user,id=%s", nic->id);
     if (nic->user)
@@ -72,7 +74,8 @@ static void add_nic(struct strv *args, const struct vm_machine_nic *nic)
     }
     add(args, "-netdev", user.data);
     strv_add(args, "-device");
-    strv_addf(args, "%s,netdev=%s", nic->device, nic->id);
+    strv_addf(args, "%s,netdev=%s%s%s", nic->device, nic->id, nic->mac ? ",mac=" : "",
+              nic->mac ? nic->mac : "");
 }
 
 static void add_disk(struct strv *args, const struct vm_machine_disk *disk)

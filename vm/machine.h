@@ -27,7 +27,9 @@ struct vm_machine_disk {
 struct vm_machine_nic {
     const char *id;     /* of the backend */
     const char *device; /* "virtio-net-pci,romfile=", without its netdev */
-    const char *bridge; /* of the host, by qemu-bridge-helper; NULL = the user network */
+    const char *bridge; /* of the host, by qemu-bridge-helper */
+    const char *group;  /* multicast group on the host's loopback; both NULL = the user network */
+    const char *mac;    /* NULL = QEMU's */
     const char *user;   /* further properties of the user network, "ipv6=off"; NULL = none */
     const struct vm_forward *forwards;
     size_t n_forwards;

@@ -47,6 +47,7 @@ struct vm_run_options {
     const struct vm_run_disk *disks; /* the guest boots from the first */
     size_t n_disks;
     const struct vm_uefi *uefi; /* NULL = QEMU's BIOS */
+    const char *seed;           /* cloud-init's (vm/seed.h): an absolute path; NULL = none */
     const int *share_fds;       /* of vm_share_links, which last until QEMU runs; NULL = none */
     bool keep;                  /* the guest writes to the top files themselves */
     int hold;     /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */

@@ -73,6 +73,8 @@ static size_t make_nics(const struct vm_run_options *o, struct vm_machine_nic *n
         nics[i].id = texts->ptr[2 * i];
         nics[i].device = texts->ptr[2 * i + 1];
         nics[i].bridge = spec->nics.ptr[i].bridge;
+        nics[i].group = spec->nics.ptr[i].group;
+        nics[i].mac = spec->nics.ptr[i].mac;
     }
     if (!ssh)
         return spec->nics.len;
@@ -197,6 +199,20 @@ static void make_disks(const struct vm_run_options *o, const json_t *nodes,
         ret[i] = (struct vm_machine_disk){json_array_get(nodes, i), texts->ptr[i]};
 }
 
+/* A CD-ROM on virtio-scsi: a guest's kernel for clouds has no driver for AHCI or USB, and a second
+ * virtio-blk could come before the disk. */
+static void add_seed(struct strv *args, const char *path)
+{
+    AUTO_FREE char *escaped = qemu_escape(path);
+    strv_add(args, "-blockdev");
+    strv_addf(args, "driver=raw,read-only=on,node-name=seed,file.driver=file,file.filename=%s",
+              escaped);
+    strv_add(args, "-device");
+    strv_add(args, "virtio-scsi-pci,id=seedbus");
+    strv_add(args, "-device");
+    strv_add(args, "scsi-cd,bus=seedbus.0,drive=seed");
+}
+
 void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct strv *args)
 {
     const struct vm_spec *spec = o->spec;
@@ -227,6 +243,8 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
     vm_share_args(&extra, spec, o->share_fds);
     if (o->uefi)
         vm_uefi_args(&extra, o->uefi);
+    if (o->seed)
+        add_seed(&extra, o->seed);
     for (char *const *arg = spec->qemu_args.ptr; arg && *arg; arg++)
         strv_add(&extra, *arg);
     machine.extra = extra.ptr;

@@ -82,6 +82,8 @@ static void clear_nics(struct vm_nics *nics)
         vm_forwards_clear(&nic->forwards);
         free(nic->driver);
         free(nic->bridge);
+        free(nic->group);
+        free(nic->mac);
     }
     vm_nics_clear(nics);
 }
@@ -131,7 +133,14 @@ void vm_spec_nic(struct vm_spec *spec, const char *bridge)
 
 bool vm_spec_has_user_network(const struct vm_spec *spec)
 {
-    return spec->nics.len && !spec->nics.ptr[0].bridge;
+    return spec->nics.len && !spec->nics.ptr[0].bridge && !spec->nics.ptr[0].group;
+}
+
+void vm_spec_group(struct vm_spec *spec, const char *group, const char *mac)
+{
+    struct vm_nic *nic = add_nic(spec, "virtio-net-pci", NULL);
+    nic->group = xstrdup(group);
+    nic->mac = xstrdup(mac);
 }
 
 static void add_forward(struct vm_nic *nic, const struct vm_forward *forward)
@@ -181,8 +190,9 @@ static json_t *nics_to_json(const struct vm_nics *nics)
             json_array_append_new(forwards, json_pack("{s:s, s:i, s:i, s:b}", "address", f->address,
                                                       "host_port", (int)f->host_port, "guest_port",
                                                       (int)f->guest_port, "udp", f->udp));
-        json_array_append_new(list, json_pack("{s:s, s:s*, s:o}", "driver", nic->driver, "bridge",
-                                              nic->bridge, "forwards", forwards));
+        json_array_append_new(list, json_pack("{s:s, s:s*, s:s*, s:s*, s:o}", "driver", nic->driver,
+                                              "bridge", nic->bridge, "group", nic->group, "mac",
+                                              nic->mac, "forwards", forwards));
     }
     return list;
 }
@@ -313,6 +323,8 @@ static int take_nics(struct vm_spec *spec, const json_t *list, struct error **er
         const char *driver = json_str(v, "driver");
         struct vm_nic *nic =
             add_nic(spec, driver ? driver : "virtio-net-pci", json_str(v, "bridge"));
+        vm_spec_set(&nic->group, json_str(v, "group"));
+        vm_spec_set(&nic->mac, json_str(v, "mac"));
         for (size_t k = 0; k < json_array_size(forwards); k++)
             if (take_forward(nic, json_array_get(forwards, k), err) < 0)
                 return -1;

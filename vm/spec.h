@@ -16,6 +16,7 @@
  *   {"version": 1, "memory_mb": 1024, "cpus": 2, "accel": "tcg", "qemu": "qemu-system-x86_64",
  *    "disk_bus": "virtio" | "ide" | "scsi", "kernel": "/path", "initrd": "/path", "append": "text",
  *    "uefi": false, "nics": [{"driver": "virtio-net-pci", "bridge": "br0",
+ *              "group": "239.255.1.2:20000", "mac": "52:54:00:00:00:01",
  *              "forwards": [{"address": "127.0.0.1", "host_port": 8080, "guest_port": 80,
  *                           "udp": true}]}],
  *    "session": "serial" | "ssh" | "command", "command": "uname -a", "tty": false,
@@ -63,10 +64,13 @@ struct vm_share {
 };
 DEFINE_VECTOR(vm_shares, struct vm_share);
 
-/* A network device on QEMU's user network, or on a bridge of the host. */
+/* A network device on QEMU's user network, on a bridge of the host, or on a network of VMs alone:
+ * QEMUs that send each other packets by multicast on the host's loopback. */
 struct vm_nic {
     char *driver; /* QEMU's device, "virtio-net-pci"; owned */
-    char *bridge; /* NULL = the user network; owned */
+    char *bridge; /* owned; NULL = none */
+    char *group;  /* "ADDRESS:PORT" of the multicast group; owned; NULL = none */
+    char *mac;    /* owned; NULL = QEMU's */
     struct vm_forwards forwards;
 };
 DEFINE_VECTOR(vm_nics, struct vm_nic);
@@ -111,6 +115,8 @@ void vm_spec_set(char **member, const char *text);
 void vm_spec_no_network(struct vm_spec *spec);
 /* Adds a virtio-net-pci on the bridge, or on the user network (NULL). One of that comes first. */
 void vm_spec_nic(struct vm_spec *spec, const char *bridge);
+/* Adds a virtio-net-pci on a network of VMs, as struct vm_nic has it. */
+void vm_spec_group(struct vm_spec *spec, const char *group, const char *mac);
 /* Whether the first NIC is on the user network, which leads to the guest's SSH. */
 bool vm_spec_has_user_network(const struct vm_spec *spec);
 /* Adds a forward to the first NIC, which must be on the user network; its address is copied. */

@@ -39,6 +39,7 @@ static void a_spec_survives_its_json(void **state)
     vm_spec_set(&a.accel, "tcg");
     vm_spec_forward(&a, &(struct vm_forward){(char *)"0.0.0.0", 8080, 80, true});
     vm_spec_nic(&a, "br0");
+    vm_spec_group(&a, "239.255.1.2:20000", "52:54:00:00:00:01");
     strv_add(&a.qemu_args, "-snapshot");
     strv_add(&a.ssh.options, "LogLevel=QUIET");
     vm_spec_share(&a, &(struct vm_share){(char *)"/host", (char *)"/guest", true});
@@ -57,6 +58,8 @@ static void a_spec_survives_its_json(void **state)
     assert_string_equal(b.qemu_args.ptr[0], "-snapshot");
     assert_string_equal(b.ssh.options.ptr[0], "LogLevel=QUIET");
     assert_string_equal(b.nics.ptr[1].bridge, "br0");
+    assert_string_equal(b.nics.ptr[2].group, "239.255.1.2:20000");
+    assert_string_equal(b.nics.ptr[2].mac, "52:54:00:00:00:01");
     vm_spec_no_network(&b);
     vm_spec_nic(&b, "br0");
     assert_false(vm_spec_has_user_network(&b));

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include "cli/fleet_network.h"
+
+#include "base/alloc.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "cli/vm_live.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+/* Numbers that follow from the file, a network and a VM ("" = none). */
+static struct digest numbers(const struct fleet_file *f, const char *network, const char *vm)
+{
+    AUTO_FREE char *all = xasprintf("%s\n%s\n%s", f->path, network, vm);
+    return digest_of(all, strlen(all));
+}
+
+static void add_mac(const struct fleet_file *f, const struct fleet_vm *vm, const char *network,
+                    struct buf *out)
+{
+    struct digest d = numbers(f, network, vm->name);
+    buf_addf(out, "52:54:00:%02x:%02x:%02x", d.byte[0], d.byte[1], d.byte[2]);
+}
+
+void fleet_network_spec(const struct session *s, const struct fleet_file *f,
+                        const struct fleet_vm *vm, struct vm_spec *spec)
+{
+    for (size_t i = 0; i < vm->n_networks; i++) {
+        CLEANUP(buf_clear) struct buf mac = BUF_INIT, group = BUF_INIT;
+        struct digest d = numbers(f, vm->networks[i], s->vmstore);
+        buf_addf(&group, "239.255.%u.%u:%u", d.byte[0], d.byte[1],
+                 20000 + (d.byte[2] * 256U + d.byte[3]) % 20000);
+        add_mac(f, vm, vm->networks[i], &mac);
+        vm_spec_group(spec, group.data, mac.data);
+    }
+}
+
+void fleet_network_address(const struct fleet_file *f, const struct fleet_vm *vm,
+                           const char *network, struct buf *out)
+{
+    struct digest d = numbers(f, network, "");
+    size_t host = (size_t)(vm - f->fleet->vms) % 65000 + 1;
+    buf_addf(out, "10.%u.%zu.%zu", 64 + d.byte[0] % 64, host / 256, host % 256);
+}
+
+static bool is_member(const struct fleet_vm *vm, const char *network)
+{
+    for (size_t i = 0; i < vm->n_networks; i++)
+        if (!strcmp(vm->networks[i], network))
+            return true;
+    return false;
+}
+
+/* A line of /etc/hosts for each member of a network. */
+static void add_hosts(const struct fleet_file *f, const char *network, struct buf *out)
+{
+    for (size_t i = 0; i < f->fleet->n_vms; i++) {
+        const struct fleet_vm *vm = &f->fleet->vms[i];
+        if (!is_member(vm, network))
+            continue;
+        fleet_network_address(f, vm, network, out);
+        buf_addf(out, " %s", vm->name);
+        if (vm->hostname && strcmp(vm->hostname, vm->name) != 0)
+            buf_addf(out, " %s", vm->hostname);
+        buf_adds(out, " # kiln\n");
+    }
+}
+
+/* For sh of any guest, busybox's too. */
+static void add_script(const struct fleet_file *f, const struct fleet_vm *vm, struct buf *out)
+{
+    CLEANUP(buf_clear) struct buf hosts = BUF_INIT;
+    buf_adds(out,
+             "set -e; PATH=$PATH:/usr/sbin:/sbin\n"
+             "join() {\n"
+             "  for d in /sys/class/net/*; do\n"
+             "    [ \"$(cat \"$d/address\")\" = \"$1\" ] || continue\n"
+             "    ip link set \"${d##*/}\" up\n"
+             "    ip addr show dev \"${d##*/}\" | grep -q \"inet $2\" || ip addr add \"$2\" dev "
+             "\"${d##*/}\"\n"
+             "    return\n"
+             "  done\n"
+             "  echo \"no network card $1\" >&2; return 1\n"
+             "}\n");
+    for (size_t i = 0; i < vm->n_networks; i++) {
+        buf_adds(out, "join ");
+        add_mac(f, vm, vm->networks[i], out);
+        buf_addc(out, ' ');
+        fleet_network_address(f, vm, vm->networks[i], out);
+        buf_adds(out, "/16\n");
+        add_hosts(f, vm->networks[i], &hosts);
+    }
+    buf_addf(out,
+             "{ grep -v ' # kiln$' /etc/hosts || true; cat <<'END'\n%sEND\n} >/tmp/kiln-hosts\n"
+             "cat /tmp/kiln-hosts >/etc/hosts; rm /tmp/kiln-hosts\n",
+             hosts.data);
+}
+
+static int set_addresses(struct vm_ssh *ssh, const struct fleet_file *f, const struct fleet_vm *vm,
+                         struct error **err)
+{
+    CLEANUP(buf_clear) struct buf script = BUF_INIT, command = BUF_INIT;
+    AUTO_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int fds[3] = {null, null, STDERR_FILENO}, status = 0;
+    add_script(f, vm, &script);
+    buf_adds(&command, "if [ \"$(id -u)\" = 0 ]; then r=; else r='sudo -n'; fi; $r sh -c ");
+    buf_add_shell_word(&command, script.data);
+    if (vm_ssh_run_on(ssh, command.data, fds, &status, err) < 0)
+        return -1;
+    if (!status)
+        return 0;
+    error_set(err, ERR_GUEST, "VM '%s' cannot set its addresses in its networks", vm->name);
+    return error_hint(err,
+                      "the user of its ssh block needs to be root, or sudo without a password");
+}
+
+int fleet_network_join(const struct session *s, const struct fleet_file *f,
+                       const struct fleet_vm *vm, struct error **err)
+{
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    if (!vm->n_networks || !vm->user_network)
+        return 0;
+    if (vm_live_open(s, vm->name, &live, err) < 0)
+        return -1;
+    if (json_flag(live.record, "joined"))
+        return 0;
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, NULL, &live, err);
+    if (!ssh || set_addresses(ssh, f, vm, err) < 0)
+        return -1;
+    json_auto_t *now = named_vm_running(&live.vm);
+    if (now && json_object_set_new(now, "joined", json_true()) == 0)
+        (void)named_vm_note(&live.vm, now, NULL);
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Networks of the VMs of one VMFile. Every VM has a network card in each that it names, on a multicast
+ * group of the host's loopback, which follows from the VMFile's path and the network's name; so do its
+ * hardware address and its IP address, of 10.64.0.0/10. kiln gives the guest the address over SSH when
+ * it has started, and writes the names of all members into its /etc/hosts.
+ *
+ *     // given struct session *session; struct fleet_file file; const struct fleet_vm *vm;
+ *     // given struct vm_spec spec;
+ *     fleet_network_spec(session, &file, vm, &spec);
+ *     fleet_network_join(session, &file, vm, &err);        // once it runs
+ */
+#ifndef CLI_FLEET_NETWORK_H
+#define CLI_FLEET_NETWORK_H
+
+#include "base/buf.h"
+#include "cli/fleet_file.h"
+#include "vm/spec.h"
+
+/* Adds the cards. */
+void fleet_network_spec(const struct session *s, const struct fleet_file *f,
+                        const struct fleet_vm *vm, struct vm_spec *spec);
+/* "10.70.0.2": vm's address in its network; added to *out. */
+void fleet_network_address(const struct fleet_file *f, const struct fleet_vm *vm,
+                           const char *network, struct buf *out);
+/* Waits for SSH and sets the guest's addresses, unless that was done since its start. ERR_GUEST. */
+int fleet_network_join(const struct session *s, const struct fleet_file *f,
+                       const struct fleet_vm *vm, struct error **err);
+
+#endif

@@ -1,0 +1,153 @@
+#!/usr/bin/env bats
+# VMFiles: up, down, reload, provision, status, with real VMs of examples/tiny. The tests are of one
+# run: each begins where the one before has ended.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  load common
+  export KILN_ACCEL=${KILN_ACCEL:-tcg} KILN_HOME=$BATS_FILE_TMPDIR/home
+  share_appliance "$KILN_HOME"
+  cd "$BATS_FILE_TMPDIR"
+  make_tiny >/dev/null
+  cp -r "$BATS_TEST_DIRNAME/../../examples/fleet" lab
+  cd lab
+  # tiny's disk is put together without a boot loader here, and 8080 may be taken
+  boot="qemu-args \"-kernel\" \"$BATS_FILE_TMPDIR/vmlinuz\" \"-initrd\" \"$BATS_FILE_TMPDIR/initrd.img\" \"-append\" \"console=ttyS0 panic=1 net.ifnames=0 mitigations=off\""
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  sed -i "s|image \"tiny\"|image \"tiny\"; $boot|; s|8080|$port|" VMFile.kdl
+  export port
+}
+setup() {
+  load common
+  cd "$BATS_FILE_TMPDIR/lab"
+}
+teardown_file() {
+  "$KILN" ps -q | while read -r name; do "$KILN" stop --kill "$name"; done
+  load common
+  no_leftovers "$KILN_HOME"
+}
+
+@test "mistakes are reported together, and nothing is done" {
+  mkdir -p ../bad
+  cd ../bad
+  printf '%s\n' 'vm "a" { imgae "tiny"; memory 1x }' 'vm "a b" { image "tiny"; after "c"; }' >VMFile.kdl
+  run "$KILN" up
+  [ "$status" = 1 ]
+  [[ $output == *"VMFile.kdl:1:10: error: there is no 'imgae' in a vm"*"did you mean 'image'?"* ]]
+  [[ $output == *"1:31: error: '1x' is not a number"*"2:4: error: 'a b' can't be the name of a VM"* ]]
+  [[ $output == *"2:32: error: there is no VM 'c' in this file"* ]]
+  [ -z "$("$KILN" ls -q 2>/dev/null)" ]
+  cd ..
+  run "$KILN" up
+  [ "$status" = 1 ]
+  [[ $output == *"'VMFile.kdl' does not exist"*"--file"* ]]
+  run "$KILN" up --file lab/VMFile.kdl wbe
+  [[ $output == *"no VM 'wbe'"*"did you mean 'web'?"* ]]
+}
+
+@test "a file of 100000 nodes, most of them wrong, is read in a moment" {
+  python3 -c 'print("vm \"a\" { image \"tiny\"; }"); [print(f"vm \"x{i}\" {{ imag \"tiny\"; }}") for i in range(100000)]' >../many.kdl
+  run timeout 60 "$KILN" up --file ../many.kdl
+  [ "$status" = 1 ]
+  [[ $output == *"there is no 'imag' in a vm"*"more mistakes"* ]]
+}
+
+@test "up --explain tells, up makes, starts and provisions in order; the VMs reach each other" {
+  run "$KILN" up --explain
+  [ "$status" = 0 ]
+  [[ $output == *"db  | would be made from 'tiny' and started"*"web | would be provisioned: 2 steps"* ]]
+  run "$KILN" status
+  [ "$status" = 3 ]
+  [[ $output == *"absent"* ]]
+  run timeout 300 "$KILN" up
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"db  | created from 'tiny'"*"db  | is up"*"web | created"*"web | is up"* ]]
+  [ "$(curl -sS --retry 20 --retry-connrefused --max-time 60 "http://127.0.0.1:$port/")" = "greeting: hello from db" ]
+  run "$KILN" exec db ping -c 1 web
+  [ "$status" = 0 ]
+  "$KILN" status --json | python3 -c '
+import json, sys
+vms = json.load(sys.stdin)
+assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] == [("db", "running", True, ""), ("web", "running", True, "")], vms'
+}
+
+@test "what runs is left alone; what has changed is said" {
+  run "$KILN" up
+  [ "$status" = 0 ]
+  [ "$output" = $'db  | running, unchanged\nweb | running, unchanged' ]
+  sed -i '/web/,$s/memory 128/memory 192/; s/"shell" {/"shell" { \/\/ twice/; s/hello from/good day from/' VMFile.kdl
+  run "$KILN" up
+  [ "$status" = 0 ]
+  [[ $output == *"db  | running; changed: provision; 'kiln provision db' runs it"* ]]
+  [[ $output == *"web | running; changed: memory 128 → 192; 'kiln down web', then 'kiln up web' applies it"* ]]
+}
+
+@test "ssh without a name, logs of the provisions, a provision that fails" {
+  run "$KILN" ssh
+  [ "$status" = 2 ]
+  [[ $output == *"which VM?"*"has 2"* ]]
+  [ "$("$KILN" ssh --name web cat /sys/class/net/lo/operstate)" = unknown ]
+  [[ $("$KILN" log web --provision) == *"Provision 2/2: (while true"* ]]
+  sed 's|inline "(while.*|inline "echo to stderr >\&2; exit 7"|' VMFile.kdl >Failing.kdl
+  # the same VMs, by the name of the same file
+  cp VMFile.kdl Good.kdl && cp Failing.kdl VMFile.kdl
+  run "$KILN" provision web
+  cp Good.kdl VMFile.kdl
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"web | to stderr"*"web | VMFile.kdl:"*"error: provision 2 of VM 'web' ended with exit status 7"* ]]
+  [[ $("$KILN" logs web --provision -n 1) == "to stderr" ]]
+}
+
+@test "a VM of another VMFile or of none is not touched" {
+  mkdir -p ../other
+  cd ../other
+  echo 'vm "web" { image "tiny"; }' >VMFile.kdl
+  run "$KILN" up
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'web' is of another VMFile"*lab/VMFile.kdl* ]]
+  run "$KILN" down --destroy
+  [ "$status" = 1 ]
+  [ "$("$KILN" status web)" = running ]
+}
+
+@test "down in the reverse order, and up again with what has changed; two at once" {
+  run timeout 100 "$KILN" down
+  [ "$status" = 0 ]
+  [ "$output" = $'web | stopped\ndb  | stopped' ]
+  timeout 300 "$KILN" up >first &
+  local other=$!
+  run timeout 300 "$KILN" up
+  echo "$output"
+  [ "$status" = 0 ]
+  wait "$other"
+  cat first
+  [ "$(cat first - <<<"$output" | grep -c 'web | is up')" = 1 ]
+  [ "$("$KILN" exec web awk '/MemTotal/ { print ($2 > 150000) }' /proc/meminfo)" = 1 ]
+  [ "$("$KILN" exec db hostname)" = tiny ]
+}
+
+@test "reload makes a VM anew but for its volume; a kiln that is killed leaves what up goes on with" {
+  "$KILN" exec db touch /root/mark
+  exec 4< <(exec "$KILN" reload db)
+  local kiln=$! line=
+  until [[ $line == *Booting* ]]; do read -r line <&4; done
+  kill -9 "$kiln"
+  exec 4<&-
+  run timeout 300 "$KILN" up db
+  echo "$output"
+  [ "$status" = 0 ]
+  run "$KILN" exec db ls /root/mark
+  [ "$status" != 0 ]
+  [[ $("$KILN" exec db head -n 1 /dev/vdb) == "greeting: hello from db" ]] # the first provision's
+  [ "$("$KILN" status --json db | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])')" = running ]
+}
+
+@test "down --destroy --volumes leaves nothing" {
+  run timeout 100 "$KILN" down --destroy --volumes
+  echo "$output"
+  [ "$status" = 0 ]
+  [ -z "$("$KILN" ls -q 2>/dev/null)" ]
+  [ -z "$(ls -A "$KILN_HOME/vmstore/.volumes")" ]
+}
