@@ -36,7 +36,7 @@ static const char *const not_sent[] = {
     "secret", "cache-from",    "cache-to", "output",   "iidfile", "json",
     "quiet",  "metadata-file", "explain",  "progress", "rm",      "verbose",
     "help",   "image-backend", "vmstore",  "check"};
-static const char *const refused[] = {"local", "image-backend"};
+static const char *const refused[] = {"local", "image-backend", "build-context"};
 
 int build_host_check(const struct args *a, struct error **err)
 {

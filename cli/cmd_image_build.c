@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "builder/build/build.h"
+#include "cli/build_extras.h"
 #include "cli/build_host.h"
 #include "cli/build_input.h"
 #include "cli/build_results.h"
@@ -46,6 +47,8 @@ static const struct option_spec options[] = {
      NULL},
     {"label", 0, "NAME=VALUE", "Add a LABEL to the image", NULL},
     BUILD_RESULT_OPTIONS,
+    BUILD_CONTEXT_OPTION,
+    {"add-host", 0, "NAME:ADDRESS", "A line in the /etc/hosts of each RUN, not in the image", NULL},
     {"network", 0, "default|none", "none: no RUN has a network [default: default]", NULL},
     {"platform", 0, "linux/amd64", "Accepted for docker's scripts; others can't be built", NULL},
     {"rm", 0, NULL, "Accepted for docker's scripts; nothing is left behind anyway", "force-rm"},
@@ -268,6 +271,10 @@ static int run_check(struct session *s, const struct args *a, struct error **err
         strv_add(&words, "--build-arg");
         strv_add(&words, v);
     }
+    for (size_t i = 0; (v = args_nth(a, "build-context", i)); i++) {
+        strv_add(&words, "--build-context");
+        strv_add(&words, v);
+    }
     if (args_has(a, "strict"))
         strv_add(&words, "--strict");
     if (a->n_pos)
@@ -323,6 +330,7 @@ struct wanted {
     struct strv build_args, dns, labels, fresh, caches, cache_to, products;
     struct secret_list secrets;
     struct build_outputs outputs;
+    struct build_extras extras;
     struct build_options o;
     unsigned long long max_size; /* as take_values */
 };
@@ -335,6 +343,7 @@ static void wanted_clear(struct wanted *w)
         strv_clear(lists[i]);
     secret_list_clear(&w->secrets);
     build_outputs_free(&w->outputs);
+    build_extras_clear(&w->extras);
 }
 
 static int take_wanted(const struct args *a, struct wanted *w, struct error **err)
@@ -342,6 +351,7 @@ static int take_wanted(const struct args *a, struct wanted *w, struct error **er
     struct build_options *o = &w->o;
     if (take_values(a, o, &w->max_size, err) < 0 ||
         take_caches(a, &w->caches, &w->cache_to, o, err) < 0 ||
+        build_extras_take(a, &w->extras, err) < 0 || build_extras_hosts(a, &w->extras, err) < 0 ||
         build_outputs_parse(a, &w->outputs, err) < 0 || parse_secrets(a, &w->secrets, err) < 0)
         return -1;
     build_results_files(a, &w->outputs, &w->products);
@@ -351,6 +361,9 @@ static int take_wanted(const struct args *a, struct wanted *w, struct error **er
     o->no_cache_stages = stage_list(a, &w->fresh, &o->n_no_cache_stages);
     o->build_args = all(a, "build-arg", &w->build_args, &o->n_build_args);
     o->nameservers = all(a, "dns", &w->dns, &o->n_nameservers);
+    o->contexts = w->extras.contexts;
+    o->n_contexts = w->extras.n_contexts;
+    o->hosts = w->extras.hosts;
     o->secrets = w->secrets.ptr;
     o->n_secrets = w->secrets.len;
     return 0;

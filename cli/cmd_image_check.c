@@ -9,18 +9,25 @@
 #include "base/printable.h"
 #include "base/session.h"
 #include "builder/build/base_env.h"
+#include "builder/build/image_chain.h"
 #include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
 #include "builder/context/context.h"
+#include "cli/build_extras.h"
 #include "cli/build_input.h"
 #include "cli/command.h"
+#include "image/backend.h"
+#include "image/known.h"
+#include "image/spec.h"
 #include "imagefile/imagefile.h"
+#include "registry/reference.h"
 
 static const struct option_spec options[] = {
     {"file", 'f', "FILE", "The Imagefile [default: BUILD-DIR/Imagefile, else BUILD-DIR/Dockerfile]",
      NULL},
     {"build-arg", 0, "NAME=VALUE",
      "A value for an ARG, as for image build; may be given several times", NULL},
+    BUILD_CONTEXT_OPTION,
     {"strict", 0, NULL, "CMD, EXPOSE and their like, which only a container runs, are errors",
      NULL},
     {"json", 0, NULL, "Print a JSON list for programs", NULL},
@@ -41,6 +48,34 @@ static void check_build_args(const struct args *a, struct imagefile *f)
         if (d)
             d->line = d->column = 0;
     }
+}
+
+/* What imagefile_evaluate asks for; base_env_get takes its first member. */
+struct given {
+    struct base_env env;
+    const struct session *session;
+    const struct build_extras *extras;
+};
+
+/* A name alone is an image of the backend or a well-known one; what is more says where it comes from.
+ * Where there is no image at all, nothing is built and nothing said. */
+static char *image_missing(void *ctx, const char *image)
+{
+    const struct given *g = ctx;
+    CLEANUP(known_images_free) struct known_images known = {0};
+    const char *backend = g->session->backend;
+    CLEANUP(backend_images_free) struct backend_images all = {0};
+    if (!backend || backend_list(backend, &all, NULL) < 0 || !all.len)
+        return NULL;
+    for (size_t i = 0; i < g->extras->n_contexts; i++)
+        if (!strcasecmp(g->extras->contexts[i].name, image))
+            return NULL;
+    AUTO_FREE char *of_step = image_step_name(backend, image);
+    if (reference_is(image) || strpbrk(image, ",:/") ||
+        backend_has(backend, of_step ? of_step : image) ||
+        known_images_read(g->session, &known, NULL) < 0 || known_images_find(&known, image))
+        return NULL;
+    return known_images_advice(g->session, image, NULL);
 }
 
 /* The value that --build-arg gives a name; "--build-arg NAME" alone takes it from the environment.
@@ -149,11 +184,15 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
     CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse(path, text.data, text.len);
     imagefile_lint(f);
-    CLEANUP(base_env_clear) struct base_env env = {.dir = s->backend};
+    CLEANUP(build_extras_clear) struct build_extras extras = {0};
+    if (build_extras_take(a, &extras, err) < 0)
+        return -1;
+    struct given given = {{.dir = s->backend}, s, &extras};
     imagefile_evaluate(f, &(struct imagefile_given){.build_args = {build_arg, (void *)a, NULL},
                                                     .image_env = base_env_get,
-                                                    .ctx = &env,
-                                                    .warn_images = s->backend});
+                                                    .ctx = &given,
+                                                    .image_missing = image_missing});
+    base_env_clear(&given.env);
     if (check_directory(s, f, in.dir, err) < 0)
         return -1;
     check_build_args(a, f);

@@ -208,6 +208,12 @@ static void check_growth(struct evaluation *e, const struct imagefile_step *step
         report(e->f, err);
 }
 
+/* What to do about an image that is nowhere, owned, or NULL. */
+static char *missing_image(struct evaluation *e, const char *name)
+{
+    return e->given->image_missing ? e->given->image_missing(e->given->ctx, name) : NULL;
+}
+
 /* A --from: a stage above, or an image. */
 static void check_source(struct evaluation *e, const char *name, const struct word *w)
 {
@@ -216,10 +222,10 @@ static void check_source(struct evaluation *e, const char *name, const struct wo
     if (stage)
         return;
     struct diag *d = NULL;
+    AUTO_FREE char *missing = missing_image(e, name);
     if (imagefile_check_source(e->f, str_of(name), e->step, &err) < 0)
         d = diag_add(&e->f->diags, &e->f->source, DIAG_ERROR, w->span, "%s", err->message);
-    else if (e->given->warn_images && !strpbrk(name, ",:") && e->given->image_env &&
-             !e->given->image_env(e->given->ctx, name))
+    else if (missing)
         d = diag_warn(&e->f->diags, &e->f->source, RULE_UNKNOWN_IMAGE, w->span,
                       "'%.60s' is neither a stage above nor an image", name);
     AUTO_FREE char *help = d ? imagefile_stage_advice(e->f, str_of(name), e->step, NULL) : NULL;
@@ -369,6 +375,7 @@ static bool begin_stage(struct evaluation *e, size_t stage, bool *ret_scratch)
     e->scope = &e->globals;
     e->step = st->first;
     check_platform(e, &e->f->steps[st->first].from.platform);
+    size_t warnings = e->f->diags.warnings;
     AUTO_FREE char *image = value_of(e, &e->f->steps[st->first].from.image, &err);
     size_t base = image ? imagefile_find_stage(e->f, str_of(image), st->first, false) : NO_STAGE;
     e->scope = &e->stages[stage];
@@ -385,8 +392,19 @@ static bool begin_stage(struct evaluation *e, size_t stage, bool *ret_scratch)
     struct variable *path = scope_add(e->scope, e->f->arena, STR("PATH"));
     path->env = imagefile_default_path;
     *ret_scratch = imagefile_is_scratch(image);
-    if (!*ret_scratch)
-        take_image_env(e, image);
+    if (*ret_scratch)
+        return true;
+    take_image_env(e, image);
+    // a name that lacks a variable's value is not the one that is meant
+    bool whole = !e->unknown && e->f->diags.warnings == warnings;
+    AUTO_FREE char *help = whole ? missing_image(e, image) : NULL;
+    if (help)
+        diag_help(
+            diag_warn(&e->f->diags, &e->f->source, RULE_UNKNOWN_IMAGE,
+                      e->f->steps[st->first].from.image.span,
+                      "the image '%.60s' is not in the backend, and nothing says where to fetch it",
+                      image),
+            "%s", help);
     return true;
 }
 

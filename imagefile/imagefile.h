@@ -356,7 +356,9 @@ struct imagefile_given {
      * such image, or nobody knows. May be NULL itself. */
     const json_t *(*image_env)(void *ctx, const char *image);
     void *ctx;
-    bool warn_images; /* of a --from that is neither a stage nor known to image_env */
+    /* What to do about an image that is not a stage, not in the backend, and can't be fetched: owned; NULL:
+     * it is there, or may be. May be NULL itself: nobody asks. */
+    char *(*image_missing)(void *ctx, const char *image);
 };
 /* Adds what shows only once variables have values. Errors: a FROM without an image, DISK and
  * PARTITION of expanded words, a --from of a stage that is not there or comes later. Warnings:

@@ -37,6 +37,7 @@ enum {
      * line fast does not cost a frame a line. The first line after a pause goes out at once. */
     GATHER_NS = 2000000,
     KILL_WAIT_MS = 3000,
+    HOSTS_MAX = 1 << 20, // of the image's /etc/hosts
 };
 
 struct run {
@@ -114,6 +115,8 @@ static int add_mount(struct field *f, struct sandbox_mounts *ret, struct error *
         m->kind = SANDBOX_TMPFS;
     else if (str_is(f->value, "secret"))
         m->kind = SANDBOX_SECRET;
+    else if (str_is(f->value, "hosts"))
+        *m = (struct sandbox_mount){.kind = SANDBOX_SECRET, .slot = -1, .hosts = true};
     else if (str_is(f->value, "bind") || str_is(f->value, "cache"))
         m->kind = SANDBOX_BIND;
     else
@@ -186,7 +189,19 @@ static int check_mount(struct agent *a, const struct sandbox_mount *m, struct er
     return 0;
 }
 
-static int read_mounts(struct agent *a, const struct request *rq, struct sandbox *s,
+// The request's lines, and those of the image's own file.
+static void join_hosts(int root, struct sandbox_mount *m)
+{
+    CLEANUP(buf_clear) struct buf own = BUF_INIT;
+    if (sys_read_in(root, "/etc/hosts", HOSTS_MAX, &own) < 0)
+        buf_reset(&own);
+    free(m->source);
+    m->source =
+        xasprintf(STR_FMT "%s", STR_ARG(m->data), own.len ? own.data : "127.0.0.1 localhost\n");
+    m->data = str_of(m->source);
+}
+
+static int read_mounts(struct agent *a, const struct request *rq, int root, struct sandbox *s,
                        struct error **err)
 {
     struct field f = {0};
@@ -197,9 +212,12 @@ static int read_mounts(struct agent *a, const struct request *rq, struct sandbox
             mount_field(a, &f, &s->mounts.ptr[s->mounts.len - 1], err) < 0)
             return -1;
     }
-    vec_foreach (const struct sandbox_mount *, m, &s->mounts)
+    vec_foreach (struct sandbox_mount *, m, &s->mounts) {
         if (check_mount(a, m, err) < 0)
             return -1;
+        if (m->hosts)
+            join_hosts(root, m);
+    }
     return 0;
 }
 
@@ -279,7 +297,7 @@ static int read_request(struct agent *a, const struct request *rq, int root, str
         strv_addf(&s->env, "HOME=%s", s->who.home);
     if (s->tty && term)
         strv_addf(&s->env, "TERM=%s", term);
-    return read_mounts(a, rq, s, err);
+    return read_mounts(a, rq, root, s, err);
 }
 
 // Moving bytes.

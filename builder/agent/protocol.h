@@ -155,7 +155,8 @@ enum agent_tag {
     AGENT_TAG_NAMESERVER, /* IPv4 address of who answers its DNS queries (resolver.h); absent =
                            * QEMU's own, 10.0.2.3 */
     /* Mounts, repeated; each starts with MOUNT_TYPE, the following MOUNT_* tags belong to it. */
-    AGENT_TAG_MOUNT_TYPE,   /* "tmpfs", "cache", "bind", "secret" */
+    AGENT_TAG_MOUNT_TYPE, /* "tmpfs", "cache", "bind", "secret", "hosts" (DATA and then the image's
+                             * /etc/hosts) */
     AGENT_TAG_MOUNT_TARGET, /* absolute path in the image; made for the run if missing, then removed
                              */
     AGENT_TAG_MOUNT_SLOT,   /* cache, bind: whose tree holds the source */

@@ -29,6 +29,7 @@ struct sandbox_mount {
     int slot;        /* bind: whose tree holds the source; -1: a path of the builder VM */
     struct str data; /* secret: borrowed from the request */
     bool read_only, has_mode, has_owner;
+    bool hosts;   /* secret: data goes in front of the image's own /etc/hosts */
     bool discard; /* bind of a slot: what the command writes goes to memory */
     mode_t mode;
     uid_t uid;

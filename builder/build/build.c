@@ -387,6 +387,7 @@ static int read_imagefile(struct build *b, struct error **err)
         session_notice(b->s, "no Imagefile here: using the Dockerfile");
     b->file = imagefile_parse(b->file_path, text.data, text.len);
     imagefile_lint(b->file);
+    named_hide_stages(b);
     check_variables(b);
     for (size_t i = 0; i < b->o->n_build_args; i++) {
         const char *arg = b->o->build_args[i];
@@ -513,6 +514,7 @@ static void build_clear(struct build *b)
     target_clear(&b->target);
     (void)step_log_close(&b->log, NULL);
     context_free(b->ctx);
+    named_clear(b);
     remote_caches_free(b->caches);
     strv_clear(&b->sources);
     for (size_t i = 0; b->stages && i < b->file->n_stages; i++)

@@ -39,6 +39,13 @@ struct build_secret {
     size_t len;
 };
 
+/* What a name in FROM and --from means beside stages and images. */
+struct named_context {
+    const char *name;
+    const char *dir;   /* a folder, or NULL */
+    const char *image; /* else what FROM could name */
+};
+
 struct build_options {
     const char *dir;      /* build directory */
     const char *file;     /* path of the Imagefile ("-": standard input); NULL = imagefile_path.h */
@@ -55,8 +62,11 @@ struct build_options {
     size_t n_build_args;
     const char *const *labels; /* "name=value" or "name", after those of the Imagefile */
     size_t n_labels;
-    bool no_network; /* for any RUN */
-    bool strict;     /* a note about the Imagefile is an error */
+    bool no_network;                      /* for any RUN */
+    const char *hosts;                    /* lines for the /etc/hosts of each RUN; NULL = none */
+    const struct named_context *contexts; /* --build-context */
+    size_t n_contexts;
+    bool strict; /* a note about the Imagefile is an error */
     /* Files that the caller writes of the result: not a part of the build directory. */
     const char *const *products;
     size_t n_products;

@@ -97,6 +97,14 @@ static int expand_copy(struct build *b, struct stage_run *st, const struct image
     return 0;
 }
 
+/* Where the files come from: the build directory, or the folder that --from names. */
+static struct context *copy_context(struct build *b, const struct copy *c, struct error **err)
+{
+    if (c->named)
+        return named_context(b, c->named, err);
+    return build_context(b, err) < 0 ? NULL : b->ctx;
+}
+
 static int select_sources(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                           struct copy *c, struct error **err)
 {
@@ -146,8 +154,8 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
                                 .unpack_remote = step->op == OP_ADD && a->unpack == 1,
                                 .checksum = files ? c->checksum : NULL};
     long long start = now_us();
-    if (rc == 0)
-        rc = context_select(b->ctx, &r, &c->selection, err);
+    struct context *ctx = rc < 0 ? NULL : copy_context(b, c, err);
+    rc = ctx ? context_select(ctx, &r, &c->selection, err) : -1;
     session_timing(b->s, "select", now_us() - start);
     return rc;
 }
@@ -292,6 +300,9 @@ int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step
     CLEANUP(copy_clear) struct copy c = {0};
     if (expand_copy(b, st, step, &c, err) < 0)
         return -1;
+    c.named = c.from ? named_find(b, c.from) : NULL;
+    if (c.named && c.named->dir)
+        free(STEAL(c.from)); // it is as if it were the build directory
     if (c.from)
         return step_copy_from(b, st, step, &c, err);
     if (select_sources(b, st, step, &c, err) < 0)

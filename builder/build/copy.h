@@ -17,6 +17,7 @@ struct copy {
     char *dest; /* absolute; a final '/' says that it is a folder */
     char *chown, *chmod, *from, *checksum, *platform;
     bool parents;
+    const struct named_context *named; /* --from, if it is a folder of --build-context */
     struct strv sources, excludes, bodies;
     struct disk_state source;     /* --from */
     bool listed;                  /* it is keyed by content */

@@ -67,15 +67,24 @@ const struct build_secret *secret_find(const struct build *b, const char *id)
     return NULL;
 }
 
+/* Whether a bind is of a stage or image, not of a folder. */
+static bool of_layer(const struct build *b, const struct mount *p)
+{
+    const struct named_context *named = p->spec.from ? named_find(b, p->spec.from) : NULL;
+    return p->spec.from && !(named && named->dir);
+}
+
 static int select_bind(struct build *b, struct mount *p, struct error **err)
 {
     struct context_source source = {.kind = SOURCE_PATH,
                                     .text = p->spec.source ? p->spec.source : "."};
     struct context_request r = {
         .instruction = "RUN --mount", .sources = &source, .n_sources = 1, .dest = p->target};
-    if (build_context(b, err) < 0)
+    const struct named_context *named = p->spec.from ? named_find(b, p->spec.from) : NULL;
+    if (!named && build_context(b, err) < 0)
         return -1;
-    return context_select(b->ctx, &r, &p->selection, err);
+    struct context *ctx = named ? named_context(b, named, err) : b->ctx;
+    return ctx ? context_select(ctx, &r, &p->selection, err) : -1;
 }
 
 /* A source is a path here, never a pattern. */
@@ -141,7 +150,7 @@ static int expand(struct build *b, struct stage_run *st, const struct run_mount 
     case MOUNT_SECRET:
         return find_wanted_secret(b, p, err);
     case MOUNT_BIND:
-        return p->spec.from ? look_at_from(b, st, p, err) : select_bind(b, p, err);
+        return of_layer(b, p) ? look_at_from(b, st, p, err) : select_bind(b, p, err);
     case MOUNT_CACHE:
     case MOUNT_TMPFS:
         break;
@@ -268,12 +277,12 @@ static int put_bind(struct build *b, struct mounts *m, struct mount *p, struct r
                     struct error **err)
 {
     int from =
-        p->spec.from ? target_attach(&b->target, &p->disk, m->slots, err) : unpack(b, p, err);
+        of_layer(b, p) ? target_attach(&b->target, &p->disk, m->slots, err) : unpack(b, p, err);
     if (from < 0)
         return -1;
     struct runner_exec_mount bind = {
         .type = RUNNER_BIND, .target = p->target, .read_only = p->spec.read_only};
-    if (p->spec.from) {
+    if (of_layer(b, p)) {
         m->slots |= 1u << from;
         bind.slot = from;
         bind.source = p->spec.source ? p->spec.source : "/";

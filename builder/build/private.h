@@ -46,7 +46,8 @@ struct build {
     char *file_path; /* of the Imagefile */
     char *name;
     int name_lock;
-    struct context *ctx; /* opened when first needed */
+    struct context *ctx;    /* opened when first needed */
+    struct context **named; /* those of o->contexts, likewise; NULL = none yet */
     struct store *store;
     struct stage_run *stages; /* file->n_stages */
     struct settings global_args;
@@ -219,6 +220,13 @@ int check_utf8(const char *what, const char *value, struct error **err);
 /* The step as the Imagefile has it, owned, for JSON: what is not UTF-8 is U+FFFD. */
 char *step_text(const struct imagefile_step *step);
 int build_context(struct build *b, struct error **err); /* opens it if need be */
+/* The --build-context of this name; NULL: there is none. */
+const struct named_context *named_find(const struct build *b, const char *name);
+/* Its folder, opened if need be; borrowed. */
+struct context *named_context(struct build *b, const struct named_context *n, struct error **err);
+/* Stages of the name of a --build-context are not meant by it any more. */
+void named_hide_stages(struct build *b);
+void named_clear(struct build *b);
 void step_shown(struct build *b, const struct imagefile_step *step, enum step_state state,
                 const char *why);
 

@@ -135,6 +135,7 @@ static struct key *run_key(const struct stage_run *st, const struct imagefile_st
         key_field(key, "--network", "none", 4);
     if (step->run.security == SECURITY_INSECURE)
         key_field(key, "--security", "insecure", 8);
+    key_optional(key, "--add-host", st->build->o->hosts);
     mounts_put_key(r->mounts, key);
     return key;
 }
@@ -218,6 +219,11 @@ int run_command(struct build *b, struct stage_run *st, const struct imagefile_st
     for (size_t i = 0; i < b->o->n_nameservers; i++)
         strv_add(&e.nameservers, b->o->nameservers[i]);
     e.script = r->script;
+    if (b->o->hosts)
+        runner_exec_mount(&e, &(struct runner_exec_mount){.type = RUNNER_HOSTS,
+                                                          .target = "/etc/hosts",
+                                                          .mode = "0644",
+                                                          .secret = str_of(b->o->hosts)});
     bool insecure = step->run.security == SECURITY_INSECURE;
     int otherwise = is_shell_form(step, r) ? RUNNER_SHELL : 0;
     e.flags =

@@ -22,6 +22,9 @@ static int need_source(struct build *b, struct stage_run *scope, const struct wo
         name = plain = expand_word(b, scope, w, err);
     if (!name)
         return 0;
+    const struct named_context *named = named_find(b, name);
+    if (named)
+        return named->dir ? 0 : check_image(b, named->image, &b->file->steps[at], w, err);
     size_t stage = imagefile_find_stage(b->file, str_of(name), at, true);
     if (stage == NO_STAGE)
         return check_image(b, name, &b->file->steps[at], w, err);
@@ -37,6 +40,13 @@ static int need_base(struct build *b, struct stage_run *scope, size_t at, struct
     size_t stage = imagefile_find_stage(b->file, str_of(name), at, false);
     if (stage != NO_STAGE)
         return need(b, scope, stage, err);
+    const struct named_context *named = named_find(b, name);
+    if (named && named->dir) {
+        error_set(err, ERR_USER, "the build context '%s' is a folder, not an image", name);
+        return error_hint(err, "COPY --from=%s takes its files", name);
+    }
+    if (named)
+        return check_image(b, named->image, &b->file->steps[at], w, err);
     return imagefile_is_scratch(name) ? 0 : check_image(b, name, &b->file->steps[at], w, err);
 }
 
@@ -207,6 +217,8 @@ int image_disk(struct build *b, const char *text, struct disk_state *ret, struct
                struct error **err)
 {
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
+    const struct named_context *named = named_find(b, text);
+    text = named && named->image ? named->image : text;
     struct image_request r = {.ref = text,
                               .pull = was_pulled(b, text) ? PULL_NEVER : b->o->pull,
                               .checksum = config ? b->o->checksum : NULL,

@@ -108,7 +108,7 @@ enum runner_exec_flag {
     RUNNER_SHELL = 4,    /* the first argument is a POSIX shell */
 };
 
-enum runner_mount_type { RUNNER_TMPFS, RUNNER_CACHE, RUNNER_BIND, RUNNER_SECRET };
+enum runner_mount_type { RUNNER_TMPFS, RUNNER_CACHE, RUNNER_BIND, RUNNER_SECRET, RUNNER_HOSTS };
 
 /* A mount of one command. */
 struct runner_exec_mount {
@@ -121,7 +121,7 @@ struct runner_exec_mount {
     int slot;           /* cache, bind: whose tree holds the source; 0 = what was unpacked */
     const char *source; /* bind: path in that tree */
     int unpacked;       /* bind without a slot: number from runner_unpack */
-    struct str secret;  /* its bytes */
+    struct str secret;  /* its bytes; hosts: lines in front of those of the image's /etc/hosts */
 };
 
 /* Where a script is seen by its command: a file that is never in the image. */

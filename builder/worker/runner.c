@@ -208,7 +208,8 @@ static void put_mount(struct message *m, const struct runner_exec_mount *p)
     static const char *const names[] = {[RUNNER_TMPFS] = "tmpfs",
                                         [RUNNER_CACHE] = "cache",
                                         [RUNNER_BIND] = "bind",
-                                        [RUNNER_SECRET] = "secret"};
+                                        [RUNNER_SECRET] = "secret",
+                                        [RUNNER_HOSTS] = "hosts"};
     message_puts(m, AGENT_TAG_MOUNT_TYPE, names[p->type]);
     message_puts(m, AGENT_TAG_MOUNT_TARGET, p->target);
     message_puts(m, AGENT_TAG_MOUNT_MODE, p->mode);
@@ -225,6 +226,7 @@ static void put_mount(struct message *m, const struct runner_exec_mount *p)
         message_put_num(m, AGENT_TAG_MOUNT_SLOT, (uint64_t)p->slot);
         break;
     case RUNNER_SECRET:
+    case RUNNER_HOSTS:
         message_put(m, AGENT_TAG_MOUNT_DATA, p->secret.ptr, p->secret.len);
         break;
     case RUNNER_TMPFS:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# What Dockerfiles and docker's command line bring from outside of the build directory: git repositories.
+# What Dockerfiles and docker's command line bring from outside of the build directory.
 load common
 # shellcheck disable=SC2016
 
@@ -124,4 +124,49 @@ END
   git add .gitmodules && git update-index --add --cacheinfo "160000,$(git rev-parse HEAD),x"
   git -c core.hooksPath=/dev/null commit -qm evil && git clone -q --bare . "$REPOS/evil.git" && cd - >/dev/null
   says "$GIT/evil.git" "transport 'file' not allowed"
+}
+
+@test "--build-context and --add-host: folders, images, in place of a stage; nothing of it is in the image" {
+  mkdir "$DIR/site" "$DIR/b" && echo hello >"$DIR/site/f" && echo no >"$DIR/site/hidden" && echo hidden >"$DIR/site/.dockerignore"
+  cat >"$DIR/b/Imagefile" <<'END'
+FROM base AS site
+RUN false
+FROM over
+COPY --from=site . /s/
+RUN --mount=from=SITE,target=/m --mount=from=over,source=/etc,target=/e cat /m/f /s/f; ls /s /e/passwd; cat /etc/hosts; echo own >>/etc/hosts
+END
+  local flags=(--build-context "site=$DIR/site" --build-context over=docker-image://base)
+  run "$KILN" image check "${flags[@]}" "$DIR/b"
+  [ "$status" -eq 0 ] && [ -z "$(grep -v 'nothing uses the stage' <<<"$output" | grep -e warning -e error)" ]
+  run timeout 300 "$KILN" image build --progress=plain -t n "${flags[@]}" --add-host db.example:10.1.2.3 --add-host 'six=[::1]' "$DIR/b"
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ $output == *$'hello\nhello\n/e/passwd\n\n/s:\nf\n10.1.2.3\tdb.example\n::1\tsix\n'* && $output != *hidden* ]]
+  run "$KILN" shell n -c 'cat /etc/hosts'
+  [[ $output != *db.example* && $output != *own* ]]
+  run "$KILN" image build --require-cached -t n "${flags[@]}" --add-host db.example:10.1.2.3 --add-host 'six=[::1]' "$DIR/b"
+  [ "$status" -eq 0 ]
+  run "$KILN" image build --require-cached -t n "${flags[@]}" --add-host db.example:10.1.2.4 "$DIR/b"
+  [ "$status" -eq 1 ] && [[ $output == *"step 3 "* && $output == *add-host* ]]
+  echo changed >"$DIR/site/f"
+  run "$KILN" image build --require-cached -t n "${flags[@]}" "$DIR/b"
+  [ "$status" -eq 1 ] && [[ $output == *"step 2 "* ]]
+}
+
+@test "--build-context and --add-host: mistakes are named" {
+  printf 'FROM site\nRUN x\n' >"$DIR/Imagefile"
+  says() {
+    run "$KILN" image build -t bad "${@:3}" "$DIR"
+    echo "${*:3}: $output"
+    [ "$status" -eq "$1" ] && [[ $output == *"$2"* ]]
+  }
+  says 1 "the build context 'site' is a folder, not an image" --build-context "site=$DIR"
+  says 1 "unable to find image 'nosuch'" --build-context site=nosuch
+  says 2 "'site' is not NAME=FOLDER or NAME=IMAGE" --build-context site
+  says 2 "'./none' is not a folder" --build-context site=./none
+  says 2 "ADD takes URLs" --build-context site=https://example.org/x.tar
+  says 2 "'a:b' is not NAME:ADDRESS" --add-host a:b
+  says 2 "a RUN does not reach this machine" --add-host a:host-gateway
+  run "$KILN" image check "$DIR"
+  [ "$status" -eq 0 ] && [[ $output == *"Imagefile:1:6: warning: the image 'site' is not in the backend"*"[UnknownImage]"* ]]
 }

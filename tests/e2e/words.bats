@@ -68,8 +68,6 @@ END
   says 2 "--json" images --format x
   says 2 "--secret" build --ssh default .
   says 2 "kiln image flatten" build --squash .
-  says 2 "/etc/hosts" build --add-host a:1.2.3.4 .
-  says 2 "kiln image tag" build --build-context a=b .
   says 2 "kiln image export" save base
   says 2 "linux/amd64" build --platform linux/arm64 .
   says 2 "'host' is not default or none" build --network host .

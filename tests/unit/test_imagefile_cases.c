@@ -303,13 +303,22 @@ static const json_t *image_env(void *ctx, const char *image)
     return strcmp(image, "known") == 0 ? ctx : NULL;
 }
 
+static char *image_missing(void *ctx, const char *image)
+{
+    (void)ctx;
+    return strcmp(image, "known") == 0 || strpbrk(image, ",:") || strcmp(image, "elsewhere") == 0 ||
+                   strcmp(image, "debian") == 0
+               ? NULL
+               : xstrdup("advice");
+}
+
 static void evaluate(struct imagefile *f)
 {
     json_t *env = json_pack("{s:s}", "KNOWN", "known");
     struct imagefile_given given = {.build_args = {no_arg, NULL, NULL},
                                     .image_env = image_env,
                                     .ctx = env,
-                                    .warn_images = true};
+                                    .image_missing = image_missing};
     imagefile_evaluate(f, &given);
     json_decref(env);
 }
