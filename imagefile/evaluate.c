@@ -229,8 +229,10 @@ static void check_source(struct evaluation *e, const char *name, const struct wo
         d = diag_warn(&e->f->diags, &e->f->source, RULE_UNKNOWN_IMAGE, w->span,
                       "'%.60s' is neither a stage above nor an image", name);
     AUTO_FREE char *help = d ? imagefile_stage_advice(e->f, str_of(name), e->step, NULL) : NULL;
-    if (help)
-        diag_help(d, "%s", help);
+    // in the first stage no other can be meant
+    const char *better = missing && !err && e->f->steps[e->step].stage == 0 ? missing : help;
+    if (better)
+        diag_help(d, "%s", better);
 }
 
 /* Returns what --from names, in the arena; NULL: only the build will know. */

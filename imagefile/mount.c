@@ -263,6 +263,10 @@ static void read_mount(struct reading *r)
         *texts[i].to = STEAL(r->values[texts[i].field]);
     if (typed && r->spec->type == MOUNT_SECRET && !r->bad)
         name_secret(r);
+    const char *target = r->spec->target;
+    if (target && !target[strspn(target, "/")])
+        problem(r, r->m->fields[MOUNT_TARGET].span, "give it a folder as target",
+                "a mount can't stand in the place of '/'");
 }
 
 static void reading_clear(struct reading *r)

@@ -13,6 +13,7 @@
 #include "registry/reference.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const char *given_arg(void *arg, struct str name)
 {
@@ -54,6 +55,15 @@ static bool is_known(const struct build *b, const char *name)
            (known_images_read(b->s, &known, NULL) < 0 || known_images_find(&known, name));
 }
 
+static int no_file(const struct build *b, const char *file, const struct word *w,
+                   struct error **err)
+{
+    unsigned line, column;
+    source_place(&b->file->source, w->span.start, &line, &column);
+    (void)error_errno(err, "cannot take an image from '%s'", file);
+    return error_at(err, b->file_path, line, column);
+}
+
 int check_image(struct build *b, const char *name, const struct imagefile_step *step,
                 const struct word *w, struct error **err)
 {
@@ -63,9 +73,13 @@ int check_image(struct build *b, const char *name, const struct imagefile_step *
         return 0; // which steps there are is looked up when it is used
     if (reference_is(name) || image_spec_parse(str_of(name), &spec, NULL) < 0)
         return 0; // the step says what is wrong with it
-    bool there = spec.kind != SPEC_NAME || backend_has(b->s->backend, spec.name) ||
-                 is_brought(b, spec.name) || is_known(b, spec.name);
+    bool here = backend_has(b->s->backend, spec.name);
+    bool there =
+        spec.kind != SPEC_NAME || here || is_brought(b, spec.name) || is_known(b, spec.name);
+    AUTO_FREE char *file = spec.kind == SPEC_FILE && !here ? xstrdup(spec.source) : NULL;
     image_spec_clear(&spec);
+    if (file && access(file, F_OK) < 0)
+        return no_file(b, file, w, err);
     if (there)
         return 0;
     unsigned line, column;

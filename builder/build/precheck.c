@@ -4,7 +4,9 @@
 #include "base/url.h"
 #include "builder/build/private.h"
 #include "builder/container/container.h"
+#include "builder/context/git.h"
 #include "builder/context/remote.h"
+#include "imagefile/ignore.h"
 
 static void report(const struct precheck *p, struct span at, const struct error *e)
 {
@@ -44,10 +46,31 @@ static int check_container(const struct precheck *p, const char *text, struct sp
     return 0;
 }
 
+/* What git would not take, and patterns that are none. */
+static void check_words(const struct precheck *p, const struct imagefile_step *step)
+{
+    const struct copy_args *a = &step->copy;
+    for (size_t i = 0; i < a->n_sources && step->op == OP_ADD; i++) {
+        CLEANUP(git_source_clear) struct git_source source = {0};
+        CLEANUP(error_freep) struct error *why = NULL;
+        const char *text = a->sources[i].heredoc ? NULL : a->sources[i].known;
+        if (text && imagefile_is_git(str_of(text)) && git_parse(text, &source, &why) < 0)
+            report(p, a->sources[i].path.span, why);
+    }
+    for (size_t i = 0; i < a->excludes.len; i++) {
+        CLEANUP(ignore_freep) struct ignore *patterns = ignore_new();
+        CLEANUP(error_freep) struct error *why = NULL;
+        AUTO_FREE char *text = str_dup(a->excludes.ptr[i].raw);
+        if (!strpbrk(text, "$'\"\\") && ignore_add(patterns, text, &why) < 0)
+            report(p, a->excludes.ptr[i].span, why);
+    }
+}
+
 static int check_copy(const struct precheck *p, const struct imagefile_step *step,
                       struct error **err)
 {
     const struct copy_args *a = &step->copy;
+    check_words(p, step);
     for (size_t i = 0; i < a->n_sources && !word_given(&a->from); i++) {
         const struct copy_source *s = &a->sources[i];
         if (s->heredoc || !s->known ||

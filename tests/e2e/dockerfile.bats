@@ -170,3 +170,25 @@ END
   run "$KILN" image check "$DIR"
   [ "$status" -eq 0 ] && [[ $output == *"Imagefile:1:6: warning: the image 'site' is not in the backend"*"[UnknownImage]"* ]]
 }
+
+@test "what can be known before the first step is said before it, by check and by build" {
+  echo x >"$DIR/f"
+  while IFS='|' read -r line text; do
+    printf 'FROM base\nRUN echo never\n%s\n' "$line" >"$DIR/Imagefile"
+    run "$KILN" image check "$DIR"
+    echo "$line: $output"
+    [ "$status" -eq 1 ] && [[ $output == *":3:"*"error: "*"$text"* ]]
+    run "$KILN" image build -t early "$DIR"
+    [ "$status" -eq 1 ] && [[ $output == *"$text"* && $output != *"Step 1"* ]]
+  done <<'END'
+COPY nofile /x|'nofile' was not found
+ADD https://example.org/x.git#-x /x|is not a branch, tag or commit
+ADD --checksum=zz https://example.org/x.git /x|expected a commit
+COPY --exclude=[ f /x|[
+RUN --mount=type=cache,target=/ true|can't stand in the place of '/'
+RUN --mount=type=bind,source=nodir,target=/x true|'nodir' was not found
+END
+  printf 'FROM base AS a\nRUN echo never\nFROM x,file=/none.qcow2\nCOPY --from=a /etc /e\n' >"$DIR/Imagefile"
+  run "$KILN" image build -t early "$DIR"
+  [ "$status" -eq 1 ] && [[ $output == *"Imagefile:3:6: error: cannot take an image from '/none.qcow2'"* && $output != *"Step 1"* ]]
+}
