@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "base/digest.h"
 #include "base/json.h"
-#include "cli/vm_live.h"
+#include "cli/fleet_steps.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -125,7 +125,7 @@ int fleet_network_join(const struct session *s, const struct fleet_file *f,
         return -1;
     if (json_flag(live.record, "joined"))
         return 0;
-    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, NULL, &live, err);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = fleet_log_in(s, vm, &live, err);
     if (!ssh || set_addresses(ssh, f, vm, err) < 0)
         return -1;
     json_auto_t *now = named_vm_running(&live.vm);

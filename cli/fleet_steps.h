@@ -10,10 +10,15 @@
 #define CLI_FLEET_STEPS_H
 
 #include "cli/fleet_file.h"
+#include "cli/vm_live.h"
 
 /* In a VM's folder. */
 #define FLEET_LOG "provision.log"
 
+/* A login to a VM that runs, for which it waits at least 120 s, also while the guest makes its user. NULL
+ * with *err. */
+struct vm_ssh *fleet_log_in(const struct session *s, const struct fleet_vm *vm,
+                            struct vm_live *live, struct error **err);
 /* The first that fails ends it: ERR_GUEST with its place in the VMFile. */
 int fleet_run_steps(const struct session *s, const struct fleet_file *f, const struct fleet_vm *vm,
                     struct error **err);

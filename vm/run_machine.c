@@ -200,7 +200,8 @@ static void make_disks(const struct vm_run_options *o, const json_t *nodes,
 }
 
 /* A CD-ROM on virtio-scsi: a guest's kernel for clouds has no driver for AHCI or USB, and a second
- * virtio-blk could come before the disk. */
+ * virtio-blk could come before the disk. cloud-init's generator looks before the CD-ROM's driver is
+ * loaded, and turns cloud-init off if it finds nothing; the serial number tells it. */
 static void add_seed(struct strv *args, const char *path)
 {
     AUTO_FREE char *escaped = qemu_escape(path);
@@ -211,6 +212,8 @@ static void add_seed(struct strv *args, const char *path)
     strv_add(args, "virtio-scsi-pci,id=seedbus");
     strv_add(args, "-device");
     strv_add(args, "scsi-cd,bus=seedbus.0,drive=seed");
+    strv_add(args, "-smbios");
+    strv_add(args, "type=1,serial=ds=nocloud");
 }
 
 void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct strv *args)
