@@ -21,6 +21,10 @@ teardown_file() {
   rm -rf "$TOP"
 }
 
+teardown() {
+  [ ! -e "$BATS_TEST_TMPDIR/registry.pid" ] || kill "$(cat "$BATS_TEST_TMPDIR/registry.pid")"
+}
+
 @test "the examples' Imagefiles have no mistakes and no bad habits" {
   cp -r examples "$TOP/examples"
   for example in "$TOP"/examples/*/Imagefile; do
@@ -86,6 +90,73 @@ teardown_file() {
   echo "$output"
   [ "$status" = 1 ]
   [[ $output == *'step 6 is not cached: authorized_keys changed'* ]]
+}
+
+@test "recipes for CI: their options are kiln's, their manifests ask for no privileges" {
+  python3 "$BATS_TEST_DIRNAME/recipes.py" check "$KILN" "$BATS_TEST_DIRNAME/../../examples/ci"
+}
+
+# A project with an image of its own, and a registry.
+recipe_project() {
+  local port
+  cd "$BATS_TEST_TMPDIR" || return
+  mkdir -p image tests bin data home
+  cp -r "$BATS_TEST_DIRNAME/../../examples/ci" ci
+  printf '%s\n' 'FROM tiny' 'COPY --chmod=755 self-test /usr/local/bin/' >image/Imagefile
+  printf '%s\n' '#!/bin/sh' 'echo self-test on $(uname -s)' >image/self-test
+  printf '%s\n' 'cd /work; cat input; id -un >results/who' >tests/run
+  echo 'from the job' >input
+  ln -s "$KILN" bin/kiln
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  python3 -W ignore -c 'import crypt; print("job:" + crypt.crypt("pa ss", crypt.METHOD_BLOWFISH))' >htpasswd
+  printf '%s\n' 'version: 0.1' 'log: {level: error, accesslog: {disabled: true}}' "storage: {filesystem: {rootdirectory: $PWD/data}}" \
+    "http: {addr: '127.0.0.1:$port'}" "auth: {htpasswd: {realm: ci, path: $PWD/htpasswd}}" >registry.yml
+  docker-registry serve registry.yml >registry.log 2>&1 3>&- &
+  echo $! >registry.pid
+  until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.05; done
+  export CI_REGISTRY=127.0.0.1:$port CI_REGISTRY_IMAGE=127.0.0.1:$port/group/app CI_REGISTRY_USER=job \
+    CI_REGISTRY_PASSWORD='pa ss' CI_COMMIT_SHORT_SHA=1a2b3c PATH=$PWD/bin:$PATH HOME=$PWD/home
+  export KILN_CACHE_FROM=oci://$CI_REGISTRY_IMAGE/cache KILN_CACHE_TO=oci://$CI_REGISTRY_IMAGE/cache,mode=all
+  unset REGISTRY_AUTH_FILE DOCKER_CONFIG XDG_CONFIG_HOME XDG_RUNTIME_DIR
+}
+
+@test "the GitLab recipe builds, tests, pushes, and a later job boots what was pushed" {
+  recipe_project
+  python3 "$BATS_TEST_DIRNAME/recipes.py" job ci/gitlab-ci.yml image >image.job
+  python3 "$BATS_TEST_DIRNAME/recipes.py" job ci/gitlab-ci.yml use >use.job
+  run timeout 250 sh image.job
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *'self-test on Linux'* ]]
+  "$KILN" image rm web
+  run timeout 250 sh use.job
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *'from the job'* ]]
+  [ "$(cat results/who)" = root ]
+  # a test that fails is the job's failure, and nothing is pushed
+  printf '%s\n' '#!/bin/sh' 'exit 9' >image/self-test
+  CI_COMMIT_SHORT_SHA=bad run timeout 250 sh image.job
+  [ "$status" = 9 ]
+  [[ $output == *"The test ended with 9. The console's last lines:"* ]]
+  run "$KILN" image ls --remote "$CI_REGISTRY_IMAGE/web"
+  [[ $output == *1a2b3c* && $output != *bad* ]]
+}
+
+@test "the Buildkite hook runs the command on the checkout, with the variables that it names" {
+  mkdir -p "$BATS_TEST_TMPDIR/checkout" "$BATS_TEST_TMPDIR/bin"
+  cd "$BATS_TEST_TMPDIR/checkout" || return
+  echo input >file
+  ln -s "$KILN" ../bin/kiln
+  export PATH=$BATS_TEST_TMPDIR/bin:$PATH
+  run env BUILDKITE_PLUGIN_KILN_IMAGE=tiny BUILDKITE_PLUGIN_KILN_ENV_0=GREETING GREETING="it's \$HOME" HIDDEN=1 BUILDKITE_JOB_ID=7 \
+    BUILDKITE_AGENT_ACCESS_TOKEN=secret BUILDKITE_COMMAND='echo "$GREETING/${HIDDEN-}/$BUILDKITE_JOB_ID/${BUILDKITE_AGENT_ACCESS_TOKEN-}" >said
+cat file; exit 4' timeout 200 "$BATS_TEST_DIRNAME/../../examples/ci/buildkite/hooks/command"
+  echo "$output"
+  [ "$status" = 4 ]
+  [[ $output == *input* ]]
+  [ "$(cat said)" = "it's \$HOME//7/" ]
+  [ ! -e .kiln-command ]
 }
 
 @test "make demo, as a newcomer runs it, and what it says to try next" {
