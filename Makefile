@@ -121,7 +121,7 @@ install: all
 	$(BUILD)/kiln completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kiln
 	$(BUILD)/kiln completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_kiln
 	$(BUILD)/kiln completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kiln.fish
-	find examples -type f ! -name rootfs.tar ! -name rootfs.recipe ! -name authorized_keys \
+	find examples -type f ! -name rootfs.tar ! -name image.tar ! -name rootfs.recipe ! -name authorized_keys \
 	  -exec cp --parents -t $(DESTDIR)$(PREFIX)/share/doc/kiln {} +
 	for t in images.d/*.json; do install -D -m 644 $$t $(DESTDIR)$(PREFIX)/share/kiln/$$t; done
 	for m in $(if $(SCDOC),$(MAN)); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done

@@ -468,7 +468,7 @@ static void examples_of_the_manual_are_right(void **state)
         }
         p = end + 4;
     }
-    assert_int_equal(found, 2);
+    assert_int_equal(found, 3);
 }
 
 static void nearest_names(void **state)

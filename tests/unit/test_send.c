@@ -263,8 +263,8 @@ static void here_documents_are_files(void **state)
 {
     struct fixture *f = *state;
     static const struct context_source sources[] = {
-        {SOURCE_INLINE, "EOF", {"hello\n", 6}},
-        {SOURCE_INLINE, "other", {"", 0}},
+        {.kind = SOURCE_INLINE, .text = "EOF", .bytes = {"hello\n", 6}},
+        {.kind = SOURCE_INLINE, .text = "other", .bytes = {"", 0}},
     };
     struct context_request r = {
         .instruction = "COPY", .sources = sources, .n_sources = 2, .dest = "/etc/"};
