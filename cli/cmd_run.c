@@ -3,6 +3,7 @@
 // kiln run: an image or NAME@STEP to a chain of files; the rest is cli/vm_options and vm/run. With
 // a name, or detached, it is a VM of the store.
 #include "base/alloc.h"
+#include "base/json.h"
 #include "builder/build/build.h"
 #include "builder/build/image_chain.h"
 #include "cli/build_ui.h"
@@ -90,6 +91,48 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     return status;
 }
 
+/* Whether the VM that has the name can be run in the image's place, with the options given now. */
+static int check_again(const struct args *a, const char *name, const struct named_vm *vm,
+                       struct error **err)
+{
+    static const char *const at_first[] = {
+        "rm",         "disk-size",      "extra-image", "inject",     "hostname",
+        "cloud-init", "network-config", "public-key",  "publish-all"};
+    const char *image = json_str(vm->config, "image");
+    AUTO_FREE char *wanted = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
+    if (!image || strcmp(image, wanted) != 0) {
+        error_set(err, ERR_EXISTS, "VM '%s' exists, of the image '%s'", name, image ? image : "?");
+        return error_hint(err, "give another --name, or 'kiln rm %s' first", name);
+    }
+    for (size_t i = 0; i < sizeof at_first / sizeof *at_first; i++)
+        if (args_has(a, at_first[i])) {
+            error_set(err, ERR_EXISTS, "VM '%s' exists: --%s is for a new one", name, at_first[i]);
+            return error_hint(err, "leave it out, or 'kiln rm %s' first", name);
+        }
+    return 0;
+}
+
+/* As `kiln start`: what `run --name` made is run again, on its own disk. */
+static int run_again(struct session *s, const struct args *a, struct named_vm *vm,
+                     const struct vm_copies *copies, struct error **err)
+{
+    const char *name = args_get(a, "name");
+    bool detach = args_has(a, "detach");
+    CLEANUP(vm_spec_clear) struct vm_spec spec;
+    vm_spec_init(&spec);
+    if (check_again(a, name, vm, err) < 0 || vm_copy_in(s, name, copies, err) < 0 ||
+        vm_store_spec(vm, &spec, err) < 0)
+        return -1;
+    spec.tty = args_has(a, "tty") && !detach;
+    if (vm_options_take(a, &spec, err) < 0 || named_vm_lock(vm, err) < 0)
+        return -1;
+    int status = vm_store_boot(s, vm, &spec, detach, copies, err);
+    if (status == 0 && detach)
+        report(a, name);
+    named_vm_clear(vm); // whoever copies takes the lock
+    return status >= 0 && !detach && vm_copy_out(s, name, copies, err) < 0 ? -1 : status;
+}
+
 static int run_nameless(struct session *s, const struct args *a, struct vm_spec *spec,
                         struct error **err)
 {
@@ -136,6 +179,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (vm_options_check_command(a, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
         vm_options_check_detach(a, err) < 0 || vm_copies_take(a, true, &copies, err) < 0)
         return -1;
+    CLEANUP(named_vm_clear) struct named_vm there = NAMED_VM_INIT;
+    if (args_has(a, "name") && named_vm_open(s->vmstore, args_get(a, "name"), &there, NULL) == 0)
+        return run_again(s, a, &there, &copies, err);
     // what is written to before or read afterwards needs a disk with a name
     bool named = args_has(a, "name") || args_has(a, "detach") || copies.in.len || copies.out.len ||
                  args_has(a, "cloud-init") || vm_prepare_wanted(a, &copies);

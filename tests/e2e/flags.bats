@@ -55,6 +55,22 @@ setup() {
   [ "${key#*$'\n'}" = "$("$KILN" ssh-key)" ]
 }
 
+@test "run --name keeps a VM and runs it again with the options given now; not as another image" {
+  timeout 120 "$KILN" run --name again --ssh-user root "${boot[@]}" --append "$append" tiny sh -c 'echo kept >/root/f; sync'
+  run --separate-stderr timeout 120 "$KILN" run --name again --cpus 1 tiny sh -c 'cat /root/f; nproc'
+  echo "$output / $stderr"
+  [ "$status" = 0 ]
+  [ "$output" = $'kept\n1' ]
+  local words
+  for words in 'none true' '--disk-size 9G tiny true' '--rm tiny true' '--hostname x tiny true'; do
+    # shellcheck disable=SC2086
+    run "$KILN" run --name again $words
+    [ "$status" = 1 ]
+    [[ $output == *"error: VM 'again' exists"*"'kiln rm again' first"* ]]
+  done
+  "$KILN" rm again
+}
+
 @test "folders of the host in the guest, at a command and in the background" {
   mkdir -p "shared 1"
   echo from-host >"shared 1/f"
