@@ -157,8 +157,9 @@ make_folder() {
   "$KILN" ps -a | grep -q "$name .* suspended"
   run "$KILN" status "$name"
   [[ $status = 3 && $output = suspended ]]
-  "$KILN" stop --kill "$name"
-  "$KILN" rm "$name"
+  "$KILN" stop --kill "$name" # ends what is left of it, and it goes
+  run "$KILN" ls -q
+  [[ $output != *"$name"* ]]
   "$KILN" prune
   [ "$("$KILN" shell c3 -c 'cat /srv/one')" = one ]
 }
