@@ -11,6 +11,7 @@ enum { BLOBS_MAX = 65536, DISKS_MAX = 256, TYPES_SHOWN = 8 };
 
 #define SARDE "application/x-qemu-disk+gzip"
 #define SARDE_ABOUT "application/vnd.sardinecake.vm.config.v1+json"
+#define TART "application/vnd.cirruslabs.tart."
 #define TITLE "org.opencontainers.image.title"
 
 void foreign_clear(struct foreign *f)
@@ -48,8 +49,12 @@ static bool is_tar(const json_t *layer)
 
 static bool is_tart(const json_t *layer)
 {
-    static const char tart[] = "application/vnd.cirruslabs.tart.";
-    return !strncmp(type_of(layer), tart, strlen(tart));
+    return !strncmp(type_of(layer), TART, strlen(TART));
+}
+
+static bool is_tart_disk(const json_t *layer)
+{
+    return !strcmp(type_of(layer), TART "disk.v2");
 }
 
 static size_t without(const char *text, size_t n, const char *end)
@@ -135,7 +140,8 @@ static int add_all(struct foreign *f, const json_t *layers, bool (*is)(const jso
         const json_t *layer = json_array_get(layers, i);
         if (!is(layer))
             continue;
-        bool goes_on = f->kind == FOREIGN_SARDE && strstr(type_of(layer), ";chunk=") && f->disks;
+        bool goes_on = f->disks && (f->kind == FOREIGN_TART || (f->kind == FOREIGN_SARDE &&
+                                                                strstr(type_of(layer), ";chunk=")));
         f->disks += !goes_on;
         struct foreign_blob blob;
         if (take_blob(layer, f->disks - 1, &blob, err) < 0)
@@ -156,12 +162,13 @@ static int take(struct foreign *f, const json_t *layers, struct error **err)
     size_t n = json_array_size(layers), disks = count(layers, is_disk);
     if (n > BLOBS_MAX)
         return error_set(err, ERR_USER, "it has more than %d layers", BLOBS_MAX);
-    if (count(layers, is_tart)) {
-        error_set(err, ERR_USER,
-                  "it is an image of tart, with the disk of an ARM Mac: "
-                  "it cannot be booted on amd64");
-        return error_hint(err, "kiln builds and runs images for amd64 only");
-    }
+    f->kind = FOREIGN_TART;
+    if (count(layers, is_tart_disk))
+        return add_all(f, layers, is_tart_disk, err);
+    if (count(layers, is_tart))
+        return error_set(err, ERR_USER,
+                         "it is an image of an old tart, without layers of the type "
+                         "'" TART "disk.v2'");
     f->kind = FOREIGN_SARDE;
     if (count(layers, is_sarde))
         return take_about(f, layers, err) < 0 ? -1 : add_all(f, layers, is_sarde, err);

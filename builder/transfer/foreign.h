@@ -8,7 +8,8 @@
  *   artifact      application/vnd.cloudnebula.qcow2.layer.v1 (vmctl), application/octet-stream, or a
  *                 title that ends like a disk's (oras, podman machine): one disk, compressed or not
  *   containerDisk tar layers of a container image; the disk is in disk/ of the top-most that has one
- *   tart          application/vnd.cirruslabs.tart.…: for Macs with ARM processors
+ *   tart          application/vnd.cirruslabs.tart.disk.v2: pieces of a raw disk, each as apple_lz4.h
+ *                 has it; what boots is a Mac or Linux on ARM
  *
  *     // given struct buf *manifest;
  *     CLEANUP(foreign_clear) struct foreign image = {0};
@@ -29,7 +30,7 @@ struct transfer_options;
 struct session;
 struct reference;
 
-enum foreign_kind { FOREIGN_SARDE, FOREIGN_ARTIFACT, FOREIGN_CONTAINER };
+enum foreign_kind { FOREIGN_SARDE, FOREIGN_ARTIFACT, FOREIGN_CONTAINER, FOREIGN_TART };
 
 struct foreign_blob {
     char hex[DIGEST_HEX + 1];

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
+#include "builder/transfer/apple_lz4.h"
 #include "builder/transfer/foreign.h"
 #include "builder/transfer/pool.h"
 #include "builder/transfer/transfer.h"
@@ -15,6 +16,7 @@
 #include "image/backend.h"
 #include "image/convert.h"
 #include "image/receive.h"
+#include "image/sink.h"
 #include "image/source.h"
 #include "qcow2/qcow2.h"
 #include "registry/client.h"
@@ -115,11 +117,21 @@ static int append(const char *from, int to, struct error **err)
     return n < 0 ? error_errno(err, "cannot put '%s' together", from) : 0;
 }
 
-/* The pieces as one file; its path, owned. */
-static char *join(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t n,
-                  struct error **err)
+/* The same of what tart compressed; as many bytes as any decompression may write. */
+static int unpack(const char *from, int to, struct error **err)
 {
-    if (n == 1)
+    AUTO_CLOSE int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_errno(err, "cannot read '%s'", from);
+    return apple_lz4_unpack(fd, to, sink_data_limit((uint64_t)st.st_size), err);
+}
+
+/* The pieces as one file; its path, owned. `add` puts one behind those before. */
+static char *join(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t n,
+                  int (*add)(const char *from, int to, struct error **err), struct error **err)
+{
+    if (n == 1 && add == append)
         return blob_path(p, blobs);
     AUTO_FREE char *all = path_join(p->folder, "joined");
     AUTO_CLOSE int fd = open(all, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -129,7 +141,9 @@ static char *join(const struct foreign_pull *p, const struct foreign_blob *blobs
     }
     for (size_t i = 0; i < n; i++) {
         AUTO_FREE char *path = blob_path(p, &blobs[i]);
-        if (append(path, fd, err) < 0)
+        if (session_cancelled(p->session))
+            error_set(err, ERR_CANCELLED, "interrupted");
+        if (session_cancelled(p->session) || add(path, fd, err) < 0)
             return NULL;
         // what is in it now is known to be right, and is not kept twice
         bool again = false;
@@ -176,16 +190,14 @@ static void file_clear(struct file *f)
     *f = (struct file){0};
 }
 
-/* n blobs as a disk; overlay: it may stand on another. 1, or 0: they were fetched, and a container's
+/* What was joined as a disk; overlay: it may stand on another. 1, or 0: it was fetched, and a container's
  * layer has no disk; -1. */
-static int take_file(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t n,
-                     enum tar_disk tar, bool overlay, struct file *ret, struct error **err)
+static int take_joined(const struct foreign_pull *p, enum tar_disk tar, bool overlay,
+                       struct file *ret, struct error **err)
 {
     CLEANUP(received_clear) struct received got = {0};
     CLEANUP(error_freep) struct error *why = NULL;
     struct image_pull_options o = {.raw = p->options->raw, .max_size = p->options->max_size};
-    if (fetch_blobs(p, blobs, n, err) < 0 || !(ret->joined = join(p, blobs, n, err)))
-        return -1;
     struct receive_options r = {
         .dir = p->folder, .path = ret->joined, .tar = tar, .overlay = overlay, .pull = &o};
     if (receive(p->session, &r, &got, &why) < 0)
@@ -196,6 +208,15 @@ static int take_file(const struct foreign_pull *p, const struct foreign_blob *bl
     ret->name = gzip_name(ret->joined);
     ret->format = got.format;
     return 1;
+}
+
+/* The same of n blobs. */
+static int take_file(const struct foreign_pull *p, const struct foreign_blob *blobs, size_t n,
+                     enum tar_disk tar, bool overlay, struct file *ret, struct error **err)
+{
+    if (fetch_blobs(p, blobs, n, err) < 0 || !(ret->joined = join(p, blobs, n, append, err)))
+        return -1;
+    return take_joined(p, tar, overlay, ret, err);
 }
 
 static int make_sound(const struct foreign_pull *p, const struct file *f, struct error **err)
@@ -369,9 +390,25 @@ static int fetch_disks(const struct foreign_pull *p, const struct foreign *f, st
                : register_alone(p, &file, metadata, err);
 }
 
+static int fetch_tart(const struct foreign_pull *p, const struct foreign *f, struct error **err)
+{
+    CLEANUP(file_clear) struct file file = {0};
+    if (fetch_blobs(p, f->blobs.ptr, f->blobs.len, err) < 0 ||
+        !(file.joined = join(p, f->blobs.ptr, f->blobs.len, unpack, err)))
+        return -1;
+    int taken = take_joined(p, TAR_DISK_NONE, false, &file, err);
+    (void)unlink(file.joined);
+    if (taken < 0 || register_alone(p, &file, NULL, err) < 0)
+        return -1;
+    session_notice(p->session, "An image of tart is for ARM processors: it does not boot here");
+    return 0;
+}
+
 int foreign_fetch(const struct foreign_pull *p, const struct foreign *f, struct error **err)
 {
-    int rc = f->kind == FOREIGN_CONTAINER ? fetch_container(p, f, err) : fetch_disks(p, f, err);
+    int rc = f->kind == FOREIGN_CONTAINER ? fetch_container(p, f, err)
+             : f->kind == FOREIGN_TART    ? fetch_tart(p, f, err)
+                                          : fetch_disks(p, f, err);
     if (rc < 0)
         return -1;
     AUTO_FREE char *from = xstrdup(p->from), *etag = xasprintf("sha256:%s", p->digest);

@@ -174,9 +174,35 @@ assert len(vm["files"]) == 3 and vm["labels"] == {"kiln.ssh-user": "cake"} and "
   refused 'no names'
 }
 
+@test "tart: pieces in Apple's LZ4 become the disk, whose system is for another processor" {
+  local tart=application/vnd.cirruslabs.tart piece
+  cp raw.img noisy.img
+  printf '\125\252' | dd of=noisy.img bs=1 seek=510 conv=notrunc status=none
+  head -c 300000 /dev/urandom | dd of=noisy.img bs=1000000 seek=30 conv=notrunc status=none
+  split -b 9M noisy.img piece.
+  for piece in piece.??; do
+    python3 "$BATS_TEST_DIRNAME/../servers/apple_lz4.py" "$piece" "$piece.lz4"
+  done
+  grep -q bv41 piece.aa.lz4 && grep -aq bv4- piece.ad.lz4
+  image $tart.config.v1,which $tart.disk.v2,piece.{aa,ab,ac,ad}.lz4 $tart.nvram.v1,which
+  run --separate-stderr "$KILN" image pull --name mac "$REF"
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  [[ $stderr == *'is for ARM processors'* ]]
+  same mac noisy.img
+  # damaged, cut short, something behind its end
+  head -c 100000 piece.aa.lz4 >short.lz4
+  (cat piece.aa.lz4; echo more) >long.lz4
+  (head -c 4000 piece.aa.lz4; head -c 20000 /dev/zero; tail -c +24001 piece.aa.lz4) >wrong.lz4
+  for piece in short.lz4 long.lz4 wrong.lz4; do
+    image $tart.disk.v2,$piece
+    refused 'LZ4 data is damaged or cut short'
+  done
+  image $tart.config.v1,which $tart.disk.v1,piece.aa.lz4
+  refused 'image of an old tart'
+}
+
 @test "what is no disk for this machine is refused, with what it is" {
-  image application/vnd.cirruslabs.tart.config.v1,which application/vnd.cirruslabs.tart.disk.v2,raw.img
-  refused 'image of tart'
   image application/vnd.cncf.helm.chart.content.v1.tar+gzip,other.tar.gz
   refused "its layers are 'application/vnd.cncf.helm.chart.content.v1.tar+gzip'"
   image $GZIP_TAR,other.tar.gz

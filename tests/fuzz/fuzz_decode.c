@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Compressed data through the decoders and the sink, in blocks of odd sizes, with little memory.
+// Compressed data through the decoders (Apple's LZ4, too) and the sink, in blocks of odd sizes, with little memory.
 #include "base/file.h"
+#include "builder/transfer/apple_lz4.h"
 #include "image/bunzip.h"
 #include "image/sink.h"
 
@@ -49,6 +50,16 @@ static void sink(const uint8_t *data, size_t size)
         assert(f != FORMAT_UNKNOWN);
 }
 
+static void lz4(const uint8_t *data, size_t size)
+{
+    enum { LIMIT = 1 << 20 };
+    AUTO_CLOSE int in = memfd_create("packed", MFD_CLOEXEC), out = memfd_create("raw", MFD_CLOEXEC);
+    struct error *err = NULL;
+    assert(pwrite_all(in, data, size, 0) == 0);
+    assert(apple_lz4_unpack(in, out, LIMIT, &err) == 0 || err);
+    error_free(err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct feed f = {(const char *)data, size, 0};
@@ -57,5 +68,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(rc == 0 || err || f.out >= 64 << 20);
     error_free(err);
     sink(data, size);
+    lz4(data, size);
     return 0;
 }
