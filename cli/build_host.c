@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/session.h"
+#include "base/url.h"
 #include "base/working.h"
 #include "builder/build/imagefile_path.h"
 #include "builder/context/context.h"
@@ -52,6 +53,22 @@ int build_host_check(const struct args *a, struct error **err)
         error_set(err, ERR_USAGE, "--output: the image is on the host");
         return error_hint(err, "--load brings it here");
     }
+    return 0;
+}
+
+/* What names a file of this side in a value that the host would look up there. */
+static int check_values(const struct args *a, const struct build_options *o, struct error **err)
+{
+    const char *sum = args_get(a, "checksum");
+    for (size_t i = 0; i <= o->n_cache_from; i++) {
+        const char *cache = i < o->n_cache_from ? o->cache_from[i] : o->cache_to;
+        if (cache && strncmp(cache, "oci://", 6) != 0)
+            return error_set(err, ERR_USER, "cache '%s': with --host it is oci://HOST/REPOSITORY",
+                             cache);
+    }
+    if (sum && strncmp(sum, "sha256:", 7) != 0 && strncmp(sum, "sha512:", 7) != 0 && !is_url(sum))
+        return error_set(err, ERR_USER,
+                         "--checksum '%s': with --host it is the sum itself or a URL", sum);
     return 0;
 }
 
@@ -306,9 +323,11 @@ static int take_words(const struct args *a, const struct build_options *o, struc
             else
                 add_word(words, spec->name, v);
     for (size_t i = 0; i < o->n_build_args; i++) {
-        const char *arg = o->build_args[i], *value = strchr(arg, '=') ? "" : getenv(arg);
-        if (value)
-            strv_addf(words, "--build-arg=%s%s%s", arg, *value ? "=" : "", value);
+        const char *arg = o->build_args[i], *value = getenv(arg);
+        if (strchr(arg, '='))
+            add_word(words, "build-arg", arg);
+        else if (value)
+            strv_addf(words, "--build-arg=%s=%s", arg, value);
     }
     for (size_t i = 0; i < o->n_cache_from; i++)
         add_word(words, "cache-from", o->cache_from[i]);
@@ -415,9 +434,10 @@ int build_on_host(const struct session *s, const struct build_host *h, const str
     struct context_options options = {.dir = o->dir, .imagefile = path, .hidden = &hidden};
     for (size_t i = 0; i < o->n_products; i++)
         context_hide(o->dir, o->products[i], &hidden);
-    if (parse_url(h->url, &l.address, err) < 0 || context_open(s, &options, &ctx, err) < 0 ||
-        take_imagefile(ctx, o, path, &r, err) < 0 || take_words(a, o, &r.words, err) < 0 ||
-        name_copy(o->dir, copy, err) < 0 || sync_select(ctx, &all, err) < 0)
+    if (parse_url(h->url, &l.address, err) < 0 || check_values(a, o, err) < 0 ||
+        context_open(s, &options, &ctx, err) < 0 || take_imagefile(ctx, o, path, &r, err) < 0 ||
+        take_words(a, o, &r.words, err) < 0 || name_copy(o->dir, copy, err) < 0 ||
+        sync_select(ctx, &all, err) < 0)
         return -1;
     l.url_len = (int)(strlen("ssh://") + strcspn(h->url + strlen("ssh://"), "/"));
     if (start(&l, err) < 0)

@@ -34,15 +34,20 @@ void build_request_clear(struct build_request *r)
     *r = (struct build_request)BUILD_REQUEST_INIT;
 }
 
+/* NULL: something in it is not UTF-8, which is all that jansson takes. */
 static json_t *header_of(const struct build_request *r)
 {
-    json_t *words = json_array(), *secrets = json_array();
+    json_auto_t *words = json_array(), *secrets = json_array();
+    bool good = true;
     for (size_t i = 0; i < r->words.len; i++)
-        (void)json_array_append_new(words, json_string(r->words.ptr[i]));
+        good &= json_array_append_new(words, json_string(r->words.ptr[i])) == 0;
     for (size_t i = 0; i < r->n_secrets; i++)
-        (void)json_array_append_new(secrets, json_pack("{s:s, s:I}", "id", r->secrets[i].id,
-                                                       "bytes", (json_int_t)r->secrets[i].len));
-    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:I}", "kiln", KILN_VERSION, "copy",
+        good &=
+            json_array_append_new(secrets, json_pack("{s:s, s:I}", "id", r->secrets[i].id, "bytes",
+                                                     (json_int_t)r->secrets[i].len)) == 0;
+    if (!good)
+        return NULL;
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:O, s:O, s:I, s:I}", "kiln", KILN_VERSION, "copy",
                      r->copy, "file", r->file, "outside", r->outside, "load", r->load, "words",
                      words, "secrets", secrets, "imagefile", (json_int_t)r->imagefile.len,
                      "manifest", (json_int_t)r->manifest.len);
@@ -51,7 +56,7 @@ static json_t *header_of(const struct build_request *r)
 int build_request_write(int fd, const struct build_request *r, struct error **err)
 {
     json_auto_t *header = header_of(r);
-    if (!header) // jansson takes UTF-8 only
+    if (!header)
         return error_set(err, ERR_USER, "an option or a file's name is not UTF-8: --host needs it");
     AUTO_FREE char *text = json_text(header);
     uint32_t length = htole32((uint32_t)strlen(text));

@@ -184,7 +184,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return run_again(s, a, &there, &copies, err);
     // what is written to before or read afterwards needs a disk with a name
     bool named = args_has(a, "name") || args_has(a, "detach") || copies.in.len || copies.out.len ||
-                 args_has(a, "cloud-init") || vm_prepare_wanted(a, &copies);
+                 args_has(a, "cloud-init") || args_has(a, "public-key") ||
+                 args_has(a, "network-config") || vm_prepare_wanted(a, &copies);
     return named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, err);
 }
 

@@ -33,8 +33,10 @@ static const char *fault(const char *name)
     size_t left = strlen(name);
     if (!left)
         return "is empty";
-    if (*name == '.' || *name == '-')
-        return *name == '.' ? "begins with '.'" : "begins with '-', like an option";
+    if (*name == '-')
+        return "begins with '-', like an option";
+    if (*name == '.' || *name == ':')
+        return *name == '.' ? "begins with '.'" : "begins with ':'";
     AUTO_FREE char *folder = vm_name_encode(name);
     if (left > NAME_MAX_LEN || strlen(folder) > FOLDER_MAX)
         return "is too long";
@@ -56,7 +58,7 @@ int vm_name_check(const char *name, struct error **err)
     if (!why)
         return 0;
     error_set(err, ERR_USER, "'%s' can't be the name of a VM: it %s", name, why);
-    return error_hint(err, "any text of up to %d bytes is a name, without '.' or '-' in front",
+    return error_hint(err, "any text of up to %d bytes is a name, without '.', ':' or '-' in front",
                       NAME_MAX_LEN);
 }
 

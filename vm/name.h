@@ -15,7 +15,7 @@
 #include "base/error.h"
 
 /* ERR_USER, with what is wrong: empty, longer than 128 bytes, or 240 encoded, not UTF-8, a control
- * character, or '.' or '-' in front (which are hidden folders and options). */
+ * character, or "." or "-" or ":" in front (hidden folders, options, paths of a host). */
 int vm_name_check(const char *name, struct error **err);
 /* Of a name that is one; owned. */
 char *vm_name_encode(const char *name);

@@ -198,6 +198,23 @@ static int send_bytes(struct sending *s, int fd, uint64_t size, const char *path
     return 0;
 }
 
+/* Those of the host's own (SELinux, IMA) stay here, as with COPY. */
+static void keep_xattrs(struct archive_entry *e)
+{
+    struct archive_entry *all = archive_entry_clone(e);
+    const char *name;
+    const void *value;
+    size_t n;
+    if (!all)
+        alloc_failed();
+    archive_entry_xattr_clear(e);
+    archive_entry_xattr_reset(all);
+    while (archive_entry_xattr_next(all, &name, &value, &n) == ARCHIVE_OK)
+        if (!strncmp(name, "user.", 5) || !strcmp(name, "security.capability"))
+            archive_entry_xattr_add_entry(e, name, value, n);
+    archive_entry_free(all);
+}
+
 static int send_opened(struct sending *s, struct archive_entry *e, const struct node *n, int fd,
                        const char *path, struct error **err)
 {
@@ -208,6 +225,7 @@ static int send_opened(struct sending *s, struct archive_entry *e, const struct 
         return changed(path, err);
     if (archive_read_disk_entry_from_file(s->disk, e, fd, &st) < ARCHIVE_WARN)
         return failed(s->disk, "read", path, err);
+    keep_xattrs(e);
     archive_entry_copy_pathname(e, path);
     archive_entry_set_uid(e, 0);
     archive_entry_set_gid(e, 0);
@@ -386,8 +404,18 @@ static int take_entry(struct receiving *r, struct archive_entry *e, struct error
             return failed(r->disk, "write", path, err);
     if (rc != ARCHIVE_EOF)
         return failed(r->tar, "receive", path, err);
-    return archive_write_finish_entry(r->disk) < ARCHIVE_WARN ? failed(r->disk, "write", path, err)
-                                                              : 0;
+    rc = archive_write_finish_entry(r->disk);
+    bool more = archive_entry_xattr_count(e) > 0 ||
+                archive_entry_acl_count(e, ARCHIVE_ENTRY_ACL_TYPE_POSIX1E) > 0;
+    if (rc < ARCHIVE_WARN)
+        return failed(r->disk, "write", path, err);
+    if (rc == ARCHIVE_WARN && more) { // the copy would never be right
+        failed(r->disk, "give", path, err);
+        return error_hint(err,
+                          "its attributes cannot be kept there: name it in the ignore file, "
+                          "or build as root on another file system");
+    }
+    return 0;
 }
 
 int sync_receive(const struct session *s, const struct sync_plan *plan, const char *dir, int fd,

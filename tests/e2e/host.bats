@@ -141,6 +141,14 @@ sys.stdout.buffer.write(struct.pack("<I", len(text)) + text)')
     run "$KILN" build --host "$HOST" "$words" -t x ctx
     [ "$status" = 2 ]
   done
+  # what the host would look for among its own files, and what JSON cannot hold
+  for words in --cache-to=oci-layout:here --cache-from=oci-layout:here --checksum=./SHA256SUMS $'--label=x=\xff' $'--secret=id=\xff,src=key'; do
+    echo x | tee key SHA256SUMS
+    run "$KILN" build --host "$HOST" "$words" -t x ctx
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *'with --host it is'* || $output == *'not UTF-8: --host needs it'* ]]
+  done
   run "$KILN" image build --serve <<<junk
   [ "$status" = 1 ]
   [[ $output == *"is not the request of a kiln's --host"* ]]
