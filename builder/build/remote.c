@@ -10,6 +10,7 @@
 #include "builder/build/private.h"
 #include "builder/transfer/transfer.h"
 
+#include <errno.h>
 #include <string.h>
 
 struct remote_layer {
@@ -144,6 +145,12 @@ bool remote_is_away(struct build *b, const char *id)
     return find_away(b, id);
 }
 
+/* There is no room for the layer here: building it would not help. */
+static bool is_ours(const struct error *why)
+{
+    return why->errnum == ENOSPC || why->errnum == EDQUOT || why->errnum == EROFS;
+}
+
 int remote_bring(struct build *b, const char *id, struct error **err)
 {
     const struct remote_layer *l = find_away(b, id);
@@ -151,6 +158,8 @@ int remote_bring(struct build *b, const char *id, struct error **err)
     struct error *why = NULL;
     if (!l || (r && transfer_fetch_layer(b->s, r, b->store, &l->layer, &b->o->transfer, &why) == 0))
         return 0;
+    if (why && is_ours(why))
+        return error_propagate(err, why);
     if (why && drop(b, l->cache, why, err) < 0)
         return -1;
     b->again = true;
