@@ -27,6 +27,7 @@ teardown() {
 
 @test "the examples' Imagefiles have no mistakes and no bad habits" {
   cp -r examples "$TOP/examples"
+  "$KILN" image tag tiny debian # a FROM that is nowhere is a warning
   for example in "$TOP"/examples/*/Imagefile; do
     touch "${example%/*}/rootfs.tar" "${example%/*}/image.tar" "${example%/*}/authorized_keys" # as its ./prepare does
     run "$KILN" image check "${example%/Imagefile}"
@@ -34,6 +35,7 @@ teardown() {
     [ "$status" = 0 ]
     [[ $output != *warning* ]]
   done
+  "$KILN" image rm debian
 }
 
 @test "tiny's system as a container image, of two layers: a VM that boots" {
