@@ -25,8 +25,12 @@ work() { # LINE…: a build directory
 }
 
 @test "every command: --help is its help, an unknown option is exit 2 and names the help" {
-  while read -r group command _; do
-    case $group in image | system) name="$group $command" ;; *) name=$group ;; esac
+  while read -r group command part _; do
+    case $group:$command in
+      ci:gitlab) name="$group $command $part" ;;
+      image:* | system:* | ci:*) name="$group $command" ;;
+      *) name=$group ;;
+    esac
     # shellcheck disable=SC2086  # words
     says 0 "Usage: kiln $name" $name --help
     # shellcheck disable=SC2086
