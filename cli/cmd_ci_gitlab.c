@@ -126,6 +126,7 @@ const struct command cmd_ci_gitlab_config = {
     .usage = "[options]",
     .detail = "For config_exec of a runner's custom executor: prints what it wants to know.\n",
     .options = config_options,
+    .flags = CMD_CI_JOB,
     .run = run_config,
 };
 
@@ -138,6 +139,7 @@ const struct command cmd_ci_gitlab_run = {
         "the\n"
         "guest, or of sh where there is no bash.\n",
     .options = only_config,
+    .flags = CMD_CI_JOB,
     .min_args = 2,
     .max_args = 2,
     .run = run_stage,
@@ -149,5 +151,6 @@ const struct command cmd_ci_gitlab_cleanup = {
     .usage = "",
     .detail = "For cleanup_exec of a runner's custom executor. A VM that is gone is fine.\n",
     .options = only_config,
+    .flags = CMD_CI_JOB,
     .run = run_cleanup,
 };

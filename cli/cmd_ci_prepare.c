@@ -352,6 +352,6 @@ const struct command cmd_ci_gitlab_prepare = {
         "its\n"
         "disk is gone when it ends. Options are best written into config.toml, below [ci].\n",
     .options = options,
-    .flags = CMD_REST,
+    .flags = CMD_REST | CMD_CI_JOB,
     .run = run,
 };

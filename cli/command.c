@@ -254,8 +254,8 @@ static void show_warning(void *arg, const char *text)
     printable_print(stderr, text);
 }
 
-static int run_command(const struct command *c, struct args *before, int argc, char **argv,
-                       struct error **err)
+static int run_found(const struct command *c, struct args *before, int argc, char **argv,
+                     struct error **err)
 {
     CLEANUP(args_clear) struct args a = *before;
     *before = (struct args){0};
@@ -286,6 +286,17 @@ static int run_command(const struct command *c, struct args *before, int argc, c
         (void)hint_at_place(&s, err);
     json_result_print(&a, rc < 0 && err ? *err : NULL);
     return rc < 0 ? -1 : flush_stdout(rc, err);
+}
+
+static int run_command(const struct command *c, struct args *before, int argc, char **argv,
+                       struct error **err)
+{
+    const char *status = getenv("SYSTEM_FAILURE_EXIT_CODE");
+    long n = status ? strtol(status, NULL, 10) : 0;
+    int rc = run_found(c, before, argc, argv, err);
+    if (rc < 0 && c->flags & CMD_CI_JOB && err && *err && !(*err)->status)
+        (*err)->status = n > 0 && n < 256 ? (int)n : 2;
+    return rc;
 }
 
 /* The options before the command, which must be common ones; returns how many words they took, -1

@@ -58,6 +58,7 @@ enum command_flags {
                       * --name gives that */
     CMD_COMMAND = 8, /* what follows the last positional argument is a command for the guest */
     CMD_RESULT = 16, /* with --json an object is printed at the end: what was done, `result` */
+    CMD_CI_JOB = 64, /* a gitlab-runner calls it: its errors are the runner's, not the job's */
     CMD_NO_HOME = 2, /* works without KILN_HOME and HOME: uses no backend and no cache */
 };
 

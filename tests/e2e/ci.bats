@@ -73,9 +73,12 @@ assert c["builds_dir_is_shared"] is False and c["job_env"] == {"KILN_VM": "gitla
   [ "$status:$output" = 0: ]
   # a key that no command of the table has
   printf '[ci]\nallow-images = ["x"]\n' >"$BATS_TEST_TMPDIR/c.toml"
-  CUSTOM_ENV_CI_JOB_ID=1 run "$KILN" ci gitlab prepare --config "$BATS_TEST_TMPDIR/c.toml"
-  [ "$status" = 1 ]
+  SYSTEM_FAILURE_EXIT_CODE=23 CUSTOM_ENV_CI_JOB_ID=1 run "$KILN" ci gitlab prepare --config "$BATS_TEST_TMPDIR/c.toml"
+  [ "$status" = 23 ]
   [[ $output == *"c.toml:2:1: error: key 'allow-images': unknown option"*"did you mean 'allow-image'"* ]]
+  printf '[cj]\n' >"$BATS_TEST_TMPDIR/c.toml"
+  CUSTOM_ENV_CI_JOB_ID=1 run "$KILN" ci gitlab run --config "$BATS_TEST_TMPDIR/c.toml" script stage
+  [ "$status" = 2 ]
 }
 
 @test "images that a job may not have, or that there are not" {
