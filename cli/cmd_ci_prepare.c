@@ -18,6 +18,7 @@
 #include "cli/vm_prepare.h"
 #include "cli/vm_store.h"
 #include "image/backend.h"
+#include "image/spec.h"
 #include "qcow2/qcow2.h"
 #include "registry/reference.h"
 #include "vm/ssh_keep.h"
@@ -86,6 +87,14 @@ static bool is_here(const struct session *s, const char *image)
     return !reference_is(image) && (of_step || backend_has(s->backend, image));
 }
 
+/* "user/name:version", which would be fetched from Vagrant's cloud. */
+static bool is_box(const char *text)
+{
+    CLEANUP(image_spec_clear) struct image_spec spec = {0};
+    return !reference_is(text) && image_spec_parse(str_of(text), &spec, NULL) == 0 &&
+           spec.kind == SPEC_VAGRANT;
+}
+
 static bool is_allowed(const struct session *s, const struct args *a, const char *given,
                        const char *image)
 {
@@ -127,6 +136,11 @@ static int choose_image(const struct session *s, struct making *m, struct error 
         return error_hint(err, "an image of the runner's host, NAME@STEP, or oci://HOST/REPO:TAG");
     }
     bool remote = !reference_is(given) && !is_here(s, given) && names_a_host(given);
+    if (!remote && is_box(given) && !is_here(s, given)) {
+        error_set(err, ERR_USER, "'%s' is a Vagrant box, which jobs may name only once it is here",
+                  given);
+        return error_hint(err, "'kiln image pull %s' on the runner's host fetches it", given);
+    }
     m->image = remote ? xasprintf("oci://%s", given) : xstrdup(given);
     return is_allowed(s, m->args, given, m->image) ? 0 : not_allowed(m->args, given, err);
 }

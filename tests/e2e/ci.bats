@@ -96,6 +96,9 @@ assert c["builds_dir_is_shared"] is False and c["job_env"] == {"KILN_VM": "gitla
     [ "$status" = 2 ]
     [[ $output == *"'$image' is not an image that a job may name"* ]]
   done
+  KILN_VAGRANT_URL=http://127.0.0.1:1 run job --image team/evil:1.0 --prepare "--allow-image 'team/*'"
+  [ "$status" = 2 ]
+  [[ $output == *"'team/evil:1.0' is a Vagrant box, which jobs may name only once it is here"*"'kiln image pull team/evil:1.0'"* ]]
   run job --image tiny --prepare "--allow-image 'other-*' --allow-image 'oci://registry.example/*'"
   [ "$status" = 2 ]
   [[ $output == *"image 'tiny' is not allowed"*"allowed is what matches 'other-*', 'oci://registry.example/*'"* ]]
