@@ -154,7 +154,7 @@ static int create(const struct fleet_work *w, const struct fleet_vm *vm, struct 
     strv_add(&words, image);
     fleet_spec(w->session, w->file, vm, spec);
     if (args_parse(&cmd_create, (int)words.len, words.ptr, &a, err) < 0 ||
-        fleet_volumes_make(w->session, vm, err) < 0 ||
+        fleet_volumes_make(w->session, w->file, vm, err) < 0 ||
         vm_store_create(w->session, &a, spec, vm->name, NULL, false, note, ret, err) < 0)
         return -1;
     printf("created from '%s'\n", vm->image);
@@ -190,7 +190,7 @@ static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
     vm_spec_init(&spec);
     if (named_vm_lock(vm, err) < 0 || vm_store_spec(vm, &spec, err) < 0)
         return -1;
-    if (fleet_volumes_make(w->session, def, err) < 0 ||
+    if (fleet_volumes_make(w->session, w->file, def, err) < 0 ||
         ((st->change == FLEET_RESTART || st->change == FLEET_PROVISION) &&
          apply_changes(w, def, vm, &spec, err) < 0))
         return -1;
@@ -306,7 +306,7 @@ int fleet_down(const struct fleet_work *w, const struct fleet_vm *def, struct er
     AUTO_CLOSE int lock = take_lock(w->session, def->name, err);
     bool was;
     if (lock < 0 || end(w, def, w->destroy, &was, err) < 0 ||
-        (w->volumes && fleet_volumes_remove(w->session, def->name, err) < 0))
+        (w->volumes && fleet_volumes_remove(w->session, w->file, def, err) < 0))
         return -1;
     if (!was)
         printf("does not exist\n");

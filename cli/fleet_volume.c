@@ -10,6 +10,8 @@
 #include "vm/qemu.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <string.h>
 #include <unistd.h>
 
 static char *folder(const struct session *s, const char *name)
@@ -51,12 +53,34 @@ static int make_one(const struct session *s, const struct fleet_vm *vm,
                              err);
 }
 
-int fleet_volumes_make(const struct session *s, const struct fleet_vm *vm, struct error **err)
+/* 1: the folder's volumes are of this VMFile, 0: of none that is still there, -1: *err. */
+static int check_owner(const struct fleet_file *f, const struct fleet_vm *vm, const char *dir,
+                       struct error **err)
+{
+    AUTO_FREE char *path = path_join(dir, FLEET_VOLUME_OWNER);
+    CLEANUP(buf_clear) struct buf owner = BUF_INIT;
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (file_read(path, PATH_MAX, &owner, &why) < 0)
+        return why->kind == ERR_NOT_FOUND ? 0 : error_propagate(err, STEAL(why));
+    buf_adds(&owner, "");
+    if (!strcmp(owner.data, f->path) || access(owner.data, F_OK) < 0)
+        return !strcmp(owner.data, f->path);
+    error_set(err, ERR_EXISTS, "the volumes of VM '%s' are of another VMFile, '%s'", vm->name,
+              owner.data);
+    return error_hint(err, "give the VM another name in one of them");
+}
+
+int fleet_volumes_make(const struct session *s, const struct fleet_file *f,
+                       const struct fleet_vm *vm, struct error **err)
 {
     AUTO_FREE char *dir = folder(s, vm->name);
     if (!vm->n_volumes)
         return 0;
     if (make_dirs_inside(dir, err) < 0)
+        return -1;
+    int ours = check_owner(f, vm, dir, err);
+    AUTO_FREE char *owner = path_join(dir, FLEET_VOLUME_OWNER);
+    if (ours < 0 || (!ours && file_write_whole(owner, 0600, f->path, strlen(f->path), err) < 0))
         return -1;
     for (size_t i = 0; i < vm->n_volumes; i++)
         if (make_one(s, vm, &vm->volumes[i], err) < 0)
@@ -77,8 +101,12 @@ void fleet_volumes_spec(const struct session *s, const struct fleet_vm *vm, stru
     }
 }
 
-int fleet_volumes_remove(const struct session *s, const char *name, struct error **err)
+int fleet_volumes_remove(const struct session *s, const struct fleet_file *f,
+                         const struct fleet_vm *vm, struct error **err)
 {
-    AUTO_FREE char *dir = folder(s, name);
-    return remove_tree(dir, err);
+    AUTO_FREE char *dir = folder(s, vm->name);
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (check_owner(f, vm, dir, &why) >= 0)
+        return remove_tree(dir, err);
+    return why->kind == ERR_EXISTS && !vm->n_volumes ? 0 : error_propagate(err, STEAL(why));
 }

@@ -144,7 +144,20 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [ "$("$KILN" status --json db | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])')" = running ]
 }
 
-@test "down --destroy --volumes leaves nothing" {
+@test "down --destroy --volumes leaves nothing; the volumes of another VMFile are not touched" {
+  "$KILN" down --destroy db
+  mkdir -p ../other
+  echo 'vm "db" { image "tiny"; volume "data" 1; }' >../other/VMFile.kdl
+  for words in up "down --destroy --volumes"; do
+    # shellcheck disable=SC2086
+    run "$KILN" $words --file ../other/VMFile.kdl
+    [ "$status" = 1 ]
+    [[ $output == *"the volumes of VM 'db' are of another VMFile, '"*"/lab/VMFile.kdl'"* ]]
+  done
+  [ -e "$KILN_HOME/vmstore/.volumes/db/data.qcow2" ]
+  echo 'vm "db" { image "tiny"; }' >../other/VMFile.kdl
+  "$KILN" down --destroy --volumes --file ../other/VMFile.kdl
+  [ -e "$KILN_HOME/vmstore/.volumes/db/data.qcow2" ]
   run timeout 100 "$KILN" down --destroy --volumes
   echo "$output"
   [ "$status" = 0 ]
