@@ -95,6 +95,7 @@ static int build(const struct fleet_work *w, const struct fleet_vm *vm, struct e
     AUTO_FREE char *name = fleet_build_name(vm);
     strv_addf(&words, "--tag=%s", name);
     strv_add(&words, "--progress=plain");
+    strv_add(&words, "--load"); // with KILN_HOST the VM is still of this machine
     if (vm->build.file)
         strv_addf(&words, "--file=%s", vm->build.file);
     if (vm->build.target)

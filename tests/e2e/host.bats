@@ -72,6 +72,18 @@ there() { KILN_HOME=$TOP/there "$KILN" "$@"; }
   [ "$(there shell one -c 'cat /ctx/app/link')" = two ]
 }
 
+@test "up brings what KILN_HOST built here" {
+  mkdir -p fleet
+  echo 'FROM base' >fleet/Imagefile
+  echo 'vm "hosted" { build "fleet"; memory 64; }' >VMFile.kdl
+  KILN_HOST=$HOST run timeout 100 "$KILN" up
+  echo "$output"
+  "$KILN" stop --kill hosted
+  "$KILN" rm hosted
+  [ "$status" = 0 ]
+  [[ $output == *"created from"*"hosted | is up"* ]]
+}
+
 @test "an Imagefile from elsewhere, secrets and what a RUN says; its failure is told as here" {
   printf '%s\n' 'FROM base' 'RUN --mount=type=secret,id=key wc -c </run/secrets/key; echo to-stderr >&2' >elsewhere.Imagefile
   printf 'pass\0word' >key
