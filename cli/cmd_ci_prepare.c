@@ -243,8 +243,13 @@ static int boot(const struct session *s, struct making *m, struct image_chain *c
         return -1;
     struct vm_run_disk disk = {(const char *const *)chain->files.ptr, chain->files.len,
                                chain->size};
-    struct vm_run_options o = {
-        .disks = &disk, .n_disks = 1, .keep = true, .hold = vm.lock, .image = m->image};
+    // nobody resumes a guest that waits for space: the job has the error instead, and ends
+    struct vm_run_options o = {.disks = &disk,
+                               .n_disks = 1,
+                               .keep = true,
+                               .hold = vm.lock,
+                               .image = m->image,
+                               .stop_when_full = false};
     if (vm_options_boot(s, &m->spec, &o, &vm, NULL, true, err) < 0)
         return -1;
     return unlink(vm.disk) < 0 ? error_errno(err, "cannot remove '%s'", vm.disk) : 0;

@@ -417,7 +417,6 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     b.o.vm_key = private;
     b.o.public_keys = public;
     b.o.qemu = &qemu;
-    b.o.stop_when_full = detached; // nobody is there to tell why its disk fails
     b.o.accel = ACCEL_AUTO;
     if (!vm_run_args_choose_accel(spec->qemu_args.ptr) &&
         accel_choose(s, spec->accel, qemu.version, &b.o.accel, err) < 0)

@@ -29,7 +29,7 @@ bool vm_options_port(const char **at, unsigned *ret);
 /* --disk-size: *size, that of the image's disk in bytes, grows to it. ERR_USER if it is smaller. */
 int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **err);
 /* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. Of
- * `disk` the members that are about the disks count. named: the VM of the store that it is, whose
+ * `disk` the members that are about the disks count, stop_when_full with them. named: the VM of the store that it is, whose
  * lock is held; NULL = none. copies: what
  * goes in and out over SSH, or NULL. With `detach` it goes on alone, and 0 comes once it runs. */
 int vm_options_boot(const struct session *s, const struct vm_spec *spec,

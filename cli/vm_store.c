@@ -188,7 +188,8 @@ int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *
     CLEANUP(strv_clear) struct strv files = {0};
     CLEANUP(vm_disks_free) struct vm_disks extra = {0};
     CLEANUP(store_freep) struct store *st = NULL;
-    struct vm_run_options o = {.keep = true, .hold = vm->lock};
+    // in the background nobody is there to tell why its disk fails
+    struct vm_run_options o = {.keep = true, .hold = vm->lock, .stop_when_full = detach};
     uint64_t size;
     if (vm_store_chain(s, vm, &st, &files, &size, err) < 0 ||
         vm_disks_open(vm, st, &extra, err) < 0 || take_state(vm, spec, detach, &o.restore, err) < 0)

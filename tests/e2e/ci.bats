@@ -124,6 +124,9 @@ name=gitlab-7-gitlab.example
 pid=$("$KILN" status --json $name | python3 -c 'import json, sys; v = json.load(sys.stdin); assert v["temporary"]; print(v["pid"])')
 ! tr '\0' '\n' </proc/"$pid"/environ | grep -q 'CUSTOM_ENV_\|s3cret'
 ! tr '\0' '\n' </proc/"$pid"/cmdline | grep -q s3cret
+# a host without space fails the job, and does not make it wait
+! tr '\0' '\n' </proc/"$pid"/cmdline | grep -q werror=enospc
+tr '\0' '\n' </proc/"$pid"/cmdline | grep -q werror=report
 keeper=$(fuser "$KILN_HOME/vmstore/$name/ssh.lock" 2>/dev/null)
 ! grep -q 's3cret' /proc/"$(echo $keeper)"/environ
 ! grep -rq s3cret "$KILN_HOME/vmstore"
