@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/nearest.h"
+#include "cli/fleet_network.h"
 #include "vm/named.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ void fleet_file_clear(struct fleet_file *f)
     fleet_free(f->fleet);
     free(f->path);
     free(f->chosen);
+    free(f->hosts);
     *f = (struct fleet_file){0};
 }
 
@@ -113,5 +115,8 @@ int fleet_file_open(const struct session *s, const struct args *a, struct fleet_
     struct fleet_given g = {given, dir, session_setting(s, "HOME")};
     ret->fleet = fleet_parse(&g, text.data, text.len);
     check_names(ret->fleet);
-    return show_mistakes(ret->fleet, err) < 0 ? -1 : choose_all(ret, a, err);
+    if (show_mistakes(ret->fleet, err) < 0)
+        return -1;
+    fleet_network_number(ret);
+    return choose_all(ret, a, err);
 }

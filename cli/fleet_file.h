@@ -21,6 +21,7 @@ struct fleet_file {
     struct fleet *fleet;
     bool *chosen; /* for each VM */
     size_t n_chosen;
+    unsigned *hosts; /* for each VM: fleet_network_number */
 };
 
 /* By --file, and the names that args have: all VMs if they have none. Mistakes in the file are printed:

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+enum { FLEET_HOSTS = 65000 }; /* of a /16 */
+
 /* Numbers that follow from the file, a network and a VM ("" = none). */
 static struct digest numbers(const struct fleet_file *f, const char *network, const char *vm)
 {
@@ -36,12 +38,27 @@ void fleet_network_spec(const struct session *s, const struct fleet_file *f,
     }
 }
 
+void fleet_network_number(struct fleet_file *f)
+{
+    size_t n = f->fleet->n_vms;
+    AUTO_FREE bool *taken = xcalloc(FLEET_HOSTS, sizeof *taken);
+    f->hosts = xcalloc(n, sizeof *f->hosts);
+    for (size_t i = 0; i < n; i++) {
+        struct digest d = numbers(f, "", f->fleet->vms[i].name);
+        unsigned host = (d.byte[0] << 8 | d.byte[1]) % FLEET_HOSTS;
+        while (i < FLEET_HOSTS && taken[host])
+            host = (host + 1) % FLEET_HOSTS;
+        taken[host] = true;
+        f->hosts[i] = host + 1;
+    }
+}
+
 void fleet_network_address(const struct fleet_file *f, const struct fleet_vm *vm,
                            const char *network, struct buf *out)
 {
     struct digest d = numbers(f, network, "");
-    size_t host = (size_t)(vm - f->fleet->vms) % 65000 + 1;
-    buf_addf(out, "10.%u.%zu.%zu", 64 + d.byte[0] % 64, host / 256, host % 256);
+    unsigned host = f->hosts[vm - f->fleet->vms];
+    buf_addf(out, "10.%u.%u.%u", 64 + d.byte[0] % 64, host / 256, host % 256);
 }
 
 static bool is_member(const struct fleet_vm *vm, const char *network)

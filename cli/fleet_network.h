@@ -17,6 +17,10 @@
 #include "cli/fleet_file.h"
 #include "vm/spec.h"
 
+/* Gives each VM of a file that is just read its number in all networks, f->hosts: it follows from the
+ * VM's name, whatever VMs come and go beside it; of two that would have the same the later one takes
+ * the next. */
+void fleet_network_number(struct fleet_file *f);
 /* Adds the cards. */
 void fleet_network_spec(const struct session *s, const struct fleet_file *f,
                         const struct fleet_vm *vm, struct vm_spec *spec);

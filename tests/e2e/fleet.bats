@@ -76,6 +76,12 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   run "$KILN" up
   [ "$status" = 0 ]
   [ "$output" = $'db  | running, unchanged\nweb | running, unchanged' ]
+  # what is written above them changes no address
+  cp VMFile.kdl Good.kdl
+  { echo 'vm "new" { image "tiny"; network "lab"; }'; cat Good.kdl; } >VMFile.kdl
+  run "$KILN" up db web
+  cp Good.kdl VMFile.kdl
+  [ "$output" = $'db  | running, unchanged\nweb | running, unchanged' ]
   sed -i '/web/,$s/memory 128/memory 192/; s/"shell" {/"shell" { \/\/ twice/; s/hello from/good day from/' VMFile.kdl
   run "$KILN" up
   [ "$status" = 0 ]
