@@ -6,6 +6,9 @@
 #include "base/cleanup.h"
 #include "base/nearest.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 static size_t index_of(const struct fleet *f, const char *name)
 {
     const struct fleet_vm *vm = fleet_find(f, name);
@@ -89,7 +92,38 @@ static void check_networks(struct fleet_reader *r)
         }
 }
 
-/* One port of the host leads to one guest. */
+/* A forward, and whose it is. */
+struct taken {
+    const struct fleet_forward *forward;
+    const struct fleet_vm *vm;
+};
+
+static bool is_any(const struct fleet_forward *f)
+{
+    return !strcmp(f->address, "0.0.0.0");
+}
+
+/* By protocol, port and address, "any" before all; then as in the file. */
+static int by_port(const void *a, const void *b)
+{
+    const struct taken *x = a, *y = b;
+    const struct fleet_forward *f = x->forward, *g = y->forward;
+    if (f->udp != g->udp || f->host != g->host)
+        return f->udp != g->udp ? f->udp - g->udp : f->host < g->host ? -1 : 1;
+    int order = is_any(g) - is_any(f);
+    order = order ? order : strcmp(f->address, g->address);
+    if (order || x->vm != y->vm)
+        return order ? order : x->vm < y->vm ? -1 : 1;
+    return f < g ? -1 : f > g;
+}
+
+static bool clash(const struct fleet_forward *f, const struct fleet_forward *g)
+{
+    return f->udp == g->udp && f->host == g->host &&
+           (is_any(f) || is_any(g) || !strcmp(f->address, g->address));
+}
+
+/* One port of an address of the host leads to one guest. */
 static void check_ports(struct fleet_reader *r)
 {
     const struct fleet *f = r->fleet;
@@ -98,19 +132,23 @@ static void check_ports(struct fleet_reader *r)
         all += f->vms[i].n_forwards;
     if (all < 2)
         return;
-    AUTO_FREE const struct fleet_vm **owner = xcalloc(2 * 65536, sizeof *owner);
+    AUTO_FREE struct taken *list = xcalloc(all, sizeof *list);
+    size_t n = 0, first = 0;
     for (size_t i = 0; i < f->n_vms; i++)
-        for (size_t j = 0; j < f->vms[i].n_forwards; j++) {
-            const struct fleet_forward *p = &f->vms[i].forwards[j];
-            const struct fleet_vm **slot = &owner[p->host + (p->udp ? 65536 : 0)];
-            if (*slot)
-                diag_help(fleet_error(r, f->vms[i].span,
-                                      "VMs '%s' and '%s' forward the same port "
-                                      "%u",
-                                      (*slot)->name, f->vms[i].name, p->host),
-                          "choose another port of the host");
-            *slot = &f->vms[i];
+        for (size_t j = 0; j < f->vms[i].n_forwards; j++)
+            list[n++] = (struct taken){&f->vms[i].forwards[j], &f->vms[i]};
+    qsort(list, n, sizeof *list, by_port);
+    for (size_t i = 1; i < n; i++) {
+        if (!clash(list[first].forward, list[i].forward)) { // "any" is the first of its port
+            first = i;
+            continue;
         }
+        const struct fleet_vm *a = list[first].vm, *b = list[i].vm;
+        const struct fleet_vm *later = a > b ? a : b;
+        diag_help(fleet_error(r, later->span, "VMs '%s' and '%s' forward the same port %u",
+                              (a > b ? b : a)->name, later->name, list[i].forward->host),
+                  "choose another port of the host");
+    }
 }
 
 void fleet_check_order(struct fleet_reader *r)
