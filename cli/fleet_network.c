@@ -142,7 +142,7 @@ int fleet_network_join(const struct session *s, const struct fleet_file *f,
         return -1;
     if (json_flag(live.record, "joined"))
         return 0;
-    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = fleet_log_in(s, vm, &live, err);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, FLEET_LOGIN_MS, err);
     if (!ssh || set_addresses(ssh, f, vm, err) < 0)
         return -1;
     json_auto_t *now = named_vm_running(&live.vm);

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -123,29 +122,6 @@ static void tell_step(int log, const struct fleet_vm *vm, size_t i)
     (void)write_all(STDOUT_FILENO, line, strlen(line));
 }
 
-struct vm_ssh *fleet_log_in(const struct session *s, const struct fleet_vm *vm,
-                            struct vm_live *live, struct error **err)
-{
-    enum { AT_LEAST_MS = 120000 /* vmctl's */, AGAIN_MS = 2000 };
-    int64_t kept = json_integer_value(json_object_get(live->record, "ssh_timeout_ms"));
-    long long limit = kept > AT_LEAST_MS ? kept : AT_LEAST_MS, deadline = now_ms() + limit;
-    for (;;) {
-        CLEANUP(error_freep) struct error *why = NULL;
-        long long left = deadline - now_ms();
-        live->timeout_ms = left > 1 ? (int)left : 1;
-        struct vm_ssh *ssh = vm_live_login(s, NULL, live, &why);
-        if (ssh)
-            return ssh;
-        // the SSH server may be there before cloud-init has made the user
-        struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
-        if (!vm->cloud_init || why->errnum != EACCES || now_ms() + AGAIN_MS > deadline ||
-            poll(&p, 1, AGAIN_MS) > 0) {
-            error_propagate(err, STEAL(why));
-            return NULL;
-        }
-    }
-}
-
 int fleet_run_steps(const struct session *s, const struct fleet_file *f, const struct fleet_vm *vm,
                     struct error **err)
 {
@@ -153,7 +129,7 @@ int fleet_run_steps(const struct session *s, const struct fleet_file *f, const s
     if (vm_live_open(s, vm->name, &live, err) < 0)
         return -1;
     AUTO_FREE char *path = path_join(live.vm.dir, FLEET_LOG);
-    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = fleet_log_in(s, vm, &live, err);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, FLEET_LOGIN_MS, err);
     if (!ssh)
         return -1;
     AUTO_CLOSE int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);

@@ -15,10 +15,8 @@
 /* In a VM's folder. */
 #define FLEET_LOG "provision.log"
 
-/* A login to a VM that runs, for which it waits at least 120 s, also while the guest makes its user. NULL
- * with *err. */
-struct vm_ssh *fleet_log_in(const struct session *s, const struct fleet_vm *vm,
-                            struct vm_live *live, struct error **err);
+enum { FLEET_LOGIN_MS = 120000 }; /* how long a login is waited for at least: vmctl's */
+
 /* The first that fails ends it: ERR_GUEST with its place in the VMFile. */
 int fleet_run_steps(const struct session *s, const struct fleet_file *f, const struct fleet_vm *vm,
                     struct error **err);

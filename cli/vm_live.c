@@ -7,12 +7,14 @@
 #include "vm/console.h"
 #include "vm/detached.h"
 #include "vm/login.h"
+#include "vm/seed.h"
 #include "vm/ssh_key.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -233,6 +235,29 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
     live->login = o;
     live->login.user = live->user = STEAL(who);
     return ssh;
+}
+
+struct vm_ssh *vm_live_first_login(const struct session *s, struct vm_live *live, int at_least_ms,
+                                   struct error **err)
+{
+    enum { AGAIN_MS = 2000 };
+    long long kept = json_int(live->record, "ssh_timeout_ms", 0);
+    long long deadline = now_ms() + (kept > at_least_ms ? kept : at_least_ms);
+    AUTO_FREE char *seed = path_join(live->vm.dir, VM_SEED);
+    for (;;) {
+        CLEANUP(error_freep) struct error *why = NULL;
+        long long left = deadline - now_ms();
+        live->timeout_ms = left > 1 ? (int)left : 1;
+        struct vm_ssh *ssh = vm_live_login(s, NULL, live, &why);
+        if (ssh)
+            return ssh;
+        struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
+        if (why->errnum != EACCES || access(seed, F_OK) < 0 || now_ms() + AGAIN_MS > deadline ||
+            poll(&p, 1, AGAIN_MS) > 0) {
+            error_propagate(err, STEAL(why));
+            return NULL;
+        }
+    }
 }
 
 static int kill_now(const struct session *s, const struct named_vm *vm, struct error **err)

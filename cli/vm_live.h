@@ -55,6 +55,10 @@ char *vm_live_console(const struct named_vm *vm, unsigned lines);
  * *err. */
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err);
+/* The same while the guest boots: cloud-init may make its user later than the SSH server is there. Waits
+ * at least_ms, or longer as above. */
+struct vm_ssh *vm_live_first_login(const struct session *s, struct vm_live *live, int at_least_ms,
+                                   struct error **err);
 /* 1: it has ended, 2: it did not run; -1. kill: at once, else after timeout_ms, which is reported. */
 int vm_live_stop(const struct session *s, const struct named_vm *vm, bool kill, int timeout_ms,
                  struct error **err);

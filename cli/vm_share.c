@@ -55,7 +55,7 @@ int vm_volumes_mount(const struct session *s, const char *name, const struct vm_
         return 0;
     if (vm_live_open(s, name, &live, err) < 0)
         return -1;
-    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, NULL, &live, err);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, 0, err);
     return ssh ? vm_share_mount(s, ssh, spec, err) : -1;
 }
 
