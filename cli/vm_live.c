@@ -216,6 +216,7 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
         return NULL;
     }
     AUTO_FREE char *key_path = path_join(live->vm.dir, VM_SSH_KEY), *who = NULL;
+    free(live->vm_key); // of a login before this one
     live->vm_key = vm_ssh_key_read(key_path, NULL);
     struct vm_ssh_options o = {.session = s,
                                .port = (unsigned)port,
@@ -233,6 +234,7 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
     if (ssh && !o.user)
         remember_user(live, who);
     live->login = o;
+    free(live->user);
     live->login.user = live->user = STEAL(who);
     return ssh;
 }
