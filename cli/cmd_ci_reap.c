@@ -30,9 +30,18 @@ static bool is_lost(const struct session *s, const char *name, long long max_age
     return ci && ((tmp && access(tmp, F_OK) < 0 && errno == ENOENT) || (max_age && age > max_age));
 }
 
+/* Prints it, or adds it to the result. */
+static void tell(const struct args *a, json_t *removed, const char *name)
+{
+    (void)json_array_append_new(removed, json_string(name));
+    if (!a->result)
+        puts(name);
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear) struct strv names = {0};
+    CLEANUP(error_freep) struct error *last = NULL;
     long long max_age = 0;
     json_t *removed = a->result ? json_array() : NULL;
     if (removed)
@@ -43,15 +52,21 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (named_vm_list(s->vmstore, &names, err) < 0)
         return -1;
     vec_foreach (char **, name, &names) {
+        struct error *why = NULL;
+        if (session_cancelled(s))
+            return error_set(err, ERR_CANCELLED, "interrupted");
         if (!is_lost(s, *name, max_age))
             continue;
-        if (!args_has(a, "dry-run") && ci_vm_remove(s, *name, err) < 0)
-            return -1;
-        (void)json_array_append_new(removed, json_string(*name));
-        if (!a->result)
-            puts(*name);
+        if (args_has(a, "dry-run") || ci_vm_remove(s, *name, &why) == 0) {
+            tell(a, removed, *name);
+            continue;
+        }
+        if (last) // the others go all the same
+            print_error(last);
+        error_free(last);
+        last = why;
     }
-    return 0;
+    return last ? error_propagate(err, STEAL(last)) : 0;
 }
 
 const struct command cmd_ci_reap = {
