@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // A process a VM and not a thread: what is called prints to stdout and stderr, starts programs and
-// waits for signals as the commands do that it belongs to. The terminal's Ctrl-C reaches all of them;
+// waits for signals as the commands do that it belongs to. A signal to us is passed on to all of them;
 // one that is left behind by our own end is told by the kernel.
 #include "cli/fleet_run.h"
 
@@ -39,6 +39,7 @@ struct fleet_runner {
     struct worker *workers; /* a slot for each VM of the file */
     size_t n, running;
     int width; /* of the longest name */
+    bool told; /* the workers, that we were interrupted */
     int status;
 };
 
@@ -180,14 +181,26 @@ static int begin_ready(struct fleet_runner *r, struct error **err)
     return 0;
 }
 
+/* A signal to us alone is for all of them: what they have begun they end as a command of its own does. */
+static void pass_on(struct fleet_runner *r)
+{
+    r->told = true;
+    for (size_t i = 0; i < r->n; i++)
+        if (r->workers[i].state == RUNNING)
+            (void)kill(r->workers[i].pid, SIGTERM);
+}
+
 /* Until one has said something, or has ended. */
 static int listen(struct fleet_runner *r, struct error **err)
 {
-    AUTO_FREE struct pollfd *p = xcalloc(r->n, sizeof *p);
+    AUTO_FREE struct pollfd *p = xcalloc(r->n + 1, sizeof *p);
     for (size_t i = 0; i < r->n; i++)
         p[i] = (struct pollfd){.fd = r->workers[i].from, .events = POLLIN};
-    if (poll(p, r->n, -1) < 0)
+    p[r->n] = (struct pollfd){.fd = r->told ? -1 : r->work->session->cancel_fd, .events = POLLIN};
+    if (poll(p, r->n + 1, -1) < 0)
         return errno == EINTR ? 0 : error_errno(err, "cannot wait for the VMs");
+    if (p[r->n].revents)
+        pass_on(r);
     for (size_t i = 0; i < r->n; i++)
         if (p[i].revents && !take_output(r, &r->workers[i]))
             finish(r, &r->workers[i]);

@@ -106,6 +106,24 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [[ $("$KILN" logs web --provision -n 1) == "to stderr" ]]
 }
 
+@test "up that is terminated ends what it has begun" {
+  mkdir -p ../slow
+  echo 'vm "slow" { image "tiny"; qemu-args "-S"; ssh { user "root"; }; provision "shell" { inline "true"; }; }' >../slow/VMFile.kdl
+  exec 4< <(exec "$KILN" up --file ../slow/VMFile.kdl 2>&1)
+  local kiln=$! line= rest= ended=0
+  until [[ $line == *Booting* ]]; do read -r line <&4; done
+  until "$KILN" status slow --json | grep -q '"running"'; do kill -0 "$kiln"; done
+  kill -TERM "$kiln"
+  rest=$(cat <&4)
+  exec 4<&-
+  wait "$kiln" || ended=$?
+  "$KILN" stop --kill slow || true
+  "$KILN" rm slow
+  echo "$ended: $rest"
+  [ "$ended" = 143 ]
+  [[ $rest == *interrupted* && $rest != *"no SSH server answered"* ]]
+}
+
 @test "a VM of another VMFile or of none is not touched" {
   mkdir -p ../other
   cd ../other
