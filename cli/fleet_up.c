@@ -183,7 +183,23 @@ static int apply_changes(const struct fleet_work *w, const struct fleet_vm *def,
     return named_vm_rewrite(vm, err);
 }
 
-/* Starts one that is there and stopped; *ret_ran: somebody else did. */
+/* Of one that runs or is suspended, and stays as it is. */
+static void tell_changes(const struct fleet_vm *def, const struct fleet_state *st)
+{
+    if (st->change == FLEET_SAME)
+        printf("%s, unchanged\n", st->state);
+    else if (st->change == FLEET_PROVISION)
+        printf("%s; changed: %s; 'kiln provision %s' runs it\n", st->state, st->changes.data,
+               def->name);
+    else if (st->change == FLEET_RESTART)
+        printf("%s; changed: %s; 'kiln down %s', then 'kiln up %s' applies it\n", st->state,
+               st->changes.data, def->name, def->name);
+    else
+        printf("%s; changed: %s; 'kiln reload %s' makes the VM anew\n", st->state, st->changes.data,
+               def->name);
+}
+
+/* Starts one that is there and stopped. */
 static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
                          struct named_vm *vm, const struct fleet_state *st, struct error **err)
 {
@@ -191,6 +207,10 @@ static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
     vm_spec_init(&spec);
     if (named_vm_lock(vm, err) < 0 || vm_store_spec(vm, &spec, err) < 0)
         return -1;
+    if (!strcmp(st->state, "suspended")) { // its memory is of what it was
+        tell_changes(def, st);
+        return vm_store_boot(w->session, vm, &spec, true, NULL, err);
+    }
     if (fleet_volumes_make(w->session, w->file, def, err) < 0 ||
         ((st->change == FLEET_RESTART || st->change == FLEET_PROVISION) &&
          apply_changes(w, def, vm, &spec, err) < 0))
@@ -200,8 +220,7 @@ static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
                                           : "changed: %s\n",
                st->changes.data, def->name);
     AUTO_FREE char *done = done_path(vm);
-    if (strcmp(st->state, "suspended") != 0)
-        (void)unlink(done);
+    (void)unlink(done);
     return vm_store_boot(w->session, vm, &spec, true, NULL, err);
 }
 
@@ -235,20 +254,6 @@ static int provision(const struct fleet_work *w, const struct fleet_vm *def, str
     return file_write_whole(done, 0600, "", 0, err);
 }
 
-static void tell_running(const struct fleet_vm *def, const struct fleet_state *st)
-{
-    if (st->change == FLEET_SAME)
-        printf("running, unchanged\n");
-    else if (st->change == FLEET_PROVISION)
-        printf("running; changed: %s; 'kiln provision %s' runs it\n", st->changes.data, def->name);
-    else if (st->change == FLEET_RESTART)
-        printf("running; changed: %s; 'kiln down %s', then 'kiln up %s' applies it\n",
-               st->changes.data, def->name, def->name);
-    else
-        printf("running; changed: %s; 'kiln reload %s' makes the VM anew\n", st->changes.data,
-               def->name);
-}
-
 /* The lock of the VM is held. */
 static int up(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
 {
@@ -258,7 +263,7 @@ static int up(const struct fleet_work *w, const struct fleet_vm *def, struct err
         return -1;
     bool runs = !strcmp(st.state, "running"), absent = !strcmp(st.state, "absent");
     if (runs)
-        tell_running(def, &st);
+        tell_changes(def, &st);
     else if ((absent ? make(w, def, err) : start_stopped(w, def, &vm, &st, err)) < 0)
         return -1;
     bool done = (runs || !strcmp(st.state, "suspended")) && st.provisioned;
@@ -344,8 +349,9 @@ int fleet_explain(const struct fleet_work *w, const struct fleet_vm *def, struct
     if (fleet_look(w->session, w->file, def, &vm, &st, err) < 0)
         return -1;
     bool runs = !strcmp(st.state, "running"), absent = !strcmp(st.state, "absent");
-    if (runs)
-        tell_running(def, &st);
+    bool suspended = !strcmp(st.state, "suspended");
+    if (runs || suspended)
+        tell_changes(def, &st);
     else if (absent)
         printf("would be made from %s'%s' and started\n",
                def->source == FLEET_BUILD ? "the build of " : "", def->image);
@@ -353,7 +359,9 @@ int fleet_explain(const struct fleet_work *w, const struct fleet_vm *def, struct
         printf("%s; would be started%s%s%s\n", st.state, st.changes.len ? "; changed: " : "",
                st.changes.data,
                st.change == FLEET_RELOAD ? "; only 'kiln reload' makes the VM anew" : "");
-    if (w->provision && def->n_steps && (!runs || !st.provisioned))
+    if (suspended)
+        printf("would be resumed\n");
+    if (w->provision && def->n_steps && (!(runs || suspended) || !st.provisioned))
         printf("would be provisioned: %zu step%s\n", def->n_steps, def->n_steps > 1 ? "s" : "");
     return 0;
 }

@@ -150,6 +150,17 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [ "$(cat first - <<<"$output" | grep -c 'web | is up')" = 1 ]
   [ "$("$KILN" exec web awk '/MemTotal/ { print ($2 > 150000) }' /proc/meminfo)" = 1 ]
   [ "$("$KILN" exec db hostname)" = tiny ]
+  # what was suspended goes on as it was
+  "$KILN" exec db touch /run/mark
+  "$KILN" suspend --to-disk db
+  cp VMFile.kdl Good.kdl
+  sed -i '/db/,/web/s/memory 128/memory 160/' VMFile.kdl
+  run "$KILN" up db
+  cp Good.kdl VMFile.kdl
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"db | suspended; changed: memory 128 → 160; 'kiln down db', then 'kiln up db' applies it"*"db | is up"* ]]
+  "$KILN" exec db ls /run/mark
 }
 
 @test "reload makes a VM anew but for its volume; a kiln that is killed leaves what up goes on with" {
