@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * VMFile.kdl: a file of VMs → checked values, or every mistake in it with its place. It takes each
- * file that vmctl takes, and what kiln has beyond that. The language is described in
- * docs/man/vmfile.5.scd.
+ * VMFile.kdl: a file of VMs → checked values, or every mistake in it with its place. It takes
+ * files of vmctl, and what kiln has beyond that. docs/man/vmfile.5.scd describes the language, and
+ * how it differs from vmctl's.
  *
  *     struct fleet_given given = {.path = "VMFile.kdl", .dir = "/srv/lab", .home = "/home/me"};
  *     CLEANUP(fleet_freep) struct fleet *f = fleet_parse(&given, "vm \"a\" { image \"tiny\"; }", 25);
