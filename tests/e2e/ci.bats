@@ -177,6 +177,22 @@ END
   nothing_left
 }
 
+@test "reap goes on after a VM that cannot be removed" {
+  local name
+  for name in gitlab-20 gitlab-21; do
+    mkdir -p "$store/$name"
+    echo '{"ci": {"job": "1", "tmp": "/no/such"}, "created": 1}' >"$store/$name/vm.json"
+  done
+  run unshare -m sh -c 'mount --bind "$1/gitlab-20" "$1/gitlab-20" && "$KILN" ci reap' sh "$store"
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"error: cannot remove "*/gitlab-20* ]]
+  grep -qx gitlab-21 <<<"$output"
+  [ ! -e "$store/gitlab-21" ]
+  "$KILN" ci reap
+  [ -z "$(ls "$store")" ]
+}
+
 @test "cancelled or killed while the VM starts; an error of QEMU" {
   local grace
   for grace in 60 0; do
