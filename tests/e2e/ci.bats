@@ -125,7 +125,6 @@ pid=$("$KILN" status --json $name | python3 -c 'import json, sys; v = json.load(
 ! tr '\0' '\n' </proc/"$pid"/environ | grep -q 'CUSTOM_ENV_\|s3cret'
 ! tr '\0' '\n' </proc/"$pid"/cmdline | grep -q s3cret
 # a host without space fails the job, and does not make it wait
-! tr '\0' '\n' </proc/"$pid"/cmdline | grep -q werror=enospc
 tr '\0' '\n' </proc/"$pid"/cmdline | grep -q werror=report
 keeper=$(fuser "$KILN_HOME/vmstore/$name/ssh.lock" 2>/dev/null)
 ! grep -q 's3cret' /proc/"$(echo $keeper)"/environ

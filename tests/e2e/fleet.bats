@@ -110,7 +110,7 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   mkdir -p ../slow
   echo 'vm "slow" { image "tiny"; qemu-args "-S"; ssh { user "root"; }; provision "shell" { inline "true"; }; }' >../slow/VMFile.kdl
   exec 4< <(exec "$KILN" up --file ../slow/VMFile.kdl 2>&1)
-  local kiln=$! line= rest= ended=0
+  local kiln=$! line='' rest='' ended=0
   until [[ $line == *Booting* ]]; do read -r line <&4; done
   until "$KILN" status slow --json | grep -q '"running"'; do kill -0 "$kiln"; done
   kill -TERM "$kiln"
