@@ -128,16 +128,17 @@ static int open_registry(struct container *c, const struct container_options *o,
     return container_resolve(c, version, err);
 }
 
-/* The file's digest, and the name in it. */
+/* The file's digest, the name in it, and the platform: of one name there may be several images. */
 static void open_archive(struct container *c, const struct container_options *o,
                          const struct container_name *name)
 {
     char hex[DIGEST_HEX + 1];
     digest_hex(&o->place->digest, hex);
-    AUTO_FREE char *both = xasprintf("%s:%s", hex, name->rest);
+    AUTO_FREE char *key =
+        xasprintf("%s %s:%s", hex, o->platform ? o->platform : "linux/amd64", name->rest);
     AUTO_FREE char *path = xasprintf("/proc/self/fd/%d", o->place->fd);
     c->archive = open(path, O_RDONLY | O_CLOEXEC); // a description of its own
-    c->digest = *name->rest ? digest_of(both, strlen(both)) : o->place->digest;
+    c->digest = digest_of(key, strlen(key));
     c->wanted = xstrdup(name->rest);
     c->bytes = o->place->size;
 }

@@ -63,8 +63,8 @@ int container_open(const struct session *s, const struct container_options *o,
 void container_free(struct container *c); /* NULL is fine */
 DEFINE_CLEANUP(struct container, container_free);
 
-/* What stands for all of its content: the manifest's digest; of an archive, the file's and of the name
- * in it. */
+/* What stands for all of its content: the manifest's digest; of an archive, of the
+ * file's digest, the platform and the name in it. */
 struct digest container_digest(const struct container *c);
 uint64_t container_bytes(
     const struct container *c); /* of its layers, as they are stored; of an archive, the file */

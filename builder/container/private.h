@@ -35,7 +35,6 @@ struct container {
     const struct session *session;
     enum container_kind kind;
     char *text, *platform; /* platform NULL = linux/amd64 */
-    bool any_platform;     /* none was asked for, and an archive is not of several */
     const struct transfer_options *transfer;
     struct registry *registry; /* NULL = an archive */
     struct digest digest;

@@ -96,6 +96,10 @@ look() {
   # nothing changed: from the cache, without the archive being unpacked again
   run "$KILN" image build --require-cached --name looked .
   [ "$status" = 0 ]
+  # of an archive with several images of one name, another platform's is another step
+  tar -C img -cf both.tar .
+  look oci-archive:both.tar:both | diff - "$BATS_FILE_TMPDIR/seen"
+  look '--platform=linux/arm64 oci-archive:both.tar:both' | grep -q '^./arm regular file'
 }
 
 @test "a registry: both formats, an index, pinned without a network, damaged here, interrupted" {
