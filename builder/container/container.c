@@ -138,6 +138,7 @@ static void open_archive(struct container *c, const struct container_options *o,
         xasprintf("%s %s:%s", hex, o->platform ? o->platform : "linux/amd64", name->rest);
     AUTO_FREE char *path = xasprintf("/proc/self/fd/%d", o->place->fd);
     c->archive = open(path, O_RDONLY | O_CLOEXEC); // a description of its own
+    c->file = o->place->digest;
     c->digest = digest_of(key, strlen(key));
     c->wanted = xstrdup(name->rest);
     c->bytes = o->place->size;

@@ -44,8 +44,9 @@ struct container {
     struct container_layers layers; /* base first */
     bool fetched;
 
-    int archive;  /* its file; -1 = none */
-    char *wanted; /* the name in it; "" = the only one */
+    int archive;        /* its file; -1 = none */
+    struct digest file; /* what it was when the key was made */
+    char *wanted;       /* the name in it; "" = the only one */
     struct working work;
 
     struct rootfs *rootfs;

@@ -112,6 +112,8 @@ static int unpack_all(struct unpacking *u, struct error **err)
     }
     if (got < 0 || tar_finish(u->tar, &d, err) < 0)
         return -1;
+    if (!digest_eq(&d, &u->c->file))
+        return error_set(err, ERR_USER, "it changed while it was copied");
     session_progress(u->c->session, "unpacking", u->c->bytes, u->c->bytes, true);
     return 0;
 }
