@@ -144,11 +144,24 @@ static void open_archive(struct container *c, const struct container_options *o,
     c->bytes = o->place->size;
 }
 
+/* As of a URL: of the file. */
+static int check_file(const struct digest *is, const struct digest *expected, struct error **err)
+{
+    char got[DIGEST_HEX + 1], want[DIGEST_HEX + 1];
+    if (digest_eq(is, expected))
+        return 0;
+    digest_hex(is, got);
+    digest_hex(expected, want);
+    error_set(err, ERR_USER, "it is not what its checksum says: it has sha256:%s, not %s", got,
+              want);
+    return error_hint(err, "the file has changed, or the checksum is of another");
+}
+
 static int open_as(struct container *c, const struct container_options *o, struct error **err)
 {
     CLEANUP(container_name_clear) struct container_name name = {0};
-    struct digest ignored;
-    if (o->checksum && remote_checksum(o->checksum, &ignored, err) < 0)
+    struct digest expected;
+    if (o->checksum && remote_checksum(o->checksum, &expected, err) < 0)
         return -1;
     container_split(o->text, &name);
     c->kind = name.kind;
@@ -158,6 +171,8 @@ static int open_as(struct container *c, const struct container_options *o, struc
         return open_registry(c, o, &name, err);
     if (o->place->fd < 0)
         return error_set(err, ERR_USER, "it is not a file");
+    if (o->checksum && check_file(&o->place->digest, &expected, err) < 0)
+        return -1;
     open_archive(c, o, &name);
     return c->archive < 0 ? error_errno(err, "it cannot be opened") : 0;
 }

@@ -53,7 +53,8 @@ struct container_options {
     const char *text;                  /* the source */
     const struct context_place *place; /* of a layout or archive: what its path is */
     const char *platform;              /* as of index_manifest; NULL = linux/amd64 */
-    const char *checksum; /* "sha256:<64 hex>": of the manifest, or index; NULL = none */
+    const char *
+        checksum; /* "sha256:<64 hex>": of the manifest, or index; of an archive, the file; NULL = none */
     const struct transfer_options *transfer;
 };
 /* All are borrowed during the call, but for transfer. ERR_NOT_FOUND, ERR_USER: it is not a container

@@ -188,7 +188,15 @@ END
   for line in "2:5: error: ADD source 'nothing' was not found" "3:5: error: " "4:5: error: 'docker-archive:' names no file"; do
     [[ $output == *"$line"* ]] || { echo "missing: $line"; return 1; }
   done
-  printf '%s\n' 'FROM base' 'ADD docker-archive:docker.tar:nix /' >Imagefile
+  local digest
+  digest=$(sha256sum docker.tar | cut -d ' ' -f 1)
+  printf 'FROM base\nADD --checksum=sha256:%s docker-archive:docker.tar.gz /\n' "$digest" >Imagefile
+  run "$KILN" image build --name bad .
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"'docker-archive:docker.tar.gz': it is not what its checksum says: it has sha256:"*", not $digest"* ]]
+  # the file's own digest passes, and what is wrong comes next
+  printf 'FROM base\nADD --checksum=sha256:%s docker-archive:docker.tar:nix /\n' "$digest" >Imagefile
   run "$KILN" image build --name bad .
   echo "$output"
   [ "$status" = 1 ]
