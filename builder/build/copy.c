@@ -197,8 +197,6 @@ static struct runner_place copy_place(const struct copy *c, const struct selecti
 int copy_send_selection(struct build *b, struct copy *c, struct selection *selection,
                         struct error **err)
 {
-    if (copy_containers_bring(c, err) < 0)
-        return -1;
     CLEANUP(sender_freep) struct sender *sender = sender_new(b->s, selection);
     c->sender = sender;
     c->shown = now_ms();
@@ -217,7 +215,8 @@ int copy_send_selection(struct build *b, struct copy *c, struct selection *selec
 
 int copy_send(struct build *b, struct copy *c, struct error **err)
 {
-    if (c->selection && copy_send_selection(b, c, c->selection, err) < 0)
+    if (c->selection &&
+        (copy_containers_bring(c, err) < 0 || copy_send_selection(b, c, c->selection, err) < 0))
         return -1;
     return copy_gits_send(b, c, err);
 }

@@ -72,9 +72,10 @@ uint64_t container_bytes(
 
 /* Brings what is not here, several blobs at once, with progress. A second call does nothing. */
 int container_fetch(struct container *c, struct error **err);
-/* Reads all layers. ERR_USER: one is damaged, not what its digest says, or writes to where it must not. */
+/* Reads all layers. ERR_USER: one is damaged, not what its digest says, or writes to where it must not.
+ * A further call makes the items begin anew. */
 int container_prepare(struct container *c, struct error **err);
-/* What is left of them, once; lives as long as the container. */
+/* What is left of them, once for each container_prepare; lives as long as the container. */
 const struct item_source *container_items(struct container *c);
 
 #endif

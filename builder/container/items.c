@@ -80,9 +80,21 @@ static int read_layer(struct container *c, size_t i, struct error **err)
     return error_propagate(err, STEAL(why));
 }
 
+/* Back to the first item. */
+static void rewind_reader(struct container_reader *r)
+{
+    tar_free(r->tar);
+    r->tar = NULL;
+    r->plain = r->layer = r->entry = 0;
+    r->link = NULL;
+    r->before = 0;
+}
+
 int container_prepare(struct container *c, struct error **err)
 {
     long long start = now_us();
+    rewind_reader(&c->reader);
+    rootfs_free(c->rootfs);
     c->rootfs = rootfs_new();
     for (size_t i = 0; i < c->layers.len; i++)
         if (read_layer(c, i, err) < 0)
