@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { CHECKSUM_MIN = 7 }; // hex digits
+
 static const char settings[] =
     "[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n"
     "\tautocrlf = false\n\tattributesFile = /dev/null\n"
@@ -241,6 +243,11 @@ static int ask_server(const struct session *s, struct git_source *src, struct er
 int git_resolve(const struct session *s, struct git_source *src, const char *checksum,
                 struct error **err)
 {
+    if (checksum && !is_hex(checksum, CHECKSUM_MIN, 64)) {
+        error_set(err, ERR_USER, "the checksum '%s' is not a commit of %d or more hex digits",
+                  checksum, CHECKSUM_MIN);
+        return error_hint(err, "git rev-parse HEAD prints its digits");
+    }
     if (is_commit(src->ref))
         src->commit = xstrdup(src->ref);
     else if (ask_server(s, src, err) < 0)

@@ -39,7 +39,8 @@ int git_parse(const char *text, struct git_source *ret, struct error **err);
 void git_source_clear(struct git_source *src);
 
 /* Sets src->commit: of a full commit without asking anybody, else from the server. `checksum` (NULL =
- * none): what the commit must begin with. Errors: no git program, no such ref, what git said. */
+ * none): what the commit must begin with, 7 hex digits or more. Errors: another
+ * checksum, no git program, no such ref, what git said. */
 int git_resolve(const struct session *s, struct git_source *src, const char *checksum,
                 struct error **err);
 

@@ -115,6 +115,7 @@ END
   says "http://user:secret@127.0.0.1:1/r.git" "cannot read the git repository 'http://127.0.0.1:1/r.git'"
   [[ $output != *secret* ]]
   says "--checksum=abcdef1234 $GIT/r.git#v1" 'is not what its checksum says: it is at commit'
+  says "--checksum=\$NONE $GIT/r.git#v1" "the checksum '' is not a commit of 7 or more hex digits"
   says "$GIT/r.git#--upload-pack=x" 'is not a branch, tag or commit'
   says "$GIT/r.git#v1:none" "has no folder 'none' at commit"
   says "$GIT/r.git#1111111111111111111111111111111111111111" 'cannot fetch the git repository'
