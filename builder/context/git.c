@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// git's environment lacks what a calling git (a hook, say) has put into ours. Its settings are a file of ours that begins with the user's own for transfers, and
-// none for the checkout. A server that gives no single commits is asked for the ref, and then for
-// everything.
+// git's environment lacks what a calling git (a hook, say) has put into ours. Its settings are a file of
+// ours that begins with the user's own for transfers, and none for the checkout. Submodules are fetched
+// and checked out at once, with the user's settings: a template gives their repositories attributes that
+// turn filters off, and beat those of the commit. A server that gives no single commits is asked for the
+// ref, and then for everything.
 #include "builder/context/git.h"
 
 #include "base/alloc.h"
@@ -22,12 +24,17 @@ enum { CHECKSUM_MIN = 7 }; // hex digits
 
 static const char settings[] =
     "[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n"
-    "\tautocrlf = false\n\tattributesFile = /dev/null\n"
+    "\tautocrlf = false\n\teol = lf\n\tsymlinks = true\n"
+    "\tsparseCheckout = false\n\tattributesFile = /dev/null\n"
     "\texcludesFile = /dev/null\n\tlogAllRefUpdates = false\n"
     "[filter \"lfs\"]\n\tsmudge =\n\tprocess =\n\trequired = false\n"
-    "[submodule]\n\trecurse = false\n[init]\n\ttemplateDir =\n"
-    "\tdefaultBranch = main\n[advice]\n\tdetachedHead = false\n"
+    "[submodule]\n\trecurse = false\n[init]\n\tdefaultBranch = main\n"
+    "[advice]\n\tdetachedHead = false\n"
     "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n";
+
+/* info/attributes of submodules, while they are checked out. */
+#define NO_FILTERS "* -filter\n"
+#define ATTRIBUTES "/info/attributes"
 
 void git_source_clear(struct git_source *src)
 {
@@ -112,6 +119,7 @@ static void add_environment(const struct session *s, struct strv *env, const cha
     }
     strv_add(env, "GIT_ALLOW_PROTOCOL=https:http:ssh:git");
     strv_add(env, "GIT_TERMINAL_PROMPT=0");
+    strv_add(env, "GIT_ATTR_NOSYSTEM=1");
     strv_add(env, "LC_ALL=C");
     if (!session_env(s, "GIT_SSH_COMMAND") && !session_env(s, "GIT_SSH"))
         strv_add(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes");
@@ -134,10 +142,10 @@ static int failed(const struct git_source *src, const char *what, struct error *
     return error_wrap(err, "cannot %s the git repository '%s'", what, shown);
 }
 
-/* "  path = …" of the user's settings, for an [include]. */
-static void add_include(struct buf *b, const char *path)
+/* A setting, "[section]\n\tname", whose value is a path. */
+static void add_path(struct buf *b, const char *name, const char *path)
 {
-    buf_adds(b, "[include]\n\tpath = \"");
+    buf_addf(b, "%s = \"", name);
     for (const char *p = path; *p; p++) {
         if (*p == '"' || *p == '\\')
             buf_addc(b, '\\');
@@ -146,7 +154,18 @@ static void add_include(struct buf *b, const char *path)
     buf_adds(b, "\"\n");
 }
 
-static int write_settings(const struct session *s, const char *path, struct error **err)
+#define INCLUDE "[include]\n\tpath"
+
+static int write_template(const char *template, struct error **err)
+{
+    AUTO_FREE char *path = xasprintf("%s" ATTRIBUTES, template), *dir = path_parent(path);
+    return make_dirs(dir, 0700, err) < 0
+               ? -1
+               : file_write_whole(path, 0600, NO_FILTERS, strlen(NO_FILTERS), err);
+}
+
+static int write_settings(const struct session *s, const char *path, const char *template,
+                          struct error **err)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     const char *given = session_env(s, "GIT_CONFIG_GLOBAL"), *home = session_env(s, "HOME");
@@ -156,12 +175,13 @@ static int write_settings(const struct session *s, const char *path, struct erro
                                     : NULL;
     AUTO_FREE char *in_home = home ? xasprintf("%s/.gitconfig", home) : NULL;
     if (given)
-        add_include(&b, given);
+        add_path(&b, INCLUDE, given);
     if (!given && in_xdg)
-        add_include(&b, in_xdg);
+        add_path(&b, INCLUDE, in_xdg);
     if (!given && in_home)
-        add_include(&b, in_home);
+        add_path(&b, INCLUDE, in_home);
     buf_adds(&b, settings);
+    add_path(&b, "[init]\n\ttemplateDir", template);
     return file_write_whole(path, 0600, b.data, b.len, err);
 }
 
@@ -178,7 +198,8 @@ static int open_work(const struct session *s, struct working *w, char **ret_conf
     if (working_open(w, parent, err) < 0)
         return -1;
     *ret_config = path_join(w->dir, "config");
-    return write_settings(s, *ret_config, err);
+    AUTO_FREE char *template = path_join(w->dir, "template");
+    return write_template(template, err) < 0 ? -1 : write_settings(s, *ret_config, template, err);
 }
 
 /* The commit of one line of ls-remote if it names `ref` better than what was found before. */
@@ -320,6 +341,15 @@ static int make_uniform(const FTSENT *e, const struct timespec *at)
     return utimensat(AT_FDCWD, e->fts_accpath, times, AT_SYMLINK_NOFOLLOW);
 }
 
+/* Of a submodule's repository: the file that the template gave it; a branch of that name is longer. */
+static bool is_ours(const struct repository *r, const FTSENT *e)
+{
+    size_t n = e->fts_pathlen, tail = strlen(ATTRIBUTES);
+    return e->fts_info == FTS_F && e->fts_statp->st_size == (off_t)strlen(NO_FILTERS) && n > tail &&
+           !strcmp(e->fts_path + n - tail, ATTRIBUTES) &&
+           strstr(e->fts_path + strlen(r->dir), "/.git/");
+}
+
 /* Files as the commit has them, whatever the user's umask and clock. A submodule's .git is a file; no
  * commit can have one of that name. */
 static int settle(const struct repository *r, bool keep_git_dir, struct error **err)
@@ -336,7 +366,8 @@ static int settle(const struct repository *r, bool keep_git_dir, struct error **
     for (FTSENT *e; rc == 0 && (e = fts_read(fts));) {
         if (e->fts_info == FTS_D)
             continue;
-        if (!keep_git_dir && e->fts_info == FTS_F && !strcmp(e->fts_name, ".git"))
+        if (is_ours(r, e) ||
+            (!keep_git_dir && e->fts_info == FTS_F && !strcmp(e->fts_name, ".git")))
             rc = unlink(e->fts_accpath);
         else
             rc = make_uniform(e, &at);
@@ -364,9 +395,9 @@ static int check_out(const struct repository *r, const struct git_source *src, b
     AUTO_FREE char *shown = public_url(src->url);
     if (git(r, false, ARGV("checkout", "-q", "--detach", src->commit), NULL, err) < 0)
         return -1;
-    if (access(modules, F_OK) == 0 &&
-        git(r, true, ARGV("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"),
-            NULL, err) < 0)
+    char *const *update =
+        ARGV("submodule", "--quiet", "update", "--init", "--recursive", "--checkout", "--depth=1");
+    if (access(modules, F_OK) == 0 && git(r, true, update, NULL, err) < 0)
         return error_wrap(err, "its submodules");
     if (git(r, false, ARGV("remote", "set-url", "origin", shown), NULL, err) < 0)
         return -1;

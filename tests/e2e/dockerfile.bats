@@ -37,6 +37,7 @@ make_repositories() {
   mkdir -p "$REPOS/hooks" && printf '#!/bin/sh\ntouch "%s/hook-ran"\n' "$REPOS" >"$REPOS/hooks/post-checkout"
   chmod +x "$REPOS/hooks/post-checkout"
   git init -q "$REPOS/subwork" && echo library >"$REPOS/subwork/lib.c"
+  printf '* text filter=evil\n' >"$REPOS/subwork/.gitattributes"
   git -C "$REPOS/subwork" add . && git -C "$REPOS/subwork" commit -qm lib
   git clone -q --bare "$REPOS/subwork" "$REPOS/sub.git"
   git init -q "$REPOS/work" && cd "$REPOS/work" || return
@@ -49,6 +50,7 @@ make_repositories() {
   # from here on the user's settings would run something
   git config --global core.hooksPath "$REPOS/hooks"
   git config --global filter.evil.smudge "touch $REPOS/filter-ran; cat"
+  git config --global core.eol crlf
   cd - >/dev/null || return
 }
 publish() {
@@ -70,16 +72,16 @@ FROM base
 ADD $GIT/r.git#v1 /tag
 ADD --exclude=*.bak $GIT/r.git#main:src /sub
 ADD --keep-git-dir=true --chown=7 $GIT/r.git#$first /commit
-ADD $GIT/r.git#with-sub /with
+ADD --keep-git-dir=true $GIT/r.git#with-sub /with
 ADD $GIT/dumb/r.git#side $GIT/old/r.git#$first:src/deep /two
-RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c two/src/a two/b; readlink tag/link; find . -xdev -name .git; \
+RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c two/src/a two/b; readlink tag/link; find . -xdev -name .git | sort; find . -xdev -path '*/info/*'; \
     stat -c '%n %a %u %Y' tag/tool tag/src tag/src/a commit/tool; ls -A sub
 END
   requests >/dev/null || true
   run env GIT_DIR=/none umask=077 sh -c 'umask 077; exec "$@"' - timeout 500 "$KILN" image build --progress=plain -t g "$DIR"
   echo "$output"
   [ "$status" -eq 0 ]
-  [[ $output == *$'one\ntwo\none\nlibrary\ntwo\ndeep\nsrc/a\n./commit/.git\n'* ]]
+  [[ $output == *$'one\ntwo\none\nlibrary\ntwo\ndeep\nsrc/a\n./commit/.git\n./with/.git\n./with/lib/.git\n'* ]]
   [[ $output == *$'tag/tool 755 0 981173106\ntag/src 755 0 981173106\ntag/src/a 644 0 981173106\ncommit/tool 755 7 981173106\na\ndeep\n'* ]]
   [ ! -e "$REPOS/hook-ran" ] && [ ! -e "$REPOS/filter-ran" ]
   [ -z "$(ls "$XDG_CACHE_HOME/git" 2>/dev/null || ls "$HOME/.cache/kiln/git")" ]
