@@ -46,7 +46,8 @@ void copy_gits_put_key(const struct copy_gits *g, const struct copy *c, struct k
         AUTO_FREE char *text =
             xasprintf("%s%s%s%s", s->commit, s->subdir ? ":" : "", s->subdir ? s->subdir : "",
                       g->keep_git_dir ? " with .git of " : "");
-        AUTO_FREE char *value = xasprintf("%s%s", text, g->keep_git_dir ? s->url : "");
+        AUTO_FREE char *url = git_public_url(s->url);
+        AUTO_FREE char *value = xasprintf("%s%s", text, g->keep_git_dir ? url : "");
         key_field(key, "git commit", value, strlen(value));
     }
     for (size_t i = 0; g && i < c->excludes.len; i++)

@@ -136,8 +136,40 @@ static int run(const struct session *s, const char *config, struct strv *argv, s
     return process_run_env(s, argv->ptr, env.ptr, out, err);
 }
 
+/* The last '@' of a URL's host, whose beginning this is; NULL: there is none. */
+static const char *login_end(const char *start)
+{
+    const char *at = NULL;
+    for (const char *p = start; *p && !strchr("/?#'\" \n", *p); p++)
+        at = *p == '@' ? p : at;
+    return at;
+}
+
+char *git_public_url(const char *url)
+{
+    const char *start = strstr(url, "://"), *at = start ? login_end(start + 3) : NULL;
+    if (!at)
+        return xstrdup(url);
+    start += 3;
+    size_t user = strncasecmp(url, "http", 4) ? strcspn(start, ":@") : 0;
+    return xasprintf("%.*s%s", (int)(start + user - url), url, at + !user);
+}
+
+/* What git says may hold URLs of others, such as submodules: without what logs in. */
+static void mask_logins(char *text)
+{
+    for (char *p = text; (p = strstr(p, "://"));) {
+        p += 3;
+        const char *at = login_end(p);
+        if (at)
+            memmove(p, at + 1, strlen(at + 1) + 1);
+    }
+}
+
 static int failed(const struct git_source *src, const char *what, struct error **err)
 {
+    if (err && *err)
+        mask_logins((*err)->message);
     AUTO_FREE char *shown = fetch_shown_url(src->url);
     return error_wrap(err, "cannot %s the git repository '%s'", what, shown);
 }
@@ -379,20 +411,11 @@ static int settle(const struct repository *r, bool keep_git_dir, struct error **
     return rc;
 }
 
-/* The URL that stays in .git: without what logs in. */
-static char *public_url(const char *url)
-{
-    const char *start = strstr(url, "://"), *at = start ? strchr(start + 3, '@') : NULL;
-    if (!at || strncmp(url, "http", 4) != 0 || strcspn(start + 3, "/") < (size_t)(at - start - 3))
-        return xstrdup(url);
-    return xasprintf("%.*s%s", (int)(start + 3 - url), url, at + 1);
-}
-
 static int check_out(const struct repository *r, const struct git_source *src, bool keep_git_dir,
                      struct error **err)
 {
     AUTO_FREE char *modules = path_join(r->dir, ".gitmodules");
-    AUTO_FREE char *shown = public_url(src->url);
+    AUTO_FREE char *shown = git_public_url(src->url);
     if (git(r, false, ARGV("checkout", "-q", "--detach", src->commit), NULL, err) < 0)
         return -1;
     char *const *update =

@@ -44,6 +44,10 @@ void git_source_clear(struct git_source *src);
 int git_resolve(const struct session *s, struct git_source *src, const char *checksum,
                 struct error **err);
 
+/* The URL without what logs in, as it goes into keys and stays in a .git that is kept: of http all
+ * before the last '@' of the host, else the password. Owned. */
+char *git_public_url(const char *url);
+
 struct git_tree {
     struct working work;
     char *dir; /* the checked out files, in a folder of session.cache */

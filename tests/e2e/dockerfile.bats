@@ -71,10 +71,10 @@ requests() {
 FROM base
 ADD $GIT/r.git#v1 /tag
 ADD --exclude=*.bak $GIT/r.git#main:src /sub
-ADD --keep-git-dir=true --chown=7 $GIT/r.git#$first /commit
+ADD --keep-git-dir=true --chown=7 ${GIT/:\/\//:\/\/me:pass@}/r.git#$first /commit
 ADD --keep-git-dir=true $GIT/r.git#with-sub /with
 ADD $GIT/dumb/r.git#side $GIT/old/r.git#$first:src/deep /two
-RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c two/src/a two/b; readlink tag/link; find . -xdev -name .git | sort; find . -xdev -path '*/info/*'; \
+RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c two/src/a two/b; readlink tag/link; find . -xdev -name .git | sort; find . -xdev -path '*/info/*'; grep -r pass@ commit/.git; \
     stat -c '%n %a %u %Y' tag/tool tag/src tag/src/a commit/tool; ls -A sub
 END
   requests >/dev/null || true
@@ -90,6 +90,9 @@ END
   run "$KILN" image build --require-cached -t g "$DIR"
   [ "$status" -eq 0 ]
   ! grep -q 'git-upload-pack.*POST' "$BATS_FILE_TMPDIR/requests"
+  # who logs in is not part of the key
+  sed -i 's/me:pass/me:other/' "$DIR/Imagefile"
+  "$KILN" image build --require-cached -t g "$DIR"
   # a branch that moves is another step
   git -C "$REPOS/work" -c core.hooksPath=/dev/null commit -q --allow-empty -m third && publish
   run "$KILN" image build --require-cached -t g "$DIR"
@@ -116,6 +119,8 @@ END
   says "$GIT/none.git" "cannot read the git repository '$GIT/none.git'"
   says "http://user:secret@127.0.0.1:1/r.git" "cannot read the git repository 'http://127.0.0.1:1/r.git'"
   [[ $output != *secret* ]]
+  says "http://user:sec@ret@127.0.0.1:1/r.git" "cannot read the git repository 'http://127.0.0.1:1/r.git'"
+  [[ $output != *ret@* ]]
   says "--checksum=abcdef1234 $GIT/r.git#v1" 'is not what its checksum says: it is at commit'
   says "--checksum=\$NONE $GIT/r.git#v1" "the checksum '' is not a commit of 7 or more hex digits"
   says "$GIT/r.git#--upload-pack=x" 'is not a branch, tag or commit'
@@ -127,6 +132,11 @@ END
   git add .gitmodules && git update-index --add --cacheinfo "160000,$(git rev-parse HEAD),x"
   git -c core.hooksPath=/dev/null commit -qm evil && git clone -q --bare . "$REPOS/evil.git" && cd - >/dev/null
   says "$GIT/evil.git" "transport 'file' not allowed"
+  # nor is what logs in to a submodule's server shown
+  cd "$REPOS/evil" && git config -f .gitmodules submodule.x.url http://user:secret@127.0.0.1:1/x.git && git add .gitmodules
+  git -c core.hooksPath=/dev/null commit -qm url && git push -q "$REPOS/evil.git" HEAD && cd - >/dev/null
+  says "$GIT/evil.git" "http://127.0.0.1:1/x.git"
+  [[ $output != *secret* ]]
 }
 
 @test "--build-context and --add-host: folders, images, in place of a stage; nothing of it is in the image" {
