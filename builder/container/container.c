@@ -45,6 +45,16 @@ void container_split(const char *text, struct container_name *ret)
                                    xstrdup(!layout && *end ? end + 1 : end)};
 }
 
+int container_check_tag(const char *name, struct error **err)
+{
+    CLEANUP(reference_clear) struct reference ref = {0};
+    AUTO_FREE char *text = xasprintf(LAYOUT "/x:%s", name);
+    if (!*name || (reference_parse(text, &ref, NULL) == 0 && !strcmp(ref.layout, "/x")))
+        return 0;
+    error_set(err, ERR_USER, "'%s' is not a tag of an image layout", name);
+    return error_hint(err, "the form is oci-archive:FILE:TAG");
+}
+
 int container_check(const char *text, struct error **err)
 {
     CLEANUP(container_name_clear) struct container_name name = {0};
@@ -52,7 +62,9 @@ int container_check(const char *text, struct error **err)
     container_split(text, &name);
     if (name.kind != CONTAINER_ARCHIVE)
         return reference_parse(text, &ref, err);
-    return *name.path ? 0 : error_set(err, ERR_USER, "'%s' names no file", text);
+    if (!*name.path)
+        return error_set(err, ERR_USER, "'%s' names no file", text);
+    return strncmp(text, "oci-archive:", 12) ? 0 : container_check_tag(name.rest, err);
 }
 
 void container_free(struct container *c)

@@ -59,6 +59,9 @@ int container_take_manifest(struct container *c, struct str text, struct error *
 int container_check_config(const struct container *c, struct str text, struct error **err);
 /* The manifest of a tag or digest ("sha256:…") of c->registry: layers, config, digest. */
 int container_resolve(struct container *c, const char *version, struct error **err);
+/* The name of an image in an archive that holds a layout: ERR_USER unless it is "", a tag or a digest
+ * that a path can be made of. */
+int container_check_tag(const char *name, struct error **err);
 /* Unpacks the archive and opens its layers. */
 int container_open_saved(struct container *c, struct error **err);
 /* A layer's file, read from its start by another description. */

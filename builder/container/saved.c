@@ -223,7 +223,7 @@ static int open_layout(struct unpacking *u, struct error **err)
     AUTO_FREE char *text =
         xasprintf("oci-layout:%s/saved/%s%s", c->work.dir, *c->wanted ? ":" : "", c->wanted);
     CLEANUP(error_freep) struct error *why = NULL;
-    if (reference_parse(text, &ref, err) < 0 ||
+    if (container_check_tag(c->wanted, err) < 0 || reference_parse(text, &ref, err) < 0 ||
         registry_open(c->session, &ref, &c->transfer->registry, &c->registry, err) < 0)
         return -1;
     if (container_resolve(c, reference_version(&ref), &why) < 0) {

@@ -169,23 +169,24 @@ END
 }
 
 @test "what is wrong is said before the build: check and the first lines" {
-  printf '%s\n' 'FROM base' 'ADD oci-layout:nothing:1 /' 'ADD oci://host/UPPER:1 /' 'ADD docker-archive: /' 'COPY oci://h/a:1 /' \
+  printf '%s\n' 'FROM base' 'ADD oci-layout:nothing:1 /' 'ADD oci://host/UPPER:1 /' 'ADD docker-archive: /' 'ADD oci-archive:oci.tar:../../../img:1 /' 'COPY oci://h/a:1 /' \
     'ADD --platform=linux/amd64 look /' 'ADD --exclude=x oci://h/a:1 /' 'ADD --unpack=false oci://h/a:1 /' \
     'ADD --checksum=sha256:12 oci://h/a:1 /' >Imagefile
   run "$KILN" image check .
   echo "$output"
   [ "$status" = 1 ]
   local line
-  for line in "5:6: error: COPY does not unpack container images" "6:16: error: --platform is for container images only" \
-    "7:15: error: --exclude cannot be combined with a container image" "8:20: error: a container image is always unpacked" \
-    "9:16: error: invalid checksum"; do
+  for line in "6:6: error: COPY does not unpack container images" "7:16: error: --platform is for container images only" \
+    "8:15: error: --exclude cannot be combined with a container image" "9:20: error: a container image is always unpacked" \
+    "10:16: error: invalid checksum"; do
     [[ $output == *"$line"* ]] || { echo "missing: $line"; return 1; }
   done
-  sed -i '5,$d' Imagefile
+  sed -i '6,$d' Imagefile
   run "$KILN" image check .
   echo "$output"
   [ "$status" = 1 ]
-  for line in "2:5: error: ADD source 'nothing' was not found" "3:5: error: " "4:5: error: 'docker-archive:' names no file"; do
+  for line in "2:5: error: ADD source 'nothing' was not found" "3:5: error: " "4:5: error: 'docker-archive:' names no file" \
+    "5:5: error: '../../../img:1' is not a tag"; do
     [[ $output == *"$line"* ]] || { echo "missing: $line"; return 1; }
   done
   local digest
