@@ -17,6 +17,8 @@
 enum {
     LINKS_MAX = 40, // as the kernel's
     ENTRIES_MAX = 4 << 20,
+    NODES_MAX = 4 << 20,
+    TEXT_MAX = 256 << 20, // of names and of links' targets
     XATTRS_MAX = 256 << 20,
     DEPTH_MAX = STREAM_PATH_MAX / 2 + 1,
     TABLE_MIN = 1 << 10,
@@ -32,6 +34,7 @@ static struct rootfs_node *new_node(struct rootfs *r, struct rootfs_node *parent
         parent->children = n;
     }
     r->n_nodes++;
+    r->text_bytes += name.len;
     return n;
 }
 
@@ -329,6 +332,7 @@ static struct rootfs_file *new_file(struct rootfs *r, const struct tar_item *ite
     file->head = item->head;
     if (item->head.type == STREAM_SYMLINK)
         file->link = str_dup(item->link);
+    r->text_bytes += item->link.len;
     if (item->head.type != STREAM_FILE) {
         buf_add_str(&file->xattrs, item->xattrs);
         r->xattr_bytes += item->xattrs.len;
@@ -365,6 +369,8 @@ int rootfs_add(struct rootfs *r, const struct tar_item *item, struct error **err
     *rootfs_files_push(&layer->entries) = NULL;
     if (++r->n_entries > ENTRIES_MAX || r->xattr_bytes > XATTRS_MAX)
         return error_set(err, ERR_USER, "it has too many entries");
+    if (r->n_nodes > NODES_MAX || r->text_bytes > TEXT_MAX) // exceeded by one entry's at most
+        return error_set(err, ERR_USER, "its files have too many or too long names");
     split(item->path, &folder, &name);
     if (str_is(name, OPAQUE) ? !is_meta(folder)
                              : str_starts(name, WHITEOUT) && !str_starts(name, META))

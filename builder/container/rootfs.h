@@ -65,7 +65,7 @@ struct rootfs {
                                 * what has no content, the first of a file's names first */
     /* its own */
     struct rootfs_node *root, **table;
-    size_t table_size, n_nodes, n_entries, xattr_bytes;
+    size_t table_size, n_nodes, n_entries, xattr_bytes, text_bytes;
     struct rootfs_files files;
 };
 
@@ -75,7 +75,7 @@ DEFINE_CLEANUP(struct rootfs, rootfs_free);
 
 void rootfs_begin_layer(struct rootfs *r);
 /* The next entry of the layer. ERR_USER: it is below something that is not a folder, a hard link to
- * nothing or to a folder, links in a circle, too long a path, too many entries. */
+ * nothing or to a folder, links in a circle, too long a path, too many entries or names. */
 int rootfs_add(struct rootfs *r, const struct tar_item *item, struct error **err);
 void rootfs_finish(struct rootfs *r);
 /* The path from the root into *ret (emptied first). */

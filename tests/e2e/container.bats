@@ -155,6 +155,7 @@ above its entry '../outside' has a '..'
 link-above its entry '../../etc/passwd' has a '..'
 below-file its entry 'file/x' is below what is not a folder
 link-to-hidden its entry 'x' is a hard link to 'file', which is not there
+names its files have too many or too long names
 circle its entry 'a/x' leads through too many links
 size has 102 bytes, not 103 as the manifest says
 content has other content than its digest says

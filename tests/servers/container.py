@@ -147,6 +147,10 @@ def hostile(path):
     plain = lambda: Layer().add("file", "file")
     one("above", Layer().add("../outside", "x"))
     one("link-above", Layer().add("dir/", None).add("x", kind=tarfile.LNKTYPE, link="../../etc/passwd"))
+    deep = Layer()
+    for i in range(2200):
+        deep.add(f"{i:04}" + "/a" * 2000, "")
+    one("names", deep)
     one("below-file", plain().add("file/x", "x"))
     one("link-to-hidden", plain(), Layer().add(".wh.file", "").add("x", kind=tarfile.LNKTYPE, link="file"))
     one("circle", Layer().add("a", kind=tarfile.SYMTYPE, link="b").add("b", kind=tarfile.SYMTYPE, link="a").add("a/x", "x"))
