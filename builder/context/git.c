@@ -93,7 +93,7 @@ int git_parse(const char *text, struct git_source *ret, struct error **err)
 }
 
 /* The environment of every git. `config`: the file of settings; NULL = the repository's alone. */
-static void add_environment(const struct session *s, struct strv *env, const char *config)
+static void add_environment(struct strv *env, const char *config)
 {
     // what says where a repository is, or what its settings are
     static const char *const foreign[] = {"GIT_DIR=",
@@ -105,6 +105,9 @@ static void add_environment(const struct session *s, struct strv *env, const cha
                                           "GIT_CONFIG",
                                           "GIT_PREFIX=",
                                           "GIT_ALTERNATE_OBJECT_DIRECTORIES=",
+                                          "GIT_QUARANTINE_PATH=",
+                                          "GIT_SHALLOW_FILE=",
+                                          "GIT_DEFAULT_HASH=",
                                           "GIT_TEMPLATE_DIR=",
                                           "GIT_ALLOW_PROTOCOL=",
                                           "GIT_TERMINAL_PROMPT=",
@@ -121,8 +124,6 @@ static void add_environment(const struct session *s, struct strv *env, const cha
     strv_add(env, "GIT_TERMINAL_PROMPT=0");
     strv_add(env, "GIT_ATTR_NOSYSTEM=1");
     strv_add(env, "LC_ALL=C");
-    if (!session_env(s, "GIT_SSH_COMMAND") && !session_env(s, "GIT_SSH"))
-        strv_add(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes");
     if (!config)
         strv_add(env, "GIT_CONFIG_NOSYSTEM=1");
     strv_addf(env, "GIT_CONFIG_GLOBAL=%s", config ? config : "/dev/null");
@@ -132,7 +133,7 @@ static int run(const struct session *s, const char *config, struct strv *argv, s
                struct error **err)
 {
     CLEANUP(strv_clear) struct strv env = {0};
-    add_environment(s, &env, config);
+    add_environment(&env, config);
     return process_run_env(s, argv->ptr, env.ptr, out, err);
 }
 
@@ -206,6 +207,8 @@ static int write_settings(const struct session *s, const char *path, const char 
                              : home ? xasprintf("%s/.config/git/config", home)
                                     : NULL;
     AUTO_FREE char *in_home = home ? xasprintf("%s/.gitconfig", home) : NULL;
+    if (!session_env(s, "GIT_SSH")) // a setting beats it; the user's own beats ours
+        buf_adds(&b, "[core]\n\tsshCommand = ssh -o BatchMode=yes\n");
     if (given)
         add_path(&b, INCLUDE, given);
     if (!given && in_xdg)
@@ -438,9 +441,11 @@ int git_checkout(const struct session *s, const struct git_source *src, bool kee
         return -1;
     ret->dir = path_join(ret->work.dir, "tree");
     struct repository r = {s, ret->dir, config};
+    bool sha1 = strlen(src->commit) == 40;
+    char *const *init =
+        ARGV("init", "-q", "--template=", sha1 ? "--object-format=sha1" : "--object-format=sha256");
     session_notice(s, "fetching '%s' at commit %.12s", shown, src->commit);
-    if (make_dirs(ret->dir, 0755, err) < 0 ||
-        git(&r, false, ARGV("init", "-q", "--template="), NULL, err) < 0 ||
+    if (make_dirs(ret->dir, 0755, err) < 0 || git(&r, false, init, NULL, err) < 0 ||
         git(&r, false, ARGV("remote", "add", "origin", src->url), NULL, err) < 0 ||
         fetch(&r, src, err) < 0)
         return failed(src, "fetch", err);

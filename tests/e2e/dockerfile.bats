@@ -40,6 +40,9 @@ make_repositories() {
   printf '* text filter=evil\n' >"$REPOS/subwork/.gitattributes"
   git -C "$REPOS/subwork" add . && git -C "$REPOS/subwork" commit -qm lib
   git clone -q --bare "$REPOS/subwork" "$REPOS/sub.git"
+  git init -q --object-format=sha256 "$REPOS/work256" && echo 'by SHA-256' >"$REPOS/work256/f"
+  git -C "$REPOS/work256" add . && git -C "$REPOS/work256" commit -qm f
+  git clone -q --bare "$REPOS/work256" "$REPOS/r256.git"
   git init -q "$REPOS/work" && cd "$REPOS/work" || return
   mkdir -p src/deep && echo one >src/a && echo deep >src/deep/b && echo '#!/bin/sh' >tool && chmod 775 tool
   ln -s src/a link && printf 'a filter=evil\n' >.gitattributes && echo junk >src/junk.bak
@@ -73,15 +76,16 @@ ADD $GIT/r.git#v1 /tag
 ADD --exclude=*.bak $GIT/r.git#main:src /sub
 ADD --keep-git-dir=true --chown=7 ${GIT/:\/\//:\/\/me:pass@}/r.git#$first /commit
 ADD --keep-git-dir=true $GIT/r.git#with-sub /with
+ADD $GIT/r256.git#main /sha256
 ADD $GIT/dumb/r.git#side $GIT/old/r.git#$first:src/deep /two
-RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c two/src/a two/b; readlink tag/link; find . -xdev -name .git | sort; find . -xdev -path '*/info/*'; grep -r pass@ commit/.git; \
+RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c two/src/a two/b sha256/f; readlink tag/link; find . -xdev -name .git | sort; find . -xdev -path '*/info/*'; grep -r pass@ commit/.git; \
     stat -c '%n %a %u %Y' tag/tool tag/src tag/src/a commit/tool; ls -A sub
 END
   requests >/dev/null || true
-  run env GIT_DIR=/none umask=077 sh -c 'umask 077; exec "$@"' - timeout 500 "$KILN" image build --progress=plain -t g "$DIR"
+  run env GIT_DIR=/none GIT_DEFAULT_HASH=sha256 GIT_SHALLOW_FILE=/none sh -c 'umask 077; exec "$@"' - timeout 500 "$KILN" image build --progress=plain -t g "$DIR"
   echo "$output"
   [ "$status" -eq 0 ]
-  [[ $output == *$'one\ntwo\none\nlibrary\ntwo\ndeep\nsrc/a\n./commit/.git\n./with/.git\n./with/lib/.git\n'* ]]
+  [[ $output == *$'one\ntwo\none\nlibrary\ntwo\ndeep\nby SHA-256\nsrc/a\n./commit/.git\n./with/.git\n./with/lib/.git\n'* ]]
   [[ $output == *$'tag/tool 755 0 981173106\ntag/src 755 0 981173106\ntag/src/a 644 0 981173106\ncommit/tool 755 7 981173106\na\ndeep\n'* ]]
   [ ! -e "$REPOS/hook-ran" ] && [ ! -e "$REPOS/filter-ran" ]
   [ -z "$(ls "$XDG_CACHE_HOME/git" 2>/dev/null || ls "$HOME/.cache/kiln/git")" ]
@@ -123,6 +127,10 @@ END
   [[ $output != *ret@* ]]
   says "--checksum=abcdef1234 $GIT/r.git#v1" 'is not what its checksum says: it is at commit'
   says "--checksum=\$NONE $GIT/r.git#v1" "the checksum '' is not a commit of 7 or more hex digits"
+  # the user's own ssh program is the one that is run
+  git config --global core.sshCommand 'echo the own ssh >&2; false'
+  says "ssh://git@127.0.0.1/r.git" 'the own ssh'
+  git config --global --unset core.sshCommand
   says "$GIT/r.git#--upload-pack=x" 'is not a branch, tag or commit'
   says "$GIT/r.git#v1:none" "has no folder 'none' at commit"
   says "$GIT/r.git#1111111111111111111111111111111111111111" 'cannot fetch the git repository'
