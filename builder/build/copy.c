@@ -297,7 +297,7 @@ int step_copy(struct build *b, struct stage_run *st, const struct imagefile_step
               struct error **err)
 {
     CLEANUP(copy_clear) struct copy c = {0};
-    if (expand_copy(b, st, step, &c, err) < 0)
+    if (expand_copy(b, st, step, &c, err) < 0 || copy_containers_check(step, &c, err) < 0)
         return -1;
     c.named = c.from ? named_find(b, c.from) : NULL;
     if (c.named && c.named->dir)

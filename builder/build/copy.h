@@ -40,6 +40,10 @@ void copy_gits_put_key(const struct copy_gits *g, const struct copy *c, struct k
 int copy_gits_send(struct build *b, struct copy *c, struct error **err);
 void copy_gits_free(struct copy_gits *g); /* NULL is fine */
 
+/* What the parser could not see of sources with variables. ERR_USER: ADD has an option
+ * that does not go with a container image, or that needs one. */
+int copy_containers_check(const struct imagefile_step *step, const struct copy *c,
+                          struct error **err);
 /* A source that is a container image: finds its manifest, and makes *source what is in it. */
 int copy_container_add(struct build *b, struct copy *c, struct context_source *source,
                        struct error **err);

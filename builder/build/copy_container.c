@@ -2,8 +2,31 @@
 //
 // ADD of container images: keyed by their manifests, brought and read only when the step has to run.
 #include "base/alloc.h"
+#include "base/url.h"
 #include "builder/build/copy.h"
 #include "builder/container/container.h"
+
+int copy_containers_check(const struct imagefile_step *step, const struct copy *c,
+                          struct error **err)
+{
+    const struct copy_args *a = &step->copy;
+    bool image = false;
+    if (step->op != OP_ADD)
+        return 0;
+    for (size_t i = 0; i < c->sources.len; i++)
+        image |= !a->sources[i].heredoc && str_is_container(str_of(c->sources.ptr[i]));
+    if (c->platform && !image)
+        return error_set(err, ERR_USER, "--platform is for container images only");
+    if (image && c->excludes.len) {
+        error_set(err, ERR_USER, "--exclude cannot be combined with a container image");
+        return error_hint(err, "remove what is not wanted in a RUN");
+    }
+    if (image && a->unpack == 0) {
+        error_set(err, ERR_USER, "a container image is always unpacked");
+        return error_hint(err, "remove --unpack=false");
+    }
+    return 0;
+}
 
 int copy_container_add(struct build *b, struct copy *c, struct context_source *source,
                        struct error **err)

@@ -190,6 +190,18 @@ END
     "5:5: error: '../../../img:1' is not a tag"; do
     [[ $output == *"$line"* ]] || { echo "missing: $line"; return 1; }
   done
+  # what variables hold is seen when the step is run
+  while read -r line; do
+    printf 'FROM base\nARG IMAGE=oci-layout:img:1 FILE=look\n%s\n' "${line%%|*}" >Imagefile
+    run "$KILN" image build --name bad .
+    echo "$line: $output"
+    [ "$status" = 1 ]
+    [[ $output == *"Imagefile:3:1: error: ${line#*|}"* ]]
+  done <<'END'
+ADD --platform=linux/amd64 $FILE /|--platform is for container images only
+ADD --exclude=x $IMAGE /|--exclude cannot be combined with a container image
+ADD --unpack=false $IMAGE /|a container image is always unpacked
+END
   local digest
   digest=$(sha256sum docker.tar | cut -d ' ' -f 1)
   printf 'FROM base\nADD --checksum=sha256:%s docker-archive:docker.tar.gz /\n' "$digest" >Imagefile
