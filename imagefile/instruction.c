@@ -42,8 +42,11 @@ static const struct flag copy_flags[] = {
 
 static const struct flag add_flags[] = {
     {"checksum", "--checksum=<sha256:<64 hex digits>|commit>",
-     "Expected SHA-256 of the one URL, or of the one container image's manifest; what matched is "
-     "not downloaded again. Of a git repository: its commit.",
+     "Expected SHA-256 of the one URL, of the one container image's manifest, or of the archive "
+     "that "
+     "holds it; what matched is not downloaded again. Of a git repository: its commit, or 7 or "
+     "more "
+     "of its first digits.",
      0},
     {"chown", "--chown=<user>[:<group>]",
      "Owner of the added files and of the folders created for them, looked up in the image's own "
