@@ -69,9 +69,9 @@ static const struct {
     {"diff", "'kiln image history NAME' shows what each step added"},
     {"events", "'kiln ps --json' says what runs, 'kiln wait NAME' waits for a VM's end"},
     {"update", "a VM that is stopped is changed by making it again: 'kiln create --help'"},
-    {"context", "kiln runs on this machine only and has no daemon"},
+    {"context", "kiln has no daemon; 'kiln build --host ssh://HOST' builds on another machine"},
     {"daemon", "kiln has no daemon: each command does its work itself"},
-    {"swarm", "kiln runs on this machine only"},
+    {"swarm", "kiln runs VMs on this machine only; 'kiln up' starts those of a VMFile"},
     {"init", "write a file 'Imagefile' that begins with FROM: 'kiln help imagefile'"},
     {"validate", "'kiln image check' finds mistakes in an Imagefile"},
 };

@@ -444,6 +444,19 @@ int image_export_to(const struct session *s, const char *name, int fd, const str
     return 0;
 }
 
+int convert_describe(const struct session *s, const char *file, const char *metadata,
+                     struct error **err)
+{
+    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
+    CLEANUP(error_freep) struct error *why = NULL;
+    if (qcow2_read(file, 0, &info, err) < 0)
+        return -1;
+    if (!info.metadata && qcow2_set_metadata(file, metadata, strlen(metadata), &why) < 0)
+        session_notice(s, "What is known of the image, such as who logs in, is not recorded: %s",
+                       why->message);
+    return 0;
+}
+
 int image_flatten(const struct session *s, const char *name, struct error **err)
 {
     CLEANUP(backend_image_clear) struct backend_image image = {0};

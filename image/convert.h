@@ -28,6 +28,11 @@ int convert_in(const struct session *s, const char *file, enum format f, uint64_
 int convert_overlay(const struct session *s, const char *file, const char *backing,
                     const char *below, struct error **err);
 
+/* Gives a qcow2 that has no metadata this one (image/backend.h). That it cannot be kept is a notice, no
+ * error. */
+int convert_describe(const struct session *s, const char *file, const char *metadata,
+                     struct error **err);
+
 /* Begins the name of the folder beside an export's file while it is written; a killed kiln leaves it. */
 #define EXPORT_TEMP ".kiln-export-"
 

@@ -21,7 +21,6 @@
 #include "image/refresh.h"
 #include "image/source.h"
 #include "image/vagrant.h"
-#include "qcow2/qcow2.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -194,17 +193,9 @@ static int write_source(const struct session *s, const struct image_spec *spec,
 static int label_user(const struct session *s, const char *disk, const char *user,
                       struct error **err)
 {
-    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
-    CLEANUP(error_freep) struct error *why = NULL;
-    if (qcow2_read(disk, 0, &info, err) < 0)
-        return -1;
     json_auto_t *m = json_pack("{s:{s:{s:s}}}", "config", "labels", IMAGE_LABEL_SSH_USER, user);
-    if (info.metadata || !m)
-        return 0;
-    AUTO_FREE char *text = json_text(m);
-    if (qcow2_set_metadata(disk, text, strlen(text), &why) < 0)
-        session_notice(s, "Who logs in ('%s') is not recorded: %s", user, why->message);
-    return 0;
+    AUTO_FREE char *text = m ? json_text(m) : NULL;
+    return text ? convert_describe(s, disk, text, err) : 0;
 }
 
 static int fetch_image(const struct session *s, const struct wanted *w, const char *dir,

@@ -18,7 +18,6 @@
 #include "image/receive.h"
 #include "image/sink.h"
 #include "image/source.h"
-#include "qcow2/qcow2.h"
 #include "registry/client.h"
 
 #include <errno.h>
@@ -239,25 +238,12 @@ static int read_about(const struct foreign_pull *p, const struct foreign *f, cha
     return 0;
 }
 
-/* Into a disk that has none of its own. */
-static int describe(const struct foreign_pull *p, const char *disk, const char *metadata,
-                    struct error **err)
-{
-    CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
-    CLEANUP(error_freep) struct error *why = NULL;
-    if (qcow2_read(disk, 0, &info, err) < 0)
-        return -1;
-    if (!info.metadata && qcow2_set_metadata(disk, metadata, strlen(metadata), &why) < 0)
-        session_notice(p->session, "The image's users and services are not recorded: %s",
-                       why->message);
-    return 0;
-}
-
 /* metadata NULL = none. */
 static int register_alone(const struct foreign_pull *p, const struct file *f, const char *metadata,
                           struct error **err)
 {
-    if (make_sound(p, f, err) < 0 || (metadata && describe(p, f->disk, metadata, err) < 0))
+    if (make_sound(p, f, err) < 0 ||
+        (metadata && convert_describe(p->session, f->disk, metadata, err) < 0))
         return -1;
     if (session_cancelled(p->session))
         return error_set(err, ERR_CANCELLED, "interrupted");
