@@ -214,7 +214,7 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
         return words_no_option(a->command, word, err);
     if (!o->value && eq)
         return error_set(err, ERR_USAGE, "argument --%s: does not take a value", o->name);
-    bool takes_next = o->value && !eq && (*o->value != '[' || is_listed(o->value, next));
+    bool takes_next = o->value && !eq && (!option_value_optional(o) || is_listed(o->value, next));
     if (takes_next && !next)
         return error_set(err, ERR_USAGE, "argument --%s: expected one argument", o->name);
     add_given(a, o, eq ? eq + 1 : takes_next ? next : NULL);

@@ -318,7 +318,7 @@ static int take_words(const struct args *a, const struct build_options *o, struc
     const char *v;
     for (const struct option_spec *spec = a->command->options; spec->name; spec++)
         for (size_t i = 0; is_sent(spec) && (v = args_nth(a, spec->name, i)); i++)
-            if (!spec->value || (*spec->value == '[' && !*v))
+            if (!spec->value || (option_value_optional(spec) && !*v))
                 strv_addf(words, "--%s", spec->name);
             else
                 add_word(words, spec->name, v);

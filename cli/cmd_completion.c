@@ -132,11 +132,11 @@ static void zsh_option(const char *dashes, const char *name, const struct option
 {
     fputs(" \\\n        ", stdout);
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    buf_addf(&b, "*%s%s%s[", dashes, name, o->value && *o->value == '[' ? "=-" : "");
+    buf_addf(&b, "*%s%s%s[", dashes, name, option_value_optional(o) ? "=-" : "");
     for (const char *p = o->help; *p; p++)
         buf_addf(&b, strchr("[]:\\", *p) ? "\\%c" : "%c", *p);
     buf_addc(&b, ']');
-    if (o->value && *o->value == '[')
+    if (option_value_optional(o))
         buf_adds(&b, "::value:");
     else if (o->value)
         buf_addf(&b, ":%s:%s", o->value,
@@ -201,7 +201,7 @@ static void fish_options(const struct command *c, const struct option_spec *o)
         printf("complete -c kiln -n \"__kiln_is %s\" -l %s", c->name, o->name);
         if (o->letter)
             printf(" -s %c", o->letter);
-        fputs(o->value && *o->value != '[' ? " -r -d " : " -d ", stdout);
+        fputs(o->value && !option_value_optional(o) ? " -r -d " : " -d ", stdout);
         in_fish(o->help);
         putchar('\n');
     }

@@ -6,8 +6,10 @@
 #include "cli/vm_copy.h"
 #include "cli/vm_live.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* One of the two arguments. */
 struct place {
@@ -91,27 +93,57 @@ static int copy_offline(const struct session *s, const char *vm, const struct pl
     return vm_copy_in(s, vm, &copies, err);
 }
 
-static int run(struct session *s, const struct args *a, struct error **err)
+/* One source. */
+static int copy(struct session *s, const struct args *a, const struct place *from,
+                const struct place *to, struct error **err)
 {
-    CLEANUP(place_clear) struct place from = place_parse(s->vmstore, a->pos[0]);
-    CLEANUP(place_clear) struct place to = place_parse(s->vmstore, a->pos[1]);
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
     bool follow = args_has(a, "follow-link");
-    const char *vm = from.vm ? from.vm : to.vm;
-    if (check(&from, &to, err) < 0)
-        return -1;
+    const char *vm = from->vm ? from->vm : to->vm;
     if (!args_has(a, "wait") && is_off(s, vm))
-        return copy_offline(s, vm, &from, &to, follow, err);
+        return copy_offline(s, vm, from, to, follow, err);
     if (vm_live_await(s, a, vm, &live, err) < 0)
         return -1;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_login(s, a, &live, err);
     if (!ssh)
         return -1;
     struct cp_guest guest = cp_guest_ssh(ssh, live.vm.name);
-    if (from.vm)
-        return cp_copy_out(&guest, from.path, to.path, follow, err);
-    return is_stream(&from) ? cp_copy_stream_in(&guest, to.path, err)
-                            : cp_copy_in(&guest, from.path, to.path, follow, err);
+    if (from->vm)
+        return cp_copy_out(&guest, from->path, to->path, follow, err);
+    return is_stream(from) ? cp_copy_stream_in(&guest, to->path, err)
+                           : cp_copy_in(&guest, from->path, to->path, follow, err);
+}
+
+/* What several are copied to is a folder. */
+static int check_folder(const struct place *from, const struct place *to, struct error **err)
+{
+    struct stat st;
+    if (is_stream(from) || is_stream(to))
+        return error_set(err, ERR_USAGE, "a tar stream stands for one source alone");
+    if (to->vm || (stat(to->path, &st) == 0 && S_ISDIR(st.st_mode)))
+        return 0;
+    return error_set(err, ERR_USER, "several sources are copied into a folder, and '%s' is not one",
+                     to->path);
+}
+
+static int run(struct session *s, const struct args *a, struct error **err)
+{
+    size_t n = a->n_pos - 1;
+    CLEANUP(place_clear) struct place to = place_parse(s->vmstore, a->pos[n]);
+    AUTO_FREE char *folder = n > 1 && to.vm ? xasprintf("%s/.", to.path) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        CLEANUP(place_clear) struct place from = place_parse(s->vmstore, a->pos[i]);
+        if (check(&from, &to, err) < 0 || (n > 1 && check_folder(&from, &to, err) < 0))
+            return -1;
+    }
+    if (folder)
+        to.path = folder;
+    for (size_t i = 0; i < n; i++) {
+        CLEANUP(place_clear) struct place from = place_parse(s->vmstore, a->pos[i]);
+        if (copy(s, a, &from, &to, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static const struct option_spec options[] = {
@@ -120,12 +152,12 @@ static const struct option_spec options[] = {
 const struct command cmd_cp = {
     .name = "cp",
     .summary = "Copy files between the host and a VM",
-    .usage = "[options] NAME:PATH PATH|-\n       kiln cp [options] PATH|- NAME:PATH",
+    .usage = "[options] NAME:PATH... PATH|-\n       kiln cp [options] PATH...|- NAME:PATH",
     .detail =
         "Files and folders, with their modes. - is a tar stream on stdin or stdout. A PATH of the\n"
-        "host with ':' in it begins with / or ./.\n",
+        "host with ':' in it begins with / or ./. Several are copied into a folder.\n",
     .options = options,
     .min_args = 2,
-    .max_args = 2,
+    .max_args = SIZE_MAX,
     .run = run,
 };

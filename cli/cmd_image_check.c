@@ -55,25 +55,29 @@ struct given {
     struct base_env env;
     const struct session *session;
     const struct build_extras *extras;
+    struct known_images known; /* read when first asked for, as is whether there are images */
+    bool looked, silent;
 };
 
 /* A name alone is an image of the backend or a well-known one; what is more says where it comes from.
  * Where there is no image at all, nothing is built and nothing said. */
 static char *image_missing(void *ctx, const char *image)
 {
-    const struct given *g = ctx;
-    CLEANUP(known_images_free) struct known_images known = {0};
+    struct given *g = ctx;
     const char *backend = g->session->backend;
-    CLEANUP(backend_images_free) struct backend_images all = {0};
-    if (!backend || backend_list(backend, &all, NULL) < 0 || !all.len)
+    if (!g->looked) {
+        CLEANUP(backend_images_free) struct backend_images all = {0};
+        g->looked = true;
+        g->silent = !backend || backend_list(backend, &all, NULL) < 0 || !all.len ||
+                    known_images_read(g->session, &g->known, NULL) < 0;
+    }
+    if (g->silent || reference_is(image) || strpbrk(image, ",:/"))
         return NULL;
     for (size_t i = 0; i < g->extras->n_contexts; i++)
         if (!strcasecmp(g->extras->contexts[i].name, image))
             return NULL;
     AUTO_FREE char *of_step = image_step_name(backend, image);
-    if (reference_is(image) || strpbrk(image, ",:/") ||
-        backend_has(backend, of_step ? of_step : image) ||
-        known_images_read(g->session, &known, NULL) < 0 || known_images_find(&known, image))
+    if (backend_has(backend, of_step ? of_step : image) || known_images_find(&g->known, image))
         return NULL;
     return known_images_advice(g->session, image, NULL);
 }
@@ -187,12 +191,13 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(build_extras_clear) struct build_extras extras = {0};
     if (build_extras_take(a, &extras, err) < 0)
         return -1;
-    struct given given = {{.dir = s->backend}, s, &extras};
+    struct given given = {.env = {.dir = s->backend}, .session = s, .extras = &extras};
     imagefile_evaluate(f, &(struct imagefile_given){.build_args = {build_arg, (void *)a, NULL},
                                                     .image_env = base_env_get,
                                                     .ctx = &given,
                                                     .image_missing = image_missing});
     base_env_clear(&given.env);
+    known_images_free(&given.known);
     if (check_directory(s, f, in.dir, err) < 0)
         return -1;
     check_build_args(a, f);

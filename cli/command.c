@@ -75,7 +75,7 @@ static void print_options(const struct option_spec *o)
         for (const char *p = o->alias; p && *p; p += strcspn(p, ","), p += *p == ',')
             buf_addf(&left, ", %s%.*s", strcspn(p, ",") > 1 ? "--" : "-", (int)strcspn(p, ","), p);
         if (o->value)
-            buf_addf(&left, *o->value == '[' ? "%s" : " %s", o->value);
+            buf_addf(&left, option_value_optional(o) ? "%s" : " %s", o->value);
         if (left.len > 28)
             printf("  %s\n  %-28s  %s\n", left.data, "", o->help);
         else
@@ -371,6 +371,13 @@ static int dispatch(int argc, char **argv, struct error **err)
         if (option)
             argv[i + --words] = option; // takes the place of the command's last word
         return run_command(found, &before, argc - i - words, argv + i + words, err);
+    }
+    AUTO_FREE char *inner = i + 1 < argc ? xasprintf("%s %s", argv[i], argv[i + 1]) : NULL;
+    if (inner && is_group(inner) &&
+        (i + 2 == argc || args_has(&before, "help") || !strcmp(argv[i + 2], "--help") ||
+         !strcmp(argv[i + 2], "-h"))) {
+        print_group_help(inner);
+        return 0;
     }
     if (!is_group(argv[i]))
         return words_no_command(argv + i, argc - i, false, err);

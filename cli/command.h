@@ -31,6 +31,12 @@ struct option_spec {
     const char *alias; /* other names for it, "tag,t": long ones and letters; or NULL */
 };
 
+/* Whether its value may be left out: "[=a|b]". */
+static inline bool option_value_optional(const struct option_spec *o)
+{
+    return o->value && o->value[0] == '[' && o->value[1] == '=';
+}
+
 /* --json of a command with CMD_RESULT. */
 // clang-format off
 #define JSON_OPTION {"json", 0, NULL, "Print what was done as JSON", NULL}

@@ -79,6 +79,30 @@ static int take_qemu_args(struct config *c, const struct toml_entry *e, struct e
     return 0;
 }
 
+/* Whether a value of that form may be a number, as options' help shows forms. */
+static bool takes_number(const char *form)
+{
+    static const char *const forms[] = {"N",    "PORT",       "SECONDS", "SIZE",
+                                        "TIME", "[=SECONDS]", "N|auto",  "SIZE|auto"};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (!strcmp(form, forms[i]))
+            return true;
+    return false;
+}
+
+/* A number where there are only texts, or a text where there are only numbers. */
+static int check_type(const struct config *c, const struct option_spec *o,
+                      const struct toml_entry *e, struct error **err)
+{
+    static const char *const numbers[] = {"N", "PORT", "SECONDS"};
+    if (e->type == TOML_INTEGER && !takes_number(o->value))
+        return wrong(c, e, "needs a string", err);
+    for (size_t i = 0; e->type == TOML_STRING && i < sizeof numbers / sizeof *numbers; i++)
+        if (!strcmp(o->value, numbers[i]) && !e->text[strcspn(e->text, "0123456789")])
+            return wrong(c, e, "needs an integer", err);
+    return 0;
+}
+
 static int take_entry(struct config *c, const struct toml_entry *e, struct error **err)
 {
     static const char *const refused[] = {"config", "verbose", "help", "image"};
@@ -98,6 +122,8 @@ static int take_entry(struct config *c, const struct toml_entry *e, struct error
         return wrong(c, e, "needs true or false", err);
     if (o->value && e->type == TOML_BOOLEAN)
         return wrong(c, e, "needs a string or an integer, or an array of them", err);
+    if (o->value && check_type(c, o, e, err) < 0)
+        return -1;
     if (e->type == TOML_BOOLEAN && !e->flag) // as if no file before had said it
         c->n_options -= args_remove(c->args, c->n_options, o);
     if (e->type == TOML_BOOLEAN ? e->flag : e->type != TOML_ARRAY)

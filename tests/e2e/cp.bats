@@ -39,6 +39,28 @@ make_tree() { # names, modes and links that a copy must keep
   touch -d 2001-02-03 "$1/empty"
 }
 
+@test "several sources go into a folder that is there" {
+  mkdir one here
+  echo 1 >one/a
+  echo 2 >b
+  guest mkdir -p /srv/several
+  "$KILN" cp one b web:/srv/several
+  [ "$(guest cat /srv/several/one/a /srv/several/b)" = $'1\n2' ]
+  "$KILN" cp web:/srv/several/one web:/srv/several/b here
+  diff -r one here/one
+  cmp b here/b
+  run "$KILN" cp one b web:/srv/missing
+  [ "$status" = 1 ]
+  run "$KILN" cp web:/srv/file web:/srv/several/b b
+  [ "$status" = 1 ]
+  [[ $output == *"and 'b' is not one"* ]]
+  run "$KILN" cp one web:/srv/file here
+  [ "$status" = 2 ]
+  [[ $output == *'neither of the two names a VM'* ]]
+  run "$KILN" cp - b web:/srv/several </dev/null
+  [ "$status" = 2 ]
+}
+
 @test "folders go in and come out as they were" {
   make_tree tree
   "$KILN" cp -u root tree web:/srv/tree # busybox's tar lets nobody else fill a folder that is read-only

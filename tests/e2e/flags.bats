@@ -172,6 +172,15 @@ assert [f["host_port"] for f in spec["nics"][0]["forwards"]] == [18081, 18082], 
   [[ "$output" == *"kiln.toml:1:8: error: floating-point numbers are not supported"* ]]
   run "$KILN" create --config none.toml tiny
   [ "$status" = 1 ]
+  # types that an option does not have
+  local line
+  for line in 'ssh-user = 5' 'ssh-port = "x"' 'kernel = 1' 'memory = true'; do
+    echo "$line" >types.toml
+    run "$KILN" create --config types.toml --name none tiny
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"types.toml:1:"*" needs "* ]]
+  done
 }
 
 @test "what does not go together is an error before anything starts" {

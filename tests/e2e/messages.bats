@@ -39,6 +39,8 @@ work() { # LINE…: a build directory
   says 2 "hint: 'kiln --help'" --nonsense
   says 2 "hint: 'kiln --help'" nonsense
   says 2 "hint: 'kiln image --help'" image nonsense
+  says 0 'ci gitlab prepare' ci gitlab
+  says 2 "'8080' is not [ADDRESS:]PORT:GUEST-PORT" run --publish 8080 none # its value is the next word
 }
 
 @test "the man pages and --help have the same options and commands" {
