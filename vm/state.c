@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "vm/detached.h"
+#include "vm/migrate.h"
 #include "vm/named.h"
 #include "vm/qmp.h"
 #include "vm/run_disks.h"
@@ -20,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ANSWER_MS = 10000, END_MS = 10000, LOOK_MS = 200 };
+enum { ANSWER_MS = 10000, END_MS = 10000 };
 
 static char *stream_path(const char *dir)
 {
@@ -54,42 +55,6 @@ int vm_state_drop(const char *dir, struct error **err)
     if ((unlink(record) < 0 && errno != ENOENT) || (unlink(stream) < 0 && errno != ENOENT))
         return error_errno(err, "cannot remove the state in '%s'", dir);
     return 0;
-}
-
-/* Until the stream has all been written or read. */
-static int wait_migration(const struct session *s, struct qmp *q, struct error **err)
-{
-    for (;;) {
-        json_auto_t *data = NULL, *told = NULL;
-        CLEANUP(error_freep) struct error *why = NULL;
-        if (qmp_wait_event(q, "MIGRATION", LOOK_MS, &data, &why) < 0) {
-            if (session_cancelled(s))
-                return error_set(err, ERR_CANCELLED, "interrupted");
-            if (qmp_closed(q))
-                return error_propagate(err, STEAL(why));
-            continue;
-        }
-        const char *status = json_str(data, "status");
-        if (status && !strcmp(status, "completed"))
-            return 0;
-        if (status && strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
-            continue;
-        (void)qmp_command(q, "query-migrate", NULL, ANSWER_MS, &told, NULL);
-        const char *desc = json_str(told, "error-desc");
-        return error_set(err, ERR_SYSTEM, "QEMU cannot pass on the VM's state: %s",
-                         desc ? desc : "it does not say why");
-    }
-}
-
-static int migrate(const struct session *s, struct qmp *q, const char *command, int fd,
-                   struct error **err)
-{
-    if (qmp_lend(q, fd, "state", err) < 0 ||
-        qmp_callf(q, ANSWER_MS, NULL, err, "migrate-set-capabilities", "{s:[{s:s, s:b}]}",
-                  "capabilities", "capability", "events", "state", 1) < 0 ||
-        qmp_callf(q, ANSWER_MS, NULL, err, command, "{s:s}", "uri", "fd:state") < 0)
-        return -1;
-    return wait_migration(s, q, err);
 }
 
 /* What tells whether somebody else wrote to the disk; new reference. */
@@ -132,7 +97,7 @@ static int save(const struct session *s, const struct named_vm *vm, struct qmp *
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, "cannot write '%s'", path);
-    if (migrate(s, q, "migrate", fd, err) < 0) {
+    if (vm_migrate(s, q, VM_MIGRATE_OUT, fd, false, err) < 0) {
         if (free_bytes(path) < 1 << 20)
             (void)error_hint(err, "no space left in '%s'", vm->dir);
         return -1;
@@ -189,7 +154,7 @@ int vm_state_load(const struct session *s, struct qmp *q, const char *dir, struc
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return error_errno(err, "cannot read '%s'", path);
-    if (migrate(s, q, "migrate-incoming", fd, err) < 0)
+    if (vm_migrate(s, q, VM_MIGRATE_IN, fd, false, err) < 0)
         return -1;
     if (unlink(record) < 0 || fsync_dir(dir, err) < 0)
         return err && *err ? -1 : error_errno(err, "cannot remove '%s'", record);

@@ -14,6 +14,7 @@
 #include "base/session.h"
 #include "builder/agent/rehearse.h"
 #include "vm/kvm_probe.h"
+#include "vm/migrate.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -63,7 +64,7 @@ static int start_stream(struct builder_vm *vm, int *ret, struct error **err)
     return vm->stream ? 0 : -1;
 }
 
-static int launch(struct builder_vm *vm, enum machine_start start, const struct template *t,
+static int launch(struct builder_vm *vm, enum machine_start start, const struct saved *t,
                   json_t *target, struct error **err)
 {
     CLEANUP(strv_clear) struct strv args = {0};
@@ -93,37 +94,6 @@ static int launch(struct builder_vm *vm, enum machine_start start, const struct 
     return 0;
 }
 
-static int set_capabilities(struct builder_vm *vm, struct error **err)
-{
-    return qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "migrate-set-capabilities",
-                     "{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability",
-                     "x-ignore-shared", "state", 1, "capability", "events", "state", 1);
-}
-
-/* Waits until the device state has all been written or read. */
-static int wait_migration(struct builder_vm *vm, struct error **err)
-{
-    for (;;) {
-        json_auto_t *data = NULL;
-        if (qmp_wait_event(vm_qmp(vm->vm), "MIGRATION", QMP_TIMEOUT_MS, &data, err) < 0)
-            return -1;
-        const char *status = json_str(data, "status");
-        if (status && strcmp(status, "completed") == 0)
-            return 0;
-        if (!status || strcmp(status, "failed") == 0)
-            return error_set(err, ERR_GUEST, "QEMU cannot save or restore the VM's state");
-    }
-}
-
-static int save_state(struct builder_vm *vm, int fd, struct error **err)
-{
-    struct qmp *q = vm_qmp(vm->vm);
-    if (qmp_lend(vm_qmp(vm->vm), fd, "state", err) < 0 || set_capabilities(vm, err) < 0 ||
-        qmp_callf(q, QMP_TIMEOUT_MS, NULL, err, "migrate", "{s:s}", "uri", "fd:state") < 0)
-        return -1;
-    return wait_migration(vm, err);
-}
-
 /* Stops the VM before its rehearsal begins (builder/agent/rehearse.h); on a busy host that may take
  * more than one try. */
 static int stop_rehearsing(struct builder_vm *vm, int timeout_ms, struct error **err)
@@ -148,38 +118,35 @@ static int check_appliance(struct builder_vm *vm, struct error **err)
 }
 
 /* Boots the machine without disks and keeps it as it is when the agent has answered. */
-static int make_template(struct builder_vm *vm, struct template *t, int timeout_ms,
-                         struct error **err)
+static int make_template(struct builder_vm *vm, struct saved *t, int timeout_ms, struct error **err)
 {
     long long start = now_ms();
-    AUTO_CLOSE int fd = open(t->state, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    AUTO_FREE char *kernel = path_join(t->dir, TEMPLATE_KERNEL);
+    AUTO_CLOSE int fd = open(t->state, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_errno(err, "cannot make '%s'", t->state);
     int rc = -1;
     if (check_appliance(vm, err) == 0 &&
-        template_stand_in(vm->machine.appliance.kernel.path, t->kernel, err) == 0 &&
+        template_stand_in(vm->machine.appliance.kernel.path, kernel, err) == 0 &&
         launch(vm, MACHINE_TEMPLATE, t, NULL, err) == 0 &&
-        stop_rehearsing(vm, timeout_ms, err) == 0 && save_state(vm, fd, err) == 0)
+        stop_rehearsing(vm, timeout_ms, err) == 0 &&
+        vm_migrate(vm->session, vm_qmp(vm->vm), VM_MIGRATE_OUT, fd, true, err) == 0)
         rc = 0;
     if (rc == 0)
         session_debug(vm->session, 1, "builder VM booted in %.2f s", (now_ms() - start) / 1000.0);
     if (vm->vm && rc == 0)
         (void)vm_quit(vm->vm, 5000, NULL);
     builder_vm_kill(vm);
-    return rc < 0 ? -1 : template_commit(vm->session, t, err);
+    return rc < 0 ? -1 : saved_commit(vm->session, t, err);
 }
 
-static int restore(struct builder_vm *vm, const struct template *t, json_t *target,
-                   struct error **err)
+static int restore(struct builder_vm *vm, const struct saved *t, json_t *target, struct error **err)
 {
     AUTO_CLOSE int fd = open(t->state, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, "cannot read '%s'", t->state);
     if (launch(vm, MACHINE_RESTORE, t, target, err) < 0 ||
-        qmp_lend(vm_qmp(vm->vm), fd, "state", err) < 0 || set_capabilities(vm, err) < 0 ||
-        qmp_callf(vm_qmp(vm->vm), QMP_TIMEOUT_MS, NULL, err, "migrate-incoming", "{s:s}", "uri",
-                  "fd:state") < 0 ||
-        wait_migration(vm, err) < 0 ||
+        vm_migrate(vm->session, vm_qmp(vm->vm), VM_MIGRATE_IN, fd, true, err) < 0 ||
         // the state says that the VM was stopped
         qmp_command(vm_qmp(vm->vm), "cont", NULL, QMP_TIMEOUT_MS, NULL, err) < 0 ||
         // the guest takes note of it on one processor while the agent answers on another
@@ -209,8 +176,7 @@ static void tell(const struct builder_vm *vm, const char *what, const struct err
 }
 
 /* A ready template in *t. */
-static int get_template(struct builder_vm *vm, struct template *t, int timeout_ms,
-                        struct error **err)
+static int get_template(struct builder_vm *vm, struct saved *t, int timeout_ms, struct error **err)
 {
     AUTO_FREE char *key = machine_key(&vm->machine);
     if (template_open(vm->session, key, t, err) < 0)
@@ -243,7 +209,7 @@ static bool is_guests(const struct error *why)
 /* Under vm->machine.accel. */
 static int boot(struct builder_vm *vm, json_t *target, struct error **err)
 {
-    CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
+    CLEANUP(saved_clear) struct saved t = SAVED_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     if (get_template(vm, &t, timeout_of(vm), &why) < 0) {
         if (is_final(&why) || why->hint || (vm->machine.accel == ACCEL_KVM && is_guests(why)))
@@ -255,12 +221,12 @@ static int boot(struct builder_vm *vm, json_t *target, struct error **err)
     } else {
         if (is_final(&why))
             return error_propagate(err, STEAL(why));
-        template_reject(&t);
+        saved_reject(&t);
         if (vm->may_fall_back && kvm_probe(err) < 0) // then a boot would fail too, after minutes
             return -1;
         tell(vm, "the builder VM cannot be restored from its template", why);
     }
-    template_clear(&t);
+    saved_clear(&t);
     return boot_cold(vm, target, err);
 }
 

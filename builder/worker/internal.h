@@ -82,7 +82,7 @@ enum machine_start { MACHINE_COLD, MACHINE_TEMPLATE, MACHINE_RESTORE };
 /* t may be NULL for MACHINE_COLD. nodes[i] are the block nodes of slot i, an array, the device's
  * last; NULL = its placeholder. */
 void machine_args(struct strv *args, const struct machine *m, enum machine_start start,
-                  const struct template *t, json_t *const nodes[AGENT_DISKS]);
+                  const struct saved *t, json_t *const nodes[AGENT_DISKS]);
 uint64_t machine_placeholder_size(int slot); /* bytes */
 char *machine_placeholder_node(int slot);    /* its node name; owned */
 

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 /* Raised when something changes that the key does not see otherwise. */
-#define TEMPLATE_FORMAT 3
+#define TEMPLATE_FORMAT 4
 
 /*
  * norandmaps: what TCG has translated is found again by virtual address too. With random addresses
@@ -78,7 +78,7 @@ static json_t *slot_nodes(int slot, json_t *nodes)
 }
 
 void machine_args(struct strv *args, const struct machine *m, enum machine_start start,
-                  const struct template *t, json_t *const nodes[AGENT_DISKS])
+                  const struct saved *t, json_t *const nodes[AGENT_DISKS])
 {
     static const struct vm_machine_port ports[] = {{"agent", AGENT_PORT},
                                                    {"pulse", AGENT_PULSE_PORT}};
@@ -87,6 +87,7 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
     static const struct vm_machine_nic nic = {
         .id = "net", .device = "virtio-net-pci,romfile=,guest_announce=off", .user = "ipv6=off"};
     bool restore = start == MACHINE_RESTORE;
+    AUTO_FREE char *stand_in = restore ? path_join(t->dir, TEMPLATE_KERNEL) : NULL;
     struct vm_machine_disk disks[AGENT_DISKS];
     char *devices[AGENT_DISKS];
     for (int i = 0; i < AGENT_DISKS; i++) {
@@ -105,7 +106,7 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
         .cpus = m->cpus,
         .ram = start == MACHINE_COLD ? NULL : t->ram,
         .ram_shared = start == MACHINE_TEMPLATE,
-        .kernel = restore ? t->kernel : m->appliance.kernel.path,
+        .kernel = restore ? stand_in : m->appliance.kernel.path,
         .initrd = restore ? NULL : m->appliance.initrd,
         .append = restore ? NULL : KERNEL_ARGS,
         .incoming = restore,

@@ -219,7 +219,7 @@ static void initramfs_of_this_host(void **state)
 /* Opens the template of a key, filling it if it is not ready; returns whether it was. */
 static bool use_template(struct fixture *f, const char *key, bool *damaged)
 {
-    CLEANUP(template_clear) struct template t = TEMPLATE_INIT;
+    CLEANUP(saved_clear) struct saved t = SAVED_INIT;
     struct error *err = NULL;
     ok(template_open(&f->session, key, &t, &err), err);
     *damaged = t.damaged;
@@ -228,8 +228,9 @@ static bool use_template(struct fixture *f, const char *key, bool *damaged)
     put_file(t.ram, "ram");
     assert_int_equal(truncate(t.ram, 64 << 20), 0);
     put_file(t.state, "state");
-    put_file(t.kernel, "kernel");
-    ok(template_commit(&f->session, &t, &err), err);
+    AUTO_FREE char *kernel = path_join(t.dir, TEMPLATE_KERNEL);
+    put_file(kernel, "kernel");
+    ok(saved_commit(&f->session, &t, &err), err);
     assert_true(t.ready);
     return false;
 }
@@ -295,7 +296,7 @@ static void template_maker_dies(void **state)
     bool damaged;
     pid_t pid = fork();
     if (pid == 0) {
-        struct template t = TEMPLATE_INIT;
+        struct saved t = SAVED_INIT;
         ok(template_open(&f->session, "dies", &t, &err), err);
         put_file(t.ram, "half");
         _exit(t.ready ? 1 : 0);
