@@ -96,8 +96,8 @@ static int check_again(const struct args *a, const char *name, const struct name
                        struct error **err)
 {
     static const char *const at_first[] = {
-        "rm",         "disk-size",      "extra-image", "inject",     "hostname",
-        "cloud-init", "network-config", "public-key",  "publish-all"};
+        "rm",      "disk-size",  "extra-image",    "inject",     "hostname",   "grow",
+        "no-grow", "cloud-init", "network-config", "public-key", "publish-all"};
     const char *image = json_str(vm->config, "image");
     AUTO_FREE char *wanted = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     if (!image || strcmp(image, wanted) != 0) {

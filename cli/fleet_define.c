@@ -112,7 +112,7 @@ static int add_disk(const struct fleet_file *f, const struct fleet_vm *vm, struc
 {
     (void)f, (void)err;
     if (vm->disk_gb)
-        buf_addf(out, "%u", vm->disk_gb);
+        buf_addf(out, "%u%s", vm->disk_gb, vm->no_grow ? " grow=false" : "");
     return 0;
 }
 
@@ -130,6 +130,16 @@ static int add_cloud_init(const struct fleet_file *f, const struct fleet_vm *vm,
                    add_file(out, "network-config", vm->network_config, err) < 0
                ? -1
                : 0;
+}
+
+static int add_inject(const struct fleet_file *f, const struct fleet_vm *vm, struct buf *out,
+                      struct error **err)
+{
+    (void)f, (void)err;
+    if (vm->inject)
+        buf_addf(out, "user=%s hostname=%s", vm->user ? vm->user : "-",
+                 vm->hostname ? vm->hostname : vm->name);
+    return 0;
 }
 
 static int add_volumes(const struct fleet_file *f, const struct fleet_vm *vm, struct buf *out,
@@ -247,6 +257,7 @@ static const struct {
     {"image", add_image, FLEET_RELOAD, false},
     {"disk", add_disk, FLEET_RELOAD, false},
     {"cloud-init", add_cloud_init, FLEET_RELOAD, true},
+    {"inject", add_inject, FLEET_RELOAD, false},
     {"volume", add_volumes, FLEET_RESTART, false},
     {"vcpus", add_vcpus, FLEET_RESTART, false},
     {"memory", add_memory, FLEET_RESTART, false},

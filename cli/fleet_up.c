@@ -126,13 +126,21 @@ static int lock_image(const struct session *s, const char *image, struct error *
     return take_lock(s, lock, err);
 }
 
-/* The options of `create` for its cloud-init block. */
-static void add_seed(const struct fleet_vm *vm, struct strv *words)
+/* The options of `create` for its disk, and its cloud-init or inject block. */
+static void add_options(const struct fleet_vm *vm, struct strv *words)
 {
+    const char *hostname = vm->hostname ? vm->hostname : vm->name;
+    if (vm->disk_gb)
+        strv_addf(words, "--disk-size=%uG", vm->disk_gb);
+    if (vm->no_grow)
+        strv_add(words, "--no-grow");
+    if (vm->inject)
+        strv_add(words, "--inject");
+    if (vm->cloud_init || (vm->inject && !strchr(hostname, '_'))) // what a VM's name may have
+        strv_addf(words, "--hostname=%s", hostname);
     if (!vm->cloud_init)
         return;
     strv_addf(words, "--cloud-init=%s", vm->user_data ? vm->user_data : "-");
-    strv_addf(words, "--hostname=%s", vm->hostname ? vm->hostname : vm->name);
     if (vm->ssh_key)
         strv_addf(words, "--public-key=%s", vm->ssh_key);
     if (vm->network_config)
@@ -149,9 +157,7 @@ static int create(const struct fleet_work *w, const struct fleet_vm *vm, struct 
     AUTO_CLOSE int lock = note ? lock_image(w->session, image, err) : -1;
     if (lock < 0 || (vm->source == FLEET_BUILD && build(w, vm, err) < 0))
         return -1;
-    if (vm->disk_gb)
-        strv_addf(&words, "--disk-size=%uG", vm->disk_gb);
-    add_seed(vm, &words);
+    add_options(vm, &words);
     strv_add(&words, image);
     fleet_spec(w->session, w->file, vm, spec);
     if (args_parse(&cmd_create, (int)words.len, words.ptr, &a, err) < 0 ||

@@ -44,7 +44,7 @@ int vm_options_check_detach(const struct args *a, struct error **err);
 // clang-format off
 #define DETACH_OPTION {"detach", 'd', NULL, "Leave the VM running in the background", NULL}
 #define DISK_SIZE_OPTION \
-    {"disk-size", 0, "SIZE", "A disk larger than the image's, such as 20GB; the guest grows its file system", NULL}
+    {"disk-size", 0, "SIZE", "A disk larger than the image's, such as 20GB; its file system grows", NULL}
 #define VM_OPTIONS \
     {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", "cmd"}, \
     {"ssh-console", 0, NULL, "A shell over SSH instead of the serial console", "ssh"}, \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What is written into the disk of a new VM before it boots for the first time: --inject, --hostname,
- * --copy-in-before.
+ * --copy-in-before; and its growth, --grow.
  *
  *     // given struct args *args; struct vm_spec spec; struct offline_options disk;
  *     if (vm_prepare_wanted(args, NULL))
@@ -17,8 +17,9 @@
 
 /* copies: NULL = none. */
 bool vm_prepare_wanted(const struct args *a, const struct vm_copies *copies);
-/* disk: the new VM's; in the folder disk->scratch its key pair is made. spec: whom the guest lets in
- * becomes its user, if it has none: root. */
+/* disk: the new VM's, an overlay that is still empty; in the folder disk->scratch its key pair is made.
+ * spec: whom the guest lets in becomes its user, if it has none: root. A disk that --disk-size made larger
+ * and that can't grow is a notice, unless --grow asked for it. */
 int vm_prepare(const struct session *s, const struct args *a, struct vm_spec *spec,
                const struct vm_copies *copies, const struct offline_options *disk,
                struct error **err);
@@ -27,7 +28,9 @@ int vm_prepare(const struct session *s, const struct args *a, struct vm_spec *sp
 // clang-format off
 #define PREPARE_OPTIONS \
     {"inject", 0, NULL, "Write a login for the VM's key into its disk before the first boot", NULL}, \
-    {"hostname", 0, "NAME", "Write the guest's host name into its disk before the first boot", NULL}
+    {"hostname", 0, "NAME", "Write the guest's host name into its disk before the first boot", NULL}, \
+    {"grow", 0, NULL, "Grow the last partition and its file system to the disk's end before the first boot [default with --disk-size]", NULL}, \
+    {"no-grow", 0, NULL, "Leave that to the guest", NULL}
 // clang-format on
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What cloud-init, ssh and provision hold.
+// What cloud-init, inject, ssh and provision hold.
 #include "fleet/internal.h"
 
 /* The braces are all there is. */
@@ -55,6 +55,14 @@ void fleet_read_cloud_init(struct fleet_reader *r, const struct kdl_node *node)
     r->vm->cloud_init = true;
     if (only_body(r, node))
         fleet_read_body(r, node, "in 'cloud-init'", rows, NULL);
+}
+
+void fleet_read_inject(struct fleet_reader *r, const struct kdl_node *node)
+{
+    static const struct fleet_row rows[] = {{"hostname", false, read_hostname}, {0}};
+    r->vm->inject = true;
+    if (only_body(r, node))
+        fleet_read_body(r, node, "in 'inject'", rows, NULL);
 }
 
 static void read_user(struct fleet_reader *r, const struct kdl_node *node)

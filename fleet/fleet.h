@@ -66,11 +66,12 @@ struct fleet_vm {
         size_t n_args;
     } build;
     unsigned vcpus, memory_mb, disk_gb; /* disk_gb 0 = as the image's */
+    bool no_grow;                       /* the guest is to grow its file system itself */
     bool user_network;                  /* the first NIC is on the user network: SSH, forwards */
     const char *bridge;                 /* NULL = none */
     const char **networks;              /* of this file */
     size_t n_networks;
-    bool cloud_init;
+    bool cloud_init, inject;                          /* not both */
     const char *hostname;                             /* NULL = the VM's name */
     const char *ssh_key, *user_data, *network_config; /* absolute paths; NULL = not given */
     bool ssh;

@@ -58,10 +58,11 @@ bool fleet_path_value(struct fleet_reader *r, const struct kdl_node *node,
 /* The same without a look whether it is there. */
 const char *fleet_absolute(struct fleet_reader *r, const char *path);
 
-/* fleet/nodes.c: the nodes of a VM. fleet/boot.c: what cloud-init, ssh and provision hold.
+/* fleet/nodes.c: the nodes of a VM. fleet/boot.c: what cloud-init, inject, ssh and provision hold.
  * fleet/devices.c: network, forward, share, volume. */
 void fleet_read_vm(struct fleet_reader *r, const struct kdl_node *node);
 void fleet_read_cloud_init(struct fleet_reader *r, const struct kdl_node *node);
+void fleet_read_inject(struct fleet_reader *r, const struct kdl_node *node);
 void fleet_read_ssh(struct fleet_reader *r, const struct kdl_node *node);
 void fleet_read_provision(struct fleet_reader *r, const struct kdl_node *node);
 void fleet_read_network(struct fleet_reader *r, const struct kdl_node *node);

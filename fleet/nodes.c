@@ -87,9 +87,22 @@ static void read_memory(struct fleet_reader *r, const struct kdl_node *node)
     (void)fleet_number(r, node, "MEGABYTES", 16, 16 << 20, &r->vm->memory_mb);
 }
 
+/* disk 20 grow=#false */
 static void read_disk(struct fleet_reader *r, const struct kdl_node *node)
 {
-    (void)fleet_number(r, node, "GIGABYTES", 1, 65536, &r->vm->disk_gb);
+    struct kdl_node bare = *node;
+    bare.n_props = 0;
+    for (size_t i = 0; i < node->n_props; i++) {
+        const struct kdl_prop *p = &node->props[i];
+        if (!str_is(p->name, "grow"))
+            diag_help(fleet_error(r, p->span, "'disk' has no property '%.40s'", p->name.ptr),
+                      "its property is grow=#false");
+        else if (p->value.type != KDL_BOOL)
+            fleet_error(r, p->value.span, "'grow' takes #true or #false");
+        else
+            r->vm->no_grow = !p->value.truth;
+    }
+    (void)fleet_number(r, &bare, "GIGABYTES", 1, 65536, &r->vm->disk_gb);
 }
 
 /* A bare "uefi" means yes. */
@@ -138,6 +151,7 @@ static const struct fleet_row vm_rows[] = {
     {"disk", false, read_disk},
     {"network", true, fleet_read_network},
     {"cloud-init", false, fleet_read_cloud_init},
+    {"inject", false, fleet_read_inject},
     {"ssh", false, fleet_read_ssh},
     {"provision", true, fleet_read_provision},
     {"forward", true, fleet_read_forward},
@@ -177,6 +191,12 @@ static void check_together(struct fleet_reader *r, const struct kdl_node *node)
                               "VM '%s' is not on the user network, which its %s needs", vm->name,
                               needs),
                   "add: network \"user\"");
+    if (vm->inject && vm->cloud_init)
+        diag_help(fleet_error(r, node->span, "VM '%s' has both inject and cloud-init", vm->name),
+                  "inject is for guests without cloud-init: remove one of the two");
+    if (vm->inject && vm->private_key)
+        diag_help(fleet_error(r, node->span, "VM '%s' has both inject and private-key", vm->name),
+                  "inject lets in the VM's own key: remove one of the two");
     if (vm->user_data && vm->ssh_key)
         diag_help(fleet_error(r, node->span, "VM '%s' has both user-data and ssh-key", vm->name),
                   "user-data is taken as it is: write the key into it");

@@ -27,6 +27,7 @@
 struct offline {
     const struct session *s;
     char *top, *scratch; /* files */
+    const json_t *mounts;
     uint64_t size;
     struct runner *vm;
 };
@@ -49,6 +50,7 @@ struct offline *offline_open(const struct session *s, const struct offline_optio
     struct runner_options vo = {.accel = o->accel, .target = {o->files, o->n_files, true, o->size}};
     off->s = s;
     off->size = o->size;
+    off->mounts = o->mounts;
     off->top = xstrdup(o->files[o->n_files - 1]);
     off->scratch = path_join(o->scratch, "scratch.qcow2");
     if (builder_vm_runner.start(s, &vo, &off->vm, err) < 0 ||
@@ -66,6 +68,14 @@ int offline_finish(struct offline *off, struct error **err)
     runner_free(STEAL(off->vm));
     AUTO_CLOSE int fd = open(off->top, O_RDWR | O_CLOEXEC);
     return fd < 0 || fsync(fd) < 0 ? error_errno(err, "cannot write '%s'", off->top) : 0;
+}
+
+int offline_grow(struct offline *off, struct error **err)
+{
+    if (runner_grow(off->vm, NULL, (struct runner_wait){-1, NULL, NULL}, err) < 0)
+        return -1;
+    return runner_mount(off->vm, RUNNER_TARGET, false, off->mounts,
+                        err); // growing has unmounted it
 }
 
 int offline_shell(struct offline *off, const char *const *argv, struct runner_wait w,

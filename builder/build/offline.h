@@ -36,6 +36,11 @@ struct offline *offline_open(const struct session *s, const struct offline_optio
 void offline_free(struct offline *off);
 DEFINE_CLEANUP(struct offline, offline_free);
 
+/* The disk's last partition takes the room behind it, and so does what lies on it: ext2 to ext4, xfs, btrfs,
+ * root's logical volume. Before anything else. ERR_USER: it can't grow; offline_finish is not to be
+ * called then. */
+int offline_grow(struct offline *off, struct error **err);
+
 /* Whoever gets in, and what the guest is called. */
 struct offline_login {
     const char *user;       /* made if the guest has none of that name; NULL = no login */

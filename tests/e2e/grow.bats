@@ -71,3 +71,51 @@ megabytes() { "$KILN" shell "${2:-x}" -c "df -m $1 | tail -1 | awk '{ print \$2 
   [[ $output == *"cannot grow the last partition of 'vda': seen vda1 (ext4, "*'), vda2 (swap, '* ]]
   [[ $output == *'must be ext2, ext3, ext4, xfs, btrfs or LVM'* ]]
 }
+
+@test "root on LVM, and --disk-size of create: grown by default, with --no-grow not" {
+  cd "$BATS_TEST_TMPDIR"
+  local root=$BATS_FILE_TMPDIR/base/root PATH=$PATH:/sbin:/usr/sbin
+  truncate -s 64M fs.raw
+  mke2fs -q -F -t ext4 -d "$root" fs.raw
+  truncate -s 80M lvm.raw
+  printf '%s\n' 'label: dos' 'start=2048, type=8e' | sfdisk -q lvm.raw
+  python3 "$BATS_TEST_DIRNAME/lvm.py" fs.raw | dd of=lvm.raw bs=1M seek=1 conv=notrunc status=none
+  "$KILN" image import lvm.raw lvm
+  build 'FROM lvm' 'DISK +300 MB'
+  [ "$(megabytes /)" -gt 330 ]
+  "$KILN" create --name l --disk-size 500M lvm
+  grown l 440
+  "$KILN" create --name b --disk-size 500M base
+  grown b 440
+  "$KILN" create --name n --disk-size 500M --no-grow --hostname kept base
+  "$KILN" commit n n
+  [ "$(megabytes / n)" -lt 70 ]
+  [ "$("$KILN" shell n -c 'cat /etc/hostname')" = kept ]
+  "$KILN" rm n
+}
+
+grown() { # VM MEGABYTES: the root of a VM that has not run has more than so many
+  "$KILN" commit "$1" "$1-image"
+  [ "$(megabytes / "$1-image")" -gt "$2" ]
+  "$KILN" rm "$1"
+}
+
+@test "a disk that can't grow is the guest's matter, unless --grow says otherwise; nothing is left of it" {
+  cd "$BATS_TEST_TMPDIR"
+  mkdir work
+  cp -a "$BATS_FILE_TMPDIR/base/root" work/root
+  build 'FROM scratch' 'DISK 100 MB GPT' 'PARTITION 1 SIZE 80 MB FORMAT ext4 MOUNT /' 'PARTITION 2 FORMAT swap' 'COPY root/ /'
+  run "$KILN" create --name s --disk-size 500M --hostname kept x
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"the guest has to use the larger disk itself: cannot grow the last partition of 'vda'"* ]]
+  "$KILN" commit s s-image
+  [ "$("$KILN" shell s-image -c 'cat /etc/hostname')" = kept ]
+  "$KILN" rm s
+  run "$KILN" create --name s --disk-size 500M --grow x
+  [ "$status" = 1 ]
+  [[ $output == *"error: cannot grow the last partition of 'vda'"*'must be ext2'* ]]
+  run "$KILN" create --name s --disk-size 500M --grow --no-grow x
+  [ "$status" = 2 ]
+  [ -z "$("$KILN" ls -q)" ]
+}

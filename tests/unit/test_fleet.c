@@ -31,15 +31,18 @@ static void add_vm(struct buf *out, const struct fleet_vm *vm)
 {
     static const char *const sources[] = {"name", "file", "url", "oci", "build"};
     static const char *const kinds[] = {"inline", "script", "upload"};
-    buf_addf(out, "%u:%u %s: %s %s, %u CPUs, %u MB, %u GB%s%s\n", vm->line, vm->column, vm->name,
+    buf_addf(out, "%u:%u %s: %s %s, %u CPUs, %u MB, %u GB%s%s%s\n", vm->line, vm->column, vm->name,
              sources[vm->source], vm->image ? vm->image : "-", vm->vcpus, vm->memory_mb,
-             vm->disk_gb, vm->user_network ? "" : ", no user network", vm->uefi ? ", uefi" : "");
+             vm->disk_gb, vm->no_grow ? " not grown" : "",
+             vm->user_network ? "" : ", no user network", vm->uefi ? ", uefi" : "");
     add(out, "file", vm->build.file);
     add(out, "target", vm->build.target);
     for (size_t i = 0; i < vm->build.n_args; i++)
         add(out, "arg", vm->build.args[i]);
     if (vm->cloud_init)
         buf_adds(out, "  cloud-init\n");
+    if (vm->inject)
+        buf_adds(out, "  inject\n");
     add(out, "hostname", vm->hostname);
     add(out, "ssh-key", vm->ssh_key);
     add(out, "user-data", vm->user_data);
