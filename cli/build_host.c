@@ -33,10 +33,10 @@ enum { LAST_WORDS_MS = 10000, LINE_MAX_BYTES = 64 << 20 };
 
 /* Options that say something about this side alone, or that go another way. */
 static const char *const not_sent[] = {
-    "host",   "serve",         "load",     "name",     "file",    "build-arg",
-    "secret", "cache-from",    "cache-to", "output",   "iidfile", "json",
-    "quiet",  "metadata-file", "explain",  "progress", "rm",      "verbose",
-    "help",   "image-backend", "vmstore",  "check"};
+    "host",    "serve", "load",          "name",     "file",     "build-arg",
+    "secret",  "ssh",   "cache-from",    "cache-to", "output",   "iidfile",
+    "json",    "quiet", "metadata-file", "explain",  "progress", "rm",
+    "verbose", "help",  "image-backend", "vmstore",  "check"};
 static const char *const refused[] = {"local", "image-backend", "build-context"};
 
 int build_host_check(const struct args *a, struct error **err)
@@ -60,6 +60,11 @@ int build_host_check(const struct args *a, struct error **err)
 static int check_values(const struct args *a, const struct build_options *o, struct error **err)
 {
     const char *sum = args_get(a, "checksum");
+    for (size_t i = 1; i < o->n_agents; i++)
+        if (strcmp(o->agents[i].socket, o->agents[0].socket) != 0) {
+            error_set(err, ERR_USER, "--ssh: with --host there is one ssh-agent");
+            return error_hint(err, "--ssh %s=KEY,KEY is one with several keys", o->agents[0].id);
+        }
     for (size_t i = 0; i <= o->n_cache_from; i++) {
         const char *cache = i < o->n_cache_from ? o->cache_from[i] : o->cache_to;
         if (cache && strncmp(cache, "oci://", 6) != 0)
@@ -145,7 +150,8 @@ static void link_clear(struct link *l)
     free(l->noise);
 }
 
-static int start(struct link *l, struct error **err)
+/* agent: a socket to be forwarded, or NULL. */
+static int start(struct link *l, const char *agent, struct error **err)
 {
     const struct address *a = &l->address;
     CLEANUP(buf_clear) struct buf command = BUF_INIT;
@@ -157,6 +163,8 @@ static int start(struct link *l, struct error **err)
         strv_addf(&argv, "-p%s", a->port);
     if (a->user)
         strv_addf(&argv, "-l%s", a->user);
+    if (agent)
+        strv_addf(&argv, "-oForwardAgent=%s", agent);
     strv_add(&argv, "-T");
     strv_add(&argv, "--");
     strv_add(&argv, a->host);
@@ -329,6 +337,8 @@ static int take_words(const struct args *a, const struct build_options *o, struc
         else if (value)
             strv_addf(words, "--build-arg=%s=%s", arg, value);
     }
+    for (size_t i = 0; i < o->n_agents; i++)
+        add_word(words, "ssh", o->agents[i].id);
     for (size_t i = 0; i < o->n_cache_from; i++)
         add_word(words, "cache-from", o->cache_from[i]);
     if (o->cache_to)
@@ -440,7 +450,7 @@ int build_on_host(const struct session *s, const struct build_host *h, const str
         sync_select(ctx, &all, err) < 0)
         return -1;
     l.url_len = (int)(strlen("ssh://") + strcspn(h->url + strlen("ssh://"), "/"));
-    if (start(&l, err) < 0)
+    if (start(&l, o->n_agents ? o->agents[0].socket : NULL, err) < 0)
         return -1;
     buf_add_str(&r.manifest, selection_manifest(all));
     r.copy = xstrdup(copy);

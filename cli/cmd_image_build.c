@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "builder/build/build.h"
+#include "cli/build_agents.h"
 #include "cli/build_extras.h"
 #include "cli/build_host.h"
 #include "cli/build_input.h"
@@ -31,6 +32,9 @@ static const struct option_spec options[] = {
     {"target", 0, "STAGE", "Build this stage instead of the last", NULL},
     {"build-arg", 0, "NAME[=VALUE]", "Set an ARG; without a value: from the environment", NULL},
     {"secret", 0, "id=ID,src=FILE", "A secret for RUN --mount=type=secret; or id=ID,env=VARIABLE",
+     NULL},
+    {"ssh", 0, "ID[=SOCKET|KEY[,KEY...]]",
+     "An ssh-agent, or keys, for RUN --mount=type=ssh: --ssh default is that of SSH_AUTH_SOCK",
      NULL},
     {"no-cache", 0, NULL, "Run every step; ignore the cache", NULL},
     {"no-cache-from", 0, "STEP", "Run the steps from this number on; ignore the cache", NULL},
@@ -331,6 +335,7 @@ struct wanted {
     struct secret_list secrets;
     struct build_outputs outputs;
     struct build_extras extras;
+    struct build_agents agents;
     struct build_options o;
     unsigned long long max_size; /* as take_values */
 };
@@ -344,6 +349,18 @@ static void wanted_clear(struct wanted *w)
     secret_list_clear(&w->secrets);
     build_outputs_free(&w->outputs);
     build_extras_clear(&w->extras);
+    build_agents_clear(&w->agents);
+}
+
+/* What is of no use to --check. */
+static int take_agents(const struct session *s, const struct args *a, struct wanted *w,
+                       struct error **err)
+{
+    if (build_agents_take(s, a, &w->agents, err) < 0)
+        return -1;
+    w->o.agents = w->agents.ptr;
+    w->o.n_agents = w->agents.len;
+    return 0;
 }
 
 static int take_wanted(const struct args *a, struct wanted *w, struct error **err)
@@ -379,7 +396,7 @@ static const char *host_of(const struct session *s, const struct args *a)
 /* *ret_began: somebody hears of the error. */
 static int build(struct session *s, const struct args *a, bool *ret_began, struct error **err)
 {
-    CLEANUP(wanted_clear) struct wanted w = {0};
+    CLEANUP(wanted_clear) struct wanted w = {.agents = BUILD_AGENTS_INIT};
     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
     const struct build_host host = {host_of(s, a), args_has(a, "load")};
     if (take_wanted(a, &w, err) < 0)
@@ -388,7 +405,8 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
         return run_check(s, a, err);
     if (host.url && build_host_check(a, err) < 0)
         return -1;
-    if (build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
+    if (take_agents(s, a, &w, err) < 0 ||
+        build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
         return -1;
     w.o.dir = in.dir;
     CLEANUP(build_shown_clear)
@@ -414,9 +432,10 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
 static int serve_build(struct session *s, struct build_serve *sv, struct build_shown *shown,
                        struct error **err)
 {
-    CLEANUP(wanted_clear) struct wanted w = {0};
+    CLEANUP(wanted_clear) struct wanted w = {.agents = BUILD_AGENTS_INIT};
     CLEANUP(build_result_clear) struct build_result r = {0};
-    if (build_serve_open(s, sv, err) < 0 || take_wanted(&sv->args, &w, err) < 0)
+    if (build_serve_open(s, sv, err) < 0 || take_wanted(&sv->args, &w, err) < 0 ||
+        take_agents(s, &sv->args, &w, err) < 0)
         return -1;
     w.o.dir = ".";
     w.o.file = sv->file;

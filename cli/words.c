@@ -91,7 +91,6 @@ static const struct {
 } missing_options[] = {
     {for_build, "push",
      "'kiln image push NAME oci://HOST/REPOSITORY' sends an image to a registry"},
-    {for_build, "ssh", "a RUN sees no ssh-agent: give it the key with --secret"},
     {for_build, "squash", "'kiln image flatten NAME' makes one layer of an image's"},
     {for_build, "compress", "'kiln image export --compress zstd' writes a compressed image"},
     {for_build, "sbom", "run a scanner in a RUN, and keep its report in the image"},

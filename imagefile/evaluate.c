@@ -284,6 +284,8 @@ static void take_needs(struct evaluation *e, struct run_mount *m)
         m->bind_source = arena_str(e->f->arena, str_of(spec.source)).ptr;
     if (spec.type == MOUNT_SECRET && spec.required)
         m->needs_secret = arena_str(e->f->arena, str_of(spec.id)).ptr;
+    if (spec.type == MOUNT_SSH && spec.required)
+        m->needs_ssh = arena_str(e->f->arena, str_of(spec.id)).ptr;
     mount_spec_clear(&spec);
 }
 

@@ -80,7 +80,7 @@ struct heredoc {
     struct span body_span;
 };
 
-enum mount_type { MOUNT_CACHE, MOUNT_SECRET, MOUNT_BIND, MOUNT_TMPFS };
+enum mount_type { MOUNT_CACHE, MOUNT_SECRET, MOUNT_BIND, MOUNT_TMPFS, MOUNT_SSH };
 /* What a second build does with a cache that one is using. Without sharing= it is SHARED. */
 enum mount_sharing { SHARING_SHARED, SHARING_PRIVATE, SHARING_LOCKED };
 
@@ -108,24 +108,24 @@ struct run_mount {
     struct span keys[MOUNT_FIELDS]; /* where the names of those stand */
     const char *from_name;          /* as in copy_args */
     /* If imagefile_evaluate could tell, else NULL: what a bind reads of the build directory, and the
-     * id of a secret that is required. */
-    const char *bind_source, *needs_secret;
+     * id of a secret or ssh-agent that is required. */
+    const char *bind_source, *needs_secret, *needs_ssh;
     struct span span;
 };
 /* The same once variables have values; strings are owned, NULL = not given. */
 struct mount_spec {
     enum mount_type type;
-    char
-        *target; /* NULL: the working directory; for a secret /run/secrets/<id>, or none with env */
-    char *id;    /* cache: NULL = the target names it; secret: always there */
-    char *source;    /* bind: a path; NULL = the root of `from` or of the build directory */
-    char *from;      /* bind: stage or image; NULL = the build directory */
-    char *env;       /* secret: the variable that holds it */
-    char *mode;      /* cache, secret: octal digits */
-    char *uid, *gid; /* cache, secret: decimal digits */
-    uint64_t size;   /* tmpfs: bytes; 0 = not given */
-    bool required;   /* secret: a missing one is an error */
-    bool read_only;  /* bind (the default there), cache */
+    char *target; /* NULL: the working directory; for a secret /run/secrets/<id>, or none with env;
+                      * for ssh /run/buildkit/ssh_agent.<n> */
+    char *id;     /* cache: NULL = the target names it; secret, ssh: always there */
+    char *source; /* bind: a path; NULL = the root of `from` or of the build directory */
+    char *from;   /* bind: stage or image; NULL = the build directory */
+    char *env;    /* secret: the variable that holds it */
+    char *mode;   /* cache, secret, ssh: octal digits */
+    char *uid, *gid;            /* cache, secret, ssh: decimal digits */
+    uint64_t size;              /* tmpfs: bytes; 0 = not given */
+    bool required;              /* secret, ssh: a missing one is an error */
+    bool read_only;             /* bind (the default there), cache */
     enum mount_sharing sharing; /* cache */
 };
 

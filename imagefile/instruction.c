@@ -71,7 +71,7 @@ static const struct flag add_flags[] = {
 };
 
 static const struct flag run_flags[] = {
-    {"mount", "--mount=type=<cache|secret|bind|tmpfs>,…",
+    {"mount", "--mount=type=<cache|secret|ssh|bind|tmpfs>,…",
      "A mount that exists during this RUN only; may be repeated.", FLAG_REPEATS},
     {"network", "--network=<default|none>", "none: without network.", 0},
     {"security", "--security=<sandbox|insecure>",

@@ -11,32 +11,36 @@
 #include <stdio.h>
 #include <strings.h>
 
-static const char *const types[] = {[MOUNT_CACHE] = "cache",
-                                    [MOUNT_SECRET] = "secret",
-                                    [MOUNT_BIND] = "bind",
-                                    [MOUNT_TMPFS] = "tmpfs",
-                                    NULL};
+static const char *const types[] = {
+    [MOUNT_CACHE] = "cache", [MOUNT_SECRET] = "secret", [MOUNT_BIND] = "bind",
+    [MOUNT_TMPFS] = "tmpfs", [MOUNT_SSH] = "ssh",       NULL};
 static const char *const sharings[] = {
     [SHARING_SHARED] = "shared", [SHARING_PRIVATE] = "private", [SHARING_LOCKED] = "locked", NULL};
 
-enum { C = 1 << MOUNT_CACHE, S = 1 << MOUNT_SECRET, B = 1 << MOUNT_BIND, T = 1 << MOUNT_TMPFS };
+enum {
+    C = 1 << MOUNT_CACHE,
+    S = 1 << MOUNT_SECRET,
+    B = 1 << MOUNT_BIND,
+    T = 1 << MOUNT_TMPFS,
+    A = 1 << MOUNT_SSH,
+};
 
 static const struct {
     const char *name, *alias, *second_alias;
     unsigned types; /* which have it */
 } fields[MOUNT_FIELDS] = {
-    [MOUNT_TYPE] = {"type", NULL, NULL, C | S | B | T},
-    [MOUNT_TARGET] = {"target", "dst", "destination", C | S | B | T},
-    [MOUNT_ID] = {"id", NULL, NULL, C | S},
+    [MOUNT_TYPE] = {"type", NULL, NULL, C | S | B | T | A},
+    [MOUNT_TARGET] = {"target", "dst", "destination", C | S | B | T | A},
+    [MOUNT_ID] = {"id", NULL, NULL, C | S | A},
     [MOUNT_SOURCE] = {"source", "src", NULL, S | B},
     [MOUNT_FROM] = {"from", NULL, NULL, B},
     [MOUNT_ENV] = {"env", NULL, NULL, S},
-    [MOUNT_MODE] = {"mode", NULL, NULL, C | S},
-    [MOUNT_UID] = {"uid", NULL, NULL, C | S},
-    [MOUNT_GID] = {"gid", NULL, NULL, C | S},
+    [MOUNT_MODE] = {"mode", NULL, NULL, C | S | A},
+    [MOUNT_UID] = {"uid", NULL, NULL, C | S | A},
+    [MOUNT_GID] = {"gid", NULL, NULL, C | S | A},
     [MOUNT_SIZE] = {"size", NULL, NULL, T},
     [MOUNT_SHARING] = {"sharing", NULL, NULL, C},
-    [MOUNT_REQUIRED] = {"required", NULL, NULL, S},
+    [MOUNT_REQUIRED] = {"required", NULL, NULL, S | A},
     [MOUNT_READONLY] = {"readonly", "ro", NULL, C | B},
     [MOUNT_READWRITE] = {"readwrite", "rw", NULL, C | B},
 };
@@ -193,7 +197,7 @@ static bool read_type(struct reading *r)
     if (number < 0) {
         const char *near = nearest_name(str_of(text), types);
         AUTO_FREE char *help = near ? xasprintf("did you mean %s?", near)
-                                    : xstrdup("the types are cache, secret, bind, tmpfs");
+                                    : xstrdup("the types are cache, secret, ssh, bind, tmpfs");
         problem(r, r->m->fields[MOUNT_TYPE].span, help, "unknown mount type '%.60s'", text);
         return false;
     }
@@ -263,6 +267,8 @@ static void read_mount(struct reading *r)
         *texts[i].to = STEAL(r->values[texts[i].field]);
     if (typed && r->spec->type == MOUNT_SECRET && !r->bad)
         name_secret(r);
+    if (typed && r->spec->type == MOUNT_SSH && !r->spec->id)
+        r->spec->id = xstrdup("default");
     const char *target = r->spec->target;
     if (target && !target[strspn(target, "/")])
         problem(r, r->m->fields[MOUNT_TARGET].span, "give it a folder as target",

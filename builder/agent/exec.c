@@ -107,9 +107,9 @@ static void drop_unpacked(struct agent *a)
 
 // The request's mounts.
 
-static int add_mount(struct field *f, struct sandbox_mounts *ret, struct error **err)
+static int add_mount(struct field *f, struct sandbox *s, struct error **err)
 {
-    struct sandbox_mount *m = sandbox_mounts_push(ret);
+    struct sandbox_mount *m = sandbox_mounts_push(&s->mounts);
     m->slot = -1;
     if (str_is(f->value, "tmpfs"))
         m->kind = SANDBOX_TMPFS;
@@ -119,7 +119,11 @@ static int add_mount(struct field *f, struct sandbox_mounts *ret, struct error *
         *m = (struct sandbox_mount){.kind = SANDBOX_SECRET, .slot = -1, .hosts = true};
     else if (str_is(f->value, "bind") || str_is(f->value, "cache"))
         m->kind = SANDBOX_BIND;
-    else
+    else if (str_is(f->value, "ssh")) {
+        m->kind = SANDBOX_BIND;
+        m->source = sockets_listen(&s->sockets, err);
+        return m->source ? 0 : -1;
+    } else
         return error_set(err, ERR_USER, "unknown mount type '" STR_FMT "'", STR_ARG(f->value));
     return 0;
 }
@@ -206,7 +210,7 @@ static int read_mounts(struct agent *a, const struct request *rq, int root, stru
 {
     struct field f = {0};
     while (message_next(&rq->fields, &f)) {
-        if (f.tag == AGENT_TAG_MOUNT_TYPE && add_mount(&f, &s->mounts, err) < 0)
+        if (f.tag == AGENT_TAG_MOUNT_TYPE && add_mount(&f, s, err) < 0)
             return -1;
         if (f.tag > AGENT_TAG_MOUNT_TYPE && f.tag <= AGENT_TAG_MOUNT_UNPACKED && s->mounts.len &&
             mount_field(a, &f, &s->mounts.ptr[s->mounts.len - 1], err) < 0)
@@ -342,7 +346,9 @@ static void take_frame(void *arg, int type, const struct message *m)
 {
     struct run *r = arg;
     struct str data;
-    if (type == AGENT_INPUT && message_get(m, AGENT_TAG_DATA, &data) && data.len) {
+    if (type == AGENT_INPUT && message_num(m, AGENT_TAG_CHANNEL, 0)) {
+        sockets_take(&r->box->sockets, m);
+    } else if (type == AGENT_INPUT && message_get(m, AGENT_TAG_DATA, &data) && data.len) {
         buf_add_str(&r->input, data);
         give_input(r);
     } else if (type == AGENT_INPUT) {
@@ -399,25 +405,29 @@ static bool wants_input(const struct run *r)
 
 static void pump(struct run *r)
 {
+    enum { OWN = 5 };
     struct port *port = &r->agent->port;
+    struct sockets *sockets = &r->box->sockets;
     r->status = -1;
     while (r->control >= 0 || r->out >= 0 || r->err >= 0) {
         if (port_has_frame(port)) // came in with the request, or while output was sent
             agent_poll(r->agent, take_frame, r);
         short in = r->tty && wants_input(r) ? POLLIN | POLLOUT : POLLIN;
         int64_t gather = r->tty || r->control < 0 ? 0 : r->sent + GATHER_NS - now_ns();
-        struct pollfd f[] = {{gather > 0 ? -1 : r->out, in, 0},
-                             {gather > 0 ? -1 : r->err, POLLIN, 0},
-                             {r->control, POLLIN, 0},
-                             {r->tty || !wants_input(r) ? -1 : r->in, POLLOUT, 0},
-                             {port->fd, POLLIN, 0}};
+        struct pollfd f[OWN + SOCKETS_FDS] = {{gather > 0 ? -1 : r->out, in, 0},
+                                              {gather > 0 ? -1 : r->err, POLLIN, 0},
+                                              {r->control, POLLIN, 0},
+                                              {r->tty || !wants_input(r) ? -1 : r->in, POLLOUT, 0},
+                                              {port->fd, POLLIN, 0}};
+        size_t n = sockets_poll(sockets, f + OWN);
         struct timespec left = {0, gather};
-        if (ppoll(f, 5, gather > 0 ? &left : NULL, NULL) < 0)
+        if (ppoll(f, OWN + n, gather > 0 ? &left : NULL, NULL) < 0)
             continue;
         if (f[4].revents & POLLHUP) {
             kill(r->pid, SIGKILL); // nobody is there to hear of it
             return;
         }
+        sockets_pump(sockets, r->agent, f + OWN, n);
         if (f[4].revents)
             agent_poll(r->agent, take_frame, r);
         if (f[3].revents || f[0].revents & POLLOUT)

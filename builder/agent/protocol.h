@@ -19,7 +19,8 @@
  * The host sends requests, each with an id of its own (from 1). The agent answers each with any
  * number of OUTPUT and WARN frames and then exactly one DONE or FAIL, all carrying the request's
  * id. Requests are run one after the other, but the frames that belong to a running EXEC
- * (INPUT, RESIZE, SIGNAL, with its id) are taken meanwhile, and PING is answered at any time.
+ * (INPUT, RESIZE, SIGNAL, with its id) are taken meanwhile, and PING is answered at any time. A running
+ * EXEC with mounts of type "ssh" sends RELAY frames, too.
  *
  * After boot and after every restore the agent waits until the host has the port open and then
  * answers; the host's first request is HELLO.
@@ -50,6 +51,8 @@ enum agent_type {
     AGENT_DONE = 2,   /* fields by request */
     AGENT_FAIL = 3,   /* MESSAGE [HINT] [ERRNO] */
     AGENT_WARN = 4,   /* MESSAGE: told to the user, nothing has failed */
+    AGENT_RELAY = 5, /* CHANNEL (a client of a socket, never used again), NUMBER (of the socket: the
+                       * "ssh" mounts in their order, from 0), DATA; no DATA = it sends no more */
 
     /* host → agent */
     AGENT_HELLO = 16, /* VERSION, TIME (ns since the epoch: the clock is stepped), ENTROPY (bytes
@@ -73,7 +76,8 @@ enum agent_type {
     AGENT_EXEC,   /* a command in the image, see AGENT_TAG_* below → STATUS (wait status), CHANGED
                       * (what the command changed of the VM, so that the next one would see it;
                       * absent = nothing) */
-    AGENT_INPUT,  /* to a running EXEC: DATA; no DATA = end of input. Not answered */
+    AGENT_INPUT,  /* to a running EXEC: DATA; no DATA = end of input. With CHANNEL it is for that
+                   * client of RELAY. Not answered */
     AGENT_RESIZE, /* to a running EXEC with a terminal: ROWS, COLUMNS. Not answered */
     AGENT_SIGNAL, /* to a running EXEC: NUMBER, sent to its process group. Not answered */
     AGENT_RECEIVE, /* OFFSET of a stream on the stream disk (stream.h), PATH (the destination in
@@ -139,6 +143,7 @@ enum agent_tag {
     AGENT_TAG_EXCLUDE,
     AGENT_TAG_TEXT,
     AGENT_TAG_CHANGED,
+    AGENT_TAG_CHANNEL,
 
     /* EXEC. The command runs in the target's tree in PID, mount, IPC and UTS namespaces of its own;
      * stdin is empty unless AGENT_STDIN or AGENT_TTY. What it leaves running is killed. */
@@ -156,7 +161,7 @@ enum agent_tag {
                            * QEMU's own, 10.0.2.3 */
     /* Mounts, repeated; each starts with MOUNT_TYPE, the following MOUNT_* tags belong to it. */
     AGENT_TAG_MOUNT_TYPE, /* "tmpfs", "cache", "bind", "secret", "hosts" (DATA and then the image's
-                             * /etc/hosts) */
+                             * /etc/hosts), "ssh" (a socket, see RELAY) */
     AGENT_TAG_MOUNT_TARGET, /* absolute path in the image; made for the run if missing, then removed
                              */
     AGENT_TAG_MOUNT_SLOT,   /* cache, bind: whose tree holds the source */

@@ -62,6 +62,7 @@ void sandbox_clear(struct sandbox *s)
         free(m->source);
     }
     sandbox_mounts_clear(&s->mounts);
+    sockets_clear(&s->sockets);
 }
 
 static void report(const struct sandbox *s, int event, int value, const char *message,

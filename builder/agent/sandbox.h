@@ -17,6 +17,7 @@
 #include "builder/agent/disk.h"
 #include "builder/agent/passwd.h"
 #include "builder/agent/services.h"
+#include "builder/agent/sockets.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,6 +50,7 @@ struct sandbox {
     bool insecure; /* nothing of the VM is kept from it */
     unsigned rows, columns;
     struct sandbox_mounts mounts;
+    struct sockets sockets;                  /* which some of the mounts show */
     const struct volumes *volumes;           /* nodes and names for /dev; may be NULL */
     const struct mounted_list *file_systems; /* of the tree; may be NULL */
     char *changed; /* afterwards: what the command changed of the VM (changes.h); NULL = nothing */

@@ -415,6 +415,11 @@ static struct context *opened_context(void *build, struct error **err)
     return build_context(b, err) < 0 ? NULL : b->ctx;
 }
 
+static bool given_ssh(void *build, const char *id)
+{
+    return ssh_find(build, id);
+}
+
 static bool given_secret(void *build, const char *id)
 {
     return secret_find(build, id);
@@ -427,7 +432,8 @@ static int check_first(struct build *b, struct error **err)
                          .arg = b,
                          .needs = stage_needed,
                          .open = opened_context,
-                         .has_secret = given_secret};
+                         .has_secret = given_secret,
+                         .has_ssh = given_ssh};
     return precheck(&p, err) < 0 ? -1 : report_diags(b, DIAG_ERROR, err);
 }
 

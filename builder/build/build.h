@@ -39,6 +39,12 @@ struct build_secret {
     size_t len;
 };
 
+/* An ssh-agent of --ssh, for mounts of type ssh. */
+struct build_ssh {
+    const char *id;     /* "default", mostly */
+    const char *socket; /* path */
+};
+
 /* What a name in FROM and --from means beside stages and images. */
 struct named_context {
     const char *name;
@@ -72,6 +78,8 @@ struct build_options {
     size_t n_products;
     const struct build_secret *secrets;
     size_t n_secrets;
+    const struct build_ssh *agents;
+    size_t n_agents;
     unsigned memory_mb, cpus;       /* of the builder VM; 0 = chosen */
     const char *accel;              /* NULL = KILN_ACCEL or auto */
     const char *const *nameservers; /* for RUN; n_nameservers 0 = the user network's own */

@@ -18,6 +18,7 @@ struct mount {
     char content[ID_SIZE];       /* digest of what it reads there; "" = of the image's id */
     struct selection *selection; /* bind of the build directory */
     const struct build_secret *secret;
+    const struct build_ssh *ssh; /* NULL: it was not given */
 };
 
 struct cache {
@@ -67,6 +68,24 @@ const struct build_secret *secret_find(const struct build *b, const char *id)
     return NULL;
 }
 
+int ssh_missing(const char *id, struct error **err)
+{
+    bool usual = !strcmp(id, "default");
+    error_set(err, ERR_USER, "the ssh-agent '%s' is required and was not given", id);
+    return error_hint(err,
+                      usual ? "--ssh default gives that of SSH_AUTH_SOCK, --ssh default=KEY a key"
+                            : "--ssh %s=SOCKET or %s=KEY gives it",
+                      id, id);
+}
+
+const struct build_ssh *ssh_find(const struct build *b, const char *id)
+{
+    for (size_t i = 0; i < b->o->n_agents; i++)
+        if (!strcmp(b->o->agents[i].id, id))
+            return &b->o->agents[i];
+    return NULL;
+}
+
 /* Whether a bind is of a stage or image, not of a folder. */
 static bool of_layer(const struct build *b, const struct mount *p)
 {
@@ -113,10 +132,18 @@ static int find_wanted_secret(struct build *b, struct mount *p, struct error **e
     return p->secret || !p->spec.required ? 0 : secret_missing(p->spec.id, err);
 }
 
+static int find_wanted_ssh(struct build *b, struct mount *p, struct error **err)
+{
+    p->ssh = ssh_find(b, p->spec.id);
+    return p->ssh || !p->spec.required ? 0 : ssh_missing(p->spec.id, err);
+}
+
 /* Where the mount is seen: as Dockerfile has it, in the working directory if nothing says so. No '/'
  * is at its end: it names a cache. */
-static char *target_of(const struct stage_run *st, const struct mount_spec *spec)
+static char *target_of(const struct stage_run *st, const struct mount_spec *spec, size_t agents)
 {
+    if (!spec->target && spec->type == MOUNT_SSH)
+        return xasprintf("/run/buildkit/ssh_agent.%zu", agents);
     const char *slash = spec->type == MOUNT_SECRET ? strrchr(spec->id, '/') : NULL;
     if (spec->target || spec->type != MOUNT_SECRET) {
         char *path = config_path(&st->config, spec->target ? spec->target : ".");
@@ -138,17 +165,19 @@ static int check_target(const struct mount *p, struct error **err)
 }
 
 static int expand(struct build *b, struct stage_run *st, const struct run_mount *as,
-                  struct mount *p, struct error **err)
+                  struct mount *p, size_t agents, struct error **err)
 {
     struct imagefile_vars vars = stage_vars(st);
     if (imagefile_mount(b->file, as, &vars, &p->spec, err) < 0)
         return -1;
-    p->target = target_of(st, &p->spec);
+    p->target = target_of(st, &p->spec, agents);
     if (check_target(p, err) < 0)
         return -1;
     switch (p->spec.type) {
     case MOUNT_SECRET:
         return find_wanted_secret(b, p, err);
+    case MOUNT_SSH:
+        return find_wanted_ssh(b, p, err);
     case MOUNT_BIND:
         return of_layer(b, p) ? look_at_from(b, st, p, err) : select_bind(b, p, err);
     case MOUNT_CACHE:
@@ -164,10 +193,11 @@ struct mounts *mounts_new(struct build *b, struct stage_run *st, const struct ru
     CLEANUP(mounts_freep) struct mounts *m = xcalloc(1, sizeof *m);
     m->ptr = xcalloc(run->n_mounts, sizeof *m->ptr);
     m->caches = xcalloc(run->n_mounts, sizeof *m->caches);
-    for (size_t i = 0; i < run->n_mounts; i++) {
+    for (size_t i = 0, agents = 0; i < run->n_mounts; i++) {
         m->len++;
-        if (expand(b, st, &run->mounts[i], &m->ptr[i], err) < 0)
+        if (expand(b, st, &run->mounts[i], &m->ptr[i], agents, err) < 0)
             return NULL;
+        agents += m->ptr[i].spec.type == MOUNT_SSH;
     }
     return STEAL(m);
 }
@@ -306,6 +336,10 @@ static void put_other(const struct mount *p, enum runner_mount_type type, int sl
                                   .size = p->spec.size,
                                   .read_only = p->spec.read_only,
                                   .slot = slot};
+    if (type == RUNNER_SSH) {
+        r.source = p->ssh->socket;
+        r.mode = r.mode ? r.mode : "0600";
+    }
     if (type == RUNNER_SECRET)
         r.secret = (struct str){p->secret->bytes, p->secret->len};
     runner_exec_mount(e, &r);
@@ -327,6 +361,21 @@ static int put_secret(const struct mount *p, struct runner_exec *e, struct error
     return 0;
 }
 
+/* Programs find the first one, unless the Imagefile says where they look. */
+static void put_ssh(const struct mount *p, struct runner_exec *e)
+{
+    static const char name[] = "SSH_AUTH_SOCK";
+    bool said = false;
+    if (!p->ssh)
+        return;
+    put_other(p, RUNNER_SSH, 0, e);
+    for (size_t i = 0; i < e->env.len; i++)
+        said |=
+            !strncmp(e->env.ptr[i], name, sizeof name - 1) && e->env.ptr[i][sizeof name - 1] == '=';
+    if (!said)
+        runner_exec_env(e, name, p->target);
+}
+
 static int put(struct build *b, struct mounts *m, struct mount *p, struct runner_exec *e,
                struct error **err)
 {
@@ -340,6 +389,9 @@ static int put(struct build *b, struct mounts *m, struct mount *p, struct runner
         return 0;
     case MOUNT_TMPFS:
         put_other(p, RUNNER_TMPFS, 0, e);
+        return 0;
+    case MOUNT_SSH:
+        put_ssh(p, e);
         return 0;
     }
     return 0;

@@ -99,10 +99,12 @@ static int check_mounts(const struct precheck *p, const struct run_args *run, st
         if (m->bind_source &&
             check_source(p, "RUN --mount", m->bind_source, m->fields[MOUNT_SOURCE].span, err) < 0)
             return -1;
-        if (!m->needs_secret || !p->has_secret || p->has_secret(p->arg, m->needs_secret))
-            continue;
-        (void)secret_missing(m->needs_secret, &why);
-        report(p, m->span, why);
+        if (m->needs_secret && p->has_secret && !p->has_secret(p->arg, m->needs_secret))
+            (void)secret_missing(m->needs_secret, &why);
+        else if (m->needs_ssh && p->has_ssh && !p->has_ssh(p->arg, m->needs_ssh))
+            (void)ssh_missing(m->needs_ssh, &why);
+        if (why)
+            report(p, m->span, why);
     }
     return 0;
 }

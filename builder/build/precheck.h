@@ -28,8 +28,9 @@ struct precheck {
     /* The build directory, opened when it is first needed; borrowed. NULL with *err: stops the
      * check; NULL without: there is none, and no sources are looked for. */
     struct context *(*open)(void *arg, struct error **err);
-    /* Whether --secret gave it. NULL = not asked. */
+    /* Whether --secret or --ssh gave it. NULL = not asked. */
     bool (*has_secret)(void *arg, const char *id);
+    bool (*has_ssh)(void *arg, const char *id);
 };
 
 /* Adds an error with its place to file->diags for each mistake, and keeps them sorted. -1 with *err

@@ -204,11 +204,14 @@ void mounts_free(struct mounts *m); /* NULL is fine; a cache that was not detach
 DEFINE_CLEANUP(struct mounts, mounts_free);
 /* ERR_USER: --secret does not give what a mount requires. Returns -1. */
 int secret_missing(const char *id, struct error **err);
+/* The same of --ssh. */
+int ssh_missing(const char *id, struct error **err);
+const struct build_ssh *ssh_find(const struct build *b, const char *id); /* or NULL */
 /* The one of --secret with this id, or NULL. */
 const struct build_secret *secret_find(const struct build *b, const char *id);
 /* The secrets among them, one a call, NULL at the end; *i is 0 at first. */
 const struct build_secret *mounts_secret(const struct mounts *m, size_t *i);
-/* All that belongs to the key: neither caches nor secrets do. */
+/* All that belongs to the key: neither caches, secrets nor ssh-agents do. */
 void mounts_put_key(const struct mounts *m, struct key *key);
 /* Makes all of them ready in the VM, adds them to the command; waits for caches. */
 int mounts_attach(struct build *b, struct mounts *m, struct runner_exec *e, struct error **err);

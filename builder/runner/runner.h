@@ -108,7 +108,14 @@ enum runner_exec_flag {
     RUNNER_SHELL = 4,    /* the first argument is a POSIX shell */
 };
 
-enum runner_mount_type { RUNNER_TMPFS, RUNNER_CACHE, RUNNER_BIND, RUNNER_SECRET, RUNNER_HOSTS };
+enum runner_mount_type {
+    RUNNER_TMPFS,
+    RUNNER_CACHE,
+    RUNNER_BIND,
+    RUNNER_SECRET,
+    RUNNER_HOSTS,
+    RUNNER_SSH, /* a socket; who connects to it reaches an ssh-agent of the host */
+};
 
 /* A mount of one command. */
 struct runner_exec_mount {
@@ -119,7 +126,7 @@ struct runner_exec_mount {
     uint64_t size;      /* of a tmpfs, bytes; 0 = the kernel's own */
     bool read_only;     /* bind: what is written to one that is not is gone afterwards */
     int slot;           /* cache, bind: whose tree holds the source; 0 = what was unpacked */
-    const char *source; /* bind: path in that tree */
+    const char *source; /* bind: path in that tree; ssh: the agent's socket on the host */
     int unpacked;       /* bind without a slot: number from runner_unpack */
     struct str secret;  /* its bytes; hosts: lines in front of those of the image's /etc/hosts */
 };

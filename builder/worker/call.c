@@ -31,6 +31,7 @@ struct call {
     runner_output_fn *output;
     void *output_arg;
     struct message *reply;
+    struct relay *relay; /* of an EXEC with sockets; else NULL */
     bool done;
 };
 
@@ -80,9 +81,8 @@ static int name_panic(struct builder_vm *vm, struct error **err)
 int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long long deadline,
                     struct error **err)
 {
-    enum { FDS_MAX = 8 };
-    struct pollfd f[FDS_MAX + 1];
-    assert(n <= FDS_MAX);
+    struct pollfd f[BUILDER_VM_FDS + 1];
+    assert(n <= BUILDER_VM_FDS);
     memcpy(f, fds, n * sizeof *fds);
     f[n] = builder_vm_pulse_fd(vm);
     int rc = vm_wait(vm->vm, f, n + 1, builder_vm_pulse_deadline(vm, deadline), err);
@@ -143,6 +143,10 @@ static int take_frame(struct call *c, const struct frame *f, const char *payload
     case AGENT_OUTPUT:
         if (c->output && message_get(&m, AGENT_TAG_DATA, &data))
             c->output(c->output_arg, (int)message_num(&m, AGENT_TAG_STREAM, 1), data.ptr, data.len);
+        return 0;
+    case AGENT_RELAY:
+        if (c->relay)
+            relay_take(c->relay, &m);
         return 0;
     case AGENT_DONE:
         if (c->reply) {
@@ -279,6 +283,35 @@ static int begin(struct call *c, int type, const struct message *request, struct
     return send_frame(c, type, request, err);
 }
 
+/* What the host's sockets say to clients in the guest. */
+static int send_relayed(struct call *c, struct error **err)
+{
+    CLEANUP(message_clear) struct message m = MESSAGE_INIT;
+    while (!c->done && relay_next(c->relay, &m))
+        if (send_frame(c, AGENT_INPUT, &m, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int await(struct call *c, struct error **err)
+{
+    while (!c->done) {
+        struct pollfd p[BUILDER_VM_FDS] = {{.fd = vm_port(c->vm->vm, "agent"), .events = POLLIN}};
+        size_t n = 1 + (c->relay ? relay_poll(c->relay, p + 1) : 0);
+        int rc = builder_vm_wait(c->vm, p, n, c->deadline, err);
+        if (rc < 0)
+            return -1;
+        if (p[0].revents && receive(c, err) < 0)
+            return -1;
+        if (rc == 0 && !c->done)
+            return too_late(c, err);
+        if (c->relay && send_relayed(c, err) < 0)
+            return -1;
+    }
+    session_debug(c->vm->session, 2, "agent -> %u done", c->id);
+    return 0;
+}
+
 int builder_vm_call(struct builder_vm *vm, int type, const struct message *request, int deadline_ms,
                     runner_output_fn *output, void *output_arg, struct message *reply,
                     struct error **err)
@@ -288,20 +321,21 @@ int builder_vm_call(struct builder_vm *vm, int type, const struct message *reque
                      .output = output,
                      .output_arg = output_arg,
                      .reply = reply};
-    if (begin(&c, type, request, err) < 0)
-        return -1;
-    while (!c.done) {
-        struct pollfd p = {.fd = vm_port(vm->vm, "agent"), .events = POLLIN};
-        int rc = builder_vm_wait(vm, &p, 1, c.deadline, err);
-        if (rc < 0)
-            return -1;
-        if (p.revents && receive(&c, err) < 0)
-            return -1;
-        if (rc == 0 && !c.done)
-            return too_late(&c, err);
-    }
-    session_debug(vm->session, 2, "agent -> %u done", c.id);
-    return 0;
+    return begin(&c, type, request, err) < 0 ? -1 : await(&c, err);
+}
+
+int builder_vm_exec(struct builder_vm *vm, const struct message *request, struct runner_wait w,
+                    const struct strv *sockets, struct message *reply, struct error **err)
+{
+    CLEANUP(relay_freep)
+    struct relay *relay = sockets->len ? relay_new(vm->session, sockets) : NULL;
+    struct call c = {.vm = vm,
+                     .deadline = w.deadline_ms < 0 ? -1 : now_ms() + w.deadline_ms,
+                     .output = w.output,
+                     .output_arg = w.output_arg,
+                     .reply = reply,
+                     .relay = relay};
+    return begin(&c, AGENT_EXEC, request, err) < 0 ? -1 : await(&c, err);
 }
 
 int builder_vm_hello(struct builder_vm *vm, int flags, int timeout_ms, struct error **err)

@@ -10,6 +10,7 @@
 #include "builder/agent/protocol.h"
 #include "builder/appliance/appliance.h"
 #include "builder/appliance/template.h"
+#include "builder/worker/relay.h"
 #include "builder/worker/stream.h"
 #include "builder/worker/vm.h"
 #include "vm/accel.h"
@@ -118,8 +119,9 @@ int builder_vm_pulse(struct builder_vm *vm, struct error **err);
 /* call.c */
 /* The first request; flags: AGENT_REHEARSE or 0. */
 int builder_vm_hello(struct builder_vm *vm, int flags, int timeout_ms, struct error **err);
-/* Waits for QMP, the console, the end of QEMU and fds as vm_wait does, and turns an I/O error of
- * the host, which stops the VM, into an error. */
+/* Waits for QMP, the console, the end of QEMU and fds (n at most BUILDER_VM_FDS) as vm_wait does, and
+ * turns an I/O error of the host, which stops the VM, into an error. */
+enum { BUILDER_VM_FDS = RELAY_FDS + 8 };
 int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long long deadline,
                     struct error **err);
 

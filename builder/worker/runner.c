@@ -205,11 +205,9 @@ static void put_bind(struct message *m, const struct runner_exec_mount *p)
 
 static void put_mount(struct message *m, const struct runner_exec_mount *p)
 {
-    static const char *const names[] = {[RUNNER_TMPFS] = "tmpfs",
-                                        [RUNNER_CACHE] = "cache",
-                                        [RUNNER_BIND] = "bind",
-                                        [RUNNER_SECRET] = "secret",
-                                        [RUNNER_HOSTS] = "hosts"};
+    static const char *const names[] = {
+        [RUNNER_TMPFS] = "tmpfs",   [RUNNER_CACHE] = "cache", [RUNNER_BIND] = "bind",
+        [RUNNER_SECRET] = "secret", [RUNNER_HOSTS] = "hosts", [RUNNER_SSH] = "ssh"};
     message_puts(m, AGENT_TAG_MOUNT_TYPE, names[p->type]);
     message_puts(m, AGENT_TAG_MOUNT_TARGET, p->target);
     message_puts(m, AGENT_TAG_MOUNT_MODE, p->mode);
@@ -230,6 +228,7 @@ static void put_mount(struct message *m, const struct runner_exec_mount *p)
         message_put(m, AGENT_TAG_MOUNT_DATA, p->secret.ptr, p->secret.len);
         break;
     case RUNNER_TMPFS:
+    case RUNNER_SSH:
         break;
     }
 }
@@ -270,9 +269,13 @@ static int run_exec(struct runner *r, const struct runner_exec *e, struct runner
                     int *ret_status, char **ret_changed, struct error **err)
 {
     CLEANUP(message_clear) struct message m = MESSAGE_INIT, reply = MESSAGE_INIT;
+    CLEANUP(strv_clear) struct strv sockets = {0};
     struct str changed;
     put_exec(&m, e);
-    if (call(r, AGENT_EXEC, &m, w, &reply, err) < 0)
+    for (size_t i = 0; i < e->n_mounts; i++)
+        if (e->mounts[i].type == RUNNER_SSH)
+            strv_add(&sockets, e->mounts[i].source);
+    if (builder_vm_exec(vm_of(r), &m, w, &sockets, &reply, err) < 0)
         return -1;
     *ret_status = (int)message_num(&reply, AGENT_TAG_STATUS, 0);
     if (ret_changed)

@@ -53,6 +53,9 @@ DEFINE_CLEANUP(struct builder_vm, builder_vm_free);
 int builder_vm_call(struct builder_vm *vm, int type, const struct message *request, int deadline_ms,
                     runner_output_fn *output, void *output_arg, struct message *reply,
                     struct error **err);
+/* EXEC; sockets: paths of the host's, for its mounts of type "ssh" in their order. */
+int builder_vm_exec(struct builder_vm *vm, const struct message *request, struct runner_wait w,
+                    const struct strv *sockets, struct message *reply, struct error **err);
 /* EXEC with the caller's terminal: raw mode, INPUT, RESIZE; ret_status is a wait status. */
 int builder_vm_terminal(struct builder_vm *vm, const struct message *request, int *ret_status,
                         struct error **err);

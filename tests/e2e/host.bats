@@ -165,3 +165,109 @@ sys.stdout.buffer.write(struct.pack("<I", len(text)) + text)')
   [ "$status" = 1 ]
   [[ $output == *"is not the request of a kiln's --host"* ]]
 }
+
+# The programs with their libraries, in the folder $1.
+add_programs() {
+  local to=$1 program file PATH=/usr/bin
+  rm -rf "$(dirname "$to")"
+  shift
+  for program; do
+    install -D "$(command -v "$program")" "$to$(command -v "$program")"
+    for file in $(ldd "$(command -v "$program")" | grep -o '/[^ ]*'); do install -D "$file" "$to$file"; done
+  done
+}
+
+# start_agent: an ssh-agent with the key that sshd takes.
+start_agent() {
+  rm -f agent
+  ssh-agent -D -a "$TOP/agent" >agent.log 2>&1 3>&- &
+  AGENT=$!
+  export SSH_AUTH_SOCK=$TOP/agent
+  timeout 20 sh -c "until SSH_AUTH_SOCK='$TOP/agent' ssh-add -q id 2>/dev/null; do sleep 0.1; done"
+}
+
+@test "RUN --mount=type=ssh has the keys of --ssh, to use and nothing else" {
+  export KILN_HOME=$TOP/there
+  start_agent
+  git init -q -b main repo
+  git -C repo -c user.name=x -c user.email=x@x commit -q --allow-empty -m cloned
+  add_programs keyed/tools ssh ssh-add git
+  # all_proxy: the host's loopback is not reached unless a proxy is there
+  printf '%s\n' 'FROM base AS tools' 'COPY tools/ /' 'ENV GIT_SSH_COMMAND="ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"' \
+    'ENV all_proxy=http://10.0.2.2:1' "ARG FROM=ssh://$(id -un)@10.0.2.2:$PORT$TOP/repo" 'FROM tools' \
+    'RUN --mount=type=ssh,required ssh-add -l; ! ssh-add -D && ! ssh-add -x </dev/null; git clone -q "$FROM" /repo && git -C /repo log --format=%s' \
+    'RUN for i in 1 2 3 4 5 6 7 8; do echo "none of it: $i"; done; [ -z "$SSH_AUTH_SOCK" ] && [ ! -e /run/buildkit ]' \
+    'RUN --mount=type=ssh,id=none --mount=type=ssh,id=two,target=/tmp/own,uid=1000,mode=0640 stat -c "%a %u %F" /tmp/own; echo at $SSH_AUTH_SOCK; ! ls /run/buildkit' \
+    'USER user' 'RUN --mount=type=ssh,uid=1000 for i in 1 2 3 4 5 6 7 8; do ssh-add -l & done; wait' >keyed/Imagefile
+  run timeout 300 "$KILN" build --ssh default --ssh "two=$TOP/agent" -t agents -vv keyed
+  echo "$output"
+  [ "$status" = 0 ]
+  local key
+  key=$(ssh-keygen -lf id.pub | cut -d' ' -f2)
+  [ "$(grep -c "^256 $key" <<<"$output")" = 9 ]
+  [[ $output == *$'\ncloned\n'*$'\n640 1000 socket\nat /tmp/own\n'* ]]
+  [ "$(SSH_AUTH_SOCK=agent ssh-add -l | cut -d' ' -f2)" = "$key" ]
+  [ "$(there shell agents -c 'ls -A /run/buildkit /tmp 2>&1' || true)" = $'ls: /run/buildkit: No such file or directory\n/tmp:' ]
+  # it is not part of the key; and what is required is asked for before anything is run
+  "$KILN" build --require-cached -t agents keyed 2>/dev/null && return 1
+  sed -i 's/,required//' keyed/Imagefile
+  sed -i 's/^RUN --mount=type=ssh,uid.*//' keyed/Imagefile
+  run "$KILN" build --ssh default -t agents keyed
+  [ "$status" = 0 ]
+  run "$KILN" build --require-cached -t agents keyed
+  echo "$output"
+  [ "$status" = 0 ]
+  printf '%s\n' 'FROM base' 'RUN --mount=type=ssh,required true' >keyed/Imagefile
+  run "$KILN" build -t agents keyed
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"Imagefile:2:13: error: the ssh-agent 'default' is required and was not given"*"--ssh default"* && $output != *"Step 1"* ]]
+  kill $AGENT
+}
+
+@test "--ssh with keys starts an agent of its own, which ends with the build; mistakes in --ssh" {
+  export KILN_HOME=$TOP/there
+  unset SSH_AUTH_SOCK
+  add_programs keyed/tools ssh-add
+  printf '%s\n' 'FROM base' 'COPY tools/ /' 'RUN --mount=type=ssh ssh-add -l' >keyed/Imagefile
+  ssh-keygen -q -t ed25519 -N '' -f second
+  run timeout 100 "$KILN" build --ssh "default=$TOP/id,second" -t keys keyed
+  echo "$output"
+  [ "$status" = 0 ]
+  [ "$(grep -c '^256 SHA256:.*ED25519' <<<"$output")" = 2 ]
+  run pgrep -f "[s]sh-agent.*$TOP/there"
+  [ "$status" = 1 ]
+  [ -z "$(find there/cache/ssh -mindepth 1 ! -name '*.lock')" ]
+  ssh-keygen -q -t ed25519 -N secret -f locked
+  python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("dead")'
+  local words
+  while IFS='|' read -r words said; do
+    # shellcheck disable=SC2086
+    run setsid -w "$KILN" build $words -t keys keyed </dev/null
+    echo "$output"
+    [[ $status != 0 && $output == *"argument --ssh: "*$said* ]]
+  done <<'END'
+--ssh default|SSH_AUTH_SOCK is not set*eval $(ssh-agent)
+--ssh default=nothing|'nothing': No such file
+--ssh default=~/nothing|write $HOME
+--ssh a=id --ssh a=second|'a' is given twice
+--ssh default=id.pub|key 'id.pub'*chmod 600 id.pub
+--ssh default=locked|key 'locked'*a key with a passphrase goes into an agent first
+--ssh default=dead|the ssh-agent 'default'*eval $(ssh-agent)
+END
+}
+
+@test "--host forwards the agent" {
+  start_agent
+  add_programs keyed/tools ssh-add
+  printf '%s\n' 'FROM base' 'COPY tools/ /' 'RUN --mount=type=ssh,required ssh-add -l' >keyed/Imagefile
+  echo forwarded >keyed/tools/forwarded
+  run timeout 200 "$KILN" build --host "$HOST" --ssh default -t forwarded keyed
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"256 SHA256:"*"Built image 'forwarded'"* ]]
+  run "$KILN" build --host "$HOST" --ssh default --ssh other=id -t forwarded keyed
+  [ "$status" = 1 ]
+  [[ $output == *"with --host there is one ssh-agent"* ]]
+  kill $AGENT
+}
