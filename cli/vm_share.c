@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "cli/vm_live.h"
+#include "vm/sftp_server.h"
 #include "vm/share.h"
 
 #include <string.h>
@@ -44,6 +45,13 @@ int vm_volumes_take(const struct args *a, struct vm_spec *spec, struct error **e
     for (size_t i = 0; (text = args_nth(a, "volume", i)); i++)
         if (take_volume(spec, text, err) < 0)
             return -1;
+    const char *server = args_get(a, "sftp-bin-name");
+    AUTO_FREE char *found = server ? sftp_server_find(server, err) : NULL;
+    AUTO_FREE char *path = found ? realpath(found, NULL) : NULL;
+    if (server && !path)
+        return found ? error_errno(err, "argument --sftp-bin-name: cannot find '%s'", found) : -1;
+    if (path)
+        vm_spec_set(&spec->ssh.sftp_server, path);
     return 0;
 }
 
@@ -56,7 +64,7 @@ int vm_volumes_mount(const struct session *s, const char *name, const struct vm_
     if (vm_live_open(s, name, &live, err) < 0)
         return -1;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, 0, err);
-    return ssh ? vm_share_mount(s, ssh, spec, err) : -1;
+    return ssh ? vm_share_mount(s, ssh, &live.login, spec, err) : -1;
 }
 
 void vm_volumes_tell(const struct session *s, const struct vm_spec *spec)

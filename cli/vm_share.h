@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * --volume: folders of the host in the guest (vm/share.h).
+ * --volume and --sftp-bin-name: folders of the host in the guest (vm/share.h).
  *
  *     // given struct args *args; struct vm_spec *spec; struct session *session; const char *name;
  *     vm_volumes_take(args, spec, &err);
@@ -14,10 +14,11 @@
 
 // clang-format off
 #define VOLUME_OPTION \
-    {"volume", 's', "FOLDER:/GUEST[:ro]", "Share a folder of the host with the guest; also -v FOLDER:/GUEST", "shared-folder"}
+    {"volume", 's', "FOLDER:/GUEST[:ro]", "Share a folder of the host with the guest; also -v FOLDER:/GUEST", "shared-folder"}, \
+    {"sftp-bin-name", 0, "PROGRAM", "SFTP server for shares by sshfs [default: OpenSSH's sftp-server]", NULL}
 // clang-format on
 
-/* ERR_USAGE: not of that form; ERR_USER: the folder is not there. */
+/* ERR_USAGE: not of that form; ERR_USER: the folder is not there; ERR_NOT_FOUND: the SFTP server is not. */
 int vm_volumes_take(const struct args *a, struct vm_spec *spec, struct error **err);
 /* Waits for the guest's SSH and mounts them. Nothing without any. */
 int vm_volumes_mount(const struct session *s, const char *name, const struct vm_spec *spec,

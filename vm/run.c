@@ -342,10 +342,10 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
         return -1;
     if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
-    if (vm_share_mount(r->session, ssh, o->spec, err) < 0 ||
+    so.user = user;
+    if (vm_share_mount(r->session, ssh, &so, o->spec, err) < 0 ||
         (o->entered && o->entered(o->arg, ssh, err) < 0))
         return -1;
-    so.user = user;
     int rc = session_over(r, &so, ssh, ret_status, err);
     if (rc == 0 && o->leaving)
         return o->leaving(o->arg, ssh, err);

@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "vm/qemu.h"
+#include "vm/share_sshfs.h"
 #include "vm/spec.h"
 #include "vm/ssh.h"
 
@@ -182,36 +183,76 @@ static char *written(int fd)
     return xstrdup(text);
 }
 
-static int mount_one(const struct session *s, struct vm_ssh *ssh, const struct vm_spec *spec,
-                     size_t i, struct error **err)
+/* Mounts share `i` if the guest's kernel can, and says how; else whether the guest has sshfs. A folder
+ * whose sshfs has died, with the VM that was restored, is unmounted first. */
+static char *try_command(const struct vm_spec *spec, size_t i)
 {
     const struct vm_share *share = &spec->shares.ptr[i];
-    AUTO_FREE char *command = vm_share_command(spec, i);
+    const char *only = share->read_only ? "ro" : "rw";
+    CLEANUP(buf_clear) struct buf to = BUF_INIT;
+    buf_add_shell_words(&to, (const char *const[]){share->guest, NULL});
+    return xasprintf(
+        "s=; [ \"$(id -u)\" = 0 ] || s='sudo -n'; $s mkdir -p -- %s 2>/dev/null || "
+        "{ $s umount -l %s 2>/dev/null; $s mkdir -p -- %s; } || exit; "
+        "if $s mount -t virtiofs -o %s kiln%zu %s 2>/dev/null; then echo virtiofs; "
+        "elif $s mount -t 9p -o trans=virtio,version=9p2000.L,%s kiln%zu-9p %s 2>/dev/null; then "
+        "echo 9p; "
+        "elif command -v sshfs >/dev/null; then echo sshfs; else echo none; fi",
+        to.data, to.data, to.data, only, i, to.data, only, i, to.data);
+}
+
+/* Runs it: what it wrote, owned; NULL with *err, whose message is then what it complained of. */
+static char *ask(struct vm_ssh *ssh, const char *command, struct error **err)
+{
     AUTO_CLOSE int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
     AUTO_CLOSE int out = memfd_create("out", MFD_CLOEXEC),
                    errors = memfd_create("err", MFD_CLOEXEC);
     int status;
-    if (in < 0 || out < 0 || errors < 0)
-        return error_errno(err, "cannot make a file in memory");
-    if (vm_ssh_run_on(ssh, command, (const int[3]){in, out, errors}, &status, err) < 0)
-        return -1;
-    AUTO_FREE char *how = written(out), *why = written(errors);
-    if (status == 0) {
-        session_debug(s, 1, "share '%s': mounted at '%s' by %s", share->host, share->guest, how);
-        return 0;
+    if (in < 0 || out < 0 || errors < 0) {
+        error_errno(err, "cannot make a file in memory");
+        return NULL;
     }
-    error_set(err, ERR_GUEST, "cannot mount '%s' at '%s' in the guest: %s", share->host,
-              share->guest, *why ? why : "mount failed");
-    return error_hint(err,
-                      "the guest's kernel needs virtiofs (and this host virtiofsd, see -v) or 9p, "
-                      "and its user must be root or have sudo without a password");
+    if (vm_ssh_run_on(ssh, command, (const int[3]){in, out, errors}, &status, err) < 0)
+        return NULL;
+    AUTO_FREE char *why = written(errors);
+    if (status == 0)
+        return written(out);
+    error_set(err, ERR_GUEST, "%s", *why ? why : "mount failed");
+    error_hint(err, "its user must be root or have sudo without a password: --ssh-user root");
+    return NULL;
 }
 
-int vm_share_mount(const struct session *s, struct vm_ssh *ssh, const struct vm_spec *spec,
-                   struct error **err)
+static int no_way(const struct vm_share *share, struct error **err)
+{
+    error_set(err, ERR_GUEST,
+              "cannot mount '%s' at '%s' in the guest: its kernel mounts neither virtiofs nor 9p, "
+              "and it has no sshfs",
+              share->host, share->guest);
+    return error_hint(err,
+                      "install sshfs in the image, as by 'RUN apt-get update && apt-get install "
+                      "-y sshfs' in its Imagefile; -v says what became of virtiofs");
+}
+
+static int mount_one(const struct session *s, struct vm_ssh *ssh,
+                     const struct vm_ssh_options *login, const struct vm_spec *spec, size_t i,
+                     struct error **err)
+{
+    const struct vm_share *share = &spec->shares.ptr[i];
+    AUTO_FREE char *command = try_command(spec, i);
+    AUTO_FREE char *how = ask(ssh, command, err);
+    if (how && !strcmp(how, "none"))
+        return no_way(share, err);
+    if (!how || (!strcmp(how, "sshfs") && share_sshfs_mount(s, login, spec, i, err) < 0))
+        return error_wrap(err, "cannot mount '%s' at '%s' in the guest", share->host, share->guest);
+    session_debug(s, 1, "share '%s': mounted at '%s' by %s", share->host, share->guest, how);
+    return 0;
+}
+
+int vm_share_mount(const struct session *s, struct vm_ssh *ssh, const struct vm_ssh_options *login,
+                   const struct vm_spec *spec, struct error **err)
 {
     for (size_t i = 0; i < spec->shares.len; i++)
-        if (mount_one(s, ssh, spec, i, err) < 0)
+        if (mount_one(s, ssh, login, spec, i, err) < 0)
             return -1;
     return 0;
 }

@@ -50,6 +50,7 @@ static const struct member members[] = {
     {"ssh", "port", NUMBER, AT(ssh.port), 0, PORT_MAX, NULL},
     {"ssh", "timeout_ms", NUMBER, AT(ssh.timeout_ms), -1, INT_MAX, NULL},
     {"ssh", "program", TEXT, AT(ssh.program), 0, 0, NULL},
+    {"ssh", "sftp_server", TEXT, AT(ssh.sftp_server), 0, 0, NULL},
     {NULL, "shutdown_timeout_ms", NUMBER, AT(shutdown_timeout_ms), 0, INT_MAX, NULL},
     {NULL, "qmp_timeout_ms", NUMBER, AT(qmp_timeout_ms), 0, INT_MAX, NULL},
 };

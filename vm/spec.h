@@ -22,7 +22,7 @@
  *    "session": "serial" | "ssh" | "command", "command": "uname -a", "tty": false,
  *    "show_serial": false,
  *    "ssh": {"user": "vagrant", "key": "/path", "port": 2222, "timeout_ms": -1, "program": "ssh",
- *            "options": ["ForwardAgent=yes"]},
+ *            "sftp_server": "sftp-server", "options": ["ForwardAgent=yes"]},
  *    "shutdown_timeout_ms": 20000, "qmp_timeout_ms": 10000, "timeout_ms": 0,
  *    "shares": [{"host": "/path", "guest": "/path", "read_only": false}],
  *    "console_log": "/path", "qemu_args": ["-snapshot"]}
@@ -96,6 +96,7 @@ struct vm_spec {
         unsigned port;       /* on 127.0.0.1, to the guest's port 22; 0 = the kernel chooses */
         int timeout_ms;      /* to the first login; -1 = 90 s, or 270 s without KVM */
         char *program;       /* in place of the built-in client (vm/ssh_program.h) */
+        char *sftp_server;   /* for shares by sshfs, as sftp_server_find takes it */
         struct strv options; /* for ssh's -o; with any, that is used, too */
     } ssh;
     int shutdown_timeout_ms, qmp_timeout_ms;

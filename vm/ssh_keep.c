@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/leave.h"
 #include "base/lock.h"
 #include "base/session.h"
 #include "vm/folder_socket.h"
@@ -17,9 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -146,34 +145,6 @@ static void keep(struct vm_ssh *ssh, int listener)
     }
 }
 
-static int by_number(const void *a, const void *b)
-{
-    return *(const int *)a - *(const int *)b;
-}
-
-/* Nothing of whoever started us: not his terminal, his pipes or his signals. */
-static void leave_caller(int kept[3])
-{
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        signal(signals[i], SIG_DFL); // library-clean: in a process of its own
-    (void)setsid();
-    (void)prctl(PR_SET_NAME, "kiln-ssh");
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (int i = 0; i < 3; i++)
-        (void)dup2(null, i);
-    qsort(kept, 3, sizeof *kept, by_number);
-    unsigned from = 3;
-    for (int i = 0; i < 3; i++) {
-        if ((unsigned)kept[i] > from)
-            (void)close_range(from, (unsigned)kept[i] - 1, 0);
-        from = (unsigned)kept[i] + 1;
-    }
-    (void)close_range(from, ~0U, 0);
-    if (chdir("/") < 0)
-        _exit(1);
-}
-
 void vm_ssh_keep_take(struct vm_ssh *given, const char *dir)
 {
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = given;
@@ -184,8 +155,7 @@ void vm_ssh_keep_take(struct vm_ssh *given, const char *dir)
         return;
     pid_t pid = fork();
     if (pid == 0) {
-        int kept[3] = {lock, listener, vm_ssh_fd(ssh)};
-        leave_caller(kept);
+        leave_caller("kiln-ssh", (const int[]){lock, listener, vm_ssh_fd(ssh)}, 3);
         keep(ssh, listener);
         (void)unlink(name);
         vm_ssh_free(ssh);
