@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "builder/build/commit.h"
 #include "cache/store.h"
+#include "cli/vm_find.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "image/name.h"
@@ -149,7 +150,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     struct backup unused = {.session = s};
     int rc;
-    if (image_name_check(a->pos[1], err) < 0 || named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0)
+    if (image_name_check(a->pos[1], err) < 0 || vm_find(s, a->pos[0], &vm, err) < 0)
         return -1;
     if (named_vm_runs(&vm)) {
         rc = commit_running(s, a, err);

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "cli/fleet_steps.h"
+#include "cli/vm_find.h"
 #include "cli/vm_live.h"
 #include "cli/vm_log.h"
 
@@ -21,8 +22,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     long long lines = -1;
-    if (args_num(a, "lines", 0, 1000000000, &lines, err) < 0 ||
-        named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0)
+    if (args_num(a, "lines", 0, 1000000000, &lines, err) < 0 || vm_find(s, a->pos[0], &vm, err) < 0)
         return -1;
     bool console = args_has(a, "console"), provision = args_has(a, "provision");
     bool follow = args_has(a, "follow");

@@ -6,6 +6,7 @@
 #include "cli/fleet_status.h"
 #include "cli/store.h"
 #include "cli/vm_disks.h"
+#include "cli/vm_find.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "vm/state.h"
@@ -41,6 +42,9 @@ static json_t *describe(const struct session *s, const char *name, bool all)
                                   : "stopped",
                           "reason", halted, "temporary", vm_store_is_temporary(&vm));
     vm_disks_add_names(vm.config, v);
+    AUTO_FREE char *address = record ? vm_live_address(record) : NULL;
+    if (address)
+        (void)json_object_set_new(v, "address", json_string(address));
     if (record)
         (void)json_object_update_missing(v, record);
     if (pid > 0 && !json_object_get(v, "pid"))
@@ -141,7 +145,7 @@ static int run_status(struct session *s, const struct args *a, struct error **er
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     if (!a->n_pos || a->n_pos > 1 || args_has(a, "file") || args_has(a, "name"))
         return fleet_status(s, a, err);
-    if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0)
+    if (vm_find(s, a->pos[0], &vm, err) < 0)
         return -1;
     json_auto_t *v = describe(s, a->pos[0], true);
     bool runs = named_vm_runs(&vm);

@@ -3,6 +3,7 @@
 // kiln suspend, resume: QEMU's stop and cont, or vm/state.h. kiln wait; kiln rename.
 #include "base/alloc.h"
 #include "base/json.h"
+#include "cli/vm_find.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
 #include "vm/detached.h"
@@ -70,7 +71,7 @@ static int resume_one(const struct session *s, const struct args *a, const char 
                       struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0)
+    if (vm_find(s, name, &vm, err) < 0)
         return -1;
     json_auto_t *state = named_vm_runs(&vm) ? NULL : vm_state_read(vm.dir);
     if (state)
@@ -84,7 +85,7 @@ static int wait_one(const struct session *s, const struct args *a, const char *n
     enum { LOOK_MS = 100 };
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     (void)a;
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0)
+    if (vm_find(s, name, &vm, err) < 0)
         return -1;
     while (named_vm_runs(&vm)) {
         struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
@@ -112,7 +113,7 @@ static int run_wait(struct session *s, const struct args *a, struct error **err)
 static int run_rename(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (named_vm_open(s->vmstore, a->pos[0], &vm, err) < 0 || named_vm_lock(&vm, err) < 0)
+    if (vm_find(s, a->pos[0], &vm, err) < 0 || named_vm_lock(&vm, err) < 0)
         return -1;
     (void)json_object_set_new(a->result, "name", json_string(a->pos[1]));
     return named_vm_rename(s->vmstore, &vm, a->pos[1], err);

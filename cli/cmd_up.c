@@ -34,7 +34,10 @@ static int run_up(struct session *s, const struct args *a, struct error **err)
     if (fleet_file_open(s, a, &file, err) < 0)
         return -1;
     fleet_file_add_needed(&file);
-    struct fleet_work w = {.session = s, .file = &file, .provision = !args_has(a, "no-provision")};
+    struct fleet_work w = {.session = s,
+                           .file = &file,
+                           .provision = !args_has(a, "no-provision"),
+                           .is_done = fleet_is_up};
     return fleet_run(&w, args_has(a, "explain") ? fleet_explain : fleet_up, FLEET_IN_ORDER, err);
 }
 

@@ -256,7 +256,7 @@ static const struct {
 } parts[] = {
     {"image", add_image, FLEET_RELOAD, false},
     {"disk", add_disk, FLEET_RELOAD, false},
-    {"cloud-init", add_cloud_init, FLEET_RELOAD, true},
+    {"cloud-init", add_cloud_init, FLEET_RESTART, true},
     {"inject", add_inject, FLEET_RELOAD, false},
     {"volume", add_volumes, FLEET_RESTART, false},
     {"vcpus", add_vcpus, FLEET_RESTART, false},
@@ -310,9 +310,8 @@ void fleet_spec(const struct session *s, const struct fleet_file *f, const struc
     ret->uefi = vm->uefi;
     vm_spec_no_network(ret);
     if (vm->user_network)
-        vm_spec_nic(ret, NULL);
-    if (vm->bridge)
-        vm_spec_nic(ret, vm->bridge);
+        vm_spec_user_nic(ret);
+    fleet_network_bridge(f, vm, ret);
     for (size_t i = 0; i < vm->n_forwards; i++)
         vm_spec_forward(ret,
                         &(struct vm_forward){(char *)vm->forwards[i].address, vm->forwards[i].host,

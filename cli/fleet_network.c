@@ -38,6 +38,16 @@ void fleet_network_spec(const struct session *s, const struct fleet_file *f,
     }
 }
 
+void fleet_network_bridge(const struct fleet_file *f, const struct fleet_vm *vm,
+                          struct vm_spec *spec)
+{
+    CLEANUP(buf_clear) struct buf mac = BUF_INIT;
+    if (!vm->bridge)
+        return;
+    add_mac(f, vm, "", &mac);
+    vm_spec_bridge(spec, vm->bridge, mac.data);
+}
+
 void fleet_network_number(struct fleet_file *f)
 {
     size_t n = f->fleet->n_vms;
@@ -84,19 +94,23 @@ static void add_hosts(const struct fleet_file *f, const char *network, struct bu
     }
 }
 
-/* For sh of any guest, busybox's too. */
+/* What sets the addresses, for sh of any guest, busybox's too. At boot a card may come late. */
 static void add_script(const struct fleet_file *f, const struct fleet_vm *vm, struct buf *out)
 {
     CLEANUP(buf_clear) struct buf hosts = BUF_INIT;
     buf_adds(out,
+             "# Made by kiln up: the addresses of this VM in the networks of its VMFile.\n"
              "set -e; PATH=$PATH:/usr/sbin:/sbin\n"
              "join() {\n"
-             "  for d in /sys/class/net/*; do\n"
-             "    [ \"$(cat \"$d/address\")\" = \"$1\" ] || continue\n"
-             "    ip link set \"${d##*/}\" up\n"
-             "    ip addr show dev \"${d##*/}\" | grep -q \"inet $2\" || ip addr add \"$2\" dev "
+             "  for try in 1 2 3 4 5 6 7 8 9 10; do\n"
+             "    for d in /sys/class/net/*; do\n"
+             "      [ \"$(cat \"$d/address\")\" = \"$1\" ] || continue\n"
+             "      ip link set \"${d##*/}\" up\n"
+             "      ip addr show dev \"${d##*/}\" | grep -q \"inet $2\" || ip addr add \"$2\" dev "
              "\"${d##*/}\"\n"
-             "    return\n"
+             "      return\n"
+             "    done\n"
+             "    sleep 1\n"
              "  done\n"
              "  echo \"no network card $1\" >&2; return 1\n"
              "}\n");
@@ -114,6 +128,34 @@ static void add_script(const struct fleet_file *f, const struct fleet_vm *vm, st
              hosts.data);
 }
 
+/* Runs $1 now, and at each boot that systemd, OpenRC or busybox's init makes. A root file system
+ * that cannot be written to is the guest's matter. */
+static const char keep_script[] =
+    "set -e; PATH=$PATH:/usr/sbin:/sbin; file=/etc/kiln-networks\n"
+    "sh -c \"$1\"\n"
+    "if ! { echo \"$1\" >$file; } 2>/dev/null; then exit 0; fi\n"
+    "if [ -d /run/systemd/system ]; then\n"
+    "  unit=/etc/systemd/system/kiln-networks.service\n"
+    "  cat >$unit <<'END'\n"
+    "[Unit]\n"
+    "Description=Networks of the VMFile\n"
+    "[Service]\n"
+    "Type=oneshot\n"
+    "RemainAfterExit=yes\n"
+    "ExecStart=/bin/sh /etc/kiln-networks\n"
+    "[Install]\n"
+    "WantedBy=multi-user.target\n"
+    "END\n"
+    "  mkdir -p /etc/systemd/system/multi-user.target.wants\n"
+    "  ln -sf $unit /etc/systemd/system/multi-user.target.wants/\n"
+    "elif [ -d /etc/local.d ]; then\n"
+    "  echo 'sh /etc/kiln-networks' >/etc/local.d/kiln-networks.start\n"
+    "  chmod +x /etc/local.d/kiln-networks.start\n"
+    "  rc-update add local default >/dev/null\n"
+    "elif grep -q '^::sysinit:' /etc/inittab 2>/dev/null && ! grep -q $file /etc/inittab; then\n"
+    "  echo \"::once:/bin/sh $file\" >>/etc/inittab\n"
+    "fi\n";
+
 static int set_addresses(struct vm_ssh *ssh, const struct fleet_file *f, const struct fleet_vm *vm,
                          struct error **err)
 {
@@ -122,6 +164,8 @@ static int set_addresses(struct vm_ssh *ssh, const struct fleet_file *f, const s
     int fds[3] = {null, null, STDERR_FILENO}, status = 0;
     add_script(f, vm, &script);
     buf_adds(&command, "if [ \"$(id -u)\" = 0 ]; then r=; else r='sudo -n'; fi; $r sh -c ");
+    buf_add_shell_word(&command, keep_script);
+    buf_adds(&command, " sh ");
     buf_add_shell_word(&command, script.data);
     if (vm_ssh_run_on(ssh, command.data, fds, &status, err) < 0)
         return -1;
@@ -132,15 +176,20 @@ static int set_addresses(struct vm_ssh *ssh, const struct fleet_file *f, const s
                       "the user of its ssh block needs to be root, or sudo without a password");
 }
 
+bool fleet_network_joined(const struct fleet_vm *vm, const json_t *record)
+{
+    return !vm->n_networks || !(vm->user_network || vm->bridge) || json_flag(record, "joined");
+}
+
 int fleet_network_join(const struct session *s, const struct fleet_file *f,
                        const struct fleet_vm *vm, struct error **err)
 {
     CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
-    if (!vm->n_networks || !vm->user_network)
+    if (fleet_network_joined(vm, NULL))
         return 0;
     if (vm_live_open(s, vm->name, &live, err) < 0)
         return -1;
-    if (json_flag(live.record, "joined"))
+    if (fleet_network_joined(vm, live.record))
         return 0;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, FLEET_LOGIN_MS, err);
     if (!ssh || set_addresses(ssh, f, vm, err) < 0)

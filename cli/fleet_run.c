@@ -165,6 +165,15 @@ static bool is_ready(const struct fleet_runner *r, struct worker *w)
     return ready;
 }
 
+static bool skip_done(const struct fleet_runner *r, struct worker *w)
+{
+    if (!r->work->is_done || !r->work->is_done(r->work, w->vm))
+        return false;
+    printf("%-*s | running, unchanged\n", r->width, w->vm->name);
+    w->state = DONE;
+    return true;
+}
+
 static int begin_ready(struct fleet_runner *r, struct error **err)
 {
     for (bool again = true; again;) {
@@ -173,9 +182,9 @@ static int begin_ready(struct fleet_runner *r, struct error **err)
             struct worker *w = &r->workers[i];
             if (w->state != WAITING || session_cancelled(r->work->session))
                 continue;
-            if (is_ready(r, w) && begin(r, w, err) < 0)
+            if (is_ready(r, w) && !skip_done(r, w) && begin(r, w, err) < 0)
                 return -1;
-            again |= w->state == LEFT_OUT;
+            again |= w->state == LEFT_OUT || w->state == DONE;
         }
     }
     return 0;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "cli/fleet_status.h"
 
+#include "base/alloc.h"
 #include "base/json.h"
 #include "cli/fleet_up.h"
 #include "cli/store.h"
+#include "cli/vm_live.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +26,9 @@ static json_t *describe(const struct session *s, const struct fleet_file *f,
     json_t *v = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s?}", "name", def->name, "state", st.state,
                           "image", def->image, "provisioned", (int)st.provisioned, "changes",
                           st.changes.data, "applied_by", applied[st.change]);
+    AUTO_FREE char *address = record ? vm_live_address(record) : NULL;
+    if (v && address)
+        (void)json_object_set_new(v, "address", json_string(address));
     if (v && record)
         (void)json_object_update_missing(v, record);
     if (!v)
@@ -33,12 +38,14 @@ static json_t *describe(const struct session *s, const struct fleet_file *f,
 
 static void print_row(const json_t *v, int width)
 {
-    char ssh[24] = "-";
+    char ssh[40] = "-";
+    const char *address = json_str(v, "address");
     const char *state = json_str(v, "state"), *changes = json_str(v, "changes");
     bool there = strcmp(state, "absent") != 0;
-    if (json_int(v, "ssh_port", 0))
-        (void)snprintf(ssh, sizeof ssh, "%d", (int)json_int(v, "ssh_port", 0));
-    printf("%-*s  %-9s  %-11s  %5s  %s\n", width, json_str(v, "name"), state,
+    int port = (int)json_int(v, "ssh_port", 0);
+    if (address)
+        (void)snprintf(ssh, sizeof ssh, port ? "%s:%d" : "%s", address, port);
+    printf("%-*s  %-9s  %-11s  %-15s  %s\n", width, json_str(v, "name"), state,
            !there                        ? "-"
            : json_flag(v, "provisioned") ? "yes"
                                          : "no",
@@ -69,7 +76,8 @@ int fleet_status(struct session *s, const struct args *a, struct error **err)
     int width = cli_width(list, "name", 4);
     size_t i;
     json_t *v;
-    printf("%-*s  %-9s  %-11s  %5s  %s\n", width, "NAME", "STATE", "PROVISIONED", "SSH", "CHANGED");
+    printf("%-*s  %-9s  %-11s  %-15s  %s\n", width, "NAME", "STATE", "PROVISIONED", "SSH",
+           "CHANGED");
     json_array_foreach (list, i, v)
         print_row(v, width);
     return status;

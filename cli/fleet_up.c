@@ -14,7 +14,9 @@
 #include "cli/fleet_steps.h"
 #include "cli/fleet_volume.h"
 #include "cli/vm_live.h"
+#include "cli/vm_seed.h"
 #include "cli/vm_store.h"
+#include "vm/seed.h"
 #include "vm/state.h"
 
 #include <errno.h>
@@ -66,10 +68,15 @@ int fleet_look(const struct session *s, const struct fleet_file *f, const struct
     return 0;
 }
 
+static char *lock_path(const struct session *s, const char *name)
+{
+    return xasprintf("%s/.fleet/%s", s->vmstore, name);
+}
+
 /* A lock in the folder of fleets; -1. */
 static int take_lock(const struct session *s, const char *name, struct error **err)
 {
-    AUTO_FREE char *dir = path_join(s->vmstore, ".fleet"), *path = path_join(dir, name);
+    AUTO_FREE char *path = lock_path(s, name), *dir = path_parent(path);
     CLEANUP(error_freep) struct error *why = NULL;
     if (make_dirs_inside(dir, err) < 0)
         return -1;
@@ -168,6 +175,26 @@ static int create(const struct fleet_work *w, const struct fleet_vm *vm, struct 
     return 0;
 }
 
+/* A seed that is another than before has another instance-id: cloud-init runs again. */
+static int change_seed(const struct fleet_vm *def, const struct named_vm *vm, const json_t *now,
+                       struct vm_spec *spec, struct error **err)
+{
+    CLEANUP(strv_clear) struct strv words = {0};
+    CLEANUP(args_clear) struct args a = {0};
+    const json_t *old = json_object_get(json_object_get(vm->config, "fleet"), "definition");
+    const char *was = json_str(old, "cloud-init"), *is = json_str(now, "cloud-init");
+    AUTO_FREE char *path = path_join(vm->dir, VM_SEED);
+    if ((!was && !is) || (was && is && !strcmp(was, is)))
+        return 0;
+    if (unlink(path) < 0 && errno != ENOENT)
+        return error_errno(err, "cannot remove '%s'", path);
+    add_options(def, &words);
+    strv_add(&words, def->image);
+    return args_parse(&cmd_create, (int)words.len, words.ptr, &a, err) < 0
+               ? -1
+               : vm_seed_make(&a, def->name, spec, vm->dir, err);
+}
+
 /* The definition of a stopped VM follows the file, but for its disk. */
 static int apply_changes(const struct fleet_work *w, const struct fleet_vm *def,
                          struct named_vm *vm, struct vm_spec *spec, struct error **err)
@@ -181,6 +208,8 @@ static int apply_changes(const struct fleet_work *w, const struct fleet_vm *def,
     fleet_spec(w->session, w->file, def, spec);
     if (!spec->ssh.user && user)
         vm_spec_set(&spec->ssh.user, user); // the image's
+    if (change_seed(def, vm, json_object_get(note, "definition"), spec, err) < 0)
+        return -1;
     json_t *definition = vm_spec_to_json(spec);
     if (!definition)
         return error_set(err, ERR_USER, "an argument is not UTF-8");
@@ -279,6 +308,20 @@ static int up(const struct fleet_work *w, const struct fleet_vm *def, struct err
     if (!runs)
         printf("is up\n");
     return 0;
+}
+
+bool fleet_is_up(const struct fleet_work *w, const struct fleet_vm *def)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    CLEANUP(fleet_state_clear) struct fleet_state st = {0};
+    AUTO_FREE char *path = lock_path(w->session, def->name);
+    AUTO_CLOSE int lock = lock_try(path, LOCK_EXCLUSIVE, NULL);
+    if (lock < 0 || fleet_look(w->session, w->file, def, &vm, &st, NULL) < 0 ||
+        strcmp(st.state, "running") != 0)
+        return false;
+    json_auto_t *record = named_vm_running(&vm);
+    return st.change == FLEET_SAME && (st.provisioned || !w->provision) &&
+           fleet_network_joined(def, record);
 }
 
 int fleet_up(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)

@@ -20,6 +20,8 @@ struct fleet_work {
     bool destroy;   /* of down: remove the VM, too */
     bool volumes;   /* and with it its volumes */
     int timeout_ms; /* of down, reload: until the VM is killed */
+    /* Whether there is nothing to do with a VM: then no process is started for it. NULL = there is always. */
+    bool (*is_done)(const struct fleet_work *w, const struct fleet_vm *vm);
 };
 
 /* What stands in a VM's way, or what is to be done: of up and status. */
@@ -35,6 +37,9 @@ int fleet_look(const struct session *s, const struct fleet_file *f, const struct
                struct named_vm *vm, struct fleet_state *ret, struct error **err);
 /* Tells what fleet_up would do. */
 int fleet_explain(const struct fleet_work *w, const struct fleet_vm *vm, struct error **err);
+
+/* fleet_work.is_done of `up`: it runs as the file has it, and no other kiln works on it. */
+bool fleet_is_up(const struct fleet_work *w, const struct fleet_vm *vm);
 
 int fleet_up(const struct fleet_work *w, const struct fleet_vm *vm, struct error **err);
 int fleet_down(const struct fleet_work *w, const struct fleet_vm *vm, struct error **err);

@@ -4,6 +4,8 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/vm_find.h"
+#include "vm/bridge.h"
 #include "vm/console.h"
 #include "vm/detached.h"
 #include "vm/login.h"
@@ -20,6 +22,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SSH_PORT = 22, ADDRESS_MS = 300 };
+
 void vm_live_clear(struct vm_live *live)
 {
     named_vm_clear(&live->vm);
@@ -28,6 +32,7 @@ void vm_live_clear(struct vm_live *live)
     json_decref(live->record);
     free(live->user);
     free(live->vm_key);
+    free(live->address);
     live->record = NULL;
 }
 
@@ -93,7 +98,7 @@ int vm_live_check_halted(const struct named_vm *vm, struct error **err)
 int vm_live_open(const struct session *s, const char *name, struct vm_live *ret, struct error **err)
 {
     ret->session = s;
-    if (named_vm_open(s->vmstore, name, &ret->vm, err) < 0)
+    if (vm_find(s, name, &ret->vm, err) < 0)
         return -1;
     if (read_record(s, ret, err) < 0)
         return -1;
@@ -103,7 +108,9 @@ int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
     if (named_vm_runs(&ret->vm))
         return 0;
     error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
-    return error_hint(err, "'kiln start -d %s' starts it", name);
+    return json_object_get(ret->vm.config, "fleet")
+               ? error_hint(err, "'kiln up %s' starts it", name)
+               : error_hint(err, "'kiln start -d %s' starts it", name);
 }
 
 /* --wait or --ssh-timeout; -1 = neither says how long. */
@@ -148,7 +155,8 @@ static int wait_live(void *arg, struct pollfd *fds, size_t n, long long deadline
     const struct vm_live *live = arg;
     struct pollfd f[FDS_MAX + 1];
     assert(n <= FDS_MAX);
-    memcpy(f, fds, n * sizeof *fds);
+    if (n)
+        memcpy(f, fds, n * sizeof *fds);
     f[n] = (struct pollfd){.fd = live->session->cancel_fd, .events = POLLIN};
     long long left = deadline < 0 ? LOOK_MS : deadline - now_ms();
     int ready = poll(f, n + 1, left < 0 ? 0 : left > LOOK_MS ? LOOK_MS : (int)left);
@@ -195,6 +203,47 @@ static void remember_user(struct vm_live *live, const char *user)
         (void)named_vm_note(&live->vm, now, NULL);
 }
 
+char *vm_live_address(const json_t *record)
+{
+    CLEANUP(vm_spec_clear) struct vm_spec spec;
+    vm_spec_init(&spec);
+    (void)vm_spec_from_json(json_object_get(record, "spec"), &spec, NULL);
+    const struct vm_nic *nic = vm_spec_bridged(&spec);
+    return json_int(record, "ssh_port", 0) ? xstrdup("127.0.0.1")
+           : nic && nic->mac               ? bridge_address(nic->mac)
+                                           : NULL;
+}
+
+/* A guest without a port of ours is reached where it is on a bridge, once that is known. */
+static int find_address(struct vm_live *live, long long deadline, struct error **err)
+{
+    const char *name = live->vm.name;
+    const struct vm_nic *nic = vm_spec_bridged(&live->spec);
+    if (!nic || !nic->mac) {
+        error_set(err, ERR_USER, "VM '%s' has no port for SSH", name);
+        return error_hint(
+            err, "its QEMU arguments make a network of their own; 'kiln console %s' is there",
+            name);
+    }
+    for (;;) {
+        free(live->address);
+        live->address = bridge_address(nic->mac);
+        if (live->address)
+            return 0;
+        int rc = now_ms() < deadline ? wait_live(live, NULL, 0, now_ms() + ADDRESS_MS, err) : 0;
+        if (rc < 0)
+            return -1;
+        if (now_ms() >= deadline)
+            break;
+    }
+    error_set(err, ERR_GUEST, "the address of VM '%s' on the bridge '%s' is not known", name,
+              nic->bridge);
+    return error_hint(err,
+                      "no lease of dnsmasq and no entry of 'ip neigh' has %s; 'kiln console %s' is "
+                      "there, and a second network \"user\" leads to SSH, too",
+                      nic->mac, name);
+}
+
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err)
 {
@@ -208,23 +257,20 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
         xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.name);
     if (given_seconds(a, &seconds, err) < 0 || vm_live_check_halted(&live->vm, err) < 0)
         return NULL;
-    if (!port) {
-        error_set(err, ERR_USER, "VM '%s' has no port for SSH", live->vm.name);
-        error_hint(err,
-                   "its QEMU arguments make a network of their own; 'kiln console %s' is there",
-                   live->vm.name);
+    long long deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout);
+    if (!port && find_address(live, deadline, err) < 0)
         return NULL;
-    }
     AUTO_FREE char *key_path = path_join(live->vm.dir, VM_SSH_KEY), *who = NULL;
     free(live->vm_key); // of a login before this one
     live->vm_key = vm_ssh_key_read(key_path, NULL);
     struct vm_ssh_options o = {.session = s,
-                               .port = (unsigned)port,
+                               .host = port ? NULL : live->address,
+                               .port = port ? (unsigned)port : SSH_PORT,
                                .user = user ? user : live->spec.ssh.user,
                                .key_file = key ? key : live->spec.ssh.key,
                                .vm_key = live->vm_key,
                                .options = &live->spec.ssh.options,
-                               .deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout),
+                               .deadline = deadline,
                                .wait = wait_live,
                                .wait_arg = live,
                                .waiting = tell_waiting,

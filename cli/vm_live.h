@@ -27,7 +27,7 @@ struct vm_live {
     const char *late_hint;       /* what to do if that is too short; NULL = what is for `ssh` */
     struct vm_spec spec;         /* as the VM was started, with the SSH options of the arguments */
     struct vm_ssh_options login; /* after it: with whom, for ssh(1); borrowed from here */
-    char *user, *vm_key;
+    char *user, *vm_key, *address;
 };
 #define VM_LIVE_INIT \
     { \
@@ -50,6 +50,9 @@ const char *vm_live_halted(const struct named_vm *vm);
 int vm_live_check_halted(const struct named_vm *vm, struct error **err);
 /* The last lines of its console's log; owned, NULL = the kiln that the VM is attached to has it. */
 char *vm_live_console(const struct named_vm *vm, unsigned lines);
+/* Where the guest is reached: "127.0.0.1" with the port of a record, else its address on a bridge of the
+ * host. Owned; NULL = it does not run, or that is not known. */
+char *vm_live_address(const json_t *record);
 /* A login by LOGIN_OPTIONS (a: NULL = none), else as the VM was started. Waits as long as --wait or
  * --ssh-timeout says, else as --ssh-timeout of its start; a VM that ends meanwhile ends the wait. NULL with
  * *err. */

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli/waiting.h"
 #include "image/pull.h"
+#include "vm/bridge.h"
 #include "vm/detached.h"
 #include "vm/seed.h"
 #include "vm/share.h"
@@ -213,8 +214,11 @@ static int take_one_network(const char *text, struct vm_spec *spec, struct error
     if (bridge ? !n || n > 15 || bridge[n] : strcmp(text, "user") != 0 && strcmp(text, "none") != 0)
         return error_set(err, ERR_USAGE,
                          "argument --network: '%s' is not user, none or tap,bridge=NAME", text);
-    if (bridge || (*text == 'u' && !vm_spec_has_user_network(spec)))
-        vm_spec_nic(spec, bridge);
+    AUTO_FREE char *mac = bridge ? bridge_new_mac() : NULL;
+    if (bridge)
+        vm_spec_bridge(spec, bridge, mac);
+    else if (*text == 'u' && !vm_spec_has_user_network(spec))
+        vm_spec_user_nic(spec);
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "cli/build_ui.h"
 #include "cli/registry_options.h"
 #include "cli/vm_disks.h"
+#include "cli/vm_find.h"
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
@@ -212,7 +213,7 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(vm_spec_clear) struct vm_spec spec;
     vm_spec_init(&spec);
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0 || vm_store_spec(&vm, &spec, err) < 0 ||
+    if (vm_find(s, name, &vm, err) < 0 || vm_store_spec(&vm, &spec, err) < 0 ||
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
         named_vm_lock(&vm, err) < 0)
         return -1;

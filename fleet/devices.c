@@ -33,7 +33,7 @@ static void read_tap(struct fleet_reader *r, const struct kdl_node *node)
     static const struct fleet_row rows[] = {{"bridge", false, read_bridge}, {0}};
     const struct kdl_value *v = kdl_prop(node, "bridge");
     unsigned seen;
-    r->vm->user_network = false;
+    r->vm->user_network = r->user_named;
     r->vm->bridge = "br0";
     for (size_t i = 0; i < node->n_props; i++)
         if (!str_is(node->props[i].name, "bridge"))
@@ -78,7 +78,7 @@ void fleet_read_network(struct fleet_reader *r, const struct kdl_node *node)
     if (!strcmp(mode, "none"))
         r->vm->user_network = false;
     else if (!strcmp(mode, "user"))
-        r->vm->user_network = true;
+        r->vm->user_network = r->user_named = true;
     else if (!strcmp(mode, "vnic"))
         diag_help(fleet_error(r, node->args[0].span, "a vnic is of illumos"),
                   "on Linux use \"user\", or \"tap\" with a bridge");

@@ -68,8 +68,8 @@ struct fleet_vm {
     unsigned vcpus, memory_mb, disk_gb; /* disk_gb 0 = as the image's */
     bool no_grow;                       /* the guest is to grow its file system itself */
     bool user_network;                  /* the first NIC is on the user network: SSH, forwards */
-    const char *bridge;                 /* NULL = none */
-    const char **networks;              /* of this file */
+    const char *bridge;    /* NULL = none; without the user network its NIC is the first */
+    const char **networks; /* of this file */
     size_t n_networks;
     bool cloud_init, inject;                          /* not both */
     const char *hostname;                             /* NULL = the VM's name */

@@ -17,6 +17,7 @@ struct fleet_reader {
     struct arena *arena;
     const struct fleet_given *given;
     struct fleet_vm *vm;
+    bool user_named; /* the VM names the network "user" */
 };
 
 /* A node that may stand in some braces. */

@@ -181,12 +181,12 @@ static void check_together(struct fleet_reader *r, const struct kdl_node *node)
                         : vm->n_forwards ? "forward"
                         : vm->n_shares   ? "share"
                                          : NULL;
-    if (vm->bridge && (needs || vm->ssh)) // nobody tells us its address on the bridge
+    if (vm->bridge && vm->n_forwards) // QEMU forwards to its user network
         vm->user_network = true;
     if (vm->n_steps && !vm->ssh)
         diag_help(fleet_error(r, node->span, "VM '%s' has provisions, but no ssh block", vm->name),
                   "add: ssh { user \"NAME\"; }");
-    if (needs && !vm->user_network)
+    if (needs && !vm->user_network && !vm->bridge)
         diag_help(fleet_error(r, node->span,
                               "VM '%s' is not on the user network, which its %s needs", vm->name,
                               needs),
@@ -226,6 +226,7 @@ void fleet_read_vm(struct fleet_reader *r, const struct kdl_node *node)
 {
     unsigned seen;
     r->vm = arena_alloc(r->arena, sizeof *r->vm);
+    r->user_named = false;
     *r->vm =
         (struct fleet_vm){.span = node->span, .vcpus = 1, .memory_mb = 1024, .user_network = true};
     source_place(&r->fleet->doc->source, node->span.start, &r->vm->line, &r->vm->column);

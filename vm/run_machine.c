@@ -4,19 +4,18 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "vm/bridge.h"
 #include "vm/machine.h"
 #include "vm/qmp.h"
 #include "vm/share.h"
 #include "vm/uefi.h"
 
 #include <arpa/inet.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SSH_PORT = 22 };
@@ -118,35 +117,12 @@ static int check_twice(const struct vm_forwards *all, struct error **err)
     return 0;
 }
 
-/* QEMU's own message would be "bridge helper failed". */
-static int check_bridge(const char *name, struct error **err)
-{
-    static const char helper[] = "/usr/lib/qemu/qemu-bridge-helper",
-                      rules[] = "/etc/qemu/bridge.conf";
-    struct stat st;
-    if (!if_nametoindex(name)) {
-        error_set(err, ERR_NOT_FOUND, "no bridge '%s' on this host", name);
-        return error_hint(err, "ip link add %s type bridge && ip link set %s up, as root", name,
-                          name);
-    }
-    if (access(rules, F_OK) < 0) {
-        error_set(err, ERR_USER, "QEMU may not use the bridge '%s': '%s' does not exist", name,
-                  rules);
-        return error_hint(err, "write the line 'allow %s' into it, as root", name);
-    }
-    if (geteuid() == 0 || stat(helper, &st) < 0 || st.st_mode & S_ISUID)
-        return 0;
-    error_set(err, ERR_USER, "QEMU may not use the bridge '%s': '%s' is not setuid root", name,
-              helper);
-    return error_hint(err, "chmod u+s %s, as root", helper);
-}
-
 int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
 {
     struct vm_forward to_ssh = {(char *)"127.0.0.1", spec->ssh.port, SSH_PORT, false};
     CLEANUP(vm_forwards_clear) struct vm_forwards all = {0};
     vec_foreach (const struct vm_nic *, nic, &spec->nics)
-        if (nic->bridge && check_bridge(nic->bridge, err) < 0)
+        if (nic->bridge && bridge_check(nic->bridge, err) < 0)
             return -1;
     vec_foreach (const struct vm_nic *, nic, &spec->nics)
         vec_foreach (const struct vm_forward *, f, &nic->forwards)

@@ -122,14 +122,25 @@ void vm_spec_no_network(struct vm_spec *spec)
     clear_nics(&spec->nics);
 }
 
-void vm_spec_nic(struct vm_spec *spec, const char *bridge)
+void vm_spec_user_nic(struct vm_spec *spec)
 {
-    add_nic(spec, "virtio-net-pci", bridge);
+    add_nic(spec, "virtio-net-pci", NULL);
     struct vm_nic *nics = spec->nics.ptr, last = nics[spec->nics.len - 1];
-    if (bridge)
-        return;
     memmove(nics + 1, nics, (spec->nics.len - 1) * sizeof *nics);
     nics[0] = last;
+}
+
+void vm_spec_bridge(struct vm_spec *spec, const char *bridge, const char *mac)
+{
+    add_nic(spec, "virtio-net-pci", bridge)->mac = xstrdup(mac);
+}
+
+const struct vm_nic *vm_spec_bridged(const struct vm_spec *spec)
+{
+    vec_foreach (const struct vm_nic *, nic, &spec->nics)
+        if (nic->bridge)
+            return nic;
+    return NULL;
 }
 
 bool vm_spec_has_user_network(const struct vm_spec *spec)

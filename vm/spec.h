@@ -114,10 +114,14 @@ void vm_spec_clear(struct vm_spec *spec);
 void vm_spec_set(char **member, const char *text);
 /* Takes all NICs away. */
 void vm_spec_no_network(struct vm_spec *spec);
-/* Adds a virtio-net-pci on the bridge, or on the user network (NULL). One of that comes first. */
-void vm_spec_nic(struct vm_spec *spec, const char *bridge);
+/* Adds a virtio-net-pci on the user network, which comes first. */
+void vm_spec_user_nic(struct vm_spec *spec);
+/* Adds one on a bridge of the host, whose other members have other hardware addresses. */
+void vm_spec_bridge(struct vm_spec *spec, const char *bridge, const char *mac);
 /* Adds a virtio-net-pci on a network of VMs, as struct vm_nic has it. */
 void vm_spec_group(struct vm_spec *spec, const char *group, const char *mac);
+/* The first NIC that is on a bridge; NULL = none. */
+const struct vm_nic *vm_spec_bridged(const struct vm_spec *spec);
 /* Whether the first NIC is on the user network, which leads to the guest's SSH. */
 bool vm_spec_has_user_network(const struct vm_spec *spec);
 /* Adds a forward to the first NIC, which must be on the user network; its address is copied. */

@@ -112,7 +112,12 @@ static void give_up(struct attempts *t, int i, const char *why)
         t->next = soon;
 }
 
-static void try_again(struct attempts *t, unsigned port)
+const char *vm_ssh_host(const struct vm_ssh_options *o)
+{
+    return o->host ? o->host : "127.0.0.1";
+}
+
+static void try_again(struct attempts *t, const char *host, unsigned port)
 {
     long long now = now_ms();
     if (now < t->next)
@@ -127,9 +132,8 @@ static void try_again(struct attempts *t, unsigned port)
     }
     if (slot < 0)
         return;
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    (void)inet_pton(AF_INET, host, &to.sin_addr);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return;
@@ -161,7 +165,7 @@ static int find_server(const struct vm_ssh *ssh, struct error **err)
     for (int i = 0; i < ATTEMPTS; i++)
         t.a[i].fd = -1;
     while (now_ms() < ssh->o.deadline) {
-        try_again(&t, ssh->o.port);
+        try_again(&t, vm_ssh_host(&ssh->o), ssh->o.port);
         struct pollfd f[ATTEMPTS];
         for (int i = 0; i < ATTEMPTS; i++)
             f[i] = (struct pollfd){.fd = t.a[i].fd, .events = POLLIN};
@@ -323,7 +327,7 @@ static int set_up(struct vm_ssh *ssh, socket_t fd, struct error **err)
     if (!ssh->lib)
         alloc_failed();
     // the library closes the socket once it has it
-    if (ssh_options_set(ssh->lib, SSH_OPTIONS_HOST, "127.0.0.1") < 0 ||
+    if (ssh_options_set(ssh->lib, SSH_OPTIONS_HOST, vm_ssh_host(&ssh->o)) < 0 ||
         ssh_options_set(ssh->lib, SSH_OPTIONS_PORT, &port) < 0 ||
         ssh_options_set(ssh->lib, SSH_OPTIONS_USER, ssh->o.user) < 0 ||
         ssh_options_set(ssh->lib, SSH_OPTIONS_PROCESS_CONFIG, &no) < 0 ||

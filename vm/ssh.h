@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * SSH (libssh) into a VM through a port on loopback.
+ * SSH (libssh) into a VM through a port on loopback, or at its address on a bridge of the host.
  *
  *     // given struct vm *vm; unsigned port; int status;
  *     struct vm_ssh_options o = {.session = session, .user = "vagrant", .port = port,
@@ -10,7 +10,7 @@
  *     vm_ssh_run(ssh, "uname -a", &status, &err);
  *
  * The host key is not checked and nothing is written to known_hosts: the other end is a throw-away
- * VM of our own, reached over loopback, and every VM of an image may have another key.
+ * VM of our own, reached over loopback or a bridge of this host, and every VM of an image may have another key.
  * ~/.ssh/config is not read.
  *
  * Every wait goes through the caller's wait function, so a VM that dies ends it at once.
@@ -34,7 +34,8 @@ typedef int vm_ssh_wait_fn(void *arg, struct pollfd *fds, size_t n, long long de
 
 struct vm_ssh_options {
     const struct session *session; /* borrowed; its data folder holds kiln's own key */
-    unsigned port;                 /* on 127.0.0.1 */
+    const char *host;              /* IPv4 address; NULL = 127.0.0.1 */
+    unsigned port;
     const char *user;
     /* A private key to use, and no other. NULL: vm_key if there is one, kiln's own key, then the
      * ssh-agent's, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa. A server that asks for a password is
@@ -54,6 +55,8 @@ struct vm_ssh_options {
     void (*waiting)(void *wait_arg, long long ms);
     const char *late_hint; /* what to try when the deadline passes; NULL = run's options */
 };
+/* Where the server is, as text. */
+const char *vm_ssh_host(const struct vm_ssh_options *o);
 int vm_ssh_wait_vm(void *vm, struct pollfd *fds, size_t n, long long deadline, struct error **err);
 
 /*

@@ -164,7 +164,7 @@ static void make_argv(const struct session *s, const struct ssh_program *p, int 
         strv_add(argv, "-t");
     strv_add(argv, "-p");
     strv_addf(argv, "%u", p->login->port);
-    strv_addf(argv, "%s@127.0.0.1", p->login->user);
+    strv_addf(argv, "%s@%s", p->login->user, vm_ssh_host(p->login));
     if (p->command) {
         strv_add(argv, "--");
         strv_add(argv, p->command);

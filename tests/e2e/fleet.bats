@@ -15,7 +15,7 @@ setup_file() {
   boot="qemu-args \"-kernel\" \"$BATS_FILE_TMPDIR/vmlinuz\" \"-initrd\" \"$BATS_FILE_TMPDIR/initrd.img\" \"-append\" \"console=ttyS0 panic=1 net.ifnames=0 mitigations=off\""
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   sed -i "s|image \"tiny\"|image \"tiny\"; $boot|; s|8080|$port|" VMFile.kdl
-  export port
+  export port boot
 }
 setup() {
   load common
@@ -56,6 +56,12 @@ teardown_file() {
   run "$KILN" up --explain
   [ "$status" = 0 ]
   [[ $output == *"db  | would be made from 'tiny' and started"*"web | would be provisioned: 2 steps"* ]]
+  for words in 'logs db' 'ssh db' 'exec db true' 'start db' 'status db' 'console db' 'cp db:/x .'; do
+    # shellcheck disable=SC2086
+    run "$KILN" $words
+    [ "$status" = 1 ]
+    [[ $output == *"no VM 'db' in "*"hint: VMFile.kdl has it: 'kiln up db' makes and starts it"* ]]
+  done
   run "$KILN" status
   [ "$status" = 3 ]
   [[ $output == *"absent"* ]]
@@ -87,6 +93,17 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [ "$status" = 0 ]
   [[ $output == *"db  | running; changed: provision; 'kiln provision db' runs it"* ]]
   [[ $output == *"web | running; changed: memory 128 → 192; 'kiln down web', then 'kiln up web' applies it"* ]]
+}
+
+@test "a guest that boots again by itself is in its networks still" {
+  local old
+  old=$("$KILN" exec db cat /proc/sys/kernel/random/boot_id)
+  "$KILN" exec db reboot
+  until now=$(timeout 60 "$KILN" exec db cat /proc/sys/kernel/random/boot_id) && [ "$now" != "$old" ]; do :; done
+  # its init runs what kiln has left there
+  "$KILN" exec db sh -c 'until ip addr | grep -q "inet 10\."; do usleep 100000; done; timeout 30 ping -c 1 web'
+  "$KILN" exec web ping -c 1 db
+  "$KILN" provision db # what the others wait for
 }
 
 @test "ssh without a name, logs of the provisions, a provision that fails" {
@@ -198,4 +215,50 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [ "$status" = 0 ]
   [ -z "$("$KILN" ls -q 2>/dev/null)" ]
   [ -z "$(ls -A "$KILN_HOME/vmstore/.volumes")" ]
+}
+
+@test "VMs on a bridge of the host: their addresses, SSH to them, and what QEMU needs to use it" {
+  mkdir -p ../bridge
+  cd ../bridge
+  cat >VMFile.kdl <<END
+vm "left" { image "tiny"; $boot; memory 128; network "tap" { bridge "kilnbr"; }; ssh { user "root"; }; provision { inline "touch /run/here"; }; }
+vm "right" { image "tiny"; $boot; memory 128; network "tap" bridge="kilnbr"; ssh { user "root"; }; }
+END
+  cat >inside <<'END'
+set -eu
+mount -t tmpfs tmpfs /etc/qemu
+mount -t tmpfs tmpfs /var/lib/misc
+ip link set lo up
+refused() { ! timeout 60 "$KILN" up left; }
+! "$KILN" run --network tap,bridge=lo tiny
+ip link add kilnbr type bridge
+ip addr add 10.99.0.1/24 dev kilnbr
+ip link set kilnbr up
+refused
+echo 'allow another' >/etc/qemu/bridge.conf
+refused
+printf '%s\n' 'allow all' '# no' 'include /etc/qemu/more' >/etc/qemu/bridge.conf
+echo 'deny kilnbr' >/etc/qemu/more
+refused
+echo 'allow kilnbr' >/etc/qemu/bridge.conf
+dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --user=root --port=0 --interface=kilnbr --bind-interfaces \
+  --dhcp-range=10.99.0.100,10.99.0.200 --no-ping --log-facility=/dev/null &
+dnsmasq=$!
+timeout 200 "$KILN" up
+"$KILN" status
+address=$("$KILN" status --json right | python3 -c 'import json, sys; print(json.load(sys.stdin)["address"])')
+echo "right is $address"
+"$KILN" exec left sh -c "ls /run/here; ping -c 1 $address; ls /sys/class/net"
+rm /var/lib/misc/dnsmasq.leases # what is left is the kernel's table of neighbours
+timeout 60 "$KILN" ssh right true
+"$KILN" down --destroy
+kill "$dnsmasq"
+END
+  run timeout 500 unshare -nm --mount-proc sh inside
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"'lo' is a network interface, not a bridge"*"'/etc/qemu/bridge.conf' does not exist"*"'allow kilnbr'"* ]]
+  [[ $output == *"'/etc/qemu/bridge.conf' does not allow it"*"'/etc/qemu/bridge.conf' denies it"* ]]
+  [[ $output == *"left  "*running*yes*10.99.0.1*"right is 10.99.0.1"*/run/here*"1 packets received"*eth0*lo* ]]
+  [[ $output != *eth1* ]]
 }

@@ -38,7 +38,7 @@ static void a_spec_survives_its_json(void **state)
     vm_spec_set(&a.ssh.key, "/k");
     vm_spec_set(&a.accel, "tcg");
     vm_spec_forward(&a, &(struct vm_forward){(char *)"0.0.0.0", 8080, 80, true});
-    vm_spec_nic(&a, "br0");
+    vm_spec_bridge(&a, "br0", "52:54:00:00:00:02");
     vm_spec_group(&a, "239.255.1.2:20000", "52:54:00:00:00:01");
     strv_add(&a.qemu_args, "-snapshot");
     strv_add(&a.ssh.options, "LogLevel=QUIET");
@@ -58,12 +58,13 @@ static void a_spec_survives_its_json(void **state)
     assert_string_equal(b.qemu_args.ptr[0], "-snapshot");
     assert_string_equal(b.ssh.options.ptr[0], "LogLevel=QUIET");
     assert_string_equal(b.nics.ptr[1].bridge, "br0");
+    assert_string_equal(vm_spec_bridged(&b)->mac, "52:54:00:00:00:02");
     assert_string_equal(b.nics.ptr[2].group, "239.255.1.2:20000");
     assert_string_equal(b.nics.ptr[2].mac, "52:54:00:00:00:01");
     vm_spec_no_network(&b);
-    vm_spec_nic(&b, "br0");
+    vm_spec_bridge(&b, "br0", "52:54:00:00:00:02");
     assert_false(vm_spec_has_user_network(&b));
-    vm_spec_nic(&b, NULL); // goes first
+    vm_spec_user_nic(&b); // goes first
     assert_true(vm_spec_has_user_network(&b));
     assert_string_equal(b.shares.ptr[0].guest, "/guest");
     assert_true(b.shares.ptr[0].read_only);
