@@ -30,6 +30,7 @@ static void flush(void)
 static void end_line(struct build_shown *s)
 {
     progress_clear(&s->bar);
+    free(STEAL(s->bar_of));
     if (s->line_open)
         putchar('\n');
     s->line_open = false;
@@ -72,13 +73,17 @@ static void text_notice(void *arg, const char *line)
 static void text_progress(void *arg, const char *what, uint64_t done, uint64_t total, bool end)
 {
     struct build_shown *s = arg;
-    (void)what;
     if (total && total < BAR_FROM)
         return;
-    if (end)
+    if (s->bar_of && strcmp(s->bar_of, what) != 0)
+        return; // one after the other
+    if (end) {
         progress_end(&s->bar, done, total);
-    else
+        free(STEAL(s->bar_of));
+    } else {
+        s->bar_of = s->bar_of ? s->bar_of : xstrdup(what);
         progress_update(&s->bar, done, total);
+    }
 }
 
 static void any_warning(void *arg, const char *text)

@@ -38,6 +38,7 @@ struct build_shown {
     bool line_open;        /* output did not end its line */
     struct buf tail;       /* start of a UTF-8 character, in JSON mode */
     struct progress bar;
+    char *bar_of; /* the transfer that it shows; NULL = none */
 };
 
 /* A row of a command's table of options, and what was given. */

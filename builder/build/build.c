@@ -16,6 +16,7 @@
 #include "base/source.h"
 #include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
+#include "builder/build/prefetch.h"
 #include "builder/build/private.h"
 #include "builder/worker/runner.h"
 #include "cache/history.h"
@@ -528,6 +529,7 @@ static void build_clear(struct build *b)
     free(b->stages);
     settings_clear(&b->global_args);
     strv_clear(&b->pulled);
+    prefetched_free(b->prefetched);
     record_clear(&b->record);
     imagefile_free(b->file);
     store_free(b->store);
@@ -575,6 +577,8 @@ int build_image(const struct session *s, const struct build_options *o, const st
     struct build b = {.s = s, .o = o, .ui = ui, .name_lock = -1, .log = STEP_LOG_INIT};
     long long start = now_us();
     int rc = prepare(&b, err);
+    if (rc == 0)
+        rc = prefetch(&b, err);
     if (rc == 0)
         rc = build_all(&b, ret, err);
     if (rc == 0)

@@ -7,6 +7,7 @@
 #include "base/path.h"
 #include "base/session.h"
 #include "base/url.h"
+#include "builder/build/prefetch.h"
 #include "builder/context/manifest.h"
 #include "builder/context/remote.h"
 #include "builder/context/send.h"
@@ -125,8 +126,10 @@ static int select_sources(struct build *b, struct stage_run *st, const struct im
         struct context_source *to = &sources[n_sources++];
         to->text = text;
         to->kind = h ? SOURCE_INLINE : SOURCE_PATH;
-        if (step->op == OP_ADD && !h && is_url(text))
+        if (step->op == OP_ADD && !h && is_url(text)) {
             to->kind = SOURCE_URL;
+            to->fetched = prefetched(b, text, c->checksum);
+        }
         if (step->op == OP_ADD && !h && str_is_container(str_of(text)))
             rc = copy_container_add(b, c, to, err);
         buf_init(&bodies[i]);

@@ -51,6 +51,7 @@ struct build {
     struct store *store;
     struct stage_run *stages; /* file->n_stages */
     struct settings global_args;
+    struct prefetched *prefetched; /* files of ADD; NULL = none */
     struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
     size_t step, total; /* number shown, and of how many */
     size_t layers, cached;
@@ -94,6 +95,8 @@ int step_note(struct build *b, struct stage_run *st, const struct imagefile_step
 int stages_choose(struct build *b, struct error **err); /* marks the needed ones, counts steps */
 int stage_from(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                struct error **err);
+/* The image was looked at: once a build is enough. */
+void note_pulled(struct build *b, const char *text);
 /* The disk that --from= names: an earlier stage or an image. */
 int stage_source(struct build *b, const char *name, struct disk_state *ret, struct error **err);
 /* An image (by name or spec) as a disk; config is NULL for a --from: the option --checksum is about

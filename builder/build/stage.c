@@ -207,7 +207,7 @@ static bool was_pulled(const struct build *b, const char *text)
 }
 
 /* By the text, and by the name that it gives the image. */
-static void note_pulled(struct build *b, const char *text)
+void note_pulled(struct build *b, const char *text)
 {
     strv_add(&b->pulled, text);
     strv_add_take(&b->pulled, xstrndup(text, strcspn(text, ",")));

@@ -127,15 +127,17 @@ static int parse_excludes(struct select *s, struct error **err)
     return 0;
 }
 
-static int fetch_part(struct select *s, const char *url, struct error **err)
+static int fetch_part(struct select *s, const struct context_source *src, struct error **err)
 {
+    const char *url = src->text;
     const struct context_request *r = s->request;
     struct part *p = parts_push(&s->sel->parts);
     *p = (struct part){.kind = SOURCE_URL,
                        .shown = xstrdup(url),
                        .remote = REMOTE_FILE_INIT,
                        .unpack = r->unpack_remote};
-    if (remote_fetch(s->ctx->session, url, r->checksum, &p->remote, err) < 0)
+    if ((src->fetched ? remote_file_copy(src->fetched, &p->remote, err)
+                      : remote_fetch(s->ctx->session, url, r->checksum, &p->remote, err)) < 0)
         return -1;
     p->own_name = xstrdup(p->remote.name);
     if (*p->own_name || p->unpack || !s->dest_is_folder)
@@ -163,7 +165,7 @@ static int add_source(struct select *s, const struct context_source *src, struct
     const struct context_request *r = s->request;
     struct parts *parts = &s->sel->parts;
     if (src->kind == SOURCE_URL)
-        return fetch_part(s, src->text, err);
+        return fetch_part(s, src, err);
     if (src->kind == SOURCE_ITEMS) {
         add_items(parts, src);
         return 0;

@@ -84,8 +84,9 @@ struct context_source {
     enum context_source_kind kind;
     const char *text; /* after expansion */
     struct str bytes;
-    const struct item_source *items; /* SOURCE_ITEMS; read once, when it is sent */
-    struct digest digest;            /* of what they come from */
+    const struct remote_file *fetched; /* SOURCE_URL: it is here; NULL = it is to be fetched */
+    const struct item_source *items;   /* SOURCE_ITEMS; read once, when it is sent */
+    struct digest digest;              /* of what they come from */
     uint64_t size;
 };
 

@@ -51,6 +51,19 @@ void remote_file_clear(struct remote_file *f)
     *f = (struct remote_file)REMOTE_FILE_INIT;
 }
 
+int remote_file_copy(const struct remote_file *from, struct remote_file *ret, struct error **err)
+{
+    // opened again: a place of its own in it
+    AUTO_FREE char *path = xasprintf("/proc/self/fd/%d", from->fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "cannot open '%s' again", from->name);
+    *ret = *from;
+    ret->fd = fd;
+    ret->name = xstrdup(from->name);
+    return 0;
+}
+
 static void record_clear(struct record *r)
 {
     free(r->etag);

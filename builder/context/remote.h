@@ -41,6 +41,8 @@ struct remote_file {
 int remote_fetch(const struct session *s, const char *url, const char *checksum,
                  struct remote_file *ret, struct error **err);
 void remote_file_clear(struct remote_file *f);
+/* Another one of the same content, to be cleared as well. ERR_SYSTEM. */
+int remote_file_copy(const struct remote_file *from, struct remote_file *ret, struct error **err);
 
 /* "sha256:<64 hex digits>"; ERR_USER. */
 int remote_checksum(const char *checksum, struct digest *ret, struct error **err);

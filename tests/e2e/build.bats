@@ -1329,3 +1329,52 @@ start_build() {
   grep -q 'error: the builder VM is stuck: it has shown no sign of life for 90 s' "$TOP/stuck/out"
   run ! pgrep -P "$(cat "$TOP/stuck/pid")"
 }
+
+# serve_at_once N: a server of served/ that answers when N files were asked for; its port is in PORT, its pid in SERVER.
+serve_at_once() {
+  "$BATS_TEST_DIRNAME/../servers/barrier.py" served "$1" >asked 3>&- &
+  SERVER=$!
+  timeout 20 sh -c 'until [ -s asked ]; do sleep 0.05; done'
+  PORT=$(head -n 1 asked)
+}
+
+@test "what all stages fetch is fetched at the same time, and once" {
+  cd "$BATS_TEST_TMPDIR"
+  mkdir served
+  echo one >served/one
+  echo two >served/two
+  "$KILN" image export base served/disk.qcow2 >/dev/null
+  serve_at_once 3
+  printf '%s\n' 'FROM scratch AS files' "ADD http://127.0.0.1:$PORT/one /one" "FROM fetched,http=http://127.0.0.1:$PORT/disk.qcow2" \
+    "ADD http://127.0.0.1:$PORT/two /two" 'COPY --from=files /one /one' 'RUN cat /one /two' >Imagefile
+  run timeout 200 "$KILN" image build --name together .
+  kill "$SERVER"
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"Step 1/"*$'\none\ntwo\n'*"Built image 'together'"* ]]
+  cat asked
+  [ "$(tail -n +2 asked | grep -v -i sha256 | sort)" = $'/disk.qcow2\n/one\n/two' ]
+}
+
+@test "of what is fetched together, the first error ends the build with its place; so does Ctrl-C" {
+  cd "$BATS_TEST_TMPDIR"
+  mkdir served
+  echo one >served/one
+  serve_at_once 2
+  printf '%s\n' 'FROM base' "ADD http://127.0.0.1:$PORT/one /one" "ADD http://127.0.0.1:$PORT/missing /two" >Imagefile
+  run timeout 100 "$KILN" image build --name together .
+  kill "$SERVER"
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"Imagefile:3:1: error: "*"missing"* && $output != *"Step 1/"* ]]
+  serve_at_once 3 # which never answers
+  sed -i "s/:[0-9][0-9]*\//:$PORT\//" Imagefile
+  "$KILN" image build --name together . >out 2>&1 3>&- &
+  timeout 60 sh -c 'until [ "$(wc -l <asked)" = 3 ]; do sleep 0.05; done'
+  kill -INT $!
+  run wait $!
+  kill "$SERVER"
+  cat out
+  [ "$status" = 130 ]
+  [ -z "$(find "$KILN_HOME/cache/remote" -name '*.part*')" ]
+}
