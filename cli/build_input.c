@@ -82,7 +82,7 @@ static int take_text(struct unpacking *u, struct error **err)
     return n < 0 ? failed(u->in, err) : 0;
 }
 
-static int unpack_here(struct error **err)
+static int unpack_here(bool *ret_text, struct error **err)
 {
     CLEANUP(unpacking_clear)
     struct unpacking u = {archive_read_new(), archive_write_disk_new()};
@@ -100,7 +100,8 @@ static int unpack_here(struct error **err)
     struct archive_entry *e;
     int rc;
     while ((rc = archive_read_next_header(u.in, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
-        if (archive_format(u.in) == ARCHIVE_FORMAT_RAW)
+        *ret_text = archive_format(u.in) == ARCHIVE_FORMAT_RAW;
+        if (*ret_text)
             return take_text(&u, err);
         if (take_entry(&u, e, err) < 0)
             return -1;
@@ -111,12 +112,12 @@ static int unpack_here(struct error **err)
 }
 
 /* The names in the archive are held against the secure flags from the working folder. */
-static int unpack(const char *dir, struct error **err)
+static int unpack(const char *dir, bool *ret_text, struct error **err)
 {
     AUTO_CLOSE int before = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (chdir(dir) < 0)
         return error_errno(err, "cannot write to '%s'", dir);
-    int rc = unpack_here(err);
+    int rc = unpack_here(ret_text, err);
     if (before >= 0 && fchdir(before) < 0 && rc == 0)
         return error_errno(err, "cannot go back to the current folder");
     return rc;
@@ -136,11 +137,24 @@ int build_input_open(const struct session *s, const char *arg, struct build_inpu
     AUTO_FREE char *folder = path_join(parent, "stdin");
     if (s->cache && make_dirs(s->cache, 0700, err) < 0)
         return -1;
+    bool text = false;
     working_sweep(folder);
-    if (working_open(&ret->unpacked, folder, err) < 0 || unpack(ret->unpacked.dir, err) < 0)
+    if (working_open(&ret->unpacked, folder, err) < 0 || unpack(ret->unpacked.dir, &text, err) < 0)
         return -1;
+    ret->shown_dir = "standard input";
+    ret->shown_file = text ? "stdin" : NULL;
     ret->dir = ret->unpacked.dir;
     return 0;
+}
+
+const char *build_input_file(const struct build_input *in, const char *file)
+{
+    if (file)
+        return !strcmp(file, "-") ? "stdin" : NULL;
+    if (!in->shown_dir || in->shown_file)
+        return in->shown_file;
+    AUTO_FREE char *path = path_join(in->dir, "Imagefile");
+    return access(path, F_OK) == 0 ? "Imagefile" : "Dockerfile";
 }
 
 void build_input_clear(struct build_input *in)

@@ -17,11 +17,13 @@ struct session;
 
 struct build_input {
     const char *dir; /* of the build; borrowed from the argument, or from `unpacked` */
+    const char *shown_dir,
+        *shown_file; /* what a user knows them as; NULL: by their paths. Literals */
     struct working unpacked;
 };
 #define BUILD_INPUT_INIT \
     { \
-        NULL, WORKING_INIT \
+        NULL, NULL, NULL, WORKING_INIT \
     }
 
 /* `arg` is BUILD-DIR as given, NULL for the current folder. "-": reads standard input to its end
@@ -30,6 +32,8 @@ struct build_input {
  * Errors: a terminal (ERR_USAGE), what is neither an archive nor a text. */
 int build_input_open(const struct session *s, const char *arg, struct build_input *ret,
                      struct error **err);
+/* What messages call the Imagefile; file: of --file, or NULL. NULL: by its path. */
+const char *build_input_file(const struct build_input *in, const char *file);
 void build_input_clear(struct build_input *in);
 
 #endif

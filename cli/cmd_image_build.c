@@ -409,6 +409,8 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
         build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
         return -1;
     w.o.dir = in.dir;
+    w.o.shown_dir = in.shown_dir;
+    w.o.shown_file = build_input_file(&in, w.o.file);
     CLEANUP(build_shown_clear)
     struct build_shown shown = {.explain = args_has(a, "explain"),
                                 .host = host.load ? NULL : host.url};

@@ -116,10 +116,11 @@ static struct context *open_context(void *arg, struct error **err)
 
 /* What can only be told from the build directory: sources that are not there, a broken ignore file.
  */
-static int check_directory(const struct session *s, struct imagefile *f, const char *dir,
-                           struct error **err)
+static int check_directory(const struct session *s, struct imagefile *f, const char *path,
+                           const struct build_input *in, struct error **err)
 {
-    struct checked c = {.session = *s, .options = {.dir = dir, .imagefile = f->source.path}};
+    struct checked c = {.session = *s,
+                        .options = {.dir = in->dir, .shown = in->shown_dir, .imagefile = path}};
     c.session.cache = NULL; // nothing is written
     struct precheck p = {.file = f, .open = open_context, .arg = &c};
     struct error *why = NULL;
@@ -183,10 +184,13 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
         return -1;
     AUTO_FREE char *path = imagefile_path(in.dir, args_get(a, "file"));
+    const char *shown = build_input_file(&in, args_get(a, "file"));
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     if (file_read(path, IMAGEFILE_MAX, &text, err) < 0)
         return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
-    CLEANUP(imagefile_freep) struct imagefile *f = imagefile_parse(path, text.data, text.len);
+    CLEANUP(imagefile_freep)
+    struct imagefile *f = imagefile_parse_checked(shown ? shown : path, text.data, text.len,
+                                                  build_arg((void *)a, STR(IMAGEFILE_CHECK_ARG)));
     imagefile_lint(f);
     CLEANUP(build_extras_clear) struct build_extras extras = {0};
     if (build_extras_take(a, &extras, err) < 0)
@@ -198,7 +202,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
                                                     .image_missing = image_missing});
     base_env_clear(&given.env);
     known_images_free(&given.known);
-    if (check_directory(s, f, in.dir, err) < 0)
+    if (check_directory(s, f, path, &in, err) < 0)
         return -1;
     check_build_args(a, f);
     if (args_has(a, "strict"))

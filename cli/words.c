@@ -70,6 +70,17 @@ static const struct {
     {"events", "'kiln ps --json' says what runs, 'kiln wait NAME' waits for a VM's end"},
     {"update", "a VM that is stopped is changed by making it again: 'kiln create --help'"},
     {"context", "kiln has no daemon; 'kiln build --host ssh://HOST' builds on another machine"},
+    {"vm",
+     "VMs need no word of their own: 'kiln ls' lists them, 'kiln create', 'start', 'stop' and 'rm' "
+     "do what they say"},
+    {"machine",
+     "kiln needs no machine to run in: 'kiln create IMAGE' and 'kiln start NAME' make a VM"},
+    {"builder",
+     "each build starts its own builder VM: there is none to manage; 'kiln prune' removes "
+     "what no build uses"},
+    {"buildx", "kiln has one builder: 'kiln build' uses it"},
+    {"manifest", "'kiln image inspect oci://HOST/REPOSITORY:TAG' shows what a registry has"},
+    {"config", "options have defaults in ~/.config/kiln/config.toml: 'man kiln'"},
     {"daemon", "kiln has no daemon: each command does its work itself"},
     {"swarm", "kiln runs VMs on this machine only; 'kiln up' starts those of a VMFile"},
     {"vmfile", "'man vmfile' has the language of VMFile.kdl, which 'kiln up' reads"},
@@ -105,6 +116,8 @@ static const struct {
     {for_build, "volume", "RUN --mount=type=bind shows a folder of the build directory"},
     {for_build, "env", "ENV in the Imagefile sets a variable, --build-arg one for the build only"},
     {for_run, "mount", "--volume FOLDER:/GUEST shares a folder of the host with the guest"},
+    {for_run, "firmware", "--uefi boots by OVMF; after --, options go to QEMU: -- -bios FILE"},
+    {for_run, "bios", "--uefi boots by OVMF; after --, options go to QEMU: -- -bios FILE"},
     {for_run, "env", "a VM boots its own system: 'kiln exec NAME env A=B COMMAND' sets a variable"},
     {for_run, "entrypoint", "a VM boots its own init: --ssh-command runs a command in it"},
     {for_run, "hostname", "the image's /etc/hostname names the VM: write it in a RUN"},
@@ -159,12 +172,14 @@ static char *nearest_command(const char *typed, bool group)
         if (is_command(a->command))
             strv_add(&names, a->words);
     if (!group) {
+        strv_add(&names, "help imagefile");
+        strv_add(&names, "imagefile");
         strv_add(&names, "image");
         strv_add(&names, "system");
         strv_add(&names, "version");
     }
     const char *near = nearest_name(str_of(typed), (const char *const *)names.ptr);
-    return near ? xstrdup(near) : NULL;
+    return near ? xasprintf("%s%s", !strcmp(near, "imagefile") ? "help " : "", near) : NULL;
 }
 
 int words_no_command(char **argv, int argc, bool group, struct error **err)

@@ -225,6 +225,11 @@ struct imagefile {
 /* Never fails: mistakes are in ->diags, and steps that had none are there. Build only when
  * diags.errors is 0. */
 struct imagefile *imagefile_parse(const char *path, const char *text, size_t len);
+/* The same; check, which may be NULL, is what a "# check=" of the text could say: "skip=NAME;error=true". */
+struct imagefile *imagefile_parse_checked(const char *path, const char *text, size_t len,
+                                          const char *check);
+/* The --build-arg that gives it, as in BuildKit. */
+#define IMAGEFILE_CHECK_ARG "BUILDKIT_DOCKERFILE_CHECK"
 void imagefile_free(struct imagefile *f); /* NULL is fine */
 DEFINE_CLEANUP(struct imagefile, imagefile_free);
 

@@ -149,7 +149,8 @@ static bool is_text(struct imagefile *f)
     return false;
 }
 
-struct imagefile *imagefile_parse(const char *path, const char *text, size_t len)
+struct imagefile *imagefile_parse_checked(const char *path, const char *text, size_t len,
+                                          const char *check)
 {
     struct arena *a = arena_new();
     struct imagefile *f = arena_alloc(a, sizeof *f);
@@ -163,7 +164,7 @@ struct imagefile *imagefile_parse(const char *path, const char *text, size_t len
         diag_add(&f->diags, &f->source, DIAG_ERROR, (struct span){0, 0},
                  "the Imagefile is larger than %u MiB", IMAGEFILE_MAX >> 20);
     } else if (is_text(f)) {
-        rules_read_directives(&f->source, &f->diags);
+        rules_read_directives(&f->source, &f->diags, check);
         read_all(&p);
         check_order(&p);
     }
@@ -222,7 +223,7 @@ bool is_predefined_arg(struct str name)
 
 bool imagefile_declares(const struct imagefile *f, struct str name)
 {
-    if (is_predefined_arg(name))
+    if (is_predefined_arg(name) || str_is(name, IMAGEFILE_CHECK_ARG))
         return true;
     for (size_t i = 0; i < IMAGEFILE_PLATFORM_ARGS; i++)
         if (str_is(name, imagefile_platform_args[i].name))
@@ -248,4 +249,9 @@ void imagefile_warn(struct imagefile *f, enum rule rule, struct span at, const c
     if (help)
         diag_help(d, "%s", help);
     diags_sort(&f->diags);
+}
+
+struct imagefile *imagefile_parse(const char *path, const char *text, size_t len)
+{
+    return imagefile_parse_checked(path, text, len, NULL);
 }

@@ -196,7 +196,19 @@ static bool is_word(struct str name, const char *word)
     return name.len == strlen(word) && !strncasecmp(name.ptr, word, name.len);
 }
 
-void rules_read_directives(const struct source *s, struct diags *d)
+/* What comes from outside; mistakes in it have no place in the file. */
+static void read_given(struct reading *r, const char *given)
+{
+    CLEANUP(diags_clear) struct diags bad = {0};
+    CLEANUP(source_clear) struct source source;
+    source_init(&source, "", given, strlen(given));
+    struct reading own = {.source = &source, .diags = r->diags, .bad = &bad};
+    read_check(&own, str_of(given));
+    r->skipped |= own.skipped;
+    r->fail |= own.fail;
+}
+
+void rules_read_directives(const struct source *s, struct diags *d, const char *given)
 {
     CLEANUP(diags_clear) struct diags bad = {0};
     struct reading r = {.source = s, .diags = d, .bad = &bad};
@@ -213,6 +225,8 @@ void rules_read_directives(const struct source *s, struct diags *d)
         else if (!is_word(name, "syntax"))
             break;
     }
+    if (given)
+        read_given(&r, given);
     d->skipped = r.skipped;
     d->warnings_fail = r.fail;
     for (size_t i = 0; i < bad.len; i++) {

@@ -52,7 +52,8 @@ struct diag *diag_rule(struct diag *d, enum rule rule); /* names it; NULL is fin
 const char *rule_name(enum rule rule);                  /* "UndefinedVar" */
 
 /* Reads the directives: the lines "# name=value" that stand above all else. To be called before any
- * diag_warn; what is wrong with them is a warning itself. */
-void rules_read_directives(const struct source *s, struct diags *d);
+ * diag_warn; what is wrong with them is a warning itself. given: what a check directive could say, too;
+ * may be NULL. */
+void rules_read_directives(const struct source *s, struct diags *d, const char *given);
 
 #endif

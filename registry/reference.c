@@ -95,7 +95,10 @@ int reference_check_host(const char *host, struct error **err)
 
 static int refuse(const char *text, const char *what, const char *part, struct error **err)
 {
-    error_set(err, ERR_USER, "the %s '%s' in '%s' is not valid", what, part, text);
+    if (*part)
+        error_set(err, ERR_USER, "the %s '%s' in '%s' is not valid", what, part, text);
+    else
+        error_set(err, ERR_USER, "'%s' has no %s", text, what);
     return error_hint(err, "write oci://HOST/REPOSITORY:TAG, as in oci://ghcr.io/team/app:1.0");
 }
 

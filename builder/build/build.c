@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "base/source.h"
+#include "base/url.h"
 #include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
 #include "builder/build/prefetch.h"
@@ -72,7 +73,8 @@ int build_context(struct build *b, struct error **err)
         strv_addf(&hidden, "%s.qcow2", b->name);
     for (size_t i = 0; i < b->o->n_products; i++)
         context_hide(b->o->dir, b->o->products[i], &hidden);
-    struct context_options o = {.dir = b->o->dir, .imagefile = b->file_path, .hidden = &hidden};
+    struct context_options o = {
+        .dir = b->o->dir, .imagefile = b->imagefile, .shown = b->o->shown_dir, .hidden = &hidden};
     return context_open(b->s, &o, &b->ctx, err);
 }
 
@@ -370,23 +372,45 @@ static int report_diags(struct build *b, enum diag_severity least, struct error 
                      b->file->diags.errors == 1 ? "" : "s", b->file_path);
 }
 
+/* BuildKit's way to give the check directive from outside. */
+static const char *check_option(const struct build_options *o)
+{
+    static const char name[] = IMAGEFILE_CHECK_ARG "=";
+    for (size_t i = o->n_build_args; i-- > 0;)
+        if (!strncmp(o->build_args[i], name, sizeof name - 1))
+            return o->build_args[i] + sizeof name - 1;
+    return NULL;
+}
+
+static int no_directory(const char *dir, struct error **err)
+{
+    error_set(err, ERR_NOT_FOUND, "build directory '%s' does not exist", dir);
+    if (imagefile_is_git(str_of(dir)))
+        return error_hint(err, "clone it first: git clone %s", dir);
+    if (is_url(dir))
+        return error_hint(err, "fetch it first: curl -L %s | kiln build -t NAME -", dir);
+    return error_hint(err,
+                      "it is the folder with the Imagefile: 'kiln build .' is the one you are in");
+}
+
 static int read_imagefile(struct build *b, struct error **err)
 {
-    b->file_path = imagefile_path(b->o->dir, b->o->file);
+    b->imagefile = imagefile_path(b->o->dir, b->o->file);
+    b->file_path = xstrdup(b->o->shown_file ? b->o->shown_file : b->imagefile);
     struct stat st;
     if (stat(b->o->dir, &st) < 0 && errno == ENOENT)
-        return error_set(err, ERR_NOT_FOUND, "build directory '%s' does not exist", b->o->dir);
+        return no_directory(b->o->dir, err);
     if (stat(b->o->dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
         error_set(err, ERR_USER, "the build directory '%s' is a file", b->o->dir);
         return error_hint(err, "give the directory that it is in, and the file with --file");
     }
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    if (file_read(b->file_path, IMAGEFILE_MAX, &text, err) < 0)
+    if (file_read(b->imagefile, IMAGEFILE_MAX, &text, err) < 0)
         return error_hint(err, "--file names another Imagefile");
     const char *base = strrchr(b->file_path, '/');
     if (!b->o->file && !strcmp(base ? base + 1 : b->file_path, "Dockerfile"))
         session_notice(b->s, "no Imagefile here: using the Dockerfile");
-    b->file = imagefile_parse(b->file_path, text.data, text.len);
+    b->file = imagefile_parse_checked(b->file_path, text.data, text.len, check_option(b->o));
     imagefile_lint(b->file);
     named_hide_stages(b);
     check_variables(b);
@@ -488,7 +512,7 @@ static int prepare(struct build *b, struct error **err)
     if (b->o->no_cache_from > b->total)
         return error_set(err, ERR_USER, "--no-cache-from %zu: the last step is %zu",
                          b->o->no_cache_from, b->total);
-    if (check_first(b, err) < 0 || lock_name(b, err) < 0)
+    if (check_contexts(b, err) < 0 || check_first(b, err) < 0 || lock_name(b, err) < 0)
         return -1;
     if (store_open(b->s, b->s->backend, &b->store, err) < 0)
         return -1;
@@ -540,6 +564,7 @@ static void build_clear(struct build *b)
     }
     free(b->name);
     free(b->file_path);
+    free(b->imagefile);
 }
 
 static int build_once(struct build *b, struct build_result *ret, struct error **err)

@@ -53,10 +53,11 @@ struct named_context {
 };
 
 struct build_options {
-    const char *dir;      /* build directory */
-    const char *file;     /* path of the Imagefile ("-": standard input); NULL = imagefile_path.h */
-    const char *name;     /* NULL = last part of the build directory's path */
-    const char *target;   /* stage to build; NULL = the last */
+    const char *dir;  /* build directory */
+    const char *file; /* path of the Imagefile ("-": standard input); NULL = imagefile_path.h */
+    const char *shown_file, *shown_dir; /* what messages call them instead; NULL = as they are */
+    const char *name;                   /* NULL = last part of the build directory's path */
+    const char *target;                 /* stage to build; NULL = the last */
     bool local;           /* <dir>/<name>.qcow2, standalone, and no name in the backend */
     bool no_cache;        /* every step is run */
     size_t no_cache_from; /* steps from this number (1-based, as shown) on; 0 = none */

@@ -64,6 +64,28 @@ static int no_file(const struct build *b, const char *file, const struct word *w
     return error_at(err, b->file_path, line, column);
 }
 
+int check_contexts(struct build *b, struct error **err)
+{
+    for (size_t i = 0; i < b->o->n_contexts; i++) {
+        const struct named_context *c = &b->o->contexts[i];
+        struct image_spec spec = {0};
+        if (!c->image || reference_is(c->image) ||
+            image_spec_parse(str_of(c->image), &spec, NULL) < 0)
+            continue;
+        AUTO_FREE char *of_step = image_step_name(b->s->backend, c->image);
+        bool there = spec.kind != SPEC_NAME || backend_has(b->s->backend, spec.name) ||
+                     (of_step && backend_has(b->s->backend, of_step)) || is_known(b, spec.name);
+        image_spec_clear(&spec);
+        if (there)
+            continue;
+        error_set(err, ERR_USER, "--build-context %s: '%s' is neither a folder nor an image here",
+                  c->name, c->image);
+        AUTO_FREE char *advice = known_images_advice(b->s, c->image, NULL);
+        return error_hint(err, "%s", advice);
+    }
+    return 0;
+}
+
 int check_image(struct build *b, const char *name, const struct imagefile_step *step,
                 const struct word *w, struct error **err)
 {

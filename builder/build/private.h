@@ -43,7 +43,8 @@ struct build {
     const struct build_options *o;
     const struct build_ui *ui;
     struct imagefile *file;
-    char *file_path; /* of the Imagefile */
+    char *file_path; /* of the Imagefile, as it is shown */
+    char *imagefile; /* where it is read */
     char *name;
     int name_lock;
     struct context *ctx;    /* opened when first needed */
@@ -79,6 +80,8 @@ void build_output(void *build, int stream, const char *bytes, size_t n); /* a ru
 /* check.c */
 /* Mistakes that show once variables have values; they are in b->file's diagnostics. */
 void check_variables(struct build *b);
+/* ERR_USER: a --build-context that is neither a folder nor an image, whether it is used or not. */
+int check_contexts(struct build *b, struct error **err);
 /* A FROM or --from, at w, that is not a stage: an image of the backend, or one that can be fetched.
  */
 int check_image(struct build *b, const char *name, const struct imagefile_step *step,

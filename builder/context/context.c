@@ -57,6 +57,7 @@ int context_open(const struct session *s, const struct context_options *o, struc
     ctx->session = s;
     ctx->options = *o;
     ctx->dir = xstrdup(o->dir);
+    ctx->shown = xstrdup(o->shown ? o->shown : o->dir);
     for (size_t i = 0; o->hidden && i < o->hidden->len; i++)
         strv_add(&ctx->hidden, o->hidden->ptr[i]);
     if (!o->plain && ignore_file_read(o->dir, o->imagefile, &ctx->ignore, err) < 0)
@@ -90,6 +91,7 @@ void context_free(struct context *ctx)
     index_free(ctx->index);
     ignore_file_clear(&ctx->ignore);
     free(ctx->dir);
+    free(ctx->shown);
     strv_clear(&ctx->hidden);
     free(ctx);
 }

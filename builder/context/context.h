@@ -48,6 +48,7 @@ struct selection;
 
 struct context_options {
     const char *dir;           /* the build directory */
+    const char *shown;         /* what messages call it; NULL = dir */
     const char *imagefile;     /* its path, for ignore_file.h; NULL = only dir is looked at */
     const struct strv *hidden; /* paths below dir that are hidden as if the ignore file said so: the
                                 * build's own products; NULL = none */

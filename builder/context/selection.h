@@ -23,6 +23,7 @@ struct context {
     const struct session *session;
     struct context_options options; /* dir, imagefile and hidden are not kept here */
     char *dir;
+    char *shown;        /* what messages call it */
     struct strv hidden; /* of the options */
     struct ignore_file ignore;
     bool told_of_sockets;

@@ -5,10 +5,12 @@
 // here and never by the kernel; parts that are patterns are matched against all names of a folder.
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/nearest.h"
 #include "base/path.h"
 #include "builder/context/selection.h"
 #include "imagefile/glob.h"
 #include "imagefile/ignore.h"
+#include "imagefile/parser.h"
 
 enum { LINKS_MAX = 40 }; // as the kernel's
 
@@ -202,11 +204,25 @@ static int expand(struct finder *f, struct node *at, const char *pattern, struct
     return 0;
 }
 
+/* What "docker-archve:x.tar" was meant to begin with; NULL = nothing known. */
+static const char *near_scheme(const struct finder *f)
+{
+    static const char *const schemes[] = {
+        "oci://", "oci-layout:", "docker-archive:", "oci-archive:", "https://", "http://", NULL};
+    size_t n = strcspn(f->source, ":");
+    if (strcmp(f->instruction, "ADD") != 0 || !f->source[n])
+        return NULL;
+    if (!strncmp(f->source, "docker://", 9))
+        return "oci://";
+    n += 1 + 2 * !strncmp(f->source + n, "://", 3);
+    return nearest_name((struct str){f->source, n}, schemes);
+}
+
 static int not_found(struct finder *f, const char *cleaned, struct error **err)
 {
     const struct context *ctx = f->ctx;
     error_set(err, ERR_USER, "%s source '%s' was not found in '%s'", f->instruction, f->source,
-              ctx->dir);
+              ctx->shown);
     const char *pattern = ctx->ignore.ignore ? ignore_decider(ctx->ignore.ignore, cleaned) : NULL;
     if (f->broken)
         return error_hint(err, "'%s' is a link to '%s', which is not in the build directory",
@@ -217,6 +233,12 @@ static int not_found(struct finder *f, const char *cleaned, struct error **err)
     for (size_t i = 0; i < ctx->hidden.len; i++)
         if (!strcmp(cleaned, ctx->hidden.ptr[i]))
             return error_hint(err, "the build itself writes this file, so it does not see it");
+    struct invisible odd;
+    if (find_invisible(str_of(f->source), &odd))
+        return error_hint(err, "there is a %s in its name: %s", odd.name, odd.advice);
+    const char *scheme = near_scheme(f);
+    if (scheme)
+        return error_hint(err, "did you mean %s?", scheme);
     if (!tree_has_program(ctx->tree, "prepare"))
         return error_hint(err, "sources are paths in the build directory");
     AUTO_FREE char *program = path_join(ctx->dir, "prepare");

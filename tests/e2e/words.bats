@@ -57,6 +57,14 @@ END
   says 2 "did you mean 'kiln build'?" buidl .
   says 2 "did you mean 'kiln image ls'?" image lst
   says 2 "did you mean 'kiln image'?" imgae ls
+  says 2 "did you mean 'kiln help imagefile'?" help imagefle
+  says 2 "'kiln ls' lists them" vm ls
+  says 2 "starts its own builder VM" builder ls
+  says 2 "--uefi boots by OVMF" run --firmware x base
+  says 1 "it is the folder with the Imagefile" build nodir
+  says 1 "git clone https://host/x.git" build https://host/x.git
+  says 1 "curl -L https://host/x.tar.gz | kiln build -t NAME -" build https://host/x.tar.gz
+  says 1 "'oci://nowhere' has no repository" image pull oci://nowhere
   says 2 "did you mean --name?" run --nme x
   says 2 "did you mean --help?" --halp
   says 1 "did you mean 'base'?" run bsae
@@ -66,7 +74,6 @@ END
   says 2 "kiln exec NAME env" run -e A=B base
   says 2 "argument --tty: standard input is not a terminal" run -it base
   says 2 "--json" images --format x
-  says 2 "--secret" build --ssh default .
   says 2 "kiln image flatten" build --squash .
   says 2 "kiln image export" save base
   says 2 "linux/amd64" build --platform linux/arm64 .
@@ -99,7 +106,15 @@ print(i["layer"])')
   tar czf - ./Imagefile ./a | says 0 "(1 of 1 layers from the cache)" build -t tarred -
   printf '%s\n' 'FROM base' 'RUN test ! -e /sys/class/net/eth0' 'RUN ! ip route | grep .' |
     says 0 "Built image 'text'" build -t text --network none -
-  printf '%s\n' 'FROM base' 'COPY a /' 'XX' | says 1 "/dev/stdin:3:1: error" build -t x -f - .
+  printf '%s\n' 'FROM base' 'COPY a /' 'XX' | says 1 "stdin:3:1: error" build -t x -f - .
+  echo 'FROM base' >Imagefile
+  says 1 "--build-context x: 'nodir' is neither a folder nor an image here" build -t x --build-context x=nodir .
+  printf '%s\n' 'FROM base' 'COPY none /' | says 1 "stdin:2:6: error: COPY source 'none' was not found in 'standard input'" build -t x -
+  printf '%s\n' 'FROM base' 'ADD docker-archve:x /' | says 1 "did you mean docker-archive:?" check -
+  printf '%s\n' 'FROM base' $'COPY a\xc2\xa0/x /' | says 1 "there is a no-break space (U+00A0) in its name" check -
+  printf '%s\n' 'FROM base' 'ARG X' | says 0 "[UnusedArg]" check -
+  [ -z "$(printf '%s\n' 'FROM base' 'ARG X' | "$KILN" check --build-arg BUILDKIT_DOCKERFILE_CHECK=skip=UnusedArg - 2>&1)" ]
+  printf '%s\n' 'FROM base' 'ARG X' | says 1 "error: " build -t x --build-arg 'BUILDKIT_DOCKERFILE_CHECK=error=true' -
   head -c 5000 /dev/urandom | says 1 "neither a tar archive nor an Imagefile" build -t x -
   echo 'FROM base' | says 2 "-t NAME" build -
   mkdir out
