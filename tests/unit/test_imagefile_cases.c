@@ -9,21 +9,9 @@
 //     @LINT                 the same after imagefile_lint
 //     @EVALUATE             the same after imagefile_evaluate instead; image "known" has ENV KNOWN,
 //                           no other image is there
-//
-// KILN_UPDATE_CASES=1 writes what came out into the files, to be read before it is committed.
-// clang-format off
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
-#include "base/alloc.h"
-#include "base/file.h"
-#include "base/vector.h"
-#include "imagefile/imagefile.h"
+#include "tests/unit/cases_fixture.h"
 
-#include <glob.h>
+#include "imagefile/imagefile.h"
 
 static void add_word(struct buf *out, const char *name, const struct word *w)
 {
@@ -196,100 +184,10 @@ static void add_step(struct buf *out, const struct imagefile *f, const struct im
         add_heredoc(out, &s->heredocs[i]);
 }
 
-struct one_case {
-    struct str name;
-    struct str imagefile;
-    bool escaped;
-    bool has_steps, has_diagnostics, has_lint, has_evaluate;
-    struct str steps, diagnostics, lint, evaluate;
-};
-DEFINE_VECTOR(cases, struct one_case);
-
-static struct buf unescape(struct str s)
-{
-    struct buf b = BUF_INIT;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] != '\\' || i + 1 == s.len) {
-            buf_addc(&b, s.ptr[i]);
-            continue;
-        }
-        switch (s.ptr[++i]) {
-        case 'r':
-            buf_addc(&b, '\r');
-            break;
-        case 't':
-            buf_addc(&b, '\t');
-            break;
-        case 'n':
-            buf_addc(&b, '\n');
-            break;
-        case 'c':
-            i++; // the newline
-            break;
-        case 'x': {
-            char hex[3] = {s.ptr[i + 1], s.ptr[i + 2], '\0'};
-            buf_addc(&b, (char)strtol(hex, NULL, 16));
-            i += 2;
-            break;
-        }
-        default:
-            buf_addc(&b, s.ptr[i]);
-        }
-    }
-    return b;
-}
-
-static struct cases read_cases(const struct buf *text)
-{
-    struct cases list = {0};
-    struct str *section = NULL;
-    for (size_t at = 0, next; at < text->len; at = next) {
-        const char *line = text->data + at, *lf = strchr(line, '\n');
-        assert_non_null(lf);
-        next = (size_t)(lf - text->data) + 1;
-        struct str l = {line, (size_t)(lf - line)};
-        struct one_case *c = list.len ? &list.ptr[list.len - 1] : NULL;
-        if (str_starts(l, "@CASE ")) {
-            c = cases_push(&list);
-            c->name = (struct str){l.ptr + 6, l.len - 6};
-            section = NULL;
-        } else if (str_is(l, "@IMAGEFILE") || str_is(l, "@IMAGEFILE escaped")) {
-            c->escaped = l.len > 10;
-            section = &c->imagefile;
-        } else if (str_is(l, "@STEPS")) {
-            c->has_steps = true;
-            section = &c->steps;
-        } else if (str_is(l, "@DIAGNOSTICS")) {
-            c->has_diagnostics = true;
-            section = &c->diagnostics;
-        } else if (str_is(l, "@LINT")) {
-            c->has_lint = true;
-            section = &c->lint;
-        } else if (str_is(l, "@EVALUATE")) {
-            c->has_evaluate = true;
-            section = &c->evaluate;
-        } else if (section) {
-            if (!section->ptr)
-                section->ptr = line;
-            section->len = next - (size_t)(section->ptr - text->data);
-        }
-    }
-    return list;
-}
-
 static void add_diags(struct buf *out, const struct imagefile *f)
 {
     for (size_t i = 0; i < f->diags.len; i++)
         diag_format(&f->source, &f->diags.ptr[i], out);
-}
-
-static int differs(const struct one_case *c, const char *what, bool asked, struct str expected,
-                   const struct buf *got)
-{
-    if (!asked || str_eq(buf_str(got), expected))
-        return 0;
-    print_error("case '" STR_FMT "': %s:\n%s", STR_ARG(c->name), what, got->data);
-    return 1;
 }
 
 static const char *no_arg(void *ctx, struct str name)
@@ -323,71 +221,43 @@ static void evaluate(struct imagefile *f)
     json_decref(env);
 }
 
-/* Compares, or writes the case anew into `update`. */
-static int check_case(const struct one_case *c, struct buf *update)
+static int check_section(const struct one_case *c, const char *tag, bool must,
+                         const struct buf *got, struct buf *update)
 {
-    CLEANUP(buf_clear)
-    struct buf text = BUF_INIT, steps = BUF_INIT, diags = BUF_INIT, lint = BUF_INIT;
-    if (c->escaped)
-        text = unescape(c->imagefile);
-    else
-        buf_add_str(&text, c->imagefile);
+    const struct case_section *s = case_section(c, tag);
+    if (!s && !must)
+        return 0;
+    if (update) {
+        if (s || got->len)
+            buf_addf(update, "%s\n%s", tag, got->data);
+        return 0;
+    }
+    return case_differs(c, tag + 1, s ? s->text : STR(""), got);
+}
+
+static int check_case(const struct one_case *c, const struct str input, struct buf *update,
+                      void *arg)
+{
+    CLEANUP(buf_clear) struct buf steps = BUF_INIT, diags = BUF_INIT, lint = BUF_INIT;
     CLEANUP(imagefile_freep)
-    struct imagefile *f = imagefile_parse("Imagefile", text.data, text.len);
+    struct imagefile *f = imagefile_parse("Imagefile", input.ptr, input.len);
+    bool evaluated = case_section(c, "@EVALUATE"), linted = case_section(c, "@LINT");
+    (void)arg;
     for (size_t i = 0; i < f->n_steps; i++)
         add_step(&steps, f, &f->steps[i]);
     add_diags(&diags, f);
-    if (c->has_evaluate)
+    if (evaluated)
         evaluate(f);
     else
         imagefile_lint(f);
     add_diags(&lint, f);
-    if (update) {
-        buf_addf(update, "@CASE " STR_FMT "\n@IMAGEFILE%s\n" STR_FMT, STR_ARG(c->name),
-                 c->escaped ? " escaped" : "", STR_ARG(c->imagefile));
-        if (c->has_steps)
-            buf_addf(update, "@STEPS\n%s", steps.data);
-        if (c->has_diagnostics || (diags.len && !c->has_lint && !c->has_evaluate))
-            buf_addf(update, "@DIAGNOSTICS\n%s", diags.data);
-        if (c->has_lint)
-            buf_addf(update, "@LINT\n%s", lint.data);
-        if (c->has_evaluate)
-            buf_addf(update, "@EVALUATE\n%s", lint.data);
-        return 0;
-    }
-    return differs(c, "steps", c->has_steps, c->steps, &steps) |
-           differs(c, "diagnostics", !c->has_lint && !c->has_evaluate, c->diagnostics, &diags) |
-           differs(c, "evaluate", c->has_evaluate, c->evaluate, &lint) |
-           differs(c, "lint", c->has_lint, c->lint, &lint);
-}
-
-static void run_file(void **state)
-{
-    const char *path = *state;
-    CLEANUP(buf_clear) struct buf text = BUF_INIT, update = BUF_INIT;
-    assert_int_equal(file_read(path, 1 << 20, &text, NULL), 0);
-    struct cases list = read_cases(&text);
-    bool rewrite = getenv("KILN_UPDATE_CASES");
-    int bad = 0;
-    vec_foreach (struct one_case *, c, &list)
-        bad += check_case(c, rewrite ? &update : NULL);
-    if (rewrite)
-        assert_int_equal(file_write_whole(path, 0644, update.data, update.len, NULL), 0);
-    assert_true(list.len > 0);
-    cases_clear(&list);
-    assert_int_equal(bad, 0);
+    return check_section(c, "@STEPS", false, &steps, update) |
+           check_section(c, "@DIAGNOSTICS", !evaluated && !linted, &diags, update) |
+           check_section(c, "@LINT", false, &lint, update) |
+           check_section(c, "@EVALUATE", false, &lint, update);
 }
 
 int main(void)
 {
-    glob_t files;
-    if (glob("tests/imagefile/*.case", 0, NULL, &files) != 0)
-        return 1;
-    struct CMUnitTest *tests = xcalloc(files.gl_pathc, sizeof *tests);
-    for (size_t i = 0; i < files.gl_pathc; i++)
-        tests[i] = (struct CMUnitTest){files.gl_pathv[i], run_file, NULL, NULL, files.gl_pathv[i]};
-    int rc = _cmocka_run_group_tests("imagefile cases", tests, files.gl_pathc, NULL, NULL);
-    free(tests);
-    globfree(&files);
-    return rc;
+    return cases_check("tests/imagefile/*.case", check_case, NULL);
 }
