@@ -50,6 +50,11 @@ teardown_file() {
   run timeout 60 "$KILN" up --file ../many.kdl
   [ "$status" = 1 ]
   [[ $output == *"there is no 'imag' in a vm"*"more mistakes"* ]]
+  # 10 MB, and nothing wrong with them
+  python3 -c 'print("vm \"a\" { image \"tiny\"\n" + 100000 * ("qemu-args \"" + 90 * "x" + "\"\n") + "}")' >../large.kdl
+  run timeout 60 "$KILN" up --explain --file ../large.kdl
+  [ "$status" = 0 ]
+  [ "$output" = "a | would be made from 'tiny' and started" ]
 }
 
 @test "up --explain tells, up makes, starts and provisions in order; the VMs reach each other" {
