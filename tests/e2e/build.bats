@@ -1334,7 +1334,7 @@ start_build() {
 serve_at_once() {
   "$BATS_TEST_DIRNAME/../servers/barrier.py" served "$1" >asked 3>&- &
   SERVER=$!
-  timeout 20 sh -c 'until [ -s asked ]; do sleep 0.05; done'
+  timeout 120 sh -c 'until [ -s asked ]; do sleep 0.05; done'
   PORT=$(head -n 1 asked)
 }
 
@@ -1370,7 +1370,7 @@ serve_at_once() {
   serve_at_once 3 # which never answers
   sed -i "s/:[0-9][0-9]*\//:$PORT\//" Imagefile
   "$KILN" image build --name together . >out 2>&1 3>&- &
-  timeout 60 sh -c 'until [ "$(wc -l <asked)" = 3 ]; do sleep 0.05; done'
+  timeout 120 sh -c 'until [ "$(wc -l <asked)" = 3 ]; do sleep 0.05; done'
   kill -INT $!
   status=0
   wait $! || status=$?
