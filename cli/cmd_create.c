@@ -13,7 +13,8 @@
 #include "cli/vm_store.h"
 
 static const struct option_spec options[] = {
-    {"name", 0, "NAME", "Name of the VM [default: the image's]", NULL},
+    {"name", 0, "NAME", "Name of the VM [default: the image's, with a number if a VM has that]",
+     NULL},
     PULL_OPTION,
     REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION,
@@ -27,12 +28,23 @@ static const struct option_spec options[] = {
     {0},
 };
 
+/* The image's, unless a VM has it. */
+static char *free_name(const struct session *s, const struct args *a)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    CLEANUP(error_freep) struct error *why = NULL;
+    AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
+    char *name = named_vm_name(image);
+    if (named_vm_open(s->vmstore, name, &vm, &why) < 0 && why->kind == ERR_NOT_FOUND)
+        return name;
+    free(name);
+    return vm_store_invent_name(a->pos[0]);
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(vm_spec_clear) struct vm_spec spec;
-    AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
-    AUTO_FREE char *name =
-        args_has(a, "name") ? xstrdup(args_get(a, "name")) : named_vm_name(image);
+    AUTO_FREE char *name = args_has(a, "name") ? xstrdup(args_get(a, "name")) : free_name(s, a);
     CLEANUP(vm_copies_clear) struct vm_copies copies = {0};
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     vm_spec_init(&spec);

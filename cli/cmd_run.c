@@ -16,9 +16,9 @@
 #include "cli/vm_seed.h"
 #include "cli/vm_store.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 static const struct option_spec options[] = {
     {"name", 0, "NAME", "Name of the VM, which stays when it has ended", NULL},
@@ -39,16 +39,6 @@ static const struct option_spec options[] = {
     {0},
 };
 
-/* The image's, and a number that no other has. */
-static char *invented_name(const char *image)
-{
-    AUTO_FREE char *start = xstrndup(image, strcspn(image, ",@:"));
-    AUTO_FREE char *name = named_vm_name(start);
-    unsigned short number = 0;
-    (void)getrandom(&number, sizeof number, 0);
-    return xasprintf("%.50s-%04x", name, number);
-}
-
 static void report(const struct args *a, const char *name)
 {
     (void)json_object_set_new(a->result, "name", json_string(name));
@@ -67,7 +57,7 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
                      const struct vm_copies *copies, struct error **err)
 {
     bool detach = args_has(a, "detach"), given = args_has(a, "name");
-    AUTO_FREE char *name = given ? xstrdup(args_get(a, "name")) : invented_name(a->pos[0]);
+    AUTO_FREE char *name = given ? xstrdup(args_get(a, "name")) : vm_store_invent_name(a->pos[0]);
     vm_store_sweep(s);
     bool temporary = !given || args_has(a, "rm");
     // one whose files are to be copied out is not swept away before that
@@ -81,14 +71,16 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     if (status >= 0 && detach)
         return status;
     named_vm_clear(&vm); // whoever copies or removes takes the lock
-    if (status >= 0 && vm_copy_out(s, name, copies, err) < 0) {
+    CLEANUP(error_freep) struct error *why = NULL;
+    bool copied = status < 0 || vm_copy_out_status(s, name, copies, status, &why) >= 0;
+    // what the guest has not is not to be had by keeping the VM
+    bool keep = !copied && (why->kind != ERR_NOT_FOUND || why->errnum != ENOENT);
+    if (temporary && keep)
         session_notice(s, "VM '%s' is kept, with what was to be copied; 'kiln rm %s' removes it",
                        name, name);
-        return -1;
-    }
-    if (temporary)
+    else if (temporary)
         remove_vm(s, name);
-    return status;
+    return copied ? status : error_propagate(err, STEAL(why));
 }
 
 /* Whether the VM that has the name can be run in the image's place, with the options given now. */
@@ -130,7 +122,7 @@ static int run_again(struct session *s, const struct args *a, struct named_vm *v
     if (status == 0 && detach)
         report(a, name);
     named_vm_clear(vm); // whoever copies takes the lock
-    return status >= 0 && !detach && vm_copy_out(s, name, copies, err) < 0 ? -1 : status;
+    return status < 0 || detach ? status : vm_copy_out_status(s, name, copies, status, err);
 }
 
 static int run_nameless(struct session *s, const struct args *a, struct vm_spec *spec,
@@ -151,14 +143,14 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
         vm_image_take(a, chain.metadata, spec, err) < 0 ||
         vm_disks_fetch(s, a, &request, &extra, err) < 0)
         return -1;
-    struct vm_run_options o = {.image = a->pos[0], .hold = -1};
+    struct vm_run_options o = {.image = a->pos[0], .hold = -1, .stop_when_full = true};
     struct vm_run_disk first = {(const char *const *)chain.files.ptr, chain.files.len, chain.size};
     AUTO_FREE struct vm_run_disk *disks = vm_disks_all(first, &extra, &o.n_disks);
     o.disks = disks;
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     AUTO_FREE char *image = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
-    AUTO_FREE char *name = invented_name(image);
+    AUTO_FREE char *name = vm_store_invent_name(image);
     vm_store_sweep(s);
     struct vm_store_place place = {.image = image, .size = chain.size, .extra = &extra};
     bool listed = vm_store_appear(s, spec, &place, name, &vm, &why) == 0;

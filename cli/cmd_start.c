@@ -17,7 +17,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     (void)json_object_set_new(a->result, "name", json_string(name));
     int status = vm_store_start(s, a, name, args_has(a, "detach"), &copies, err);
-    return status >= 0 && vm_copy_out(s, name, &copies, err) < 0 ? -1 : status;
+    return status < 0 ? -1 : vm_copy_out_status(s, name, &copies, status, err);
 }
 
 const struct command cmd_start = {

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -66,7 +67,20 @@ static int find_target(enum cp_kind from, const char *name, const char *dest, en
 
 static int no_such(const char *path, const char *where, struct error **err)
 {
-    return error_set(err, ERR_NOT_FOUND, "no file or folder '%s' %s", path, where);
+    error_set(err, ERR_NOT_FOUND, "no file or folder '%s' %s", path, where);
+    if (err && *err)
+        (*err)->errnum = ENOENT;
+    return -1;
+}
+
+/* busybox's tar knows no attributes. */
+static void add_tar(struct buf *command, bool attributes)
+{
+    if (attributes)
+        buf_addf(command,
+                 "set -f; a='-S --acls --xattrs --xattrs-include=user.*'; "
+                 "tar $a --version >/dev/null 2>&1 || a=; ");
+    buf_addf(command, "tar %s", attributes ? "$a " : "");
 }
 
 int cp_copy_out(const struct cp_guest *g, const char *path, const char *dest, bool follow,
@@ -81,15 +95,20 @@ int cp_copy_out(const struct cp_guest *g, const char *path, const char *dest, bo
     if (kind == CP_NONE)
         return no_such(path, "in the VM", err);
     CLEANUP(split_clear) struct split from = split_path(real);
-    buf_add_shell_words(&command, (const char *const[]){"tar", "-c", "-f", "-", "-C", from.dir,
-                                                        "--", from.name, NULL});
+    add_tar(&command, g->attributes);
+    buf_add_shell_words(
+        &command, (const char *const[]){"-c", "-f", "-", "-C", from.dir, "--", from.name, NULL});
     if (!strcmp(dest, "-"))
         return cp_stream(g, command.data, err);
     if (find_target(kind, from.name, dest, look_here(dest, true), &to, err) < 0)
         return -1;
     if (look_here(to.dir, true) != CP_FOLDER)
         return error_set(err, ERR_NOT_FOUND, "no folder '%s'", to.dir);
-    struct cp_job job = {.receive = true, .from = from.name, .dir = to.dir, .name = to.name};
+    struct cp_job job = {.receive = true,
+                         .attributes = g->attributes,
+                         .from = from.name,
+                         .dir = to.dir,
+                         .name = to.name};
     return cp_transfer(g, command.data, &job, err);
 }
 

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 
 /* From the guest; dest "-": a tar stream to our stdout. follow: what a link leads to is copied in its
- * place. ERR_NOT_FOUND, ERR_EXISTS, ERR_USER, and the errors of cp_transfer. */
+ * place. ERR_NOT_FOUND (errnum ENOENT: in the guest), ERR_EXISTS, ERR_USER, and the errors of cp_transfer. */
 int cp_copy_out(const struct cp_guest *g, const char *path, const char *dest, bool follow,
                 struct error **err);
 /* To the guest. */

@@ -2,6 +2,7 @@
 #include "cli/cp_tar.h"
 
 #include "base/alloc.h"
+#include "base/vector.h"
 #include "cli/command.h"
 
 #include <archive.h>
@@ -172,6 +173,32 @@ static const char *either(const char *bytes, const char *utf8)
     return bytes ? bytes : utf8 ? utf8 : "";
 }
 
+struct xattr {
+    char *name;
+    void *value;
+    size_t n;
+};
+DEFINE_VECTOR(xattrs, struct xattr);
+
+/* Of xattrs only those without a meaning to the system: security.capability would give rights. */
+static void keep_user_xattrs(struct archive_entry *e)
+{
+    CLEANUP(xattrs_clear) struct xattrs kept = {0};
+    const char *name;
+    const void *value;
+    size_t n;
+    (void)archive_entry_xattr_reset(e);
+    while (archive_entry_xattr_next(e, &name, &value, &n) == ARCHIVE_OK)
+        if (!strncmp(name, "user.", 5))
+            *xattrs_push(&kept) = (struct xattr){xstrdup(name), xmemdup(value, n), n};
+    archive_entry_xattr_clear(e);
+    vec_foreach (struct xattr *, x, &kept) {
+        archive_entry_xattr_add_entry(e, x->name, x->value, x->n);
+        free(x->name);
+        free(x->value);
+    }
+}
+
 /* Names as they are here, rights that a guest may give; 0: leave it out. */
 static int admit(struct reader *r, struct archive_entry *e, struct error **err)
 {
@@ -190,6 +217,7 @@ static int admit(struct reader *r, struct archive_entry *e, struct error **err)
         return 1;
     }
     mode_t type = archive_entry_filetype(e);
+    keep_user_xattrs(e);
     if (type == AE_IFLNK)
         archive_entry_copy_symlink(e,
                                    either(archive_entry_symlink(e), archive_entry_symlink_utf8(e)));
@@ -252,7 +280,8 @@ static int take_all(struct reader *r, struct error **err)
     return 0;
 }
 
-int cp_tar_read(int fd, const char *sent, const char *dir, const char *name, struct error **err)
+int cp_tar_read(int fd, const char *sent, const char *dir, const char *name, bool attributes,
+                struct error **err)
 {
     CLEANUP(reader_clear)
     struct reader r = {
@@ -264,9 +293,12 @@ int cp_tar_read(int fd, const char *sent, const char *dir, const char *name, str
         return error_errno(err, "cannot write to '%s'", dir);
     archive_read_support_format_tar(r.tar);
     archive_read_support_format_empty(r.tar);
-    archive_write_disk_set_options(
-        r.disk, ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
-                    ARCHIVE_EXTRACT_SECURE_NODOTDOT | ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);
+    int more =
+        attributes ? ARCHIVE_EXTRACT_XATTR | ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_SPARSE : 0;
+    archive_write_disk_set_options(r.disk, more | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME |
+                                               ARCHIVE_EXTRACT_SECURE_SYMLINKS |
+                                               ARCHIVE_EXTRACT_SECURE_NODOTDOT |
+                                               ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);
     if (archive_read_open_fd(r.tar, fd, CHUNK) != ARCHIVE_OK)
         return archive_failed(r.tar, "receive", sent, err);
     return take_all(&r, err);

@@ -46,7 +46,7 @@ static int run_over_ssh(void *ssh, const char *command, const int fds[3], int *r
 
 struct cp_guest cp_guest_ssh(struct vm_ssh *ssh, const char *name)
 {
-    return (struct cp_guest){run_over_ssh, ssh, name};
+    return (struct cp_guest){run_over_ssh, ssh, name, false};
 }
 
 static int guest_failed(const struct cp_guest *g, int status, int said_fd, struct error **err)
@@ -109,7 +109,7 @@ struct outcome {
 _Noreturn static void work(const struct cp_job *job, int fd, struct outcome *o)
 {
     struct error *err = NULL;
-    int rc = job->receive ? cp_tar_read(fd, job->from, job->dir, job->name, &err)
+    int rc = job->receive ? cp_tar_read(fd, job->from, job->dir, job->name, job->attributes, &err)
                           : cp_tar_write(job->from, job->name, fd, &err);
     if (rc < 0) {
         (void)snprintf(o->message, sizeof o->message, "%s", err->message);

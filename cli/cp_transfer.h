@@ -22,6 +22,8 @@ struct cp_guest {
     cp_run_fn *run;
     void *arg;        /* borrowed */
     const char *name; /* of the VM, for messages; borrowed */
+    bool
+        attributes; /* files that come out keep ACLs, user.* xattrs and holes, if its tar tells them */
 };
 struct cp_guest cp_guest_ssh(struct vm_ssh *ssh, const char *name);
 
@@ -37,7 +39,7 @@ int cp_look(const struct cp_guest *g, const char *path, enum cp_links links, enu
 
 /* The arguments of cp_tar_read (receive) or cp_tar_write. */
 struct cp_job {
-    bool receive;
+    bool receive, attributes;
     const char *from, *dir, *name;
 };
 /* Runs the guest's command with the job at the other end of its output or input. */

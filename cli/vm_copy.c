@@ -258,6 +258,33 @@ static struct offline *open_to_read(const struct session *s, const char *name, s
     return open_disk(s, w, err);
 }
 
+static bool is_missing(const struct error *e)
+{
+    return e->kind == ERR_NOT_FOUND && e->errnum == ENOENT;
+}
+
+/* What the guest has not counts least. */
+static int copy_all_out(const struct cp_guest *g, const struct vm_copies *c, struct error **err)
+{
+    struct error *first = NULL;
+    for (size_t i = 0; i < c->out.len; i += 2) {
+        CLEANUP(error_freep) struct error *why = NULL;
+        if (copy_out(g, c->out.ptr[i], c->out.ptr[i + 1], !c->links, &why) == 0)
+            continue;
+        if (!first) {
+            first = STEAL(why);
+            continue;
+        }
+        bool worse = is_missing(first) && !is_missing(why);
+        print_note("error", worse ? first->message : why->message);
+        if (worse) {
+            error_free(first);
+            first = STEAL(why);
+        }
+    }
+    return first ? error_propagate(err, first) : 0;
+}
+
 int vm_copy_out(const struct session *s, const char *name, const struct vm_copies *c,
                 struct error **err)
 {
@@ -266,11 +293,18 @@ int vm_copy_out(const struct session *s, const char *name, const struct vm_copie
         return 0;
     CLEANUP(offline_freep) struct offline *off = open_to_read(s, name, &w, err);
     struct offline_guest guest = {off, c->timeout_ms};
-    struct cp_guest g = {run_offline, &guest, name};
-    for (size_t i = 0; off && i < c->out.len; i += 2)
-        if (copy_out(&g, c->out.ptr[i], c->out.ptr[i + 1], !c->links, err) < 0)
-            return -1;
-    return off ? 0 : -1;
+    struct cp_guest g = {run_offline, &guest, name, c->links};
+    return off ? copy_all_out(&g, c, err) : -1;
+}
+
+int vm_copy_out_status(const struct session *s, const char *name, const struct vm_copies *c,
+                       int status, struct error **err)
+{
+    struct error *why = NULL;
+    if (vm_copy_out(s, name, c, &why) == 0)
+        return status;
+    why->status = status; // 0: that of the error
+    return error_propagate(err, why);
 }
 
 int vm_copy_from(const struct session *s, const char *name, const char *from, const char *dest,
@@ -279,7 +313,7 @@ int vm_copy_from(const struct session *s, const char *name, const char *from, co
     CLEANUP(work_clear) struct work w = WORK_INIT;
     CLEANUP(offline_freep) struct offline *off = open_to_read(s, name, &w, err);
     struct offline_guest guest = {off, -1};
-    struct cp_guest g = {run_offline, &guest, name};
+    struct cp_guest g = {run_offline, &guest, name, false};
     return off ? cp_copy_out(&g, from, dest, follow, err) : -1;
 }
 
@@ -301,6 +335,7 @@ int vm_copy_out_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies
                     struct error **err)
 {
     struct cp_guest g = cp_guest_ssh(ssh, name);
+    g.attributes = c->links;
     for (size_t i = 0; i < c->out.len; i += 2) {
         vm_ssh_limit(ssh, c->timeout_ms);
         if (copy_out(&g, c->out.ptr[i], c->out.ptr[i + 1], !c->links, err) < 0)

@@ -24,7 +24,8 @@ struct vm_copies {
     struct strv in, out; /* pairs: from, to */
     int timeout_ms;      /* of one copy; -1 = none */
     bool direct;         /* over SSH */
-    bool links;          /* a link that is named is copied as one, not what it leads to */
+    bool links; /* --rsync: a link that is named is copied as one, not what it leads to; what
+                          * comes out keeps ACLs, user.* xattrs and holes */
 };
 void vm_copies_clear(struct vm_copies *c);
 /* What the arguments say, with the host's paths looked at; with_out: the command has
@@ -36,10 +37,15 @@ int vm_copy_in(const struct session *s, const char *name, const struct vm_copies
                struct error **err);
 /* Into a disk that is open. */
 int vm_copy_in_offline(struct offline *off, const struct vm_copies *c, struct error **err);
-/* Out of a VM of the store that does not run. A file or folder of the host is there whole, or not at
+/* Out of a VM of the store that does not run, one after the other; one that fails does not keep the rest from
+ * being copied, and the first error is the result; that the guest has no such file (ERR_NOT_FOUND with
+ * errnum ENOENT) counts least. A file or folder of the host is there whole, or not at
  * all if there was none of that name. */
 int vm_copy_out(const struct session *s, const char *name, const struct vm_copies *c,
                 struct error **err);
+/* The same after a command that ended with `status`: that, also as the error's. */
+int vm_copy_out_status(const struct session *s, const char *name, const struct vm_copies *c,
+                       int status, struct error **err);
 /* `kiln cp` from a VM of the store that does not run, by cp_copy.h's rules. */
 int vm_copy_from(const struct session *s, const char *name, const char *from, const char *dest,
                  bool follow, struct error **err);
@@ -53,7 +59,7 @@ int vm_copy_out_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies
 // clang-format off
 #define COPY_IN_OPTIONS \
     {"copy-in-before", 'b', "HOST:GUEST", "Copy a file or folder into the VM before it starts", NULL}, \
-    {"rsync", 0, NULL, "A link that is named is copied as one, as rsync does", NULL}, \
+    {"rsync", 0, NULL, "Links that are named stay links; ACLs, user.* xattrs and holes come out, too", NULL}, \
     {"copy-timeout", 0, "SECONDS", "How long one copy may take [default: for ever]", NULL}
 #define COPY_OPTIONS COPY_IN_OPTIONS, \
     {"copy-out-after", 'a', "GUEST:HOST", "Copy a file or folder out into a folder of the host once the VM has ended", NULL}, \

@@ -23,6 +23,7 @@
 #include "vm/state.h"
 
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 extern const struct command cmd_start;
@@ -66,6 +67,15 @@ static int make_disk(const struct image_chain *chain, const char *disk, struct e
     return qcow2_create_overlay(disk, &overlay, err);
 }
 
+/* For -vv: all that the VM is made from. */
+static void tell_all(const struct session *s, const struct image_chain *chain, const json_t *config)
+{
+    for (size_t i = 0; i < chain->files.len; i++)
+        session_debug(s, 2, "below the disk: '%s'", chain->files.ptr[i]);
+    AUTO_FREE char *text = json_dumps(config, JSON_SORT_KEYS | JSON_INDENT(2));
+    session_debug(s, 2, "vm.json: %s", text ? text : "");
+}
+
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
                     const struct vm_copies *copies, bool temporary, json_t *fleet,
                     struct named_vm *ret, struct error **err)
@@ -105,6 +115,7 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     if (fleet)
         (void)json_object_set(config, "fleet", fleet);
+    tell_all(s, &chain, config);
     AUTO_FREE char *folder = named_vm_folder(s->vmstore, name);
     session_debug(s, 1, "VM '%s': %zu %s in '%s'", name, 1 + extra.len,
                   extra.len ? "disks" : "disk", folder);
@@ -130,6 +141,15 @@ static void add_texts(struct strv *to, const json_t *list)
     json_array_foreach ((json_t *)list, i, text)
         if (json_is_string(text))
             strv_add(to, json_string_value(text));
+}
+
+char *vm_store_invent_name(const char *image)
+{
+    AUTO_FREE char *start = xstrndup(image, strcspn(image, ",@:"));
+    AUTO_FREE char *name = named_vm_name(start);
+    unsigned short number = 0;
+    (void)getrandom(&number, sizeof number, 0);
+    return xasprintf("%.50s-%04x", name, number);
 }
 
 /* A vm.json of kiln 0.1 holds the words of create's command line. */
@@ -189,8 +209,7 @@ int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *
     CLEANUP(strv_clear) struct strv files = {0};
     CLEANUP(vm_disks_free) struct vm_disks extra = {0};
     CLEANUP(store_freep) struct store *st = NULL;
-    // in the background nobody is there to tell why its disk fails
-    struct vm_run_options o = {.keep = true, .hold = vm->lock, .stop_when_full = detach};
+    struct vm_run_options o = {.keep = true, .hold = vm->lock, .stop_when_full = true};
     uint64_t size;
     if (vm_store_chain(s, vm, &st, &files, &size, err) < 0 ||
         vm_disks_open(vm, st, &extra, err) < 0 || take_state(vm, spec, detach, &o.restore, err) < 0)

@@ -29,6 +29,8 @@ struct vm_disks;
 int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spec, const char *name,
                     const struct vm_copies *copies, bool temporary, json_t *fleet,
                     struct named_vm *ret, struct error **err);
+/* The image's name, and a number that hardly any other has; owned. */
+char *vm_store_invent_name(const char *image);
 /* What it was created as; spec: as vm_spec_init leaves it. */
 int vm_store_spec(const struct named_vm *vm, struct vm_spec *spec, struct error **err);
 /* Boots a VM whose lock is held. copies: what goes in and out of it, or NULL. As vm_options_boot. */

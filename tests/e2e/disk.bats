@@ -42,12 +42,13 @@ make_folder() {
   mkdir out
   chmod 600 "in dir/bytes"
   run --separate-stderr "$KILN" run --inject --ssh-user new --hostname pirx -b "$PWD/in dir:/srv" \
-    -b "in dir/bytes:/opt/deep/renamed" -b "in dir/*[odd]:/srv" -a "/srv/in dir/:out" -a /etc/hosts:out \
+    -b "in dir/bytes:/opt/deep/renamed" -b "in dir/*[odd]:/srv" -a "/srv/in dir/:out" -a /none:out -a /etc/hosts:out \
     -a /opt/deep:out --ssh-command 'whoami; hostname; stat -c "%a %U" /home/new/.ssh /opt/deep/renamed; ls /srv; exit 3' \
     tiny "${boot[@]}"
   echo "$output / $stderr"
   [ "$status" = 3 ]
   [ "$output" = $'new\npirx\n700 new\n600 root\n*[odd]\nin dir' ]
+  [[ $stderr == *"error: copy of '/none' to '$PWD/out': no file or folder '/none' in the VM"* ]] # the rest comes out
   [[ $stderr != *"logged in as"* ]]
   diff -r --no-dereference "in dir" "out/in dir"
   [ "$(stat -c %a "out/in dir/sub dir" "out/in dir/sub dir/f")" = $'750\n604' ]
@@ -204,9 +205,9 @@ make_folder() {
   kill -9 "$kiln"
   wait "$kiln" || true
   [ "$(sha256sum <"$store/web/disk.qcow2")" = "$before" ]
-  run "$KILN" start -b "in dir:/srv" -a /srv:out -a /none:out web --ssh-command 'whoami; ls /srv; echo more >/srv/more'
+  run "$KILN" start -b "in dir:/srv" -a /srv:out -a /none:out web --ssh-command 'whoami; ls /srv; echo more >/srv/more; exit 9'
   echo "$output"
-  [ "$status" = 1 ]
+  [ "$status" = 9 ]
   [[ $output == *"logged in as 'root'; --ssh-user names another user"* ]]
   [ "$(stat -c %a "$store/web/id_ed25519")" = 600 ]
   [[ $output == *$'root\nfirst\nin dir\n'*"copy of '/none' to '$PWD/out'"*"no file or folder '/none'"* ]]
@@ -217,10 +218,25 @@ make_folder() {
   ln -s /etc/hostname to-hostname
   truncate -s 100M hole
   mkdir links
-  run "$KILN" start --rsync -b to-hostname:/srv -b to-hostname:/srv/new/name -b hole:/srv -a /srv/to-hostname:links web \
-    --ssh-command 'readlink /srv/to-hostname; readlink /srv/new/name; du -k /srv/hole'
+  # with GNU tar in the guest also xattrs, ACLs and holes come out
+  local libs=() lib
+  mkdir attr libs
+  for lib in $(ldd /bin/tar | grep -o '/lib/[^ ]*\(acl\|selinux\|pcre2\)[^ ]*'); do
+    cp -L "$lib" libs
+    libs+=(-b "libs/$(basename "$lib"):/lib/x86_64-linux-gnu")
+  done
+  setfattr -n user.note -v hello attr
+  setfattr -n security.note -v no attr || true
+  run "$KILN" start --rsync -b to-hostname:/srv -b to-hostname:/srv/new/name -b hole:/srv -b hole:/srv/attr -b attr:/srv \
+    -b /bin/tar:/srv "${libs[@]}" -a /srv/to-hostname:links -a /srv/attr:links -a /srv/hole:links web \
+    --ssh-command 'readlink /srv/to-hostname; readlink /srv/new/name; du -k /srv/hole; rm /bin/tar; mv /srv/tar /bin; tar --version'
+  echo "$output"
   [[ $status = 0 && $output == *$'/etc/hostname\n/etc/hostname\n'[0-9]$'\t/srv/hole'* ]]
   [ "$(readlink links/to-hostname)" = /etc/hostname ]
+  [ "$(getfattr --only-values -n user.note links/attr)" = hello ]
+  run getfattr -n security.note links/attr
+  [ "$status" != 0 ]
+  [ "$(du -k links/hole | cut -f 1)" -lt 100 ]
   "$KILN" cp "in dir" web:/srv/by-cp
   "$KILN" cp web:/srv/by-cp by-cp
   diff -r --no-dereference "in dir" by-cp

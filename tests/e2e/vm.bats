@@ -202,9 +202,14 @@ END
 
 @test "the VM's image and layers stay; names and mistakes" {
   "$KILN" create tiny
-  run "$KILN" create tiny
+  run "$KILN" create --name tiny tiny
   [ "$status" = 1 ]
   [[ "$output" == *"VM 'tiny' exists"*"--name"* ]]
+  # without --name, a number makes the name another's
+  run "$KILN" create tiny
+  [ "$status" = 0 ]
+  [[ "$output" =~ ^"Created VM '"(tiny-[0-9a-f]{4})"'"$ ]]
+  "$KILN" rm "${BASH_REMATCH[1]}"
   run "$KILN" image rm tiny
   [ "$status" = 1 ]
   [[ "$output" == *"image 'tiny' is in use by VM 'tiny'"*"'kiln rm' removes a VM"* ]]
