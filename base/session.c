@@ -69,8 +69,10 @@ int session_init(struct session *s, char *const *env, struct error **err)
         error_set(err, ERR_USER, "cannot locate the image store: HOME is not set");
         return error_hint(err, "set KILN_HOME to a folder");
     }
-    s->backend = path_join(s->data, "backend");
-    s->vmstore = path_join(s->data, "vmstore");
+    const char *backend = home ? NULL : session_setting(s, "TRANSIENT_BACKEND");
+    const char *vmstore = home ? NULL : session_setting(s, "TRANSIENT_VMSTORE");
+    s->backend = backend ? xstrdup(backend) : path_join(s->data, "backend");
+    s->vmstore = vmstore ? xstrdup(vmstore) : path_join(s->data, "vmstore");
     return 0;
 }
 

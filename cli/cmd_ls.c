@@ -31,6 +31,7 @@ static json_t *describe(const struct session *s, const char *name)
     bool found = named_vm_open(s->vmstore, name, &vm, &err) == 0;
     int64_t elsewhere = found ? json_int(vm.config, "virtual_size", 0) : 0;
     json_auto_t *state = found ? vm_state_read(vm.dir) : NULL;
+    bool runs = found && named_vm_runs(&vm);
     if (elsewhere)
         size = (uint64_t)elsewhere; // of a nameless run: it is a file without a name
     else if (!found || qcow2_size(vm.disk, &size, &err) < 0 || (used = vm_disks_usage(&vm)) < 0)
@@ -38,10 +39,9 @@ static json_t *describe(const struct session *s, const char *name)
                          err ? err->message : "its disk is missing");
     json_t *v =
         json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s?, s:O*}", "name", name, "state",
-                  vm_live_halted(&vm)  ? "paused"
-                  : named_vm_runs(&vm) ? "running"
-                  : state              ? "suspended"
-                                       : "stopped",
+                  runs    ? vm_live_halted(&vm) ? "paused" : "running"
+                  : state ? "suspended"
+                          : "stopped",
                   "image", json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
                   "virtual_size", (json_int_t)size, "real_size", (json_int_t)used, "created",
                   (json_int_t)json_int(vm.config, "created", 0), "disk", elsewhere ? NULL : vm.disk,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// kiln ps: what runs, from each VM's lock and the record beside it; no QEMU is asked.
+// kiln ps: what runs, from each VM's lock and the record beside it; no QEMU is asked, and no lock is looked
+// at twice. Temporary VMs that have ended go, as by vm_store_sweep.
 #include "base/json.h"
 #include "cli/fleet_file.h"
 #include "cli/fleet_status.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static const struct option_spec options[] = {
     {"all", 'a', NULL, "Also VMs that do not run", NULL},
@@ -30,9 +32,13 @@ static json_t *describe(const struct session *s, const char *name, bool all)
     if (named_vm_open(s->vmstore, name, &vm, NULL) < 0)
         return NULL;
     pid_t pid = named_vm_process(&vm);
+    if (!pid && vm_store_is_temporary(&vm) && vm_store_drop_temporary(s, name, NULL) == 0 &&
+        access(vm.dir, F_OK) < 0)
+        return NULL;
     if (!pid && !all)
         return NULL;
-    json_auto_t *record = vm_live_record(s, &vm), *state = pid ? NULL : vm_state_read(vm.dir);
+    json_auto_t *record = pid ? vm_live_record(s, &vm) : NULL;
+    json_auto_t *state = pid ? NULL : vm_state_read(vm.dir);
     const char *halted = pid ? vm_live_halted(&vm) : NULL;
     json_t *v = json_pack("{s:s, s:s?, s:s, s:s*, s:b}", "name", name, "image",
                           json_str(vm.config, "image"), "state",
@@ -123,7 +129,6 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear) struct strv names = {0};
     json_auto_t *list = json_array();
-    vm_store_sweep(s);
     if (named_vm_list(s->vmstore, &names, err) < 0)
         return -1;
     vec_foreach (char **, name, &names) {

@@ -2,7 +2,8 @@
 //
 // The self-pipe: the handler notes the signal and writes a byte into a pipe whose other end is
 // cancel_fd, so that every poll loop wakes. The byte is never read: the descriptor stays readable.
-// The third signal ends the process, for when a wait does not look.
+// The third signal ends the process, for when a wait does not look. SIGUSR1 is `kiln stop --kill`'s word
+// for SIGQUIT, which a shell lets its background jobs ignore.
 #include "cli/signals.h"
 
 #include "base/session.h"
@@ -18,7 +19,7 @@ static void on_signal(int sig)
 {
     if (++times >= 3)
         _exit(128 + sig);
-    session_interrupt(&(struct session){.interrupt = &interrupt}, sig);
+    session_interrupt(&(struct session){.interrupt = &interrupt}, sig == SIGUSR1 ? SIGQUIT : sig);
 }
 
 int signals_catch(struct session *s, struct error **err)
@@ -31,7 +32,7 @@ int signals_catch(struct session *s, struct error **err)
     atomic_store(&interrupt.wake_fd, fds[1]);
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&act.sa_mask);
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         struct sigaction old;
         // nohup and background jobs of a plain sh ignore some of these: keep it so

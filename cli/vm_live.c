@@ -43,7 +43,7 @@ static bool is_whole(const json_t *record)
 
 json_t *vm_live_record(const struct session *s, const struct named_vm *vm)
 {
-    json_t *record = named_vm_running(vm);
+    json_t *record = named_vm_noted(vm);
     pid_t starter = record && !is_whole(record) ? named_vm_process(vm) : 0;
     if (starter > 0 && kill(starter, 0) < 0 && errno == ESRCH)
         (void)vm_detached_adopt(s, vm, record, NULL);
@@ -72,8 +72,7 @@ const char *vm_live_halted(const struct named_vm *vm)
     static const struct {
         const char *qemus, *ours;
     } words[] = {{"paused", "suspended"}, {"io-error", "no-space"}, {"guest-panicked", "panicked"}};
-    bool runs = named_vm_runs(vm) && vm_is_detached(vm->dir);
-    AUTO_FREE char *state = runs ? vm_detached_state(vm->dir) : NULL;
+    AUTO_FREE char *state = vm_is_detached(vm->dir) ? vm_detached_state(vm->dir) : NULL;
     for (size_t i = 0; state && i < sizeof words / sizeof *words; i++)
         if (!strcmp(state, words[i].qemus))
             return words[i].ours;
@@ -82,7 +81,7 @@ const char *vm_live_halted(const struct named_vm *vm)
 
 int vm_live_check_halted(const struct named_vm *vm, struct error **err)
 {
-    const char *why = vm_live_halted(vm);
+    const char *why = named_vm_runs(vm) ? vm_live_halted(vm) : NULL;
     if (!why)
         return 0;
     bool full = !strcmp(why, "no-space");
@@ -147,6 +146,23 @@ int vm_live_await(const struct session *s, const struct args *a, const char *nam
     }
 }
 
+/* Whether the last that its kernel said is that it stopped for good: nothing comes after that but a
+ * reboot's messages. */
+static bool has_panicked(const struct named_vm *vm)
+{
+    AUTO_FREE char *last = vm_live_console(vm, 1);
+    return last && strstr(last, "end Kernel panic - not syncing") != NULL;
+}
+
+static int panicked(const struct vm_live *live, struct error **err)
+{
+    error_set(err, ERR_GUEST, "the kernel of VM '%s' panicked", live->vm.name);
+    if (err && *err)
+        (*err)->status = VM_EXIT_PANIC;
+    return error_hint(err, "'kiln logs %s' shows its console, 'kiln stop --kill %s' ends it",
+                      live->vm.name, live->vm.name);
+}
+
 /* A vm_ssh_wait_fn that sees the VM's end. */
 static int wait_live(void *arg, struct pollfd *fds, size_t n, long long deadline,
                      struct error **err)
@@ -168,6 +184,8 @@ static int wait_live(void *arg, struct pollfd *fds, size_t n, long long deadline
         return error_set(err, ERR_CANCELLED, "interrupted");
     if (ready <= 0 && !named_vm_runs(&live->vm))
         return error_set(err, ERR_GUEST, "VM '%s' has ended", live->vm.name);
+    if (ready <= 0 && has_panicked(&live->vm))
+        return panicked(live, err);
     return ready > 0 || deadline < 0 || now_ms() < deadline;
 }
 

@@ -41,9 +41,9 @@ int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
 /* The same; with --wait of LOGIN_OPTIONS a VM that does not run yet is waited for. */
 int vm_live_await(const struct session *s, const struct args *a, const char *name,
                   struct vm_live *ret, struct error **err);
-/* named_vm_running; what a kiln could not note that was killed while it started the VM is found out. */
+/* named_vm_noted of one that runs; what a kiln could not note that was killed while it started the VM is found out. */
 json_t *vm_live_record(const struct session *s, const struct named_vm *vm);
-/* Why the guest does not run, though QEMU does: "suspended", "no-space" (of the host), "panicked";
+/* Why the guest of a VM that runs does not: "suspended", "no-space" (of the host), "panicked";
  * NULL = it does. */
 const char *vm_live_halted(const struct named_vm *vm);
 /* ERR_USER: it is halted. */

@@ -306,6 +306,17 @@ static int take_key(const struct args *a, struct vm_spec *spec, struct error **e
     return 0;
 }
 
+/* A command for the guest, put where QEMU's arguments stand. QEMU takes a file as its first disk. */
+static int check_rest(const struct args *a, struct error **err)
+{
+    const char *first = a->n_rest ? a->rest[0] : "-";
+    if (*first == '-' || (access(first, R_OK) == 0 && access(first, X_OK) < 0))
+        return 0;
+    error_set(err, ERR_USAGE, "'%s': what stands behind -- is for QEMU, and that is not an option",
+              first);
+    return error_hint(err, "a command for the guest needs no --: kiln run IMAGE %s", first);
+}
+
 int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err)
 {
     long long port = spec->ssh.port, cpus = spec->cpus;
@@ -328,6 +339,8 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
         return -1;
     spec->cpus = (unsigned)cpus;
     spec->ssh.port = (unsigned)port;
+    if (check_rest(a, err) < 0)
+        return -1;
     for (size_t i = 0; i < a->n_rest; i++)
         strv_add(&spec->qemu_args, a->rest[i]);
     return 0;

@@ -226,7 +226,11 @@ static struct qmp *first_answer(const struct session *s, const char *dir, struct
             ended(dir, p, err);
             return NULL;
         }
-        if (why->kind != ERR_NOT_FOUND || now_ms() > deadline || session_cancelled(s)) {
+        if (session_cancelled(s)) {
+            error_set(err, ERR_CANCELLED, "interrupted");
+            return NULL;
+        }
+        if (why->kind != ERR_NOT_FOUND || now_ms() > deadline) {
             error_propagate(err, STEAL(why));
             return NULL;
         }

@@ -211,10 +211,15 @@ int named_vm_note(const struct named_vm *vm, const json_t *record, struct error 
     return named_vm_runs(vm) ? json_write_file(path, 0600, record, err) : 0;
 }
 
-json_t *named_vm_running(const struct named_vm *vm)
+json_t *named_vm_noted(const struct named_vm *vm)
 {
     AUTO_FREE char *path = record_path(vm);
-    return named_vm_runs(vm) ? json_read_file(path, NULL) : NULL;
+    return json_read_file(path, NULL);
+}
+
+json_t *named_vm_running(const struct named_vm *vm)
+{
+    return named_vm_runs(vm) ? named_vm_noted(vm) : NULL;
 }
 
 bool named_vm_was_started(const struct named_vm *vm)
@@ -298,7 +303,7 @@ int named_vm_stop(const struct session *s, const struct named_vm *vm, int sig, i
 int named_vm_kill(const struct session *s, const struct named_vm *vm, struct error **err)
 {
     enum { ASK_MS = 5000, KILL_MS = 10000 };
-    int rc = named_vm_stop(s, vm, SIGQUIT, ASK_MS, err);
+    int rc = named_vm_stop(s, vm, SIGUSR1, ASK_MS, err);
     if (rc == 0)
         rc = named_vm_stop(s, vm, SIGKILL, KILL_MS, err);
     return rc ? rc : error_set(err, ERR_BUSY, "VM '%s' does not end", vm->name);

@@ -93,6 +93,8 @@ int named_vm_set_running(const struct named_vm *vm, pid_t pid, const json_t *rec
 int named_vm_note(const struct named_vm *vm, const json_t *record, struct error **err);
 /* What was noted; new reference, NULL if it does not run or nothing was. */
 json_t *named_vm_running(const struct named_vm *vm);
+/* The same, without a look whether it runs. */
+json_t *named_vm_noted(const struct named_vm *vm);
 /* Whether it was ever started with a record, which outlives the run. */
 bool named_vm_was_started(const struct named_vm *vm);
 /* Who runs it: 0 = nobody, -1 = somebody who does not tell. */
@@ -109,7 +111,7 @@ bool named_vm_runs(const struct named_vm *vm);
  */
 int named_vm_stop(const struct session *s, const struct named_vm *vm, int sig, int timeout_ms,
                   struct error **err);
-/* Ends it at once: its kiln is asked to end QEMU (SIGQUIT), so that it can put its terminal back,
+/* Ends it at once: its kiln is asked to end QEMU (SIGUSR1), so that it can put its terminal back,
  * and killed if it does not. 1: it has ended; 2: it did not run; -1: *err, ERR_BUSY if it still
  * runs. */
 int named_vm_kill(const struct session *s, const struct named_vm *vm, struct error **err);

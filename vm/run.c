@@ -13,6 +13,7 @@
 #include "base/session.h"
 #include "base/terminal.h"
 #include "vm/login.h"
+#include "vm/qmp.h"
 #include "vm/run_disks.h"
 #include "vm/run_machine.h"
 #include "vm/share.h"
@@ -40,6 +41,8 @@ struct run {
     long long until; /* end of the session by now_ms(), -1 = none */
     bool answered;   /* QEMU ended before it was up, with what it was asked for (-version) */
     bool full_told;  /* that the host has no space for what the guest writes */
+    bool halted;     /* and QEMU has stopped the guest for it */
+    uint64_t space;  /* bytes that were free then */
 };
 
 static void run_clear(struct run *r)
@@ -58,20 +61,33 @@ static const char *temp_dir(const struct session *s)
     return tmp ? tmp : "/var/tmp";
 }
 
-/* Disk errors go to the guest (werror=report): QEMU's default for a full host is to stop the guest,
- * and then nobody knows why nothing goes on. */
+/* Where what the guest writes goes. */
+static const char *written_to(const struct run *r)
+{
+    return r->o->keep ? vm_run_disk_top(r->o, 0) : temp_dir(r->session);
+}
+
+/* Disk errors go to the guest (werror=report), or with stop_when_full those of a full host halt it. */
 static void on_event(void *arg, const char *event, const json_t *data)
 {
     struct run *r = arg;
-    if (strcmp(event, "BLOCK_IO_ERROR") || r->full_told)
+    if (strcmp(event, "BLOCK_IO_ERROR"))
         return;
-    const char *where = r->o->keep ? vm_run_disk_top(r->o, 0) : temp_dir(r->session);
-    const char *reason = json_str(data, "reason");
+    const char *where = written_to(r);
+    const char *reason = json_str(data, "reason"), *action = json_str(data, "action");
+    if (action && !strcmp(action, "stop")) {
+        r->halted = true;
+        r->space = free_bytes(where);
+    }
+    if (r->full_told)
+        return;
     // the field "nospace" is there only when QEMU stops the guest
     bool full = json_flag(data, "nospace") || (reason && !strcmp(reason, strerror(ENOSPC)));
     AUTO_FREE char *line =
-        full ? xasprintf("no space is left in '%s' for what the guest writes (%llu bytes are free)",
-                         where, (unsigned long long)free_bytes(where))
+        full ? xasprintf(
+                   "no space is left in '%s' for what the guest writes (%llu bytes are free)%s",
+                   where, (unsigned long long)free_bytes(where),
+                   r->halted ? ": the VM is paused until there is" : "")
              : xasprintf("the guest's disk has errors: %s", reason ? reason : "not told which");
     r->full_told = true;
     session_notice(r->session, "%s", line);
@@ -135,10 +151,11 @@ static int add_overlays(struct run *r, struct strv *args, struct error **err)
     return 0;
 }
 
-/* A kernel's last words come with a trace behind them; a user at the console sees them himself. */
+/* A kernel's last words come with a trace behind them. A user at the console sees them himself, and might
+ * show them there; without a terminal nobody does. */
 static void look_for_panic(struct run *r)
 {
-    if (r->panicked || r->o->spec->session == VM_SERIAL)
+    if (r->panicked || (r->o->spec->session == VM_SERIAL && isatty(r->session->in)))
         return;
     AUTO_FREE char *text = vm_console_text(r->vm, 60);
     r->panicked = strstr(text, "Kernel panic - not syncing") != NULL;
@@ -171,20 +188,40 @@ static int fail(int status, struct error **err, const char *what)
     return error_propagate(err, e);
 }
 
-/* As vm_wait, but a panic and --timeout end the session. */
+/* A VM that was halted for want of space goes on once there is more than a little. */
+static void go_on(struct run *r)
+{
+    enum { ENOUGH = 1 << 20, ANSWER_MS = 10000 };
+    if (!r->halted || free_bytes(written_to(r)) < r->space + ENOUGH)
+        return;
+    r->halted = r->full_told = false;
+    if (qmp_command(vm_qmp(r->vm), "cont", NULL, ANSWER_MS, NULL, NULL) == 0)
+        session_notice(r->session, "there is space again: the VM goes on");
+}
+
+static long long sooner(long long a, long long b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* As vm_wait, but a panic and --timeout end the session, and a halted VM is looked after. */
 static int run_wait(void *arg, struct pollfd *fds, size_t n, long long deadline, struct error **err)
 {
+    enum { LOOK_MS = 500 };
     struct run *r = arg;
-    bool sooner = r->until >= 0 && (deadline < 0 || r->until < deadline);
-    int rc = vm_wait(r->vm, fds, n, sooner ? r->until : deadline, err);
+    long long until = sooner(deadline, r->until);
+    if (r->halted)
+        until = sooner(until, now_ms() + LOOK_MS);
+    int rc = vm_wait(r->vm, fds, n, until, err);
     if (rc < 0)
         return -1;
+    go_on(r);
     if (r->panicked) {
         fail(VM_EXIT_PANIC, err, "the guest's kernel panicked");
         return vm_add_console(r->vm, err);
     }
     if (r->until < 0 || now_ms() < r->until)
-        return sooner ? 1 : rc;
+        return until == deadline ? rc : 1;
     AUTO_FREE char *what =
         xasprintf("the VM was stopped after %g s", r->o->spec->timeout_ms / 1000.0);
     fail(VM_EXIT_TIMEOUT, err, what);
@@ -365,7 +402,7 @@ static void finish(struct run *r, bool failed)
     CLEANUP(error_freep) struct error *e = NULL;
     if (!r->vm || vm_ended(r->vm))
         return;
-    if (r->panicked || (failed && !o->keep))
+    if (r->panicked || r->halted || (failed && !o->keep))
         (void)vm_quit(r->vm, 3000, NULL); // nothing of it stays: no reason to let the user wait
     else if (vm_powerdown(r->vm, o->spec->shutdown_timeout_ms, &e) < 0)
         session_notice(r->session, "%s", e->message);

@@ -52,7 +52,9 @@ struct vm_run_options {
     bool keep;                  /* the guest writes to the top files themselves */
     int hold;     /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
     bool restore; /* vm_detach: it goes on from vm/state.h's state */
-    bool stop_when_full; /* a host without space stops the guest, which otherwise sees an error */
+    bool
+        stop_when_full; /* a host without space halts the guest, which otherwise sees an error; vm_run
+                          * lets it go on when there is some */
     void (*started)(void *arg); /* just before QEMU starts; NULL = none */
     /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none; ports are those of vm_run_ports, borrowed.
      * NULL = not asked */

@@ -32,6 +32,15 @@ setup() {
   echo "$output"
   [ "$status" = 125 ]
   [[ "$output" == *"error: the guest's kernel panicked"* ]]
+  # nobody is at the console; and in the background somebody waits
+  run timeout 120 "$KILN" run tiny "${boot[@]}" --append "$append root=/dev/none rdinit=/none init=/none" </dev/null
+  [ "$status" = 125 ]
+  timeout 120 "$KILN" run -d --name panics "${boot[@]}" --append "${append/panic=1/panic=0} rdinit=/none init=/none" tiny
+  run timeout 120 "$KILN" exec --wait=110 panics true
+  echo "$output"
+  "$KILN" rm --force panics
+  [ "$status" = 125 ]
+  [[ "$output" == *"error: the kernel of VM 'panics' panicked"*"hint: 'kiln logs panics'"* ]]
   run timeout 120 "$KILN" run tiny --ssh --timeout 1 "${boot[@]}" --append "$append"
   [ "$status" = 124 ]
   [[ "$output" == *"error: the VM was stopped after 1 s"* ]]

@@ -434,6 +434,16 @@ k resume full
 wait $writer
 x sh -c 'md5sum </srv/f | cmp - /srv/sum'
 k stop full
+# attached, it goes on by itself
+head -c 200000000 /dev/zero >"$KILN_VMSTORE_TEST/fill" 2>/dev/null || true
+"$KILN" start --vmstore "$KILN_VMSTORE_TEST" full --cmd 'head -c 9000000 /dev/urandom >/srv/g; sync; md5sum </srv/f | cmp - /srv/sum && exit 8' 2>"$KILN_VMSTORE_TEST.said" &
+attached=$!
+until grep -q 'the VM is paused until there is' "$KILN_VMSTORE_TEST.said"; do kill -0 $attached; done
+rm "$KILN_VMSTORE_TEST/fill"
+ended=0
+wait $attached || ended=$?
+cat "$KILN_VMSTORE_TEST.said"
+[ $ended = 8 ]
 trap - EXIT
 qemu-img check "$KILN_VMSTORE_TEST/full/disk.qcow2"
 head -c 200000000 /dev/zero >"$KILN_VMSTORE_TEST/fill" 2>/dev/null || true
@@ -446,6 +456,7 @@ END
   [ "$status" = 0 ]
   [[ $output == *"VM 'full' is paused: no space is left in '"*"'kiln resume full' lets it go on"* ]]
   [[ $output == *"VM 'full' is halted: no space is left"* ]]
+  [[ $output == *"there is space again: the VM goes on"* ]]
   [[ $output == *"all well" ]]
 }
 
@@ -472,10 +483,11 @@ END
   for how in -d ""; do # QEMU does not answer
     rm -f "$BATS_TEST_TMPDIR/started"
     # shellcheck disable=SC2086
-    "$KILN" run $how --qmp-timeout 200 --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny 3>&- &
+    "$KILN" run $how --qmp-timeout 200 --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny 2>"$BATS_TEST_TMPDIR/said" 3>&- &
     until [ -s "$BATS_TEST_TMPDIR/started" ]; do kill -0 $!; done
     kill -TERM $!
     wait $! || true
+    [[ $(cat "$BATS_TEST_TMPDIR/said") != *qmp.sock* ]]
     run kill -0 "$(cat "$BATS_TEST_TMPDIR/started")"
     [ "$status" != 0 ]
   done
@@ -488,6 +500,26 @@ END
     [ "$ended" = $((128 + $(kill -l "$signal"))) ]
   done
   [ "$("$KILN" ps -qa)" = web ]
+}
+
+@test "stop --kill ends a VM whose shell lets background jobs ignore SIGINT and SIGQUIT" {
+  local name ended=0
+  (trap '' INT QUIT; exec "$KILN" run tiny --ssh-command true "${boot[@]}") 3>&- &
+  until name=$("$KILN" ps -q | grep '^tiny-....$'); do kill -0 $!; done
+  "$KILN" stop --kill "$name"
+  wait $! || ended=$?
+  [ "$ended" = 131 ] # not 137: it had time to put its terminal back
+}
+
+@test "a command behind -- is not for QEMU; TRANSIENT_VMSTORE and _BACKEND count without KILN_HOME" {
+  run "$KILN" run tiny -- ls /
+  [ "$status" = 2 ]
+  [[ $output == *"'ls': what stands behind -- is for QEMU"*"hint: "*"kiln run IMAGE ls"* ]]
+  mkdir "$BATS_TEST_TMPDIR/vms"
+  [ "$(env -u KILN_HOME "TRANSIENT_VMSTORE=$store" "$KILN" ps -q)" = web ]
+  [ "$(TRANSIENT_VMSTORE=$BATS_TEST_TMPDIR/vms "$KILN" ps -q)" = web ]
+  env -u KILN_HOME "TRANSIENT_VMSTORE=$BATS_TEST_TMPDIR/vms" "TRANSIENT_BACKEND=$KILN_HOME/backend" "$KILN" create --name there tiny
+  [ -e "$BATS_TEST_TMPDIR/vms/there/vm.json" ]
 }
 
 @test "signals end an attached VM, and its terminal is as it was" {
