@@ -4,8 +4,8 @@
 MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 VERSION := 0.1.0
-MODS  := base qcow2 kdl fleet imagefile cache image vm registry builder/container builder/context builder/appliance builder/runner builder/worker builder/build builder/transfer
-PKGS  := jansson libarchive libcurl libzstd liblzma liblz4 libssh libxxhash libcrypto libisal
+MODS  := base qcow2 kdl fleet imagefile cache image vm registry libvirt builder/container builder/context builder/appliance builder/runner builder/worker builder/build builder/transfer
+PKGS  := jansson libarchive libcurl libzstd liblzma liblz4 libssh libxxhash libcrypto libisal libxml-2.0
 comma := ,
 BUILD ?= build/$(or $(subst $(comma),-,$(SAN)),plain)$(if $(findstring clang,$(CC)),-clang)
 CFLAGS ?= -O2 -g

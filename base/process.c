@@ -329,11 +329,19 @@ int process_run(const struct session *s, char *const *argv, struct buf *out, str
 int process_run_env(const struct session *s, char *const *argv, char *const *env, struct buf *out,
                     struct error **err)
 {
+    return process_run_spec(s, &(struct process_spec){.argv = argv, .env = env}, out, err);
+}
+
+int process_run_spec(const struct session *s, const struct process_spec *given, struct buf *out,
+                     struct error **err)
+{
     enum { OUT_LIMIT = 64 << 20, ERRORS_KEPT = 2000 };
     CLEANUP(process_clear) struct process p = PROCESS_INIT;
     CLEANUP(buf_clear) struct buf dropped = BUF_INIT, errors = BUF_INIT;
-    struct process_spec spec = {
-        .argv = argv, .env = env, .in = PROCESS_NULL, .out = PROCESS_PIPE, .errors = PROCESS_PIPE};
+    struct process_spec spec = *given;
+    char *const *argv = spec.argv;
+    spec.in = PROCESS_NULL;
+    spec.out = spec.errors = PROCESS_PIPE;
     if (s && s->verbosity >= 2) {
         CLEANUP(buf_clear) struct buf line = BUF_INIT;
         for (char *const *a = argv; *a; a++)

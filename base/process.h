@@ -76,6 +76,9 @@ int process_run(const struct session *s, char *const *argv, struct buf *out, str
 /* The same in another environment; NULL = ours. */
 int process_run_env(const struct session *s, char *const *argv, char *const *env, struct buf *out,
                     struct error **err);
+/* The same of a child whose streams are not given. */
+int process_run_spec(const struct session *s, const struct process_spec *spec, struct buf *out,
+                     struct error **err);
 /* Path of a program in PATH (also looks in /usr/sbin and /sbin), owned, or NULL. */
 char *process_find(const char *name);
 

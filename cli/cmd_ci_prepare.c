@@ -272,7 +272,7 @@ static int fetch_and_boot(struct session *s, struct making *m, struct error **er
     if (image_chain_open(s, &request, &chain, err) < 0 ||
         vm_options_disk_size(m->args, &chain.size, err) < 0)
         return -1;
-    vm_image_take_user(chain.metadata, &m->spec);
+    vm_image_take_labels(chain.metadata, &m->spec);
     return boot(s, m, &chain, err);
 }
 

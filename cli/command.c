@@ -95,8 +95,9 @@ static void print_command_help(const struct command *c)
     if (c->options)
         print_options(c->options);
     print_options(common_options);
-    // one page tells of all `kiln system` commands, and of all `kiln ci`
-    bool shared = !strncmp(c->name, "system ", 7) || !strncmp(c->name, "ci ", 3);
+    // one page tells of all `kiln system` commands, of all `kiln ci`, and of all `kiln libvirt`
+    bool shared = !strncmp(c->name, "system ", 7) || !strncmp(c->name, "ci ", 3) ||
+                  !strncmp(c->name, "libvirt ", 8);
     AUTO_FREE char *page = xstrndup(c->name, shared ? strcspn(c->name, " ") : strlen(c->name));
     for (char *p = page; *p; p++)
         if (*p == ' ')

@@ -43,10 +43,12 @@ static int publish(struct vm_spec *spec, const char *text, struct error **err)
     return 0;
 }
 
-void vm_image_take_user(const json_t *metadata, struct vm_spec *spec)
+void vm_image_take_labels(const json_t *metadata, struct vm_spec *spec)
 {
     const json_t *labels = json_object_get(json_object_get(metadata, "config"), "labels");
     const char *user = json_str(labels, IMAGE_LABEL_SSH_USER);
+    const char *uefi = json_str(labels, IMAGE_LABEL_UEFI);
+    spec->uefi |= uefi && !strcmp(uefi, "yes");
     if (!spec->ssh.user && user && *user)
         vm_spec_set(&spec->ssh.user, user);
 }
@@ -57,7 +59,7 @@ int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *
     const json_t *config = json_object_get(metadata, "config"), *port;
     const json_t *exposed = json_object_get(config, "expose");
     size_t i;
-    vm_image_take_user(metadata, spec);
+    vm_image_take_labels(metadata, spec);
     if (!args_has(a, "publish-all"))
         return 0;
     if (!vm_spec_has_user_network(spec))

@@ -13,13 +13,13 @@
 
 #include <jansson.h>
 
-/* The user to log in as, if none was given, is the label kiln.ssh-user. With --publish-all every port
+/* The user to log in as, if none was given, is the label kiln.ssh-user; kiln.uefi=yes means --uefi. With --publish-all every port
  * of EXPOSE gets a free one of 127.0.0.1, unless --publish names it. metadata: NULL = none. */
 int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *spec,
                   struct error **err);
 
-/* Only the user. */
-void vm_image_take_user(const json_t *metadata, struct vm_spec *spec);
+/* Only these labels. */
+void vm_image_take_labels(const json_t *metadata, struct vm_spec *spec);
 
 #define PUBLISH_ALL_OPTION \
     { \

@@ -388,8 +388,11 @@ int image_export_chain(const struct session *s, const struct image_content *c, c
     int rc = write_chain(s, c, made, o, err);
     if (rc == 0) {
         AUTO_CLOSE int fd = open(made, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fsync(fd) < 0 || rename(made, file) < 0)
-            rc = error_errno(err, "cannot write '%s'", file);
+        int (*appear)(const char *from, const char *to) = o->exclusive ? rename_new : rename;
+        if (fd < 0 || (o->exclusive && fchmod(fd, 0600) < 0) || fsync(fd) < 0 ||
+            appear(made, file) < 0)
+            rc = errno == EEXIST ? error_set(err, ERR_EXISTS, "'%s' exists", file)
+                                 : error_errno(err, "cannot write '%s'", file);
     }
     (void)unlink(made);
     (void)rmdir(folder);

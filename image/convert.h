@@ -11,6 +11,8 @@
 #include "image/format.h"
 #include "image/pull.h"
 
+#include <stdbool.h>
+
 /*
  * Makes `file` (of that format, in a folder of ours) a qcow2 at the same path: qcow2 is judged by
  * qcow2/qcow2.h and `qemu-img check` (a dirty one is repaired), raw is one already, of our own
@@ -39,7 +41,8 @@ int convert_describe(const struct session *s, const char *file, const char *meta
 struct image_export {
     enum format format; /* not FORMAT_UNKNOWN */
     const char
-        *compress; /* "zstd" or "zlib" (qcow2), "zlib" (vmdk, as streamOptimized); NULL = no */
+        *compress;  /* "zstd" or "zlib" (qcow2), "zlib" (vmdk, as streamOptimized); NULL = no */
+    bool exclusive; /* a file of that name is ERR_EXISTS; ours is for its owner alone (0600) */
 };
 /* What is exported. Borrowed. */
 struct image_content {

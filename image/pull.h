@@ -56,6 +56,8 @@ struct image_pull_options {
 
 /* Who logs in to a VM of the image. */
 #define IMAGE_LABEL_SSH_USER "kiln.ssh-user"
+/* "yes": a VM of the image boots by UEFI. */
+#define IMAGE_LABEL_UEFI "kiln.uefi"
 
 /*
  * Makes sure that the image is in the backend and finds it. Where it came from is recorded

@@ -103,7 +103,7 @@ int commit_image(const struct session *s, struct store *st, const struct commit_
                  struct error **err)
 {
     struct layer *layer = NULL;
-    if (backend_has(s->backend, r->image)) {
+    if (!r->replace && backend_has(s->backend, r->image)) {
         error_set(err, ERR_EXISTS, "image '%s' exists", r->image);
         return error_hint(err, "choose another name, or 'kiln image rm %s' first", r->image);
     }

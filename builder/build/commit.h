@@ -11,6 +11,7 @@
 #include "base/error.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct session;
@@ -20,7 +21,8 @@ struct store;
 typedef int commit_copy_fn(void *arg, const char *path, const char *backing, struct error **err);
 
 struct commit_request {
-    const char *image;  /* its name, which no image has */
+    const char *image;  /* its name */
+    bool replace;       /* an image that has it; else no image may have it */
     const char *step;   /* what the layer is, for `image history` */
     const char *parent; /* id of the layer below, which the store has given out */
     /* Of the image the VM was made from: what is not about its steps stays; NULL = none. Borrowed. */

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
 // The blobs of a file are fetched at once, put together, and go through the pipeline that any image
-// from elsewhere goes through (image/receive.h). Then it is the image itself, or of a chain a layer:
-// the base by its content, each file above by a key made of its parent and its bytes, so that a second
-// pull finds it.
+// from elsewhere goes through (image/receive.h). Then it is the image itself, or of a chain a layer.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/session.h"
 #include "builder/transfer/apple_lz4.h"
 #include "builder/transfer/foreign.h"
+#include "builder/transfer/foreign_disk.h"
 #include "builder/transfer/pool.h"
 #include "builder/transfer/transfer.h"
-#include "cache/key.h"
 #include "cache/store.h"
 #include "image/backend.h"
-#include "image/convert.h"
 #include "image/receive.h"
 #include "image/sink.h"
 #include "image/source.h"
@@ -218,13 +215,6 @@ static int take_file(const struct foreign_pull *p, const struct foreign_blob *bl
     return take_joined(p, tar, overlay, ret, err);
 }
 
-static int make_sound(const struct foreign_pull *p, const struct file *f, struct error **err)
-{
-    if (f->format != FORMAT_QCOW2 && f->format != FORMAT_RAW)
-        session_notice(p->session, "Converting the image from %s", format_name(f->format));
-    return convert_in(p->session, f->disk, f->format, p->options->max_size, err);
-}
-
 /* The image's metadata; NULL = none. */
 static int read_about(const struct foreign_pull *p, const struct foreign *f, char **ret,
                       struct error **err)
@@ -238,16 +228,17 @@ static int read_about(const struct foreign_pull *p, const struct foreign *f, cha
     return 0;
 }
 
+static struct foreign_disk disk_of(const struct foreign_pull *p, const struct file *f)
+{
+    return (struct foreign_disk){p->session, f->disk, f->format, p->options->max_size, p->from};
+}
+
 /* metadata NULL = none. */
 static int register_alone(const struct foreign_pull *p, const struct file *f, const char *metadata,
                           struct error **err)
 {
-    if (make_sound(p, f, err) < 0 ||
-        (metadata && convert_describe(p->session, f->disk, metadata, err) < 0))
-        return -1;
-    if (session_cancelled(p->session))
-        return error_set(err, ERR_CANCELLED, "interrupted");
-    return backend_register_file(p->session->backend, p->name, f->disk, err);
+    struct foreign_disk disk = disk_of(p, f);
+    return foreign_disk_register(&disk, p->name, metadata, err);
 }
 
 /* Container images are looked through from the top. */
@@ -264,62 +255,6 @@ static int fetch_container(const struct foreign_pull *p, const struct foreign *f
     error_set(err, ERR_USER,
               "it is a container image without a disk: no layer has a file in /disk");
     return error_hint(err, "a containerDisk of KubeVirt has one");
-}
-
-static int take_base(const struct foreign_pull *p, struct store *st, const struct file *f,
-                     struct layer **ret, struct error **err)
-{
-    struct digest d;
-    char hex[DIGEST_HEX + 1];
-    if (make_sound(p, f, err) < 0)
-        return -1;
-    AUTO_CLOSE int fd = open(f->disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return error_errno(err, "cannot read '%s'", f->disk);
-    if (digest_of_fd(fd, &d, err) < 0)
-        return -1;
-    digest_hex(&d, hex);
-    return store_import_base(st, f->disk, hex, p->from, ret, err);
-}
-
-/* The key of a file that stands on that layer. */
-static int overlay_key(const struct file *f, const struct layer *parent, char key[DIGEST_HEX + 1],
-                       struct error **err)
-{
-    struct digest d;
-    char hex[DIGEST_HEX + 1];
-    AUTO_CLOSE int fd = open(f->disk, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return error_errno(err, "cannot read '%s'", f->disk);
-    if (digest_of_fd(fd, &d, err) < 0)
-        return -1;
-    digest_hex(&d, hex);
-    struct key *k = key_begin(parent->id);
-    key_field(k, "overlay", hex, DIGEST_HEX);
-    key_finish(k, key, NULL);
-    return 0;
-}
-
-static int take_overlay(const struct foreign_pull *p, struct store *st, const struct file *f,
-                        const char *below, const struct layer *parent, struct layer **ret,
-                        struct error **err)
-{
-    CLEANUP(draft_freep) struct draft *d = NULL;
-    char key[DIGEST_HEX + 1];
-    if (f->format != FORMAT_QCOW2)
-        return error_set(err, ERR_USER, "it has several disks, and an image of kiln's has one");
-    if (overlay_key(f, parent, key, err) < 0)
-        return -1;
-    AUTO_FREE char *step = xasprintf("FROM %s", p->from);
-    struct draft_request r = {.key = key, .parent = parent->id, .step = step};
-    int there = store_build_begin(st, &r, ret, &d, err);
-    if (there)
-        return there < 0 ? -1 : 0;
-    if (convert_overlay(p->session, f->disk, below, draft_backing(d), err) < 0)
-        return -1;
-    if (rename(f->disk, draft_disk(d)) < 0)
-        return error_errno(err, "cannot rename '%s'", f->disk);
-    return store_commit(d, NULL, ret, err);
 }
 
 /* Where the blobs of the next file end. */
@@ -347,8 +282,9 @@ static int fetch_chain(const struct foreign_pull *p, const struct foreign *f, st
             return error_set(err, ERR_USER,
                              "its disks have no names by which they could stand on "
                              "one another");
-        if ((top ? take_overlay(p, st, &file, below, top, &layer, err)
-                 : take_base(p, st, &file, &layer, err)) < 0)
+        struct foreign_disk disk = disk_of(p, &file);
+        if ((top ? foreign_disk_overlay(&disk, st, below, top, &layer, err)
+                 : foreign_disk_base(&disk, st, &layer, err)) < 0)
             return error_wrap(err, "disk '%s'", file.name ? file.name : "");
         layer_free(top);
         top = layer;
