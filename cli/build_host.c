@@ -16,6 +16,7 @@
 #include "builder/context/sync.h"
 #include "builder/transfer/transfer.h"
 #include "cli/build_events.h"
+#include "cli/build_guard.h"
 #include "cli/build_wire.h"
 #include "image/name.h"
 #include "imagefile/imagefile.h"
@@ -138,6 +139,7 @@ struct link {
     struct process ssh;
     struct buf line; /* bytes from there that are not a whole line yet */
     char *noise;     /* the first line that is no event: of a login script, or an error */
+    bool heard;      /* an event has come */
     bool interrupted;
     long long deadline; /* once it is: when the other side is not waited for any more */
 };
@@ -191,7 +193,7 @@ static int gone(struct link *l, struct error **err)
 {
     const char *host = l->address.host;
     close_stream(l);
-    if (l->interrupted)
+    if (l->interrupted || session_cancelled(l->s))
         return error_set(err, ERR_CANCELLED, "interrupted");
     if (process_wait(&l->ssh, LAST_WORDS_MS, NULL) < 0)
         return error_set(err, ERR_SYSTEM, "the connection to '%s' broke", host);
@@ -226,8 +228,8 @@ static ssize_t more(struct link *l, struct error **err)
         if (poll(p, 2, (int)left) < 0 && errno != EINTR)
             return error_errno(err, "cannot wait for '%s'", l->address.host);
         if (p[1].revents) {
-            l->interrupted = true;
-            l->deadline = now_ms() + LAST_WORDS_MS;
+            l->interrupted = true; // who has said nothing has nothing to end
+            l->deadline = now_ms() + (l->heard ? LAST_WORDS_MS : 0);
             close_stream(l);
         }
         if (!p[0].revents)
@@ -266,8 +268,10 @@ static json_t *next_event(struct link *l, struct error **err)
             l->noise = xstrndup(l->line.data, (size_t)(end - l->line.data));
         buf_consume(&l->line, (size_t)(end - l->line.data) + 1);
         seen = 0;
-        if (json_str(event, "event"))
+        if (json_str(event, "event")) {
+            l->heard = true;
             return event;
+        }
         json_decref(event);
     }
 }
@@ -381,9 +385,13 @@ static int send_wanted(struct link *l, const struct selection *all, const json_t
     if (build_want_read(event, selection_entries(all), &wanted) < 0)
         return error_set(err, ERR_SYSTEM, "'%s' asked for files that are not there",
                          l->address.host);
-    if (json_flag(event, "stream") && sync_send(all, wanted, l->ssh.in, &why) < 0)
-        return unless_gone(&why, err);
-    return 0;
+    if (!json_flag(event, "stream"))
+        return 0;
+    struct build_guard g;
+    build_guard_begin(&g, l->s, &l->ssh);
+    int rc = sync_send(all, wanted, l->ssh.in, &why);
+    build_guard_end(&g);
+    return rc < 0 ? unless_gone(&why, err) : 0;
 }
 
 /* The image's layers, as an OCI layout in a tar stream, become an image here. */
@@ -456,7 +464,11 @@ int build_on_host(const struct session *s, const struct build_host *h, const str
     r.copy = xstrdup(copy);
     r.load = h->load;
     copy_secrets(o, &r);
-    if (build_request_write(l.ssh.in, &r, &why) < 0 && unless_gone(&why, err) < 0)
+    struct build_guard g;
+    build_guard_begin(&g, s, &l.ssh);
+    int rc = build_request_write(l.ssh.in, &r, &why);
+    build_guard_end(&g);
+    if (rc < 0 && unless_gone(&why, err) < 0)
         return -1;
     return follow(&l, h, all, ui, ret, err);
 }

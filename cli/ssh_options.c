@@ -2,11 +2,14 @@
 #include "cli/ssh_options.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/session.h"
 #include "vm/ssh_program.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* Whether the option is there, which other commands call by another of its names. */
@@ -15,11 +18,51 @@ static bool given(const struct args *a, const char *name)
     return args_has(a, command_option(a->command, name)->name);
 }
 
+/* What %d, %u, %i and %% stand for in ssh_config(5); false: a token of the connection's. */
+static bool add_token(struct buf *out, char token, const char *home)
+{
+    const struct passwd *me = token == 'u' ? getpwuid(getuid()) : NULL;
+    if (token == 'd')
+        buf_adds(out, home);
+    else if (token == 'i')
+        buf_addf(out, "%u", (unsigned)getuid());
+    else if (me)
+        buf_adds(out, me->pw_name);
+    else if (token == '%')
+        buf_addc(out, '%');
+    else
+        return false;
+    return true;
+}
+
+/* The file that a value of IdentityFile names, owned; NULL: none, or one that only ssh can tell. */
+static char *key_file(const char *text)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT;
+    const char *home = getenv("HOME");
+    size_t n = strlen(text);
+    bool quoted = n > 1 && *text == '"' && text[n - 1] == '"';
+    AUTO_FREE char *value = xstrndup(text + quoted, n - 2 * quoted);
+    const char *p = value;
+    if (!strcasecmp(value, "none") || strstr(value, "${"))
+        return NULL;
+    if (home && !strncmp(value, "~/", 2)) {
+        buf_adds(&out, home);
+        p++;
+    }
+    for (; *p; p++)
+        if (*p != '%')
+            buf_addc(&out, *p);
+        else if (!add_token(&out, *++p, home ? home : ""))
+            return NULL;
+    return buf_detach(&out, NULL);
+}
+
 static int take_key(const char *text, struct vm_spec *spec, struct error **err)
 {
-    const char *home = getenv("HOME");
-    AUTO_FREE char *file =
-        !strncmp(text, "~/", 2) && home ? xasprintf("%s%s", home, text + 1) : xstrdup(text);
+    AUTO_FREE char *file = key_file(text);
+    if (!file)
+        return 0;
     AUTO_FREE char *path = realpath(file, NULL); // as `start` may run in another directory
     if (!path || access(path, R_OK) < 0)
         return error_errno(err, "argument --ssh-option: cannot read the SSH key '%s'", file);
