@@ -18,7 +18,7 @@ struct vm_ssh;
 #define CI_GUEST_BIN "/var/tmp/kiln-ci"
 #define CI_GUEST_BIN_ELSE "/tmp/kiln-ci"
 
-/* Runs the file in the guest, with our output as its own; over ssh, or (NULL) the connection that is
+/* Runs the file ("-": standard input) in the guest, with our output as its own; over ssh, or (NULL) the connection that is
  * kept open, or a new one. *ret_status: its exit status; 128 + n if signal n ended it. -1: the file, or
  * the connection or the VM ended. */
 int ci_run_script(const struct session *s, const char *path, struct vm_live *live,

@@ -54,7 +54,8 @@ int ci_run_script(const struct session *s, const char *path, struct vm_live *liv
         "exec sh -c 'PATH=$PATH:" CI_GUEST_BIN ":" CI_GUEST_BIN_ELSE
         "; export PATH; "
         "if command -v bash >/dev/null 2>&1; then exec bash; fi; exec sh'";
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int fd =
+        !strcmp(path, "-") ? fcntl(s->in, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
     struct session with_script = *s;
     if (fd < 0)
         return error_errno(err, "cannot read the script '%s'", path);

@@ -44,7 +44,8 @@ static const struct option_spec options[] = {
      "Memory of a VM; auto: most of the host's by --concurrency [default: 1GB]", NULL},
     {"concurrency", 0, "N", "How many jobs the runner takes at a time [default: 1]", NULL},
     DISK_SIZE_OPTION,
-    {"prepare-script", 0, "FILE", "A script to run in the guest before the job's", NULL},
+    {"prepare-script", 0, "FILE",
+     "A script to run in the guest before the job's; -: standard input", NULL},
     {"copy-runner", 0, NULL,
      "Put this host's gitlab-runner into the guest, for caches and artifacts", NULL},
     {"ssh-user", 0, "USER", "User of the guest that scripts run as [default: as of 'kiln run']",
@@ -335,7 +336,7 @@ static int prepare(struct session *s, struct making *m, struct error **err)
     tell_services(s, m->job);
     if (take_spec(m->args, &m->spec, err) < 0 || choose_image(s, m, err) < 0)
         return -1;
-    if (script && access(script, R_OK) < 0)
+    if (script && strcmp(script, "-") != 0 && access(script, R_OK) < 0)
         return error_errno(err, "argument --prepare-script: cannot read '%s'", script);
     vm_store_sweep(s);
     // of an attempt that the runner repeats

@@ -19,6 +19,15 @@ static const struct option_spec options[] = {
     {0},
 };
 
+/* As QEMU sees it: a runner of systemd's has a /tmp of its own (PrivateTmp). What we may not look at is
+ * there. */
+static bool tmp_is_gone(const struct named_vm *vm, const char *tmp)
+{
+    pid_t pid = named_vm_process(vm);
+    AUTO_FREE char *path = pid > 0 ? xasprintf("/proc/%d/root%s", (int)pid, tmp) : xstrdup(tmp);
+    return access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 static bool is_lost(const struct session *s, const char *name, long long max_age)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
@@ -27,7 +36,7 @@ static bool is_lost(const struct session *s, const char *name, long long max_age
     const json_t *ci = json_object_get(vm.config, "ci");
     const char *tmp = json_str(ci, "tmp");
     long long age = (long long)time(NULL) - json_int(vm.config, "created", 0);
-    return ci && ((tmp && access(tmp, F_OK) < 0 && errno == ENOENT) || (max_age && age > max_age));
+    return ci && ((tmp && tmp_is_gone(&vm, tmp)) || (max_age && age > max_age));
 }
 
 /* Prints it, or adds it to the result. */

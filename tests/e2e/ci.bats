@@ -108,6 +108,8 @@ assert c["builds_dir_is_shared"] is False and c["job_env"] == {"KILN_VM": "gitla
   run job --prepare "--default-image tiny --prepare-script $BATS_TEST_TMPDIR/none"
   [ "$status" = 2 ]
   [[ $output == *"argument --prepare-script: cannot read"* ]]
+  run job --image none --prepare "--allow-image 'n*' --pull never --prepare-script -"
+  [[ $output == *"unable to find image 'none'"* ]]
   run job --image tiny --prepare "--cpus many"
   [ "$status" = 2 ]
   nothing_left
@@ -122,18 +124,25 @@ assert c["builds_dir_is_shared"] is False and c["job_env"] == {"KILN_VM": "gitla
 set -eu
 name=gitlab-7-gitlab.example
 pid=$("$KILN" status --json $name | python3 -c 'import json, sys; v = json.load(sys.stdin); assert v["temporary"]; print(v["pid"])')
-! tr '\0' '\n' </proc/"$pid"/environ | grep -q 'CUSTOM_ENV_\|s3cret'
-! tr '\0' '\n' </proc/"$pid"/cmdline | grep -q s3cret
+if tr '\0' '\n' </proc/"$pid"/environ | grep -q 'CUSTOM_ENV_\|s3cret'; then exit 1; fi
+if tr '\0' '\n' </proc/"$pid"/cmdline | grep -q s3cret; then exit 1; fi
 # a host without space fails the job, and does not make it wait
 tr '\0' '\n' </proc/"$pid"/cmdline | grep -q werror=report
 keeper=$(fuser "$KILN_HOME/vmstore/$name/ssh.lock" 2>/dev/null)
-! grep -q 's3cret' /proc/"$(echo $keeper)"/environ
-! grep -rq s3cret "$KILN_HOME/vmstore"
+if grep -q 's3cret' /proc/"$(echo $keeper)"/environ; then exit 1; fi
+if grep -rq s3cret "$KILN_HOME/vmstore"; then exit 1; fi
 [ ! -e "$KILN_HOME/vmstore/$name/disk.qcow2" ]
 "$KILN" ls | grep -q "$name *tiny *running *96.00 MiB"
 [ "$("$KILN" ci reap)" = "" ]
+# nor by somebody who does not see the job's folder, as with PrivateTmp of systemd
+private=$(unshare --mount sh -c 'mount -t tmpfs none "$TMPDIR" && "$KILN" ci reap')
+[ "$private" = "" ]
+"$KILN" ps -q | grep -qx $name
 END
-  job --job 8 --image tiny --script 'echo "in $(cat /srv/prepared 2>/dev/null || echo a fresh VM)"; exit 42' >"$BATS_TEST_TMPDIR/second" 2>&1 &
+  # its prepare script comes on standard input
+  printf '#!/bin/sh\n[ "$3" != prepare ] || exec "%s" "$@" --prepare-script - <<"END"\necho a VM of its own >/srv/prepared\nEND\nexec "%s" "$@"\n' "$KILN" "$KILN" >"$BATS_TEST_TMPDIR/kiln"
+  chmod +x "$BATS_TEST_TMPDIR/kiln"
+  KILN=$BATS_TEST_TMPDIR/kiln job --job 8 --image tiny --script 'echo "in $(cat /srv/prepared 2>/dev/null || echo a fresh VM)"; exit 42' >"$BATS_TEST_TMPDIR/second" 2>&1 &
   local other=$!
   PATH=$BATS_TEST_TMPDIR:$PATH run job --job 7 --image tiny --services '[{"name": "redis:7"}]' --variable TOKEN=s3cret \
     --variable CI_REGISTRY_PASSWORD=s3cret --prepare "--copy-runner --prepare-script $BATS_TEST_TMPDIR/prepare --pull never" \
@@ -147,7 +156,7 @@ END
   wait "$other" || ended=$?
   cat "$BATS_TEST_TMPDIR/second"
   [ "$ended" = 1 ]
-  grep -q '^in a fresh VM$' "$BATS_TEST_TMPDIR/second"
+  grep -q '^in a VM of its own$' "$BATS_TEST_TMPDIR/second"
   grep -q '^runner: build_script failed with exit status 42$' "$BATS_TEST_TMPDIR/second"
   nothing_left
 }
@@ -233,7 +242,7 @@ END
   echo "$output"
   [[ $output == *none-such* && $output != *s3cret* ]]
   [ "$("$KILN" image ls -q | grep team)" = "oci://$address/team/tiny:1" ]
-  ! grep -rq s3cret "$KILN_HOME"
+  if grep -rq s3cret "$KILN_HOME"; then return 1; fi
   # now it is there, and --pull always asks again
   run job "${job[@]}"
   [[ $output == *none-such* ]]

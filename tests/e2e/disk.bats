@@ -104,7 +104,7 @@ make_folder() {
   [[ $status = 3 && $output = suspended ]]
   [ "$(stat -c %a "$store/sus/state")" = 600 ]
   "$KILN" ps -a | grep -q 'sus .* suspended'
-  ! pgrep -f "qemu.*$store/sus"
+  if pgrep -f "qemu.*$store/sus"; then return 1; fi
   local command
   for command in 'start sus' 'stop sus' 'commit sus x' "start -d -b $PWD/Imagefile:/srv/x sus"; do
     run "$KILN" $command

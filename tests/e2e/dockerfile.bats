@@ -93,7 +93,7 @@ END
   requests >/dev/null
   run "$KILN" image build --require-cached -t g "$DIR"
   [ "$status" -eq 0 ]
-  ! grep -q 'git-upload-pack.*POST' "$BATS_FILE_TMPDIR/requests"
+  if grep -q 'git-upload-pack.*POST' "$BATS_FILE_TMPDIR/requests"; then return 1; fi
   # who logs in is not part of the key
   sed -i 's/me:pass/me:other/' "$DIR/Imagefile"
   "$KILN" image build --require-cached -t g "$DIR"

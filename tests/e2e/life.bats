@@ -48,7 +48,7 @@ field() { # NAME FIELD: of a VM that runs
   [ "$(stat -c %a "$store/web")" = 700 ]
   "$KILN" ls | grep -q 'web *tiny *running'
   # nothing listens beyond loopback
-  ! ss -tlnp | grep "pid=$(field web pid)," | grep -v '127.0.0.1:'
+  if ss -tlnp | grep "pid=$(field web pid)," | grep -v '127.0.0.1:'; then return 1; fi
 }
 
 @test "a UDP port that is published leads to the guest" {

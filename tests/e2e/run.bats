@@ -83,7 +83,7 @@ type_at() {
     set -o pipefail
     cat said
     [ "$status" = 141 ]
-    ! grep -q interrupted said
+    if grep -q interrupted said; then return 1; fi
     clean
   done
 }
