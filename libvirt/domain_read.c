@@ -3,6 +3,7 @@
 #include "libvirt/domain.h"
 #include "libvirt/xml.h"
 
+#include <libxml/tree.h>
 #include <string.h>
 
 static void disk_clear(struct domain_disk *d)
@@ -80,7 +81,7 @@ int domain_read(struct str xml, struct domain *ret, struct error **err)
     CLEANUP(domain_clear) struct domain d = {0};
     if (!doc)
         return -1;
-    const xmlNode *top = xmlDocGetRootElement(doc), *devices = xml_child(top, "devices", NULL);
+    const xmlNode *top = xml_root(doc), *devices = xml_child(top, "devices", NULL);
     d.name = xml_text(xml_child(top, "name", NULL));
     if (!d.name || !*d.name)
         return error_set(err, ERR_USER, "XML of a domain without a name");
@@ -110,7 +111,7 @@ static bool arch_has(const xmlNode *guest, const char *type)
 bool domain_type_is_known(struct str capabilities, const char *type)
 {
     CLEANUP(xml_freep) xmlDoc *doc = xml_parse(capabilities, "capabilities", NULL);
-    const xmlNode *top = doc ? xmlDocGetRootElement(doc) : NULL;
+    const xmlNode *top = doc ? xml_root(doc) : NULL;
     bool known = false;
     for (const xmlNode *n = NULL; !known && (n = xml_child(top, "guest", n));)
         known = arch_has(n, type);
@@ -129,7 +130,7 @@ int pool_read(struct str xml, struct pool *ret, struct error **err)
     CLEANUP(xml_freep) xmlDoc *doc = xml_parse(xml, "pool", err);
     if (!doc)
         return -1;
-    const xmlNode *top = xmlDocGetRootElement(doc);
+    const xmlNode *top = xml_root(doc);
     char *type = xml_attr(top, "type");
     ret->type = type ? type : xstrdup("");
     ret->folder = xml_text(xml_child(xml_child(top, "target", NULL), "path", NULL));

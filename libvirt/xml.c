@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 
 #include <libxml/parser.h>
+#include <libxml/tree.h>
 #include <string.h>
 
 enum { TEXT_MAX = 16 << 20 };
@@ -44,6 +45,16 @@ xmlDoc *xml_parse(struct str text, const char *root, struct error **err)
     xmlDoc *ret = doc;
     doc = NULL;
     return ret;
+}
+
+void xml_freep(xmlDoc **doc)
+{
+    xmlFreeDoc(*doc);
+}
+
+const xmlNode *xml_root(const xmlDoc *doc)
+{
+    return xmlDocGetRootElement(doc);
 }
 
 const xmlNode *xml_child(const xmlNode *n, const char *name, const xmlNode *after)
