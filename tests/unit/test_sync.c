@@ -184,11 +184,32 @@ static void names_of_one_file_stay_together(void **state)
     sync_now(p);
     assert_int_equal(stat(copy, &st), 0);
     assert_int_equal(st.st_nlink, 3);
+    // one of them is damaged there: the others, which are right, become names of the new file
+    assert_int_equal(unlink(copy), 0);
+    AUTO_CLOSE int fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    assert_int_equal(write_all(fd, "damage", 6), 0);
+    sync_now(p);
+    assert_int_equal(stat(copy, &st), 0);
+    assert_int_equal(st.st_nlink, 3);
     assert_int_equal(unlink(two), 0);
     put(p, "two", "another text");
     sync_now(p);
     assert_int_equal(stat(copy, &st), 0);
     assert_int_equal(st.st_nlink, 2);
+}
+
+/* Of this machine's security modules and root's alone. */
+static void attributes_of_the_host_stay_here(void **state)
+{
+    struct pair *p = *state;
+    char value[8];
+    put(p, "file", "1");
+    AUTO_FREE char *file = in(p, "file"), *copy = path_join(p->to, "file");
+    int own = setxattr(file, "user.kiln", "own", 3, 0);
+    (void)setxattr(file, "trusted.kiln", "host", 4, 0);
+    sync_now(p);
+    assert_int_equal(getxattr(copy, "user.kiln", value, sizeof value), own == 0 ? 3 : -1);
+    assert_int_equal(getxattr(copy, "trusted.kiln", value, sizeof value), -1);
 }
 
 static void holes_and_long_names(void **state)
@@ -225,6 +246,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(things_become_other_things, begin, end),
         cmocka_unit_test_setup_teardown(modes_attributes_and_closed_folders, begin, end),
         cmocka_unit_test_setup_teardown(names_of_one_file_stay_together, begin, end),
+        cmocka_unit_test_setup_teardown(attributes_of_the_host_stay_here, begin, end),
         cmocka_unit_test_setup_teardown(holes_and_long_names, begin, end),
         cmocka_unit_test(a_damaged_manifest_is_refused),
     };
