@@ -227,9 +227,9 @@ make_folder() {
   done
   setfattr -n user.note -v hello attr
   setfattr -n security.note -v no attr || true
-  run "$KILN" start --rsync -b to-hostname:/srv -b to-hostname:/srv/new/name -b hole:/srv -b hole:/srv/attr -b attr:/srv \
-    -b /bin/tar:/srv "${libs[@]}" -a /srv/to-hostname:links -a /srv/attr:links -a /srv/hole:links web \
-    --ssh-command 'readlink /srv/to-hostname; readlink /srv/new/name; du -k /srv/hole; rm /bin/tar; mv /srv/tar /bin; tar --version'
+  run "$KILN" start --rsync -b to-hostname:/srv -b to-hostname:/srv/new/name -b hole:/srv -b attr:/srv \
+    -b /bin/tar:/srv -b /bin/dash:/srv "${libs[@]}" -a /srv/to-hostname:links -a /srv/attr:links -a /srv/hole:links web \
+    --ssh-command 'readlink /srv/to-hostname; readlink /srv/new/name; du -k /srv/hole; rm /bin/tar; mv /srv/tar /bin; mv /srv/dash /bin/sh'
   echo "$output"
   [[ $status = 0 && $output == *$'/etc/hostname\n/etc/hostname\n'[0-9]$'\t/srv/hole'* ]]
   [ "$(readlink links/to-hostname)" = /etc/hostname ]

@@ -427,7 +427,7 @@ k ps 2>&1
 k status --json full | grep '"no-space"'
 if x true; then exit 9; fi
 if k suspend --to-disk full; then exit 9; fi
-head -c 1000000 /dev/zero >"$KILN_VMSTORE_TEST/fill" 2>/dev/null || true
+head -c 20000000 /dev/zero >"$KILN_VMSTORE_TEST/fill" 2>/dev/null || true
 if "$KILN" create --vmstore "$KILN_VMSTORE_TEST" --name other tiny; then exit 9; fi
 mount -o remount,size=90m "$KILN_VMSTORE_TEST"
 k resume full
