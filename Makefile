@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 VERSION := 0.1.0
-MODS  := base qcow2 kdl fleet imagefile cache image vm registry libvirt builder/container builder/context builder/appliance builder/runner builder/worker builder/build builder/transfer
+MODS  := base qcow2 kdl fleet imagefile cache image vm registry libvirt builder/container builder/context builder/appliance builder/runner builder/worker builder/host builder/build builder/transfer
 PKGS  := jansson libarchive libcurl libzstd liblzma liblz4 libssh libxxhash libcrypto libisal libxml-2.0
 comma := ,
 BUILD ?= build/$(or $(subst $(comma),-,$(SAN)),plain)$(if $(findstring clang,$(CC)),-clang)
@@ -30,8 +30,8 @@ $(call keep,commit,$(VERSION) $(COMMIT))
 endif
 objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
-LIB_O := $(call objs,$(MODS:%=%/*.c)) $(BUILD)/builder/agent/manifest.o $(BUILD)/builder/agent/message.o \
-  $(BUILD)/builder/appliance/agent_blob.o
+LIB_O := $(call objs,$(MODS:%=%/*.c)) $(patsubst %,$(BUILD)/builder/agent/%.o,layout manifest message probe) \
+  $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o
 # What of the agent is tested on the host.
 AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab hostname passwd place port probe resolve scaffold \
   sha256 sys)
@@ -71,6 +71,14 @@ $(AGENT): $(AGENT_O) ; $(call say,LD,$@) $(CC) -static -o $@ $^ && strip -o $@.t
 $(BUILD)/builder/appliance/agent_blob.o: builder/appliance/agent_blob.S $(AGENT)
 	@mkdir -p $(@D)
 	$(call say,AS,$@) $(CC) -DAGENT='"$(AGENT)"' -c -o $@ $<
+# Writes ext4 without a VM (builder/ext4/job.h): static, so that what it is made of is known, and carried like the agent.
+EXT4   := $(BUILD)/kiln-ext4
+EXT4_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/ext4/*.c) qcow2/chain.c qcow2/judge.c base/alloc.c \
+  base/buf.c base/vector.c base/error.c base/file.c base/mode.c $(patsubst %,builder/agent/%.c,entry message passwd probe resolve sys))
+$(EXT4): $(EXT4_O) ; $(call say,LD,$@) $(CC) -static -o $@ $^ -lext2fs -lcom_err && strip -o $@.tmp $@ && mv $@.tmp $@
+$(BUILD)/builder/host/ext4_blob.o: builder/host/ext4_blob.S $(EXT4)
+	@mkdir -p $(@D)
+	$(call say,AS,$@) $(CC) -DPROGRAM='"$(EXT4)"' -c -o $@ $<
 $(BUILD)/man/%: docs/man/%.scd ; @mkdir -p $(@D) && scdoc <$< >$@
 
 test: setup
@@ -91,10 +99,10 @@ bench: all ; tools/bench $(BUILD)/kiln
 docs: ; $(call say,DOCS,build/docs/kiln.html) tools/manual build/docs/kiln.html
 picture: all
 	PATH="$$PWD/$(BUILD):$$PATH" tools/picture docs/build.svg 88x15 'kiln builds a web server on Debian' -- kiln build --no-cache examples/web
-fuzz-%: $(BUILD)/builder/appliance/agent_blob.o
+fuzz-%: $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o
 	@mkdir -p build/corpus-$*
 	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
-	  $(wildcard $(MODS:%=%/*.c)) builder/agent/manifest.c builder/agent/message.c $(AGENT_T) $(CLI_T) $< $(LIBS)
+	  $(wildcard $(MODS:%=%/*.c)) $(patsubst %,builder/agent/%.c,layout manifest message) $(AGENT_T) $(CLI_T) $^ $(LIBS)
 	build/$@ -max_total_time=$(or $(T),60) build/corpus-$* tests/fuzz/corpus/$*
 # What CI runs after the tests; each may be run alone. Units that boot VMs are left to `make SAN=… check`.
 GATES := lint clang asan tsan

@@ -68,6 +68,7 @@ static const struct option_spec options[] = {
     {"step-timeout", 0, "TIME",
      "End a step that takes longer, and fail: 90s, 30m, 2h [default: none]", NULL},
     {"dns", 0, "ADDRESS", "Name server for RUN", NULL},
+    {"runner", 0, "auto|vm", "auto: steps that only write files need no VM [default: vm]", NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM [default: KILN_ACCEL or auto]",
      NULL},
     {"memory", 'm', "SIZE", "Memory of the builder VM [default: by the host]", NULL},
@@ -169,6 +170,14 @@ static int check_terminal(enum build_on_error on_error, struct error **err)
         return 0;
     error_set(err, ERR_USER, "--on-error=shell needs a terminal");
     return error_hint(err, "--on-error=keep keeps the failed state for 'kiln shell NAME@failed'");
+}
+
+static int parse_runner(const char *text, enum build_runner *ret, struct error **err)
+{
+    if (text && strcmp(text, "auto") && strcmp(text, "vm"))
+        return error_set(err, ERR_USAGE, "argument --runner: '%s' is not auto or vm", text);
+    *ret = text && !strcmp(text, "auto") ? BUILD_RUNNER_AUTO : BUILD_RUNNER_VM;
+    return 0;
 }
 
 static int parse_on_error(const char *text, enum build_on_error *ret, struct error **err)
@@ -321,6 +330,7 @@ static int take_values(const struct args *a, struct build_options *o, unsigned l
         args_size(a, "cache-max-size", max_size, err) < 0 ||
         args_seconds(a, "step-timeout", &o->step_timeout_s, err) < 0 ||
         parse_on_error(args_get(a, "on-error"), &o->on_error, err) < 0 ||
+        parse_runner(args_get(a, "runner"), &o->runner, err) < 0 ||
         check_terminal(o->on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0)
         return -1;
     o->cpus = (unsigned)cpus;

@@ -7,7 +7,6 @@
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,10 +21,10 @@ struct walk {
     unsigned links;
 };
 
-static bool is_made(const struct resolve *r, const struct stat *st)
+static bool is_made(const struct resolve *r, const struct resolve_seen *seen)
 {
     for (size_t i = 0; r->made && *r->within && i < r->made->len; i++)
-        if (r->made->ptr[i].ino == st->st_ino && r->made->ptr[i].dev == st->st_dev)
+        if (r->made->ptr[i].ino == seen->ino && r->made->ptr[i].dev == seen->dev)
             return true;
     return false;
 }
@@ -55,19 +54,36 @@ static int go_up(struct walk *w)
     return 0;
 }
 
-// The link at the end of `done` is replaced by its target.
-static int follow(struct walk *w, int fd, const struct stat *st)
+// A resolve_look_fn of a folder's descriptor.
+static int look(const struct resolve *r, const char *path, struct resolve_seen *ret)
 {
-    char target[PATH_MAX];
-    ssize_t n = readlinkat(fd, "", target, sizeof target - 1);
-    if (n < 0 || ++w->links > LINKS_MAX) {
-        errno = n < 0 ? errno : ELOOP;
+    struct stat st;
+    AUTO_CLOSE int fd = sys_open_in(r->root, path, O_PATH | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+    if (fstat(fd, &st) < 0)
+        return -1;
+    ret->dev = st.st_dev;
+    ret->ino = st.st_ino;
+    ret->is_link = S_ISLNK(st.st_mode);
+    ssize_t n = ret->is_link ? readlinkat(fd, "", ret->target, sizeof ret->target - 1) : 0;
+    if (n < 0)
+        return -1;
+    ret->target[n] = '\0';
+    return 1;
+}
+
+// The link at the end of `done` is replaced by its target.
+static int follow(struct walk *w, const struct resolve_seen *seen)
+{
+    const char *target = seen->target;
+    if (++w->links > LINKS_MAX) {
+        errno = ELOOP;
         return -1;
     }
-    target[n] = '\0';
     cut(w->done, (size_t)(strrchr(w->done->data, '/') - w->done->data));
     bool inside = is_below(w->done, w->r->within);
-    w->fenced = is_made(w->r, st);
+    w->fenced = is_made(w->r, seen);
     if (w->fenced && !inside && *target == '/') {
         errno = EXDEV;
         return -1;
@@ -84,19 +100,16 @@ static int follow(struct walk *w, int fd, const struct stat *st)
 
 static int take_part(struct walk *w, struct str part)
 {
-    struct stat st;
+    struct resolve_seen seen;
     if (!part.len || str_is(part, "."))
         return 0;
     if (str_is(part, ".."))
         return go_up(w);
     buf_addc(w->done, '/');
     buf_add_str(w->done, part);
-    AUTO_CLOSE int fd = sys_open_in(w->r->root, w->done->data, O_PATH | O_NOFOLLOW);
-    if (fd < 0)
-        return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
-    if (fstat(fd, &st) < 0)
-        return -1;
-    return S_ISLNK(st.st_mode) ? follow(w, fd, &st) : 0;
+    int got =
+        w->r->look ? w->r->look(w->r->arg, w->done->data, &seen) : look(w->r, w->done->data, &seen);
+    return got <= 0 ? got : seen.is_link ? follow(w, &seen) : 0;
 }
 
 int resolve_path(const struct resolve *r, const char *path, struct buf *ret)

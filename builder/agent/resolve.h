@@ -20,8 +20,20 @@ struct made_link {
 };
 DEFINE_VECTOR(made_links, struct made_link);
 
+/* What is at the end of a path whose folders are no links. */
+struct resolve_seen {
+    dev_t dev;
+    ino_t ino;
+    bool is_link;
+    char target[4096]; /* of a link */
+};
+/* 1: there it is; 0: nothing; -1 with errno. */
+typedef int resolve_look_fn(void *arg, const char *path, struct resolve_seen *ret);
+
 struct resolve {
-    int root;                      /* borrowed */
+    int root;              /* a folder, borrowed; or else: */
+    resolve_look_fn *look; /* of another kind of tree; NULL = `root` */
+    void *arg;
     const char *within;            /* where `made` may lead, as resolve_path gives it */
     const struct made_links *made; /* NULL = none */
 };

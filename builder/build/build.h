@@ -33,6 +33,11 @@ enum build_on_error {
     ON_ERROR_SHELL, /* a shell in the live VM first */
 };
 
+enum build_runner {
+    BUILD_RUNNER_VM,
+    BUILD_RUNNER_AUTO, /* the host where it can (host/runner.h), else the builder VM */
+};
+
 struct build_secret {
     char *id;
     char *bytes; /* owned */
@@ -81,6 +86,7 @@ struct build_options {
     size_t n_secrets;
     const struct build_ssh *agents;
     size_t n_agents;
+    enum build_runner runner;       /* who changes the disk */
     unsigned memory_mb, cpus;       /* of the builder VM; 0 = chosen */
     const char *accel;              /* NULL = KILN_ACCEL or auto */
     const char *const *nameservers; /* for RUN; n_nameservers 0 = the user network's own */

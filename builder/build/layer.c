@@ -7,6 +7,7 @@
 #include "base/session.h"
 #include "builder/build/private.h"
 #include "builder/context/manifest.h"
+#include "builder/host/runner.h"
 
 #include <limits.h>
 #include <string.h>
@@ -107,13 +108,49 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
     session_notice(b->s, "the failed step's state is kept: kiln shell %s@failed", b->name);
 }
 
+/* Why a step is not for the host (host/runner.h); NULL: it may try. A stage whose further steps want
+ * the VM is left to it from here on, as it will be started anyway. */
+static const char *not_for_host(const struct build *b, const struct stage_run *st,
+                                const struct imagefile_step *step, const struct work *w)
+{
+    if (b->host_declined)
+        return "a step before was unusual";
+    if (b->o->on_error != ON_ERROR_FAIL)
+        return "--on-error may need a shell";
+    if (target_in_vm(&b->target, &st->disk))
+        return "it runs already";
+    if (w->kind != WORK_SEND && w->kind != WORK_MKDIR && w->kind != WORK_PARTITION)
+        return "the step needs it";
+    if (w->kind != WORK_PARTITION && !st->disk.mounts)
+        return "the disk was not partitioned by kiln";
+    for (size_t i = (size_t)(step - b->file->steps) + 1; i < b->file->stages[step->stage].end; i++)
+        if (b->file->steps[i].op == OP_RUN || b->file->steps[i].op == OP_INSPECT ||
+            step_has_from(&b->file->steps[i]))
+            return "a later step needs it";
+    return NULL;
+}
+
+static const struct runner_ops *choose_runner(const struct build *b, const struct stage_run *st,
+                                              const struct imagefile_step *step,
+                                              const struct work *w)
+{
+    if (b->o->runner == BUILD_RUNNER_VM)
+        return b->target.ops;
+    const char *why = not_for_host(b, st, step, w);
+    if (!why)
+        return &host_runner;
+    session_debug(b->s, 1, "in the builder VM, not on the host: %s", why);
+    return b->target.ops;
+}
+
 /* In a VM on the right disk; *ret_start: when the step began, which the VM's start is not part of.
  */
 static int try_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
                     struct draft *draft, const struct work *work, long long *ret_start,
                     struct error **err)
 {
-    if (target_ready(&b->target, &st->disk, err) < 0)
+    const struct runner_ops *ops = choose_runner(b, st, step, work);
+    if (target_ready_on(&b->target, ops, &st->disk, err) < 0)
         return -1;
     *ret_start = now_us();
     b->step_deadline = b->o->step_timeout_s ? now_ms() + b->o->step_timeout_s * 1000 : 0;
@@ -121,7 +158,7 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
     if (step_log_open(&b->log, draft_log(draft), &no_log) < 0)
         session_debug(b->s, 1, "%s", no_log->message);
     b->target.dirty = true;
-    if (needs_another(b))
+    if (ops == b->target.ops && needs_another(b))
         target_start_ahead(&b->target);
     CLEANUP(error_freep) struct error *why = NULL;
     int rc = step_work(b, st, step, work, &why);
@@ -154,14 +191,21 @@ static char *do_work(struct build *b, struct stage_run *st, const struct imagefi
     char *sealed = run_sealed(b, st, step, draft, work, ret_start, &why);
     if (sealed)
         return sealed;
-    if (why->kind != ERR_GUEST || !b->target.runner || !runner_worth_retry(b->target.runner)) {
+    bool host = b->target.runner && b->target.runner->ops == &host_runner;
+    if ((!host && why->kind != ERR_GUEST) || !b->target.runner ||
+        !runner_worth_retry(b->target.runner)) {
         error_propagate(err, STEAL(why));
         return NULL;
     }
-    session_notice(b->s,
-                   "the builder VM failed, and its template is damaged: trying the step once more "
-                   "(%.*s)",
-                   (int)strcspn(why->message, "\n"), why->message);
+    int shown = (int)strcspn(why->message, "\n");
+    if (host)
+        session_debug(b->s, 1, "in the builder VM, not on the host: %.*s", shown, why->message);
+    else
+        session_notice(b->s,
+                       "the builder VM failed, and its template is damaged: trying the step once "
+                       "more (%.*s)",
+                       shown, why->message);
+    b->host_declined |= host;
     target_drop(&b->target);
     return run_sealed(b, st, step, draft, work, ret_start, err);
 }

@@ -63,6 +63,7 @@ struct build {
     bool again;                    /* what a cache said it has could not be fetched */
 
     struct target target; /* what the steps change */
+    bool host_declined;   /* the host runner has: the VM does the rest */
     struct record record;
     long long step_deadline; /* of the running step, by now_ms; 0 = none */
     struct step_log log;     /* of the running step */

@@ -98,7 +98,8 @@ static struct runner *take_ahead(struct target *t, const struct runner_disk *tar
     return t->next ? t->ops->take(STEAL(t->next), target) : NULL;
 }
 
-static int start(struct target *t, const struct disk_state *disk, struct error **err)
+static int start(struct target *t, const struct runner_ops *ops, const struct disk_state *disk,
+                 struct error **err)
 {
     CLEANUP(strv_clear) struct strv files = {0};
     long long start = now_us();
@@ -106,12 +107,12 @@ static int start(struct target *t, const struct disk_state *disk, struct error *
         return -1;
     struct runner_options o = t->options;
     o.target = (struct runner_disk){(const char *const *)files.ptr, files.len, true, disk->size};
-    t->runner = take_ahead(t, &o.target);
+    t->runner = ops == t->ops ? take_ahead(t, &o.target) : NULL;
     if (t->runner) {
         session_timing(t->s, "vm-start", now_us() - start);
         return 0;
     }
-    if (t->ops->start(t->s, &o, &t->runner, err) < 0)
+    if (ops->start(t->s, &o, &t->runner, err) < 0)
         return -1;
     long long attached = now_us(), answered = runner_answered(t->runner) * 1000;
     session_timing(t->s, "vm-start", answered - start);
@@ -127,25 +128,40 @@ void target_start_ahead(struct target *t)
 
 int target_untouched(struct target *t, const struct disk_state *disk, struct error **err)
 {
-    if (t->runner && !t->mounted && !t->dirty && !strcmp(t->top, disk->id) &&
-        t->overlay_size == disk->size)
+    if (t->runner && t->runner->ops == t->ops && !t->mounted && !t->dirty &&
+        !strcmp(t->top, disk->id) && t->overlay_size == disk->size)
         return 0;
     target_drop(t);
-    return start(t, disk, err);
+    return start(t, t->ops, disk, err);
 }
 
-int target_ready(struct target *t, const struct disk_state *disk, struct error **err)
+static bool is_there(const struct target *t, const struct disk_state *disk)
 {
-    bool there = t->runner && t->overlay && !t->dirty && !t->spent && !strcmp(t->top, disk->id) &&
-                 t->overlay_size == disk->size;
-    if (!there) {
+    return t->runner && t->overlay && !t->dirty && !t->spent && !strcmp(t->top, disk->id) &&
+           t->overlay_size == disk->size;
+}
+
+bool target_in_vm(const struct target *t, const struct disk_state *disk)
+{
+    return is_there(t, disk) && t->runner->ops == t->ops;
+}
+
+int target_ready_on(struct target *t, const struct runner_ops *ops, const struct disk_state *disk,
+                    struct error **err)
+{
+    if (!is_there(t, disk) || t->runner->ops != ops) {
         target_drop(t);
-        if (start(t, disk, err) < 0)
+        if (start(t, ops, disk, err) < 0)
             return -1;
     }
     if (!*disk->id || t->mounted)
         return 0;
     return target_mount(t, disk->mounts, err);
+}
+
+int target_ready(struct target *t, const struct disk_state *disk, struct error **err)
+{
+    return target_ready_on(t, t->ops, disk, err);
 }
 
 char *target_seal(struct target *t, const char *backing_id, uint64_t size, struct error **err)

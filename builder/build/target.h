@@ -39,7 +39,7 @@ struct target {
     /* Set by the owner, borrowed. */
     const struct session *s;
     struct store *store;
-    const struct runner_ops *ops;  /* of its runners */
+    const struct runner_ops *ops;  /* of its runners: the builder VM's */
     struct runner_options options; /* .target is ignored */
 
     struct runner *runner;     /* NULL = none runs */
@@ -58,6 +58,11 @@ struct target {
 /* A VM runs in which only steps below `disk` have run, a clean overlay on `disk` is its target, its
  * tree is mounted (but for an empty disk). */
 int target_ready(struct target *t, const struct disk_state *disk, struct error **err);
+/* The same with a runner of another kind than t->ops, which is ended if it is of another one. */
+int target_ready_on(struct target *t, const struct runner_ops *ops, const struct disk_state *disk,
+                    struct error **err);
+/* Whether a VM is ready for `disk` already. */
+bool target_in_vm(const struct target *t, const struct disk_state *disk);
 /* A VM for `disk` in which nothing has run and whose target is not mounted: what it says about other
  * layers can be believed. */
 int target_untouched(struct target *t, const struct disk_state *disk, struct error **err);

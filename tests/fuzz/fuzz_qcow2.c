@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Headers of disk images from any bytes: qcow2 as a stranger's and as our own, and the judges of
-// the other formats.
+// Headers of disk images from any bytes: qcow2 as a stranger's and as our own, as a file of a chain,
+// and the judges of the other formats.
 #include "base/file.h"
 #include "image/format.h"
+#include "qcow2/chain.h"
 #include "qcow2/qcow2.h"
 
 #include <assert.h>
@@ -41,9 +42,31 @@ static void judge(const uint8_t *data, size_t size)
     }
 }
 
+/* Below an overlay, and written to itself. */
+static void chain(const uint8_t *data, size_t size)
+{
+    static unsigned char bytes[70000];
+    AUTO_CLOSE int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    AUTO_CLOSE int above = memfd_create("fuzz", MFD_CLOEXEC);
+    if (fd < 0 || above < 0 || write_all(fd, data, size) < 0 || write_all(above, data, size) < 0)
+        return;
+    CLEANUP(error_freep) struct error *err = NULL;
+    CLEANUP(qcow2_chain_freep)
+    struct qcow2_chain *c = qcow2_chain_open((int[]){fd, above}, 2, &err);
+    assert(!c == !!err);
+    uint64_t n = c ? qcow2_chain_size(c) : 0;
+    n = n < sizeof bytes ? n : sizeof bytes;
+    if (!c || qcow2_chain_read(c, bytes, (size_t)n, 0, &err) < 0)
+        return;
+    memset(bytes, 7, sizeof bytes);
+    if (qcow2_chain_write(c, bytes, (size_t)n, 0, &err) == 0)
+        (void)qcow2_chain_finish(c, &err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct error *err = NULL;
+    chain(data, size);
     parse(data, size, size, 0);
     parse(data, size, UINT64_C(1) << 40, QCOW2_OWN);
     assert(format_name(format_of(data, size)));
