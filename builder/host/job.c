@@ -129,7 +129,7 @@ static int send_all(const struct wait *w, int fd, const struct job *job,
         if (made <= 0)
             break;
         got = send_bytes(w, fd, piece, (size_t)made, err);
-        if (session_cancelled(w->s))
+        if (got >= 0 && session_cancelled(w->s))
             return error_set(err, ERR_CANCELLED, "interrupted");
     }
     return got < 0 ? -1 : 0;
