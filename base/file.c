@@ -36,10 +36,9 @@ int atomic_file_open(struct atomic_file *f, const char *path, mode_t mode, struc
     return error_errno(err, "cannot create '%s'", path);
 }
 
-int atomic_file_commit(struct atomic_file *f, struct error **err)
+/* Under its name, whatever a crash leaves of it. */
+static int commit_unsynced(struct atomic_file *f, struct error **err)
 {
-    if (fsync(f->fd) < 0)
-        return error_errno(err, "cannot write '%s'", f->path);
     int fd = f->fd;
     f->fd = -1;
     if (close(fd) < 0)
@@ -47,7 +46,14 @@ int atomic_file_commit(struct atomic_file *f, struct error **err)
     if (rename(f->temp, f->path) < 0)
         return error_errno(err, "cannot rename '%s' to '%s'", f->temp, f->path);
     free(STEAL(f->temp));
-    return fsync_parent(f->path, err);
+    return 0;
+}
+
+int atomic_file_commit(struct atomic_file *f, struct error **err)
+{
+    if (fsync(f->fd) < 0)
+        return error_errno(err, "cannot write '%s'", f->path);
+    return commit_unsynced(f, err) < 0 ? -1 : fsync_parent(f->path, err);
 }
 
 void atomic_file_abandon(struct atomic_file *f)
@@ -63,14 +69,26 @@ void atomic_file_abandon(struct atomic_file *f)
     errno = saved;
 }
 
+/* Opened and written, not committed. */
+static int write_temp(struct atomic_file *f, const char *path, mode_t mode, const void *bytes,
+                      size_t n, struct error **err)
+{
+    if (atomic_file_open(f, path, mode, err) < 0)
+        return -1;
+    return write_all(f->fd, bytes, n) < 0 ? error_errno(err, "cannot write '%s'", path) : 0;
+}
+
 int file_write_whole(const char *path, mode_t mode, const void *bytes, size_t n, struct error **err)
 {
     CLEANUP(atomic_file_abandon) struct atomic_file f = ATOMIC_FILE_INIT;
-    if (atomic_file_open(&f, path, mode, err) < 0)
-        return -1;
-    if (write_all(f.fd, bytes, n) < 0)
-        return error_errno(err, "cannot write '%s'", path);
-    return atomic_file_commit(&f, err);
+    return write_temp(&f, path, mode, bytes, n, err) < 0 ? -1 : atomic_file_commit(&f, err);
+}
+
+int file_write_unsynced(const char *path, mode_t mode, const void *bytes, size_t n,
+                        struct error **err)
+{
+    CLEANUP(atomic_file_abandon) struct atomic_file f = ATOMIC_FILE_INIT;
+    return write_temp(&f, path, mode, bytes, n, err) < 0 ? -1 : commit_unsynced(&f, err);
 }
 
 int file_read(const char *path, size_t limit, struct buf *ret, struct error **err)

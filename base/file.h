@@ -34,6 +34,9 @@ void atomic_file_abandon(struct atomic_file *f); /* nothing to do after a commit
 /* The three in one: path then holds exactly these bytes, durably. */
 int file_write_whole(const char *path, mode_t mode, const void *bytes, size_t n,
                      struct error **err);
+/* The same, but after a crash of the machine path may hold nothing, or what it held before. */
+int file_write_unsynced(const char *path, mode_t mode, const void *bytes, size_t n,
+                        struct error **err);
 
 /* Whole file into *ret (emptied first). More than `limit` bytes is an error (ERR_USER). A missing
  * file is ERR_NOT_FOUND. */

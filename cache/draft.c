@@ -293,10 +293,13 @@ static void leave_link(struct draft *d)
         free(STEAL(d->folder)); // or draft_free would remove the link
 }
 
-static int point_key(struct draft *d, struct error **err)
+/* synced: not if a crash may lose it. */
+static int point_key(struct draft *d, bool synced, struct error **err)
 {
     AUTO_FREE char *pointer = path_join(d->store->keys, d->key);
     AUTO_FREE char *text = xasprintf("%s\n", d->id);
+    if (!synced)
+        return file_write_unsynced(pointer, 0644, text, strlen(text), err);
     return file_write_whole(pointer, 0644, text, strlen(text), err);
 }
 
@@ -310,15 +313,16 @@ static bool key_is_taken(const struct draft *d)
 }
 
 /* The rename that makes the layer, and the pointer to it: before, so that no crash leaves a layer
- * that nothing leads to, unless it leads to another one yet. replace: a folder in the way is
- * swapped into the working folder. */
+ * that nothing leads to, unless it leads to another one yet. replace: it came from elsewhere; a folder
+ * in the way is swapped into the working folder. */
 int draft_publish(struct draft *d, bool replace, struct layer **ret, struct error **err)
 {
     struct store *st = d->store;
     AUTO_FREE char *final = path_join(st->layers, d->id);
     bool pointed = strcmp(d->id, d->key) != 0, last = pointed && key_is_taken(d);
     AUTO_CLOSE int lock = store_lock(st, LOCK_SHARED, err);
-    if (lock < 0 || store_lease(st, d->id, err) < 0 || (pointed && !last && point_key(d, err) < 0))
+    if (lock < 0 || store_lease(st, d->id, err) < 0 ||
+        (pointed && !last && point_key(d, !replace, err) < 0))
         return -1;
     int rc = rename(d->folder, final);
     if (rc < 0 && replace && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR))
@@ -329,7 +333,7 @@ int draft_publish(struct draft *d, bool replace, struct layer **ret, struct erro
     if (fsync_dir(st->layers, err) < 0)
         return -1;
     // what came from elsewhere takes no key from what was built here
-    if (last && !replace && point_key(d, err) < 0)
+    if (last && !replace && point_key(d, true, err) < 0)
         return -1;
     *ret = store_use(st, d->id, err);
     return *ret ? 0 : -1;

@@ -9,9 +9,7 @@
 #include "cache/store.h"
 #include "registry/reference.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { PLACES_MAX = 8 };
 
@@ -56,17 +54,6 @@ static json_t *new_places(const json_t *old, const json_t *blobs, const char *pl
     return places;
 }
 
-static void replace(const char *path, const json_t *memory)
-{
-    AUTO_FREE char *text = json_text(memory), *fresh = xasprintf("%s.%d", path, (int)getpid());
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd < 0)
-        return;
-    bool written = write_all(fd, text, strlen(text)) == 0;
-    if (close(fd) < 0 || !written || rename(fresh, path) < 0)
-        (void)unlink(fresh);
-}
-
 void memory_write(const struct layer *l, const json_t *blobs, const struct reference *seen_at)
 {
     AUTO_FREE char *path = path_join(l->folder, "blobs.json");
@@ -74,6 +61,7 @@ void memory_write(const struct layer *l, const json_t *blobs, const struct refer
     json_auto_t *old = memory_read(l);
     json_auto_t *fresh =
         json_pack("{s:O,s:o}", "blobs", blobs, "at", new_places(old, blobs, place));
-    if (!json_equal(old, fresh))
-        replace(path, fresh);
+    AUTO_FREE char *text = json_equal(old, fresh) ? NULL : json_text(fresh);
+    if (text)
+        (void)file_write_unsynced(path, 0644, text, strlen(text), NULL);
 }

@@ -98,6 +98,8 @@ static int take_image(struct plan *p, const json_t *list, struct error **err)
     int64_t size = json_int(ours, "virtual_size", -1);
     if (size <= 0)
         return wrong("the disk's size is missing", err);
+    if (size != json_int(json_array_get(records, n - 1), "virtual_size", -1))
+        return wrong("the disk's size is not that of its last layer", err);
     p->virtual_size = (uint64_t)size;
     metadata = json_object_get(ours, "metadata");
     if (metadata && !json_is_object(metadata))

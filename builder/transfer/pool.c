@@ -25,10 +25,13 @@ static void *worker(void *arg)
         int rc = p->work(p->arg, item, &why);
         pthread_mutex_lock(&p->mutex);
         p->done[item] = rc == 0;
+        while (p->first < p->n && p->done[p->first])
+            p->first++;
         p->stop = p->stop || rc < 0;
         if (rc < 0 && !p->error)
             p->error = STEAL(why);
         pthread_cond_broadcast(&p->changed);
+        pthread_cond_signal(&p->news);
         pthread_mutex_unlock(&p->mutex);
         error_free(why);
     }
@@ -40,7 +43,9 @@ void pool_start(struct pool *p, unsigned threads)
     enum { MAX = sizeof p->threads / sizeof *p->threads };
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->changed, NULL);
+    pthread_cond_init(&p->news, NULL);
     p->done = xcalloc(p->n + 1, sizeof *p->done);
+    p->part = xcalloc(p->n + 1, sizeof *p->part);
     while (p->n_threads < threads && p->n_threads < MAX &&
            pthread_create(&p->threads[p->n_threads], NULL, worker, p) == 0)
         p->n_threads++;
@@ -63,21 +68,46 @@ static void wait_a_moment(struct pool *p)
     until.tv_nsec += 100 * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&p->changed, &p->mutex, &until);
+    pthread_cond_timedwait(&p->news, &p->mutex, &until);
 }
 
-bool pool_wait(struct pool *p, size_t item)
+bool pool_wait_part(struct pool *p, size_t item, uint64_t have, uint64_t *ret)
 {
     pthread_mutex_lock(&p->mutex);
     p->released = item + 1 > p->released ? item + 1 : p->released;
     pthread_cond_broadcast(&p->changed);
-    while (!p->done[item] && !p->stop) {
+    while (!p->done[item] && p->part[item] <= have && !p->stop) {
         wait_a_moment(p);
         show(p, false);
     }
-    bool done = p->done[item];
+    *ret = p->part[item];
+    bool more = p->done[item] || *ret > have;
     pthread_mutex_unlock(&p->mutex);
-    return done;
+    return more;
+}
+
+bool pool_wait(struct pool *p, size_t item)
+{
+    uint64_t part;
+    return pool_wait_part(p, item, UINT64_MAX, &part);
+}
+
+void pool_tell(struct pool *p, size_t item, uint64_t part)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->part[item] = part;
+    pthread_cond_signal(&p->news);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+bool pool_turn(struct pool *p, size_t item, size_t width)
+{
+    pthread_mutex_lock(&p->mutex);
+    while (!p->stop && item >= p->first + width)
+        pthread_cond_wait(&p->changed, &p->mutex);
+    bool go_on = !p->stop;
+    pthread_mutex_unlock(&p->mutex);
+    return go_on;
 }
 
 void pool_stop(struct pool *p)
@@ -95,8 +125,10 @@ int pool_end(struct pool *p, struct error **err)
     if (p->moved)
         show(p, true);
     free(p->done);
+    free(p->part);
     pthread_mutex_destroy(&p->mutex);
     pthread_cond_destroy(&p->changed);
+    pthread_cond_destroy(&p->news);
     if (!p->error)
         return 0;
     return error_propagate(err, STEAL(p->error));

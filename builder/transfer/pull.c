@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads fetch the pieces of the layers that are missing, in order, into a folder named after the
-// manifest's digest, where the next pull finds what an interrupted one had, and unpack each into its
-// layer's file. This thread digests that file while its pieces arrive and commits it to the store,
-// from the base up; then its pieces go.
+// Threads fetch the pieces of the layers that are missing into a folder named after the manifest's
+// digest, where the next pull finds what an interrupted one had, and unpack each into its layer's file,
+// no more at once than there are cores, the first ones first: this thread follows them, digests what is
+// there of the file, makes the disk write it, and commits the layer to the store, from the base up; then
+// its pieces go.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -26,7 +27,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 256 << 10 };
+enum { CHUNK = 256 << 10, TELL = 2 << 20, WRITE_OUT = 32 << 20 };
 
 struct pull {
     const struct session *session;
@@ -40,6 +41,14 @@ struct pull {
     char *lock;   /* its lock file */
     int lock_fd;
     struct pool pool;
+    size_t unpacked_at_once; /* pieces */
+};
+
+/* A piece that is being unpacked. */
+struct unpacking {
+    struct pull *pull;
+    size_t item;
+    uint64_t raw, told;
 };
 
 static void pull_clear(struct pull *p)
@@ -75,22 +84,37 @@ static int open_raw(const struct pull *p, size_t layer, struct error **err)
     return STEAL_FD(fd);
 }
 
-/* On a thread of the pool. The disk writes what is unpacked while other pieces come. */
+static void tell(void *arg, uint64_t done)
+{
+    struct unpacking *u = arg;
+    if (done - u->told < TELL && done < u->raw)
+        return;
+    pool_tell(&u->pull->pool, u->item, done);
+    u->told = done;
+}
+
+/* On a thread of the pool. */
 static int fetch_piece(void *arg, size_t item, struct error **err)
 {
     struct pull *p = arg;
     const struct plan_piece *piece = &p->plan.pieces.ptr[p->first + item];
-    struct unpack_piece to = {.name = piece->hex, .at = piece->at, .raw = piece->raw};
+    struct unpacking u = {.pull = p, .item = item, .raw = piece->raw};
+    struct unpack_piece to = {
+        .name = piece->hex, .at = piece->at, .raw = piece->raw, .wrote = tell, .arg = &u};
     AUTO_FREE char *path = piece_path(p, p->first + item);
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
     if (registry_blob_to(p->registry, piece->hex, piece->size, fd, &p->pool.moved, err) < 0)
         return -1;
+    if (!pool_turn(&p->pool, item, p->unpacked_at_once))
+        return 0; // nobody waits for it
     AUTO_CLOSE int raw = open_raw(p, piece->layer, err);
     if (raw < 0 || unpack_piece(&to, fd, raw, err) < 0)
         return -1;
-    (void)sync_file_range(raw, (off_t)piece->at, (off_t)piece->raw, SYNC_FILE_RANGE_WRITE);
+    // the layer is synced when it is committed: a small one then finds that done
+    if (p->plan.layers.ptr[piece->layer].n == 1)
+        (void)fdatasync(raw);
     return 0;
 }
 
@@ -118,17 +142,49 @@ static void remember(const struct pull *p, const struct plan_layer *l, const str
     memory_write(layer, blobs, p->ref);
 }
 
-static int hash_piece(struct sha256 *sha, int fd, const struct plan_piece *piece, char *chunk,
-                      struct error **err)
+/* A layer's file that is digested while it is written. */
+struct follower {
+    int fd;
+    struct sha256 *sha;
+    char *chunk;
+    uint64_t written_out; /* bytes that the disk was told to write */
+};
+
+static void follower_clear(struct follower *f)
 {
-    for (uint64_t done = 0; done < piece->raw;) {
-        size_t n = piece->raw - done < CHUNK ? (size_t)(piece->raw - done) : CHUNK;
-        if (pread_all(fd, chunk, n, (off_t)(piece->at + done)) != (ssize_t)n)
+    auto_closep(&f->fd);
+    sha256_free(f->sha);
+    free(f->chunk);
+}
+
+static int digest_part(struct follower *f, uint64_t from, uint64_t to, struct error **err)
+{
+    for (uint64_t at = from; at < to;) {
+        size_t n = to - at < CHUNK ? (size_t)(to - at) : CHUNK;
+        if (pread_all(f->fd, f->chunk, n, (off_t)at) != (ssize_t)n)
             return error_errno(err, "cannot read what was unpacked");
-        sha256_add(sha, chunk, n);
-        done += n;
+        sha256_add(f->sha, f->chunk, n);
+        at += n;
     }
+    if (to - f->written_out < WRITE_OUT)
+        return 0;
+    (void)sync_file_range(f->fd, (off_t)f->written_out, (off_t)(to - f->written_out),
+                          SYNC_FILE_RANGE_WRITE);
+    f->written_out = to;
     return 0;
+}
+
+static int follow_piece(struct pull *p, size_t i, struct follower *f, struct error **err)
+{
+    const struct plan_piece *piece = &p->plan.pieces.ptr[i];
+    for (uint64_t done = 0, there; done < piece->raw; done = there) {
+        if (!pool_wait_part(&p->pool, i - p->first, done, &there) || there == done)
+            return error_set(err, ERR_CANCELLED, "interrupted"); // the pool has the reason
+        if (digest_part(f, piece->at + done, piece->at + there, err) < 0)
+            return -1;
+    }
+    // only then it is known that nothing follows the piece's last byte
+    return pool_wait(&p->pool, i - p->first) ? 0 : error_set(err, ERR_CANCELLED, "interrupted");
 }
 
 /* Digests the layer's file while its pieces arrive, and gives it the name. */
@@ -136,18 +192,16 @@ static int write_disk(struct pull *p, size_t layer, const char *disk, char hex[D
                       struct error **err)
 {
     const struct plan_layer *l = &p->plan.layers.ptr[layer];
-    AUTO_FREE char *path = raw_path(p, layer), *chunk = xmalloc(CHUNK);
-    CLEANUP(sha256_freep) struct sha256 *sha = sha256_new();
-    AUTO_CLOSE int fd = open_raw(p, layer, err);
-    if (fd < 0)
+    AUTO_FREE char *path = raw_path(p, layer);
+    CLEANUP(follower_clear)
+    struct follower f = {
+        .fd = open_raw(p, layer, err), .sha = sha256_new(), .chunk = xmalloc(CHUNK)};
+    if (f.fd < 0)
         return -1;
-    for (size_t i = l->first; i < l->first + l->n; i++) {
-        if (!pool_wait(&p->pool, i - p->first))
-            return error_set(err, ERR_CANCELLED, "interrupted"); // the pool has the reason
-        if (hash_piece(sha, fd, &p->plan.pieces.ptr[i], chunk, err) < 0)
+    for (size_t i = l->first; i < l->first + l->n; i++)
+        if (follow_piece(p, i, &f, err) < 0)
             return -1;
-    }
-    struct digest d = sha256_finish(STEAL(sha));
+    struct digest d = sha256_finish(STEAL(f.sha));
     digest_hex(&d, hex);
     return rename(path, disk) < 0 ? error_errno(err, "cannot rename '%s'", path) : 0;
 }
@@ -192,7 +246,9 @@ static int take_layers(struct pull *p, struct error **err)
 static int fetch(struct pull *p, const struct transfer_options *o, struct error **err)
 {
     unsigned jobs = o->jobs ? o->jobs : TRANSFER_JOBS;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct error *why = NULL, *fetched = NULL;
+    p->unpacked_at_once = cores > 1 ? (size_t)cores : 1;
     p->pool = (struct pool){.work = fetch_piece,
                             .arg = p,
                             .n = p->plan.pieces.len - p->first,
@@ -369,6 +425,12 @@ static int fetch_layer(struct pull *p, const struct transfer_layer *l,
     const char *key = json_str(p->plan.layers.ptr[p->plan.layers.len - 1].record, "key");
     if (!key || strcmp(key, l->key) != 0)
         return error_set(err, ERR_USER, "what the cache has under a key is of another one");
+    if (p->plan.virtual_size != l->virtual_size)
+        return error_set(err, ERR_USER,
+                         "what the cache has under a key has a disk of %llu bytes, not of %llu as "
+                         "it says",
+                         (unsigned long long)p->plan.virtual_size,
+                         (unsigned long long)l->virtual_size);
     if (open_folder(p, l->digest, err) < 0)
         return -1;
     struct error *why = NULL;

@@ -52,6 +52,8 @@ static int unpack_stream(const struct unpack_piece *p, ZSTD_DCtx *zstd, int blob
             if (write_data(layer, out, o.pos, p->at + done) < 0)
                 return error_errno(err, "cannot write a layer");
             done += o.pos;
+            if (p->wrote && o.pos)
+                p->wrote(p->arg, done);
             more = i.pos < i.size || (rc && o.pos == o.size); // rc 0: the frame is over
         }
     }

@@ -18,6 +18,8 @@
 struct unpack_piece {
     const char *name; /* of the blob, for messages */
     uint64_t at, raw; /* where it belongs, and how many bytes it must become */
+    void (*wrote)(void *arg, uint64_t done); /* the first bytes of it are there; may be NULL */
+    void *arg;
 };
 
 /* blob is read with pread from its start. ERR_USER: it is not exactly what the piece says. */

@@ -321,7 +321,8 @@ EOF
     'm["layers"].pop()' 'm["layers"].append(m["layers"][0])' 'm["layers"][0]["size"] += 1' \
     'm["layers"][0]["size"] = 1 << 60' 'm["layers"][0], m["layers"][1] = m["layers"][1], m["layers"][0]' \
     'm["layers"][0]["digest"] = m["layers"][1]["digest"]; m["layers"][0]["size"] = m["layers"][1]["size"]' \
-    'c["dev.kiln"]["metadata"] = 3' 'c["dev.kiln"]["virtual_size"] = -1'; do
+    'c["dev.kiln"]["metadata"] = 3' 'c["dev.kiln"]["virtual_size"] = -1' \
+    'c["dev.kiln"]["virtual_size"] += 512'; do
     rm -rf "$KILN_HOME/backend"
     push_manifest made-up "$change" || continue # the registry itself refused it
     run --separate-stderr timeout 60 "$KILN" image pull "oci://$PLAIN/team/app:made-up"
@@ -336,6 +337,14 @@ EOF
   run --separate-stderr "$KILN" image pull "oci://$PLAIN/team/app:made-up"
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"its layers are 'application/x-other', 'application/vnd.kiln.layer.v1.qcow2+zstd'"* ]]
+  # what a cache says of a layer that was not fetched yet
+  on_a image build --require-cached --cache-strict --cache-to "oci://$PLAIN/team/app" --name app build
+  local key
+  key=$(on_a image history --json app | jq -r '[.[].key // empty][-1]')
+  push_manifest "k-$key" 'm["annotations"]["dev.kiln.virtual-size"] = "4096"'
+  run -1 "$KILN" image build --cache-strict --cache-from "oci://$PLAIN/team/app" --name app build
+  [[ "$output" == *"has a disk of 67108864 bytes, not of 4096 as it says"* ]]
+  nothing_here
 }
 
 @test "connections that break, 429, 503 and a blob that another sent are got over" {
