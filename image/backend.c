@@ -59,21 +59,15 @@ char *backend_nearest(const char *dir, const char *name)
     return near ? xstrdup(near) : NULL;
 }
 
-bool backend_name_has_host(const char *name)
-{
-    size_t n = strcspn(name, "/");
-    return name[n] &&
-           (memchr(name, '.', n) || memchr(name, ':', n) || !strncmp(name, "localhost/", 10));
-}
-
 int backend_not_found(const char *dir, const char *name, struct error **err)
 {
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, dir);
     AUTO_FREE char *near = backend_nearest(dir, name);
     if (near)
         return error_hint(err, "did you mean '%s'?", near);
-    if (backend_name_has_host(name))
-        return error_hint(err, "an image of a registry is written 'oci://%s'", name);
+    AUTO_FREE char *elsewhere = image_name_elsewhere(name);
+    if (elsewhere)
+        return error_hint(err, "%s", elsewhere);
     return error_hint(
         err, "'kiln image ls' lists the images, 'kiln image pull NAME,http=URL' downloads one");
 }

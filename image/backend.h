@@ -54,8 +54,6 @@ int backend_list(const char *dir, struct backend_images *ret, struct error **err
 /* The image that a name which no image has may mean: "debian" for "debain", "debian:latest" or
  * "docker.io/library/debian". Owned; NULL = none is like it. */
 char *backend_nearest(const char *dir, const char *name);
-/* Whether it is written as docker writes an image of a registry: "ghcr.io/team/app". */
-bool backend_name_has_host(const char *name);
 /* ERR_NOT_FOUND: "unable to find image '…' in backend '…'"; ERR_USER: bad name, broken file or
  * chain. */
 int backend_find(const char *dir, const char *name, struct backend_image *ret, struct error **err);

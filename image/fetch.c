@@ -159,6 +159,7 @@ static void *run(void *arg)
         run_file(f);
     flush(f);
     f->complete = !f->error && !flow_stopped(f->out);
+    f->failed = f->error != NULL;
     flow_end(f->out, STEAL(f->error));
     return NULL;
 }
@@ -226,7 +227,8 @@ int fetch_start(const struct fetch_options *o, struct flow *out, struct fetch **
 
 struct fetch_status fetch_status(struct fetch *f)
 {
-    return (struct fetch_status){f->done, f->total, f->resumed, f->changed, f->url != NULL};
+    return (struct fetch_status){f->done,    f->total,  f->resumed,
+                                 f->changed, f->failed, f->url != NULL};
 }
 
 void fetch_validators(struct fetch *f, char **ret_etag, char **ret_modified)

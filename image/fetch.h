@@ -54,6 +54,7 @@ struct fetch_status {
     uint64_t done, total; /* bytes, the resumed ones too; total 0 = not known */
     uint64_t resumed;     /* bytes that came from the part; valid once a byte has come */
     bool changed;         /* the error is that the source changed: start again from nothing */
+    bool failed;          /* the flow ended with an error of its own, which names the source */
     bool http;            /* over the network: a resumable error may leave a part */
 };
 

@@ -35,6 +35,7 @@ struct fetch {
     long long flushed; /* now_ms() */
     int spool;
     struct error *error;
+    _Atomic bool failed;   /* it was given to the flow */
     char *etag, *modified; /* of what the bytes so far belong to */
     unsigned char
         tail[FETCH_OVERLAP]; /* the last bytes so far: asked for again when it is resumed */

@@ -176,7 +176,7 @@ static bool judge_first(struct response *r)
     if (fits && !use_part(r))
         return false;
     if (f->spool >= 0 && ftruncate(f->spool, (off_t)f->resumed) < 0)
-        error_errno(&f->error, "cannot write the partial download");
+        error_errno(&f->error, "cannot keep what came of '%s'", f->shown);
     r->refused = f->error != NULL;
     return !r->refused;
 }
@@ -233,7 +233,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
         return 0;
     skip += known;
     if (r->f->spool >= 0 && write_all(r->f->spool, bytes + skip, n - skip) < 0) {
-        error_errno(&r->f->error, "cannot write the partial download");
+        error_errno(&r->f->error, "cannot keep what came of '%s'", r->f->shown);
         r->refused = true;
     }
     if (!r->refused && !fetch_push(r->f, bytes + skip, n - skip))

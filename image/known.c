@@ -221,11 +221,12 @@ char *known_images_advice(const struct session *s, const char *name, bool *ret_n
             "did you mean '%s'? It is fetched when it is first used; 'kiln image pull --list' "
             "shows the others",
             k);
-    if (backend_name_has_host(name))
-        return xasprintf("an image of a registry is written 'oci://%s'", name);
-    return xstrdup(
-        "'kiln image ls' lists what there is, 'kiln image pull --list' what can be fetched by "
-        "name, 'kiln image pull NAME,http=URL' gets another");
+    char *elsewhere = image_name_elsewhere(name);
+    return elsewhere ? elsewhere
+                     : xstrdup(
+                           "'kiln image ls' lists what there is, 'kiln image pull --list' what can "
+                           "be fetched by "
+                           "name, 'kiln image pull NAME,http=URL' gets another");
 }
 
 int known_images_not_found(const struct session *s, const char *name, struct error **err)

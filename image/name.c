@@ -98,3 +98,31 @@ char *image_name_decode(const char *file)
     AUTO_FREE char *again = image_name_encode(b.data);
     return strcmp(again, file) ? NULL : buf_detach(&b, NULL);
 }
+
+/* "ghcr.io/team/app", as docker writes it. */
+static bool has_host(const char *name)
+{
+    size_t n = strcspn(name, "/");
+    return name[n] &&
+           (memchr(name, '.', n) || memchr(name, ':', n) || !strncmp(name, "localhost/", 10));
+}
+
+char *image_name_elsewhere(const char *text)
+{
+    static const char *const stores[] = {
+        "docker-archive:", "oci-archive:", "docker-daemon:", "containers-storage:"};
+    static const char docker[] = "docker://";
+    if (!strncmp(text, "oci://", 6) || !strncmp(text, "oci-layout:", 11))
+        return xasprintf("write '%s' alone; 'kiln image pull' has --name", text);
+    if (!strncmp(text, docker, strlen(docker)))
+        text += strlen(docker);
+    if (!strncmp(text, "oci:", 4))
+        return xasprintf("an image layout is written 'oci-layout:%s'", text + 4);
+    for (size_t i = 0; i < sizeof stores / sizeof *stores; i++)
+        if (!strncmp(text, stores[i], strlen(stores[i])))
+            return xasprintf(
+                "'skopeo copy %s oci:DIR:TAG' makes a layout, which is written "
+                "'oci-layout:DIR:TAG'",
+                text);
+    return has_host(text) ? xasprintf("an image of a registry is written 'oci://%s'", text) : NULL;
+}

@@ -29,4 +29,8 @@ char *image_name_encode(const char *name); /* owned; does not check */
  * valid name. */
 char *image_name_decode(const char *file);
 
+/* What to write for an image elsewhere that is not written as kiln has it: "ghcr.io/team/app", a
+ * transport of skopeo, a reference of kiln's behind a name. Owned; NULL: it is none of these. */
+char *image_name_elsewhere(const char *text);
+
 #endif

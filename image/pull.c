@@ -162,7 +162,7 @@ static int receive_image(const struct session *s, const char *dir, const struct 
         if (receive(s, &r, ret, &why) == 0)
             return make_image(s, dir, ret->format, o, err) < 0 ? error_wrap(err, "'%s'", shown) : 0;
         if (!ret->changed || attempt == 2) {
-            if (!strstr(why->message, shown))
+            if (!ret->named)
                 error_wrap(&why, "'%s'", shown);
             return error_propagate(err, STEAL(why));
         }

@@ -265,7 +265,9 @@ static int receive_all(struct receiver *r, struct received *ret, struct error **
     if (start(r, err) < 0)
         return -1;
     if (consume(r, &why) < 0) {
-        ret->changed = fetch_status(r->fetch).changed;
+        struct fetch_status st = fetch_status(r->fetch);
+        ret->changed = st.changed;
+        ret->named = st.failed;
         if (worth_keeping(why))
             note_state(r);
         else

@@ -30,6 +30,7 @@ struct receive_options {
 struct received {
     enum format format;
     bool changed; /* it failed since the source changed while it was read */
+    bool named;   /* it failed with an error that names the source */
     bool has_sha256, has_sha512, has_content;
     struct digest sha256, content; /* of the file at the source; content: image/content.h */
     struct digest512 sha512;
