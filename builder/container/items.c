@@ -27,7 +27,7 @@ static struct tar *open_layer(const struct container *c, size_t i, struct error 
     AUTO_FREE char *name = *l->hex ? xasprintf("sha256:%.12s…", l->hex)
                                    : xasprintf("layer %zu of %zu", i + 1, c->layers.len);
     int fd = container_reopen(l, err);
-    return fd < 0 || tar_open_sure(fd, name, &tar, err) < 0 ? NULL : tar;
+    return fd < 0 || tar_open_sure(c->session, fd, name, &tar, err) < 0 ? NULL : tar;
 }
 
 /* Are the file's bytes those of its digest? */

@@ -20,6 +20,7 @@ enum {
     NODES_MAX = 4 << 20,
     TEXT_MAX = 256 << 20, // of names and of links' targets
     XATTRS_MAX = 256 << 20,
+    WORK_MAX = 128 << 20, // some seconds; images of a million files need a tenth of it
     DEPTH_MAX = STREAM_PATH_MAX / 2 + 1,
     TABLE_MIN = 1 << 10,
 };
@@ -152,12 +153,11 @@ void rootfs_path(const struct rootfs_node *n, struct buf *ret)
 /* The name stands for nothing. */
 static void drop_name(struct rootfs_node *n)
 {
-    if (n->file)
-        for (struct rootfs_node **at = &n->file->names; *at; at = &(*at)->next_name)
-            if (*at == n) {
-                *at = n->next_name;
-                break;
-            }
+    if (n->file) {
+        *n->name_at = n->next_name;
+        if (n->next_name)
+            n->next_name->name_at = n->name_at;
+    }
     n->next_name = NULL;
     n->file = NULL;
     n->implied = false;
@@ -172,10 +172,11 @@ static struct rootfs_node *next_below(const struct rootfs_node *top, struct root
     return n == top ? NULL : n->sibling;
 }
 
-/* With all below it. */
-static void drop(struct rootfs_node *top)
+/* With all below it. Names are never forgotten, so that markers make this and hide meet one again and
+ * again, as links make follow: such steps are counted. */
+static void drop(struct rootfs *r, struct rootfs_node *top)
 {
-    for (struct rootfs_node *n = top; n; n = next_below(top, n))
+    for (struct rootfs_node *n = top; n; n = next_below(top, n), r->work++)
         drop_name(n);
 }
 
@@ -186,9 +187,9 @@ static void keep_parents(struct rootfs_node *n, const struct rootfs_node *top)
 }
 
 /* What lower layers have: the rest stays, in the folders that it needs. */
-static void hide(const struct rootfs *r, struct rootfs_node *top)
+static void hide(struct rootfs *r, struct rootfs_node *top)
 {
-    for (struct rootfs_node *n = top; n; n = next_below(top, n))
+    for (struct rootfs_node *n = top; n; n = next_below(top, n), r->work++)
         if (n->layer < this_layer(r))
             drop_name(n);
         else if (is_there(n) && n != top)
@@ -236,7 +237,7 @@ static int follow(struct walk *w, struct rootfs_node *from, struct str path,
                   struct rootfs_node **ret, struct error **err)
 {
     struct str part;
-    for (size_t at = 0; path_part(path, &at, &part);) {
+    for (size_t at = 0; path_part(path, &at, &part); w->rootfs->work++) {
         if (str_is(part, "..")) {
             from = from->parent ? from->parent : from;
             continue;
@@ -293,7 +294,10 @@ static void give_name(const struct rootfs *r, struct rootfs_node *n, struct root
     n->implied = false;
     n->layer = this_layer(r);
     n->next_name = file->names;
+    if (n->next_name)
+        n->next_name->name_at = &n->next_name;
     file->names = n;
+    n->name_at = &file->names;
 }
 
 static int add_hardlink(struct rootfs *r, const struct tar_item *item, struct rootfs_node *n,
@@ -317,7 +321,7 @@ static int add_hardlink(struct rootfs *r, const struct tar_item *item, struct ro
     if (target == n)
         return 0;
     struct rootfs_file *file = target->file;
-    drop(n);
+    drop(r, n);
     if (!target->file) // it was below n
         return damaged(item->path, "is a hard link to what it replaces", err);
     give_name(r, n, file);
@@ -351,7 +355,7 @@ static int add_entry(struct rootfs *r, const struct tar_item *item, struct rootf
     if (folder && is_folder(n))
         drop_name(n);
     else
-        drop(n);
+        drop(r, n);
     struct rootfs_file *file = new_file(r, item);
     give_name(r, n, file);
     if (item->head.type == STREAM_FILE)
@@ -371,6 +375,9 @@ int rootfs_add(struct rootfs *r, const struct tar_item *item, struct error **err
         return error_set(err, ERR_USER, "it has too many entries");
     if (r->n_nodes > NODES_MAX || r->text_bytes > TEXT_MAX) // exceeded by one entry's at most
         return error_set(err, ERR_USER, "its files have too many or too long names");
+    if (r->work > WORK_MAX)
+        return error_set(err, ERR_USER,
+                         "its links, whiteouts and replaced files are too many to follow");
     split(item->path, &folder, &name);
     if (str_is(name, OPAQUE) ? !is_meta(folder)
                              : str_starts(name, WHITEOUT) && !str_starts(name, META))

@@ -42,6 +42,7 @@ struct rootfs_file {
 struct rootfs_node {
     struct rootfs_node *parent, *children, *sibling;
     struct rootfs_node *next_name; /* of the same file */
+    struct rootfs_node **name_at;  /* what leads to this one among its file's names */
     struct rootfs_node *chain;     /* of the table of names */
     struct rootfs_file
         *file;      /* NULL: nothing is there, or a folder that only its content mentions */
@@ -65,7 +66,7 @@ struct rootfs {
                                 * what has no content, the first of a file's names first */
     /* its own */
     struct rootfs_node *root, **table;
-    size_t table_size, n_nodes, n_entries, xattr_bytes, text_bytes;
+    size_t table_size, n_nodes, n_entries, xattr_bytes, text_bytes, work;
     struct rootfs_files files;
 };
 
@@ -75,7 +76,8 @@ DEFINE_CLEANUP(struct rootfs, rootfs_free);
 
 void rootfs_begin_layer(struct rootfs *r);
 /* The next entry of the layer. ERR_USER: it is below something that is not a folder, a hard link to
- * nothing or to a folder, links in a circle, too long a path, too many entries or names. */
+ * nothing or to a folder, links in a circle, too long a path, too many entries or names, or too much
+ * work. */
 int rootfs_add(struct rootfs *r, const struct tar_item *item, struct error **err);
 void rootfs_finish(struct rootfs *r);
 /* The path from the root into *ret (emptied first). */

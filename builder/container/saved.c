@@ -28,11 +28,24 @@ struct unpacking {
     struct tar *tar;
     struct links links;
     char *bytes;
+    uint64_t room, written; /* bytes of the disk that it may take, and took */
 };
 
 static char *member(const struct container *c, const char *path)
 {
     return xasprintf("%s/saved/%s", c->work.dir, path);
+}
+
+/* A small archive may unpack to any size: the last tenth of the disk is for others. */
+static int take_room(struct unpacking *u, size_t n, struct error **err)
+{
+    u->written += n;
+    if (!u->room || u->written <= u->room)
+        return 0;
+    error_set(err, ERR_SYSTEM,
+              "it unpacks to more than %llu bytes, nine tenths of what is free in '%s'",
+              (unsigned long long)u->room, u->c->session->cache);
+    return error_hint(err, "free some space, or choose another XDG_CACHE_HOME");
 }
 
 static int write_data(struct unpacking *u, const struct tar_item *item, int fd, const char *path,
@@ -44,6 +57,8 @@ static int write_data(struct unpacking *u, const struct tar_item *item, int fd, 
             if (session_cancelled(u->c->session))
                 return error_set(err, ERR_CANCELLED, "interrupted");
             if (tar_data(u->tar, u->bytes, n, err) < 0)
+                return -1;
+            if (take_room(u, n, err) < 0)
                 return -1;
             if (pwrite_all(fd, u->bytes, n, (off_t)(x->offset + done)) < 0)
                 return error_errno(err, "cannot write '%s'", path);
@@ -256,7 +271,7 @@ static int unpack_and_open(struct unpacking *u, struct error **err)
     AUTO_FREE char *parent = xasprintf("%s/remote/.working", c->session->cache);
     working_sweep(parent);
     if (working_open(&c->work, parent, err) < 0 ||
-        tar_open_sure(STEAL_FD(c->archive), c->text, &u->tar, err) < 0)
+        tar_open_sure(c->session, STEAL_FD(c->archive), NULL, &u->tar, err) < 0)
         return -1;
     AUTO_FREE char *saved = path_join(c->work.dir, "saved");
     return make_dirs(saved, 0700, err) < 0 || unpack_all(u, err) < 0 ? -1 : open_unpacked(u, err);
@@ -264,7 +279,8 @@ static int unpack_and_open(struct unpacking *u, struct error **err)
 
 int container_open_saved(struct container *c, struct error **err)
 {
-    struct unpacking u = {.c = c, .bytes = xmalloc(CHUNK)};
+    uint64_t room = free_bytes(c->session->cache);
+    struct unpacking u = {.c = c, .bytes = xmalloc(CHUNK), .room = room - room / 10};
     int rc = unpack_and_open(&u, err);
     tar_free(u.tar);
     vec_foreach (struct link *, l, &u.links) {

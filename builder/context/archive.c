@@ -22,7 +22,7 @@
 #include <locale.h>
 
 struct tar {
-    char *name;
+    char *shown; /* "the archive 'rootfs.tar'" */
     struct unpacked *unpacked;
     struct error *problem; /* of reading or decompressing, not yet told */
     struct archive *archive;
@@ -45,7 +45,7 @@ struct tar {
 
 static int fail(const struct tar *t, struct error **err, const char *what)
 {
-    return error_set(err, ERR_USER, "the archive '%s' can't be unpacked: %s", t->name, what);
+    return error_set(err, ERR_USER, "%s can't be unpacked: %s", t->shown, what);
 }
 
 static int fail_libarchive(struct tar *t, struct error **err)
@@ -53,7 +53,9 @@ static int fail_libarchive(struct tar *t, struct error **err)
     const char *why = archive_error_string(t->archive);
     if (!t->problem)
         return fail(t, err, why ? why : "it is damaged");
-    (void)error_wrap(&t->problem, "the archive '%s' can't be unpacked", t->name);
+    if (t->problem->kind == ERR_CANCELLED)
+        return error_propagate(err, STEAL(t->problem));
+    (void)error_wrap(&t->problem, "%s can't be unpacked", t->shown);
     return error_propagate(err, STEAL(t->problem));
 }
 
@@ -103,11 +105,11 @@ static bool is_named_as_tar(const char *name)
     return strstr(name, ".tar.") != NULL;
 }
 
-static struct tar *new_tar(int fd, const char *name)
+static struct tar *new_tar(const struct session *s, int fd, const char *name)
 {
     struct tar *t = xcalloc(1, sizeof *t);
-    t->name = xstrdup(name);
-    t->unpacked = unpacked_open(fd);
+    t->shown = name ? xasprintf("the archive '%s'", name) : xstrdup("the archive");
+    t->unpacked = unpacked_open(s, fd);
     t->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     buf_init(&t->path);
     buf_init(&t->link);
@@ -127,20 +129,22 @@ static int first_header(struct tar *t)
     return got;
 }
 
-int tar_open(int fd, const char *name, struct tar **ret, struct error **err)
+int tar_open(const struct session *s, int fd, const char *name, struct tar **ret,
+             struct error **err)
 {
-    CLEANUP(tar_freep) struct tar *t = new_tar(fd, name);
+    CLEANUP(tar_freep) struct tar *t = new_tar(s, fd, name);
     *ret = NULL;
     if (first_header(t) > 0)
         *ret = STEAL(t);
-    else if (t->problem && (t->problem->kind == ERR_SYSTEM || is_named_as_tar(name)))
+    else if (t->problem && (t->problem->kind != ERR_USER || is_named_as_tar(name)))
         return fail_libarchive(t, err);
     return 0;
 }
 
-int tar_open_sure(int fd, const char *name, struct tar **ret, struct error **err)
+int tar_open_sure(const struct session *s, int fd, const char *name, struct tar **ret,
+                  struct error **err)
 {
-    CLEANUP(tar_freep) struct tar *t = new_tar(fd, name);
+    CLEANUP(tar_freep) struct tar *t = new_tar(s, fd, name);
     if (first_header(t) < 0)
         return t->problem ? fail_libarchive(t, err) : fail(t, err, "it is not a tar archive");
     *ret = STEAL(t);
@@ -161,7 +165,7 @@ void tar_free(struct tar *t)
     buf_clear(&t->link);
     buf_clear(&t->xattrs);
     extents_clear(&t->extents);
-    free(t->name);
+    free(t->shown);
     free(t);
 }
 
@@ -172,16 +176,15 @@ static int clean_name(const struct tar *t, const char *name, struct buf *ret, st
     struct str part;
     for (size_t at = 0; path_part(str_of(name), &at, &part);) {
         if (str_is(part, "..")) {
-            error_set(err, ERR_USER,
-                      "the archive '%s' can't be unpacked: its entry '%s' has a '..'", t->name,
+            error_set(err, ERR_USER, "%s can't be unpacked: its entry '%s' has a '..'", t->shown,
                       name);
             return error_hint(err, "archives must not write outside of their destination");
         }
         if (part.len > NAME_MAX)
             return error_set(err, ERR_USER,
-                             "the archive '%s' can't be unpacked: it has a name of %zu bytes "
+                             "%s can't be unpacked: it has a name of %zu bytes "
                              "('%.20s…'), and no file system takes more than %d",
-                             t->name, part.len, part.ptr, NAME_MAX);
+                             t->shown, part.len, part.ptr, NAME_MAX);
         path_push(ret, part);
     }
     if (ret->len <= STREAM_PATH_MAX)
@@ -232,13 +235,11 @@ static int take_names(struct tar *t, struct stream_entry *head, struct error **e
         buf_adds(&t->link, soft ? soft : "");
     if (!head->type || ((head->type == STREAM_HARDLINK || head->type == STREAM_SYMLINK) &&
                         (!t->link.len || t->link.len > STREAM_PATH_MAX)))
-        return error_set(err, ERR_USER,
-                         "the archive '%s' can't be unpacked: its entry '%s' is damaged", t->name,
+        return error_set(err, ERR_USER, "%s can't be unpacked: its entry '%s' is damaged", t->shown,
                          path);
     if (!t->path.len && head->type != STREAM_DIR)
-        return error_set(err, ERR_USER,
-                         "the archive '%s' can't be unpacked: its entry '%s' has no name", t->name,
-                         path);
+        return error_set(err, ERR_USER, "%s can't be unpacked: its entry '%s' has no name",
+                         t->shown, path);
     return 0;
 }
 
@@ -248,9 +249,9 @@ static int take_attributes(struct tar *t, struct stream_entry *head, struct erro
     int64_t uid = archive_entry_uid(e), gid = archive_entry_gid(e);
     if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
         return error_set(err, ERR_USER,
-                         "the archive '%s' can't be unpacked: its entry '%s' has an impossible "
+                         "%s can't be unpacked: its entry '%s' has an impossible "
                          "owner",
-                         t->name, t->path.data);
+                         t->shown, t->path.data);
     head->magic = STREAM_MAGIC;
     head->flags = STREAM_ARCHIVE | (head->type == STREAM_DIR ? STREAM_DIR_ATTRS : 0);
     head->mode = archive_entry_perm(e) & 07777;
@@ -281,9 +282,9 @@ static int take_xattrs(struct tar *t, const struct stream_entry *head, struct er
         has_acls |= acl_is_xattr(name);
         if (t->xattrs.len + n > STREAM_XATTR_MAX || strlen(name) > 255)
             return error_set(err, ERR_USER,
-                             "the archive '%s' can't be unpacked: its entry '%s' has too many "
+                             "%s can't be unpacked: its entry '%s' has too many "
                              "extended attributes",
-                             t->name, t->path.data);
+                             t->shown, t->path.data);
         xattrs_add(&t->xattrs, name, value, n);
     }
     if (!has_acls)
@@ -320,9 +321,9 @@ static int take_extents(struct tar *t, struct stream_entry *head, struct error *
     while (archive_entry_sparse_next(e, &offset, &length) == ARCHIVE_OK) {
         if (offset < end || length < 0 || length > size - offset)
             return error_set(err, ERR_USER,
-                             "the archive '%s' can't be unpacked: its entry '%s' has a damaged map "
+                             "%s can't be unpacked: its entry '%s' has a damaged map "
                              "of holes",
-                             t->name, t->path.data);
+                             t->shown, t->path.data);
         end = offset + length;
         add_extent(&t->extents, (uint64_t)offset, (uint64_t)length);
     }
@@ -420,9 +421,12 @@ ssize_t tar_data(struct tar *t, void *bytes, size_t n, struct error **err)
 
 int tar_finish(struct tar *t, struct digest *ret, struct error **err)
 {
-    if (unpacked_digest(t->unpacked, ret, err) < 0)
-        return error_wrap(err, "the archive '%s' can't be unpacked", t->name);
-    return 0;
+    struct error *why = NULL;
+    if (unpacked_digest(t->unpacked, ret, &why) == 0)
+        return 0;
+    if (why->kind != ERR_CANCELLED)
+        error_wrap(&why, "%s can't be unpacked", t->shown);
+    return error_propagate(err, why);
 }
 
 uint64_t tar_consumed(const struct tar *t)

@@ -3,9 +3,9 @@
  * Tar archives (ustar, pax, GNU; plain, gzip, bzip2, xz, zstd; told by content) read as a sequence
  * of stream.h entries, without temporary files and with a few buffers of memory whatever the sizes.
  *
- *     // given struct tar_item item; struct digest digest; ssize_t got;
+ *     // given struct session *session; struct tar_item item; struct digest digest; ssize_t got;
  *     struct tar *t;
- *     tar_open(fd, "rootfs.tar.xz", &t, &err);       // t is NULL if it is not an archive
+ *     tar_open(session, fd, "rootfs.tar.xz", &t, &err);       // t is NULL if it is not an archive
  *     while (tar_next(t, &item, &err) > 0)
  *         while ((got = tar_data(t, bytes, n, &err)) > 0) ...
  *     tar_finish(t, &digest, &err);                  // of the file as it is on disk
@@ -28,6 +28,8 @@
 #include "builder/agent/stream.h"
 
 #include <stdint.h>
+
+struct session;
 #include <sys/types.h>
 
 struct tar;
@@ -50,10 +52,14 @@ struct tar_item {
 
 /* Takes over fd. A file whose beginning is not a tar header, after decompression, gives a NULL *ret
  * and no error (fd is then closed), unless it can't be decompressed although its name says that it
- * is an archive. `name` is for messages, copied. */
-int tar_open(int fd, const char *name, struct tar **ret, struct error **err);
-/* The same for what must be an archive, which may be one without entries; ERR_USER. */
-int tar_open_sure(int fd, const char *name, struct tar **ret, struct error **err);
+ * is an archive. `name` is for messages, copied; s (may be
+ * NULL) is who may interrupt what follows: ERR_CANCELLED. */
+int tar_open(const struct session *s, int fd, const char *name, struct tar **ret,
+             struct error **err);
+/* The same for what must be an archive, which may be one without entries; ERR_USER. A NULL name: the
+ * caller names it. */
+int tar_open_sure(const struct session *s, int fd, const char *name, struct tar **ret,
+                  struct error **err);
 void tar_free(struct tar *t);
 DEFINE_CLEANUP(struct tar, tar_free);
 /* 1 and an item; 0 at the end; -1. What was not read of the item before is skipped. */

@@ -425,7 +425,8 @@ static bool begin_archive(struct sender *snd)
         }
     } else if (open_remote(snd) < 0)
         return false;
-    if (tar_open(STEAL_FD(snd->fd), p->shown, &snd->tar, &snd->error) < 0 || !snd->tar)
+    if (tar_open(snd->session, STEAL_FD(snd->fd), p->shown, &snd->tar, &snd->error) < 0 ||
+        !snd->tar)
         return false;
     snd->tar_before = snd->done;
     snd->state = IN_ARCHIVE;

@@ -5,6 +5,7 @@
 #include "builder/context/unpacked.h"
 
 #include "base/alloc.h"
+#include "base/session.h"
 #include "image/decode.h"
 #include "image/flow.h"
 
@@ -14,6 +15,7 @@
 enum { BLOCKS = 4, BLOCK_SIZE = 256 * 1024 };
 
 struct unpacked {
+    const struct session *session;
     int fd;
     struct flow *stored, *decoded; /* decoded NULL: not compressed */
     pthread_t reader, decoder;
@@ -67,9 +69,10 @@ static bool is_compressed(int fd)
     return n > 0 && compression_of(first, (size_t)n) != COMPRESSION_NONE;
 }
 
-struct unpacked *unpacked_open(int fd)
+struct unpacked *unpacked_open(const struct session *s, int fd)
 {
     struct unpacked *u = xcalloc(1, sizeof *u);
+    u->session = s;
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     u->fd = fd;
     u->hash = sha256_new();
@@ -104,6 +107,8 @@ ssize_t unpacked_next(struct unpacked *u, const void **ret_bytes, struct error *
     u->holds_block = false;
     if (u->ended)
         return 0;
+    if (u->session && session_cancelled(u->session))
+        return error_set(err, ERR_CANCELLED, "interrupted");
     struct str block;
     int got = flow_take(last_flow(u), -1, &block, err);
     u->ended = got <= 0;

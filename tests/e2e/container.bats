@@ -164,6 +164,15 @@ truncated has other content than its digest says
 type it is an image with a disk: write FROM in place of ADD
 arm ADD --platform=linux/arm64 unpacks it nevertheless
 END
+  # one without an end can be interrupted
+  printf 'FROM base\nADD oci-layout:zeros:1 /img/\n' >Imagefile
+  "$KILN" image build --name bad . >out 2>&1 3>&- &
+  local pid=$!
+  until grep -q 'step 2 missed' out; do kill -0 $pid; sleep 0.1; done
+  kill -TERM $pid
+  timeout 30 tail --pid=$pid -f /dev/null
+  run wait $pid
+  [ "$status" = 143 ]
   printf '%s\n' 'FROM base' 'ADD oci-layout:escape:1 /img/' \
     'RUN [ ! -e /etc/by-up ] && [ ! -e /etc/by-abs ] && cat /img/etc/by-up /img/etc/by-abs' >Imagefile
   "$KILN" image build --name escape .

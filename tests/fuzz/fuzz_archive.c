@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (fd < 0 || write(fd, data, size) != (ssize_t)size)
         abort();
     (void)lseek(fd, 0, SEEK_SET);
-    (void)tar_open(fd, "fuzz.tar", &t, NULL);
+    (void)tar_open(NULL, fd, "fuzz.tar", &t, NULL);
     if (t)
         read_all_of(t);
     tar_free(t);

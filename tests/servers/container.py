@@ -160,6 +160,9 @@ def hostile(path):
     one("truncated", plain(), bytes=gz(Layer().add("file", "file" * 9999).done())[:60])
     one("type", plain(), type="application/vnd.kiln.layer.v1.qcow2+zstd")
     one("arm", plain(), arch="arm64")
+    # 300 GB of zeros behind the archive's end
+    gigabyte = subprocess.run("head -c 1G /dev/zero | zstd -qc", shell=True, stdout=subprocess.PIPE, check=True).stdout
+    one("zeros", plain(), bytes=zstd(plain().done()) + 300 * gigabyte)
     # through links that lead out: they must end in the destination
     one("escape", Layer().add("up", kind=tarfile.SYMTYPE, link="../../../..").add("abs", kind=tarfile.SYMTYPE, link="/"),
         Layer().add("up/etc/by-up", "x").add("abs/etc/by-abs", "x").add("..wh.file", "x").add(".wh...", ""))
