@@ -31,7 +31,7 @@ endif
 objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
 LIB_O := $(call objs,$(MODS:%=%/*.c)) $(patsubst %,$(BUILD)/builder/agent/%.o,layout manifest message probe) \
-  $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o
+  $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o $(BUILD)/vm/wake_blob.o
 # What of the agent is tested on the host.
 AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab hostname passwd place port probe resolve scaffold \
   sha256 sys)
@@ -81,6 +81,15 @@ $(BUILD)/builder/host/ext4_blob.o: builder/host/ext4_blob.S $(EXT4)
 	$(call say,AS,$@) $(CC) -DPROGRAM='"$(EXT4)"' -c -o $@ $<
 $(BUILD)/man/%: docs/man/%.scd ; @mkdir -p $(@D) && scdoc <$< >$@
 
+# What waits in a guest whose boot is saved: no library, and carried inside kiln, too.
+WAKE := $(BUILD)/kiln-wake
+$(WAKE): vm/guest/wake.c vm/wake.h $(BUILD)/flags Makefile
+	$(call say,LD,$@) $(CC) -std=gnu17 -I. -O2 $(WARN) -ffreestanding -fno-stack-protector -fno-pie -fcf-protection=none \
+	  -static -nostdlib -Wl,--build-id=none -Wl,-z,noseparate-code -s -o $@ vm/guest/wake.c
+$(BUILD)/vm/wake_blob.o: vm/wake_blob.S $(WAKE)
+	@mkdir -p $(@D)
+	$(call say,AS,$@) $(CC) -DWAKE='"$(WAKE)"' -c -o $@ $<
+
 test: setup
 	$(MAKE) -j$$(nproc) all units
 	$(MAKE) check
@@ -99,7 +108,7 @@ bench: all ; tools/bench $(BUILD)/kiln
 docs: ; $(call say,DOCS,build/docs/kiln.html) tools/manual build/docs/kiln.html
 picture: all
 	PATH="$$PWD/$(BUILD):$$PATH" tools/picture docs/build.svg 88x15 'kiln builds a web server on Debian' -- kiln build --no-cache examples/web
-fuzz-%: $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o
+fuzz-%: $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o $(BUILD)/vm/wake_blob.o
 	@mkdir -p build/corpus-$*
 	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
 	  $(wildcard $(MODS:%=%/*.c)) $(patsubst %,builder/agent/%.c,layout manifest message) $(AGENT_T) $(CLI_T) $^ $(LIBS)

@@ -179,6 +179,6 @@ const struct command cmd_commit = {
     .options = options,
     .min_args = 2,
     .max_args = 2,
-    .flags = CMD_RESULT,
+    .flags = CMD_RESULT | CMD_IMAGES,
     .run = run,
 };

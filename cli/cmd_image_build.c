@@ -496,5 +496,6 @@ const struct command cmd_image_build = {
         "becomes a layer; a step whose inputs have not changed is taken from the cache.\n",
     .options = options,
     .max_args = 1,
+    .flags = CMD_IMAGES,
     .run = run,
 };

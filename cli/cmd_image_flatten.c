@@ -30,6 +30,6 @@ const struct command cmd_image_flatten = {
     .min_args = 1,
     .max_args = 1,
     .options = done_options,
-    .flags = CMD_RESULT,
+    .flags = CMD_RESULT | CMD_IMAGES,
     .run = run,
 };

@@ -224,7 +224,7 @@ const struct command cmd_image_pull = {
         "recognised by content.\n",
     .options = pull_options,
     .max_args = 1,
-    .flags = CMD_RESULT,
+    .flags = CMD_RESULT | CMD_IMAGES,
     .run = run_pull,
 };
 
@@ -239,6 +239,6 @@ const struct command cmd_image_import = {
     .options = import_options,
     .min_args = 2,
     .max_args = 2,
-    .flags = CMD_RESULT,
+    .flags = CMD_RESULT | CMD_IMAGES,
     .run = run_import,
 };

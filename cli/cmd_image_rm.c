@@ -35,6 +35,6 @@ const struct command cmd_image_rm = {
     .options = options,
     .min_args = 1,
     .max_args = SIZE_MAX,
-    .flags = CMD_RESULT,
+    .flags = CMD_RESULT | CMD_IMAGES,
     .run = run,
 };

@@ -24,6 +24,6 @@ const struct command cmd_image_tag = {
     .min_args = 2,
     .max_args = 2,
     .options = done_options,
-    .flags = CMD_RESULT,
+    .flags = CMD_RESULT | CMD_IMAGES,
     .run = run,
 };

@@ -10,6 +10,7 @@
 #include "cache/store.h"
 #include "cli/command.h"
 #include "cli/store.h"
+#include "cli/vm_warm.h"
 #include "image/pull.h"
 
 #include <inttypes.h>
@@ -68,7 +69,7 @@ static void print_result(const struct prune_options *o, const struct prune_resul
 }
 
 static void print_json(const struct prune_options *o, const struct prune_result *r, uint64_t mounts,
-                       const struct interrupted_pulls *pulls)
+                       const struct interrupted_pulls *pulls, const struct saved_sum *warm)
 {
     json_auto_t *all = json_object();
     json_object_set(all, "removed", r->removed);
@@ -80,6 +81,7 @@ static void print_json(const struct prune_options *o, const struct prune_result 
     json_object_set_new(all, "needed", json_integer((json_int_t)r->needed));
     json_object_set_new(all, "cache_mounts", json_integer((json_int_t)mounts));
     json_object_set_new(all, "unfinished_pulls", json_integer((json_int_t)pulls->bytes));
+    json_object_set_new(all, "saved_boots", json_integer((json_int_t)warm->bytes));
     json_object_set_new(all, "dry_run", json_boolean(o->dry_run));
     cli_print_json(all);
 }
@@ -108,8 +110,13 @@ static int run(struct session *s, const struct args *a, struct error **err)
     AUTO_FREE char *work = path_join(s->cache, "work");
     if (!o.dry_run)
         working_sweep(work); // what a killed kiln left; otherwise the next VM sweeps it
+    if (!o.dry_run)
+        vm_warm_tidy(s);
+    struct saved_sum warm = {0};
+    if (o.all || o.max_age >= 0)
+        warm = vm_warm_prune(s, o.all ? 0 : o.max_age, o.dry_run);
     if (args_has(a, "json"))
-        print_json(&o, &r, mounts, &pulls);
+        print_json(&o, &r, mounts, &pulls, &warm);
     else
         print_result(&o, &r, s->verbosity > 0);
     if (mounts && !args_has(a, "json")) {
@@ -121,6 +128,11 @@ static int run(struct session *s, const struct args *a, struct error **err)
         printf("%s ", o.dry_run ? "would remove" : "removed");
         cli_print_size(pulls.bytes, 0);
         printf(" of unfinished pulls\n");
+    }
+    if (warm.n && !args_has(a, "json")) {
+        printf("%s ", o.dry_run ? "would remove" : "removed");
+        cli_print_size(warm.bytes, 0);
+        printf(" of saved boots\n");
     }
     if (r.left > o.max_size)
         fprintf(stderr,
@@ -141,7 +153,8 @@ const struct command cmd_prune = {
         "least recently used goes first: layers, downloads of ADD, indexes of build directories,\n"
         "notes on images, and what is known of builds whose image is gone. What an image, a VM or\n"
         "a running build needs always stays.\n"
-        "--all and --max-age also remove the disks of RUN --mount=type=cache.\n",
+        "--all and --max-age also remove the disks of RUN --mount=type=cache and saved boots\n"
+        "(run --warm); those of images that are gone go in any case.\n",
     .options = options,
     .run = run,
 };

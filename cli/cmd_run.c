@@ -15,6 +15,7 @@
 #include "cli/vm_prepare.h"
 #include "cli/vm_seed.h"
 #include "cli/vm_store.h"
+#include "cli/vm_warm.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@ static const struct option_spec options[] = {
     PREPARE_OPTIONS,
     SEED_OPTIONS,
     COPY_OPTIONS,
+    WARM_OPTIONS,
     VM_OPTIONS,
     JSON_OPTION,
     {0},
@@ -131,6 +133,7 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
     CLEANUP(vm_disks_free) struct vm_disks extra = {0};
+    CLEANUP(vm_warm_request_clear) struct vm_warm_request warm = {0};
     struct image_request request = {.ref = a->pos[0]};
     if (args_pull(a, &request.pull, err) < 0 ||
         registry_options_take(a, &request.transfer, err) < 0 ||
@@ -141,9 +144,11 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
         return -1;
     if (vm_options_disk_size(a, &chain.size, err) < 0 ||
         vm_image_take(a, chain.metadata, spec, err) < 0 ||
-        vm_disks_fetch(s, a, &request, &extra, err) < 0)
+        vm_disks_fetch(s, a, &request, &extra, err) < 0 ||
+        vm_warm_take(s, a, a->pos[0], &warm, err) < 0)
         return -1;
     struct vm_run_options o = {.image = a->pos[0], .hold = -1, .stop_when_full = true};
+    o.wish = warm.wanted ? &warm.wish : NULL;
     struct vm_run_disk first = {(const char *const *)chain.files.ptr, chain.files.len, chain.size};
     AUTO_FREE struct vm_run_disk *disks = vm_disks_all(first, &extra, &o.n_disks);
     o.disks = disks;
@@ -178,6 +183,11 @@ static int run(struct session *s, const struct args *a, struct error **err)
     bool named = args_has(a, "name") || args_has(a, "detach") || copies.in.len || copies.out.len ||
                  args_has(a, "cloud-init") || args_has(a, "public-key") ||
                  args_has(a, "network-config") || vm_prepare_wanted(a, &copies);
+    bool warm = false;
+    if (named && vm_warm_wanted(s, a, &warm, err) < 0)
+        return -1;
+    if (warm)
+        session_notice(s, "no saved boot for a VM whose disk has a name; booting");
     return named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, err);
 }
 

@@ -13,6 +13,7 @@
 #include "image/backend.h"
 #include "image/pull.h"
 #include "vm/named.h"
+#include "vm/warm.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ struct df {
     struct {
         size_t n;
         uint64_t bytes;
-    } mounts, downloads, notes, histories, pulls;
+    } mounts, downloads, notes, histories, pulls, warm;
     size_t vms; /* named ones */
     uint64_t vm_bytes;
     uint64_t vm; /* the builder VM's own files */
@@ -46,6 +47,9 @@ static void measure_files(const struct session *s, struct store *st, struct df *
     df->mounts.bytes = cache_disk_usage(s, &mounts);
     df->mounts.n = mounts;
     df->vm = cache_appliance_usage(s);
+    struct saved_sum warm = vm_warm_usage(s);
+    df->warm.n = warm.n;
+    df->warm.bytes = warm.bytes;
     struct interrupted_pulls pulls = image_pulls_interrupted(s->backend);
     df->pulls.n = pulls.n;
     df->pulls.bytes = pulls.bytes;
@@ -106,7 +110,7 @@ static struct table make_table(const struct df *df)
     const uint64_t sizes[] = {
         df->image_bytes,     df->store.bytes, df->vm_bytes,        df->mounts.bytes,
         df->downloads.bytes, df->notes.bytes, df->histories.bytes, df->pulls.bytes,
-        df->store.working,   df->vm};
+        df->store.working,   df->vm,          df->warm.bytes};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         t.most = sizes[i] > t.most ? sizes[i] : t.most;
     return t;
@@ -156,6 +160,8 @@ static void print_json(const struct df *df)
     SET("history_bytes", df->histories.bytes);
     SET("vms", df->vms);
     SET("vm_bytes", df->vm_bytes);
+    SET("saved_boots", df->warm.n);
+    SET("saved_boot_bytes", df->warm.bytes);
     SET("builder_vm_bytes", df->vm);
     SET("free_bytes", df->free);
 #undef SET
@@ -177,6 +183,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     print_row(&t, "layers", df.store.layers + df.store.failed, df.store.bytes,
               df.store.unused_bytes);
     print_row(&t, "VMs", df.vms, df.vm_bytes, 0);
+    print_row(&t, "saved boots", df.warm.n, df.warm.bytes, df.warm.bytes);
     print_row(&t, "cache mounts", df.mounts.n, df.mounts.bytes, df.mounts.bytes);
     print_row(&t, "downloads", df.downloads.n, df.downloads.bytes, df.downloads.bytes);
     print_row(&t, "notes", df.notes.n, df.notes.bytes, df.notes.bytes);
@@ -190,7 +197,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (df.store.damaged)
         printf("damaged layers: %zu ('kiln prune' removes them)\n", df.store.damaged);
     if (df.store.unused_bytes + df.mounts.bytes + df.downloads.bytes + df.notes.bytes +
-        df.histories.bytes + df.pulls.bytes)
+        df.histories.bytes + df.pulls.bytes + df.warm.bytes)
         printf("'kiln prune --all' frees what is unused\n");
     return 0;
 }

@@ -12,6 +12,7 @@
 #include "cli/json_result.h"
 #include "cli/signals.h"
 #include "cli/version.h"
+#include "cli/vm_warm.h"
 #include "cli/words.h"
 #include "vm/accel.h"
 
@@ -283,6 +284,8 @@ static int run_found(const struct command *c, struct args *before, int argc, cha
     set_path(&s.vmstore, args_get(&a, "vmstore"));
     a.result = json_result_new(&a);
     int rc = c->run(&s, &a, err);
+    if (c->flags & CMD_IMAGES)
+        vm_warm_tidy(&s);
     if (rc < 0)
         (void)hint_at_place(&s, err);
     json_result_print(&a, rc < 0 && err ? *err : NULL);

@@ -58,14 +58,15 @@ struct args {
 };
 
 enum command_flags {
-    CMD_REST = 1,    /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
-    CMD_WORDS = 4,   /* what follows the first argument are words of another command */
-    CMD_LATE = 32,   /* with CMD_WORDS: options may stand behind the first argument, too, unless
+    CMD_REST = 1,     /* "--" ends kiln's arguments; the rest goes elsewhere (QEMU) */
+    CMD_WORDS = 4,    /* what follows the first argument are words of another command */
+    CMD_LATE = 32,    /* with CMD_WORDS: options may stand behind the first argument, too, unless
                       * --name gives that */
-    CMD_COMMAND = 8, /* what follows the last positional argument is a command for the guest */
-    CMD_RESULT = 16, /* with --json an object is printed at the end: what was done, `result` */
-    CMD_CI_JOB = 64, /* a gitlab-runner calls it: its errors are the runner's, not the job's */
-    CMD_NO_HOME = 2, /* works without KILN_HOME and HOME: uses no backend and no cache */
+    CMD_COMMAND = 8,  /* what follows the last positional argument is a command for the guest */
+    CMD_RESULT = 16,  /* with --json an object is printed at the end: what was done, `result` */
+    CMD_CI_JOB = 64,  /* a gitlab-runner calls it: its errors are the runner's, not the job's */
+    CMD_IMAGES = 128, /* images may be replaced or removed: their saved boots go, too */
+    CMD_NO_HOME = 2,  /* works without KILN_HOME and HOME: uses no backend and no cache */
 };
 
 struct command {

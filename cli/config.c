@@ -120,14 +120,14 @@ static int take_entry(struct config *c, const struct toml_entry *e, struct error
         return known_elsewhere(e->table, name) ? 0 : unknown(c, e, name, err);
     if (!o->value && e->type != TOML_BOOLEAN)
         return wrong(c, e, "needs true or false", err);
-    if (o->value && e->type == TOML_BOOLEAN)
+    if (o->value && *o->value != '[' && e->type == TOML_BOOLEAN)
         return wrong(c, e, "needs a string or an integer, or an array of them", err);
     if (o->value && check_type(c, o, e, err) < 0)
         return -1;
     if (e->type == TOML_BOOLEAN && !e->flag) // as if no file before had said it
         c->n_options -= args_remove(c->args, c->n_options, o);
     if (e->type == TOML_BOOLEAN ? e->flag : e->type != TOML_ARRAY)
-        args_insert(c->args, c->n_options++, o, e->text);
+        args_insert(c->args, c->n_options++, o, e->type == TOML_BOOLEAN ? NULL : e->text);
     vec_foreach (char **, item, &e->items)
         args_insert(c->args, c->n_options++, o, *item);
     return 0;

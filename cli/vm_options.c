@@ -14,6 +14,7 @@
 #include "vm/ssh.h"
 #include "vm/ssh_key.h"
 #include "vm/uefi.h"
+#include "vm/warm.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -94,7 +95,7 @@ static void note(const struct boot *b, pid_t pid, json_t *record)
 }
 
 /* stdout belongs to the command that is run. */
-static void started(void *arg)
+static void started(void *arg, bool restored)
 {
     const struct boot *b = arg;
     bool waits = b->o.spec->session != VM_SERIAL && !b->detach;
@@ -102,7 +103,7 @@ static void started(void *arg)
     const char *accel = b->o.accel == ACCEL_KVM   ? " (KVM)"
                         : b->o.accel == ACCEL_TCG ? " (TCG)"
                                                   : "";
-    fprintf(to, "%s%s%s\n", b->o.restore ? "Restoring" : "Booting", accel,
+    fprintf(to, "%s%s%s\n", restored ? "Restoring" : "Booting", accel,
             waits ? ", waiting for SSH" : "");
     fflush(to);
     json_auto_t *record = b->named ? make_record(b) : NULL;
@@ -396,8 +397,13 @@ int vm_options_check_detach(const struct args *a, struct error **err)
 static int make_keys(const struct session *s, const struct boot *b, const struct vm_spec *spec,
                      char **ret_private, char **ret_public, struct error **err)
 {
-    if (spec->ssh.key || !spec->nics.len || (spec->session == VM_SERIAL && !b->o.keep))
+    if (spec->ssh.key || !spec->nics.len ||
+        (spec->session == VM_SERIAL && !b->o.keep && !b->o.wish))
         return 0;
+    if (b->o.wish) { // the saved guest knows only what all its copies have
+        *ret_public = vm_ssh_own_key(s, err);
+        return *ret_public ? 0 : -1;
+    }
     *ret_private = b->named ? vm_ssh_key_in(b->named->dir, err) : vm_ssh_key_new(err);
     AUTO_FREE char *own = *ret_private ? vm_ssh_own_key(s, err) : NULL;
     AUTO_FREE char *line = own ? vm_ssh_key_public(*ret_private, err) : NULL;
@@ -467,5 +473,7 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
         return error_wrap(err, "VM '%s' is running, but without its folders", named->name);
     if (detached)
         return 0;
-    return vm_run(s, &b.o, &status, err) < 0 ? -1 : status;
+    int rc =
+        b.o.wish ? vm_warm_run(s, &b.o, b.o.wish, &status, err) : vm_run(s, &b.o, &status, err);
+    return rc < 0 ? -1 : status;
 }

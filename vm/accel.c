@@ -221,3 +221,21 @@ const char *accel_cpu(enum accel a)
     // SMAP ends a translated block and changes the TLB at every copy to or from user memory
     return a != ACCEL_KVM ? "max,-erms,-smap" : on_amd() ? "host,-arch-capabilities" : "host";
 }
+
+// The processor's name and flags, and what KVM's module with its parameters makes of them.
+void accel_add_host(struct buf *b)
+{
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    AUTO_FREE char *line = NULL;
+    size_t alloc = 0;
+    while (f && getline(&line, &alloc, f) > 1)
+        if (strncmp(line, "model name", 10) == 0 || strncmp(line, "flags", 5) == 0)
+            buf_adds(b, line);
+    if (f)
+        fclose(f);
+    struct utsname u;
+    if (uname(&u) == 0)
+        buf_addf(b, "host kernel %s\n", u.release);
+    AUTO_FREE char *module = kvm_module_text();
+    buf_addf(b, "%s\n", module);
+}

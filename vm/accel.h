@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 
+struct buf;
 struct session;
 
 enum accel { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
@@ -72,6 +73,9 @@ void accel_tell_tcg(const struct session *s, const char *why);
 /* Whether the user is still to be told why KVM is not used: true at the first call with this reason
  * since the host booted, or where that can't be noted. */
 bool accel_tell_once(const struct session *s, const char *why);
+
+/* What a guest under KVM sees of this host, in lines: a state of one is of use on no other. */
+void accel_add_host(struct buf *b);
 
 /* The value of -cpu: all that the accelerator offers, less what makes trouble or is slow here. */
 const char *accel_cpu(enum accel a);

@@ -276,7 +276,7 @@ int vm_detach(const struct session *s, const struct vm_run_options *o, const cha
         return -1;
     vm_run_machine(o, disks, &args);
     if (o->started)
-        o->started(o->arg);
+        o->started(o->arg, o->restore);
     if (start(s, o, dir, &args, &p, err) < 0)
         return -1;
     CLEANUP(qmp_freep)

@@ -92,6 +92,15 @@ int qemu_find(const struct session *s, const char *wish, struct qemu *ret, struc
     return 0;
 }
 
+void qemu_add_identity(struct buf *b, const struct qemu *q)
+{
+    struct stat st = {0};
+    (void)stat(q->path, &st);
+    buf_addf(b, "qemu %s\n%s\n%llx:%llx %lld %lld.%09ld\n", q->path, q->build,
+             (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, (long long)st.st_size,
+             (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+}
+
 char *qemu_escape(const char *text)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;

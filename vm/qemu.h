@@ -8,6 +8,7 @@
 #ifndef VM_QEMU_H
 #define VM_QEMU_H
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/vector.h"
 
@@ -37,6 +38,9 @@ enum { QEMU_MAJOR_MIN = 6, QEMU_MINOR_MIN = 2 };
  */
 int qemu_find(const struct session *s, const char *wish, struct qemu *ret, struct error **err);
 void qemu_clear(struct qemu *q);
+
+/* Which program it is, in lines: an upgrade changes them. */
+void qemu_add_identity(struct buf *b, const struct qemu *q);
 
 /* Text as a value in QEMU's key=value options: commas doubled. Owned. */
 char *qemu_escape(const char *text);

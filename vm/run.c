@@ -20,6 +20,7 @@
 #include "vm/ssh.h"
 #include "vm/ssh_program.h"
 #include "vm/vm.h"
+#include "vm/warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -249,14 +250,18 @@ static int start(struct run *r, struct error **err)
         return -1;
     vm_run_machine(o, disks, &args);
     if (o->started)
-        o->started(o->arg);
-    AUTO_FREE int *keep = xcalloc(1 + o->n_disks + o->spec->shares.len, sizeof *keep);
+        o->started(o->arg, o->restore);
+    AUTO_FREE int *keep = xcalloc(2 + o->n_disks + o->spec->shares.len, sizeof *keep);
     const int *held = o->keep ? &o->hold : r->overlays;
     size_t n_held = o->keep ? o->hold >= 0 : r->n_overlays;
+    size_t n_keep = vm_run_keep(o, held, n_held, keep);
+    if (o->warm && o->warm->ram_fd >= 0)
+        keep[n_keep++] = o->warm->ram_fd;
     struct vm_start_options spec = {.qemu = o->qemu->path,
                                     .args = &args,
+                                    .ports = o->warm ? ARGV("wake") : NULL,
                                     .keep = keep,
-                                    .n_keep = vm_run_keep(o, held, n_held, keep),
+                                    .n_keep = n_keep,
                                     .monitor_on_console = true,
                                     .show_stdout = o->spec->session == VM_SERIAL,
                                     .qmp_timeout_ms = o->spec->qmp_timeout_ms,
@@ -379,6 +384,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
         return -1;
     if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
+    if (o->warm && o->warm->saving)
+        return vm_warm_prepare(r->session, o, r->vm, ssh, err);
     so.user = user;
     if (vm_share_mount(r->session, ssh, &so, o->spec, err) < 0 ||
         (o->entered && o->entered(o->arg, ssh, err) < 0))
@@ -396,13 +403,26 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     return rc;
 }
 
+static int session(struct run *r, int *ret_status, struct error **err)
+{
+    const struct vm_run_options *o = r->o;
+    bool saving = o->warm && o->warm->saving;
+    if (o->spec->session != VM_SERIAL ? ssh(r, ret_status, err) < 0
+        : saving                      ? vm_warm_prepare(r->session, o, r->vm, NULL, err) < 0
+                                      : serial(r, err) < 0)
+        return -1;
+    return saving ? vm_warm_save(r->session, o, r->vm, err) : 0;
+}
+
 static void finish(struct run *r, bool failed)
 {
     const struct vm_run_options *o = r->o;
     CLEANUP(error_freep) struct error *e = NULL;
     if (!r->vm || vm_ended(r->vm))
         return;
-    if (r->panicked || r->halted || (failed && !o->keep))
+    // what is saved has ended already; what was restored is thrown away, and nobody is to wait for it
+    bool warm = o->warm && (o->warm->saving || !o->spec->shares.len);
+    if (r->panicked || r->halted || warm || (failed && !o->keep))
         (void)vm_quit(r->vm, 3000, NULL); // nothing of it stays: no reason to let the user wait
     else if (vm_powerdown(r->vm, o->spec->shutdown_timeout_ms, &e) < 0)
         session_notice(r->session, "%s", e->message);
@@ -419,8 +439,10 @@ int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_sta
     int rc = start(&r, &e);
     if (rc == 0)
         tell_up(&r);
+    if (rc == 0 && o->warm && !o->warm->saving)
+        rc = vm_warm_resume(s, o, r.vm, &e);
     if (rc == 0)
-        rc = o->spec->session == VM_SERIAL ? serial(&r, &e) : ssh(&r, &status, &e);
+        rc = session(&r, &status, &e);
     // the end of the connection comes first
     if (rc < 0 && r.vm && e->kind == ERR_GUEST && !e->status)
         (void)vm_wait_end(r.vm, 2000, NULL);

@@ -29,6 +29,8 @@
 struct session;
 struct vm_ssh;
 struct vm_uefi;
+struct vm_warm;
+struct vm_warm_wish;
 
 struct vm_run_disk {
     const char *const *files; /* qcow2 chain from base to top */
@@ -51,11 +53,13 @@ struct vm_run_options {
     const int *share_fds;       /* of vm_share_links, which last until QEMU runs; NULL = none */
     bool keep;                  /* the guest writes to the top files themselves */
     int hold;     /* with keep: a descriptor whose kernel lock is to last until QEMU has ended */
-    bool restore; /* vm_detach: it goes on from vm/state.h's state */
+    bool restore; /* it goes on from a state: vm/state.h's, or that of `warm` */
     bool
         stop_when_full; /* a host without space halts the guest, which otherwise sees an error; vm_run
                           * lets it go on when there is some */
-    void (*started)(void *arg); /* just before QEMU starts; NULL = none */
+    const struct vm_warm_wish *wish; /* for whoever calls vm_warm_run; NULL = it is to boot */
+    struct vm_warm *warm;            /* the VM is saved or restored (vm/warm.h); NULL = neither */
+    void (*started)(void *arg, bool restored); /* just before QEMU starts; NULL = none */
     /* QEMU runs; ssh_port leads to the guest's SSH, 0 = none; ports are those of vm_run_ports, borrowed.
      * NULL = not asked */
     void (*up)(void *arg, pid_t pid, unsigned ssh_port, json_t *ports);

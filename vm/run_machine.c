@@ -9,6 +9,7 @@
 #include "vm/qmp.h"
 #include "vm/share.h"
 #include "vm/uefi.h"
+#include "vm/warm.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -219,6 +220,11 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
     for (size_t i = 0; o->share_fds && i < spec->shares.len; i++)
         machine.ram_shared |= o->share_fds[i] >= 0;
     CLEANUP(strv_clear) struct strv extra = {0};
+    if (o->warm) {
+        machine.ram = o->warm->ram;
+        machine.ram_shared = o->warm->saving;
+        vm_warm_args(&extra);
+    }
     vm_share_args(&extra, spec, o->share_fds);
     if (o->uefi)
         vm_uefi_args(&extra, o->uefi);

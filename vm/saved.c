@@ -387,6 +387,11 @@ int saved_commit(const struct session *s, struct saved *t, struct error **err)
     return lock_change(t->lock, LOCK_SHARED, err);
 }
 
+uint64_t saved_bytes(const struct saved *t)
+{
+    return bytes_in(t->dir);
+}
+
 void saved_reject(struct saved *t)
 {
     AUTO_FREE char *record = record_path(t, t->place);

@@ -79,6 +79,7 @@ bool saved_damaged(const struct session *s, const struct saved_kind *kind, const
 /* Marks a ready one as no good (it did not restore): the next opening makes it again. */
 void saved_reject(struct saved *t);
 void saved_clear(struct saved *t);
+uint64_t saved_bytes(const struct saved *t); /* what a ready one takes on the disk */
 
 /* Which to remove: note is that of the record, NULL if there is no good one; age in seconds since the
  * last use. */

@@ -386,8 +386,13 @@ void vm_ssh_free(struct vm_ssh *ssh)
         return;
     int saved = errno;
     if (ssh->lib) {
+        int fd = dup(ssh_get_fd(ssh->lib));
         ssh_disconnect(ssh->lib);
         ssh_free(ssh->lib);
+        // the library does not close a socket that it was given, and the guest is to see the end now
+        (void)shutdown(fd, SHUT_RDWR);
+        if (fd >= 0)
+            close(fd);
     }
     free(ssh);
     errno = saved;

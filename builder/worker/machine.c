@@ -12,12 +12,9 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "vm/kvm_probe.h"
 #include "vm/machine.h"
 
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 /* Raised when something changes that the key does not see otherwise. */
@@ -124,42 +121,19 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
     }
 }
 
-/* Under KVM the guest has seen the host's processor: its name and flags, and what KVM's module with
- * its parameters makes of it. */
-static void add_host(struct buf *b)
-{
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    AUTO_FREE char *line = NULL;
-    size_t alloc = 0;
-    while (f && getline(&line, &alloc, f) > 1)
-        if (strncmp(line, "model name", 10) == 0 || strncmp(line, "flags", 5) == 0)
-            buf_adds(b, line);
-    if (f)
-        fclose(f);
-    struct utsname u;
-    if (uname(&u) == 0)
-        buf_addf(b, "host kernel %s\n", u.release);
-    AUTO_FREE char *module = kvm_module_text();
-    buf_addf(b, "%s\n", module);
-}
-
 char *machine_key(const struct machine *m)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
     CLEANUP(strv_clear) struct strv args = {0};
     json_t *const none[AGENT_DISKS] = {NULL};
-    struct stat st = {0};
-    (void)stat(m->qemu.path, &st);
     buf_addf(&b, "kiln builder template %d, agent protocol %d\n", TEMPLATE_FORMAT,
              AGENT_PROTOCOL_VERSION);
     buf_addf(&b, "appliance %s\n", m->appliance.digest);
-    buf_addf(&b, "qemu %s\n%s\n%llx:%llx %lld %lld.%09ld\n", m->qemu.path, m->qemu.build,
-             (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, (long long)st.st_size,
-             (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    qemu_add_identity(&b, &m->qemu);
     machine_args(&args, m, MACHINE_COLD, NULL, none);
     vec_foreach (char **, a, &args)
         buf_addf(&b, "%s\n", *a);
     if (m->accel == ACCEL_KVM)
-        add_host(&b);
+        accel_add_host(&b);
     return buf_detach(&b, NULL);
 }

@@ -7,7 +7,7 @@ import os, re, subprocess, sys
 kiln, folder = sys.argv[1:]
 PAGES = {"start": "create", "stop": "create", "rm": "create", "delete": "create", "ls": "create",
          **dict.fromkeys("status ssh exec cp console logs restart suspend resume wait rename port commit".split(), "ps"),
-         **dict.fromkeys(["down", "reload", "provision"], "up"), "logout": "login", "system df": "system", "system verify": "system",
+         **dict.fromkeys(["down", "reload", "provision"], "up"), "logout": "login", "image warm": "run", "system df": "system", "system verify": "system",
          **dict.fromkeys(["ci gitlab config", "ci gitlab prepare", "ci gitlab run", "ci gitlab cleanup", "ci reap"], "ci"),
          "libvirt define": "libvirt", "libvirt import": "libvirt"}
 

@@ -1,0 +1,197 @@
+#!/usr/bin/env bats
+# VMs from a saved boot: run --warm, image warm. Real VMs of examples/tiny; each saving is one boot.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  load common
+  export KILN_ACCEL=${KILN_ACCEL:-tcg} KILN_HOME=$BATS_FILE_TMPDIR/home
+  cd "$BATS_FILE_TMPDIR"
+  make_tiny >/dev/null
+}
+setup() {
+  load common
+  saved=$KILN_HOME/cache/warm
+  cd "$BATS_FILE_TMPDIR"
+  # no more memory than tiny needs: what is saved is copied
+  vm=(-m 256M --kernel vmlinuz --initrd initrd.img --append "console=ttyS0 panic=1 net.ifnames=0 mitigations=off")
+}
+teardown_file() {
+  load common
+  no_leftovers "$KILN_HOME"
+}
+warm() { # [OPTIONS]… -- COMMAND…: stdout of the guest's command; what kiln says goes to the file `said`
+  local options=()
+  while [ "$1" != -- ]; do options+=("$1") && shift; done
+  shift
+  timeout 200 "$KILN" run --warm "${vm[@]}" "${options[@]}" tiny "$@" 2>said
+}
+boots() { # how many were saved since the last call's
+  find "$saved" -mindepth 1 -maxdepth 1 -type d -regextype egrep -regex '.*/[0-9a-f]{64}' | wc -l
+}
+
+@test "the first run saves the boot, later ones start from it" {
+  warm -- true
+  grep -q '^Booting' said
+  grep -q "^saved the boot of 'tiny' (" said
+  grep -q '^Restoring' said
+  local before after seconds
+  before=$(date +%s%N)
+  seconds=$(warm -- date +%s)
+  after=$(date +%s%N)
+  run ! grep -q 'Booting\|saved' said
+  grep -q '^Restoring' said
+  # the guest's clock, which had stood still since it was saved
+  [ "$seconds" -ge $((before / 1000000000)) ]
+  [ "$seconds" -le $((after / 1000000000)) ]
+  # what one writes the next one does not see, nor does the saved boot
+  warm -- sh -c 'echo mine >/srv/mine; sync'
+  run warm -- sh -c 'ls /srv; exit 7'
+  [ "$status" = 7 ]
+  [ -z "$output" ]
+  # it is for its owner alone
+  [ "$(find "$saved" -perm /077 ! -name '*.lock')" = "" ]
+  [ "$(find "$saved" -perm /066)" = "" ]
+  # the program that waited has gone, with its file
+  run warm -- sh -c 'ps | grep -v grep | grep kiln-wake; ls -A /run /dev/shm /tmp /root | grep kiln; netstat -tn | grep -c EST'
+  [ "$output" = 1 ]
+}
+
+@test "two at once differ in random bytes and in what SSH is sent, and have a port each" {
+  local free
+  free=$(python3 -c 'import socket
+s = [socket.socket(), socket.socket()]
+for x in s: x.bind(("127.0.0.1", 0))
+print(*(x.getsockname()[1] for x in s))')
+  read -r one two <<<"$free"
+  mkfifo hold1 hold2
+  warm -p "$one:22" -- sh -c 'head -c 32 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/uuid; read x' <hold1 >out1 &
+  first=$!
+  warm -p "$two:22" -- sh -c 'head -c 32 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/uuid; read x' <hold2 >out2 &
+  second=$!
+  exec 8>hold1 9>hold2
+  # the cookie of the server's key exchange (RFC 4253, 7.1) is random
+  timeout 60 python3 - "$one" "$two" <<'PY'
+import socket, sys
+def cookie(port):
+    s = socket.create_connection(("127.0.0.1", port), 60)
+    s.sendall(b"SSH-2.0-test\r\n")
+    data = b""
+    while b"\x14" not in data[data.find(b"\n") + 1:][5:6] or len(data) < data.find(b"\n") + 23:
+        part = s.recv(4096)
+        assert part, "the server closed"
+        data += part
+    packet = data[data.find(b"\n") + 1:]
+    return packet[6:22]
+a, b = (cookie(int(p)) for p in sys.argv[1:])
+assert a != b and any(a), (a, b)
+PY
+  echo >&8
+  echo >&9
+  wait $first
+  wait $second
+  [ "$(wc -l <out1)" = 3 ]
+  run ! grep -qxFf out1 out2
+}
+
+@test "two that save at once make one; other memory is another saved boot" {
+  local before
+  before=$(boots)
+  vm[1]=200M
+  (cd "$BATS_FILE_TMPDIR" && timeout 200 "$KILN" run --warm "${vm[@]}" tiny true 2>said1) &
+  timeout 200 "$KILN" run --warm "${vm[@]}" tiny true 2>said2
+  wait $!
+  [ "$(cat said1 said2 | grep -c '^saved the boot')" = 1 ]
+  [ "$(cat said1 said2 | grep -c '^Restoring')" = 2 ]
+  [ "$(boots)" = $((before + 1)) ]
+}
+
+@test "what is damaged is noticed and made anew, what does not restore boots" {
+  vm[1]=200M
+  local ram state
+  ram=$(ls -t "$saved"/*/ram | while read -r f; do [ "$(stat -c %s "$f")" != $((200 << 20)) ] || echo "$f"; done)
+  [ -f "$ram" ]
+  # one bit of a page that holds something, with the times of before
+  touch -r "$ram" times
+  python3 - "$ram" <<'PY'
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+at = os.lseek(fd, 1 << 20, os.SEEK_DATA)
+byte = os.pread(fd, 1, at)[0]
+os.pwrite(fd, bytes([byte ^ 4]), at)
+PY
+  touch -r times "$ram"
+  warm -- true
+  grep -q "the saved boot of 'tiny' is damaged: making it anew" said
+  grep -q '^saved the boot' said
+  # a stream that QEMU refuses, with a record that says it is right
+  state=${ram%ram}state
+  head -c 1000 /dev/urandom >"$state"
+  python3 - "$state" <<'PY'
+import hashlib, json, os, sys
+record = os.path.dirname(sys.argv[1]) + "/warm.json"
+r = json.load(open(record))
+r["sha256"]["state"] = hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest()
+json.dump(r, open(record, "w"))
+PY
+  [ "$(warm -- echo fine)" = fine ]
+  grep -q "^no saved boot for 'tiny': .*; booting$" said
+  # and is not tried again
+  [ ! -e "${ram%ram}warm.json" ]
+}
+
+@test "the serial console of a saved boot; without root in the guest a warning, or with strict an error" {
+  # nobody can log in: what is awaited is on the console
+  vm+=(--network none --ready-when 'serial:tiny login')
+  run bash -c 'mkfifo keys; exec 3<>keys; (timeout 200 "$0" "$@" 3<&- <keys 2>said) | grep -m 1 -a "tiny login:"; printf "\001x" >keys' \
+    "$KILN" run --warm "${vm[@]}" tiny
+  [[ $output == *'tiny login:'* ]]
+  grep -q "have its time, and may have equal random bytes: it has no network" said
+  run timeout 60 "$KILN" run --warm=strict "${vm[@]}" tiny
+  [ "$status" = 1 ]
+  [[ $output == *"error: the guest of 'tiny' cannot be given the time and random bytes: it has no network"*'hint: --warm alone'* ]]
+}
+
+@test "who cannot have a saved boot is told why; mistakes are" {
+  run timeout 60 "$KILN" run --warm tiny -- -version
+  [ "$status" = 0 ]
+  [[ $output == *"no saved boot for 'tiny': QEMU gets arguments of your own; booting"* ]]
+  run "$KILN" image warm tiny -- -version
+  [ "$status" = 2 ]
+  run "$KILN" run --warm=yes tiny
+  [ "$status" = 2 ]
+  [[ $output == *"argument --warm: 'yes' is not strict or off"* ]]
+  run "$KILN" run --warm --ready-when port:0 tiny
+  [ "$status" = 2 ]
+  [[ $output == *"'port:0' is not serial:REGEX, port:NUMBER or file:/PATH"* ]]
+  run "$KILN" run --ready-when port:80 tiny
+  [ "$status" = 2 ]
+  KILN_WARM=maybe run "$KILN" run tiny
+  [ "$status" = 1 ]
+  [[ $output == *"KILN_WARM: 'maybe' is not 1, strict or 0"* ]]
+}
+
+@test "image warm, --ready-when, and what removes saved boots" {
+  vm[1]=160M
+  KILN_WARM_MAX_SIZE=1K run timeout 200 "$KILN" image warm --ready-when port:22 "${vm[@]}" tiny
+  [[ $output == *"saved the boot of 'tiny'"* ]]
+  run timeout 60 "$KILN" image warm --ready-when port:22 "${vm[@]}" tiny
+  [ "$status" = 0 ]
+  [ -z "$output" ]
+  [ "$(boots)" = 1 ]
+  # an environment variable and a settings file ask for it, too
+  mkdir -p config/kiln
+  echo 'warm = true' >config/kiln/config.toml
+  [ "$(XDG_CONFIG_HOME=$PWD/config timeout 60 "$KILN" run --ready-when port:22 "${vm[@]}" tiny echo hi 2>said)" = hi ]
+  grep -q '^Restoring' said
+  "$KILN" system df | grep -q "^saved boots  *1 "
+  "$KILN" tag tiny other
+  "$KILN" image rm other
+  [ "$(boots)" = 1 ]
+  "$KILN" prune --dry-run --all | grep -q 'would remove .* of saved boots'
+  [ "$(boots)" = 1 ]
+  # another image of the name
+  cp "$KILN_HOME/backend/tiny" "$BATS_TEST_TMPDIR/tiny.qcow2"
+  "$KILN" image import --force "$BATS_TEST_TMPDIR/tiny.qcow2" tiny
+  [ "$(boots)" = 0 ]
+  [ "$(du -s --apparent-size -B1 "$saved/.working" | cut -f1)" -lt 10000 ]
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * VMs that start from a saved boot: the first one of its kind boots, is saved when it is ready (memory,
+ * devices, what it wrote to its disks; a kind of vm/saved.h), and it and every later one are restored
+ * from that, each with a throw-away overlay of its own on top.
+ *
+ *   <cache>/warm/<key>/ram, state, disk0.qcow2, disk1.qcow2…, warm.json
+ *
+ * The key is the text of vm_warm_key: the disks below, QEMU, its arguments without forwarded ports, and
+ * under KVM the host's processor. A copy is told the time and gets random bytes by a small program that
+ * waits in the guest since it was saved (vm/guest/wake.c), before anybody uses it; QEMU's vmgenid
+ * device gets a new GUID, too.
+ *
+ *     // given struct session *session; struct vm_run_options options; int status;
+ *     struct vm_warm_wish wish = {.image = "debian", .backend = "/home/me/backend", .layer = "0123"};
+ *     vm_warm_run(session, &options, &wish, &status, &err);      // as vm_run
+ */
+#ifndef VM_WARM_H
+#define VM_WARM_H
+
+#include "base/error.h"
+#include "vm/run.h"
+#include "vm/saved.h"
+
+#include <stdbool.h>
+
+struct session;
+struct strv;
+struct vm;
+struct vm_ssh;
+
+/* When the boot is saved, besides that SSH answers, where the guest has a network. All strings borrowed;
+ * at most one is set. */
+struct vm_warm_ready {
+    const char *serial; /* a line of the console matches this extended regular expression */
+    unsigned port;      /* the guest listens on this TCP port; 0 = not asked */
+    const char *file;   /* an absolute path of the guest exists */
+};
+/* "serial:REGEX", "port:80", "file:/run/ready"; text is borrowed. ERR_USAGE. */
+int vm_warm_ready_parse(const char *text, struct vm_warm_ready *ret, struct error **err);
+
+/* All is borrowed. */
+struct vm_warm_wish {
+    const char *image, *backend,
+        *layer; /* where it is from, for vm_warm_sweep; backend is a real path */
+    struct vm_warm_ready ready;
+    const char *ready_text; /* as the user wrote it; NULL = none */
+    bool strict; /* a guest that cannot be told the time, or given random bytes, is an error */
+    bool
+        only; /* vm_warm_run makes it, unless there is one, and that is all; an error if it cannot be */
+    uint64_t max_bytes; /* what all saved boots may take on the disk; 0 = 4 GiB */
+};
+
+/* As vm_run. What has no saved boot and cannot have one boots, with one notice that says why. */
+int vm_warm_run(const struct session *s, const struct vm_run_options *o,
+                const struct vm_warm_wish *wish, int *ret_status, struct error **err);
+struct saved_sum vm_warm_usage(const struct session *s);
+/* Removes those that were not used for max_age seconds (0: all). */
+struct saved_sum vm_warm_prune(const struct session *s, long long max_age, bool dry_run);
+/* Removes those of the session's backend whose image is gone or another one now: layer_of gives the
+ * id of the layer an image stands for, owned, NULL if there is no such image. */
+typedef char *vm_warm_layer_fn(const struct session *s, const char *image);
+void vm_warm_sweep(const struct session *s, vm_warm_layer_fn *layer_of);
+
+/* --- for vm_run --- */
+
+/* A VM that is being saved, or restored. */
+struct vm_warm {
+    bool saving;
+    struct saved *saved;
+    const char *ram; /* file that is the memory */
+    int ram_fd;      /* saving: that file, for QEMU to inherit; else -1 */
+    const struct vm_warm_wish *wish;
+    bool resumed; /* restored: it runs, and what happens from now on is not the state's fault */
+};
+/* QEMU's arguments for it. */
+void vm_warm_args(struct strv *args);
+/* Saving: somebody is logged in (ssh NULL: the guest has no network). When the guest is ready, the
+ * program that waits is put into it. */
+int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                    struct vm_ssh *ssh, struct error **err);
+/* Saving: nobody is logged in any more. Memory and devices are kept, and QEMU ends. */
+int vm_warm_save(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                 struct error **err);
+/* Restores it and lets it go on: at the state's moment, but with the time and random bytes of its own. */
+int vm_warm_resume(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                   struct error **err);
+
+#endif

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT
+//
+// What kiln does in a guest that is saved. The waiting program goes in over SSH's standard input, into
+// the first folder of the guest's memory that programs may be run from, and is started by root: whoever
+// is logged in, by sudo without a password, or by a login of root's own.
+#include "vm/warm.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/session.h"
+#include "vm/migrate.h"
+#include "vm/qmp.h"
+#include "vm/run_machine.h"
+#include "vm/ssh.h"
+#include "vm/vm.h"
+#include "vm/wake.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <regex.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    ANSWER_MS = 10000,
+    IDLE_S = 60,     /* how long the guest may be busy after it is ready */
+    WAKE_MS = 20000, /* for an answer of the program that waits */
+    EXACT_MS = 50,   /* the clock is this exact, if a request can be answered so fast */
+    TRIES = 8,
+    CONSOLE_LINES = 2000
+};
+
+extern const unsigned char wake_blob[], wake_blob_end[];
+
+void vm_warm_args(struct strv *args)
+{
+    static const char *const fixed[] = {"-serial", "chardev:wake", "-device", "vmgenid,guid=auto"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        strv_add(args, fixed[i]);
+}
+
+/* --- readiness --- */
+
+static int not_ready(const struct vm_run_options *o, struct error **err)
+{
+    error_set(err, ERR_GUEST, "the guest was not ready in time: --ready-when %s did not come true",
+              o->warm->wish->ready_text);
+    return error_hint(err,
+                      "--ssh-timeout waits longer; --ssh-with-serial shows the guest's console");
+}
+
+static int await_console(const struct vm_run_options *o, struct vm *vm, long long deadline,
+                         struct error **err)
+{
+    regex_t re;
+    int rc = regcomp(&re, o->warm->wish->ready.serial, REG_EXTENDED | REG_NOSUB | REG_NEWLINE);
+    if (rc)
+        return error_set(err, ERR_USAGE, "'%s' is not a regular expression",
+                         o->warm->wish->ready.serial);
+    for (rc = 1; rc > 0;) {
+        AUTO_FREE char *text = vm_console_text(vm, CONSOLE_LINES);
+        if (regexec(&re, text, 0, NULL, 0) == 0)
+            break;
+        rc = vm_wait(vm, NULL, 0, deadline, err);
+    }
+    regfree(&re);
+    return rc > 0 ? 0 : rc < 0 ? -1 : not_ready(o, err);
+}
+
+/* Until the command succeeds in the guest. */
+static int await_command(const struct session *s, const struct vm_run_options *o,
+                         struct vm_ssh *ssh, const char *test, int timeout_ms, struct error **err)
+{
+    AUTO_FREE char *loop =
+        xasprintf("i=0; until %s; do i=$((i+1)); [ $i -lt %d ] || exit 1; sleep 1; done", test,
+                  timeout_ms / 1000 + 1);
+    CLEANUP(buf_clear) struct buf command = BUF_INIT;
+    int status = 0;
+    (void)s;
+    buf_adds(&command, "sh -c ");
+    buf_add_shell_word(&command, loop);
+    if (vm_ssh_run(ssh, command.data, &status, err) < 0)
+        return -1;
+    return status ? not_ready(o, err) : 0;
+}
+
+static int await_ready(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                       struct vm_ssh *ssh, struct error **err)
+{
+    const struct vm_warm_ready *ready = &o->warm->wish->ready;
+    int timeout = vm_run_ssh_timeout(o->spec, o->accel);
+    CLEANUP(buf_clear) struct buf test = BUF_INIT;
+    if (ready->serial)
+        return await_console(o, vm, now_ms() + timeout, err);
+    if (!ssh || (!ready->port && !ready->file))
+        return 0;
+    if (ready->file) {
+        buf_adds(&test, "[ -e ");
+        buf_add_shell_word(&test, ready->file);
+        buf_adds(&test, " ]");
+    } else { // its line of a socket that listens, proc(5)
+        buf_addf(&test,
+                 "grep -qi ':%04X [0-9A-F]*:0000 0A' /proc/net/tcp /proc/net/tcp6 2>/dev/null",
+                 ready->port);
+    }
+    return await_command(s, o, ssh, test.data, timeout, err);
+}
+
+/* --- the program that waits --- */
+
+/* The statuses are those of exit below; stdin is the program. */
+static const char install[] =
+    "umask 077; have=\n"
+    "[ -c " WAKE_TTY
+    " ] || exit 71\n"
+    "for d in /run /dev/shm /tmp /var/tmp /root; do\n"
+    "  f=$d/.kiln-wake.$$\n"
+    "  if [ -z \"$have\" ]; then { cat >\"$f\"; } 2>/dev/null || continue; have=$f\n"
+    "  else cp \"$have\" \"$f\" 2>/dev/null || continue; fi\n"
+    "  if chmod 700 \"$f\" && \"$f\" probe 2>/dev/null; then\n"
+    "    [ \"$f\" = \"$have\" ] || rm -f \"$have\"\n"
+    "    (trap '' HUP; exec \"$f\" " WAKE_TTY
+    " %d) </dev/null >/dev/null 2>&1 &\n"
+    "    exit 0\n"
+    "  fi\n"
+    "  [ \"$f\" = \"$have\" ] || rm -f \"$f\"\n"
+    "done\n"
+    "rm -f \"$have\"; exit 72\n";
+
+static int blob_file(struct error **err)
+{
+    size_t n = (size_t)(wake_blob_end - wake_blob);
+    AUTO_CLOSE int fd = memfd_create("kiln-wake", MFD_CLOEXEC);
+    if (fd < 0 || write_all(fd, wake_blob, n) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+        return error_errno(err, "cannot make a file in memory");
+    return STEAL_FD(fd);
+}
+
+/* Exit status of the installation, -1. */
+static int install_by(struct vm_ssh *ssh, const char *as_root, struct error **err)
+{
+    AUTO_CLOSE int blob = blob_file(err), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    AUTO_FREE char *script = xasprintf(install, IDLE_S);
+    CLEANUP(buf_clear) struct buf command = BUF_INIT;
+    int status = 0;
+    buf_addf(&command, "%s%ssh -c ", as_root, *as_root ? " " : "");
+    buf_add_shell_word(&command, script);
+    const int fds[3] = {blob, null, null};
+    if (blob < 0 || vm_ssh_run_on(ssh, command.data, fds, &status, err) < 0)
+        return -1;
+    return status;
+}
+
+static bool is_root(struct vm_ssh *ssh)
+{
+    int status = 1;
+    return vm_ssh_run(ssh, "sh -c '[ \"$(id -u)\" = 0 ]'", &status, NULL) == 0 && status == 0;
+}
+
+/* Another login, root's own, with the keys of the first one. NULL. */
+static struct vm_ssh *log_in_root(const struct session *s, const struct vm_run_options *o,
+                                  struct vm *vm)
+{
+    struct vm_ssh_options so = {.session = s,
+                                .user = "root",
+                                .key_file = o->spec->ssh.key,
+                                .vm_key = o->vm_key,
+                                .options = &o->spec->ssh.options,
+                                .deadline = now_ms() + vm_run_ssh_timeout(o->spec, o->accel),
+                                .wait = vm_ssh_wait_vm,
+                                .wait_arg = vm};
+    return vm_run_ssh_port(vm_qmp(vm), &so.port, NULL) < 0 ? NULL : vm_ssh_open(&so, NULL);
+}
+
+/* NULL: it waits in the guest. Else why not, a phrase; owned. -1 and *err for the rest. */
+static int install_wake(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                        struct vm_ssh *ssh, const char **ret_why, struct error **err)
+{
+    int status = is_root(ssh) ? install_by(ssh, "", err) : install_by(ssh, "sudo -n", err);
+    if (status > 0 && status != 71 && status != 72) {
+        CLEANUP(vm_ssh_freep) struct vm_ssh *root = log_in_root(s, o, vm);
+        status = root ? install_by(root, "", err) : status;
+    }
+    *ret_why = status == 0    ? NULL
+               : status == 71 ? "it has no second serial port (" WAKE_TTY ")"
+               : status == 72 ? "it cannot run 64-bit programs of Linux from memory"
+                              : "nobody may become root in it: neither a login of root's nor sudo "
+                                "without a password works";
+    return status < 0 ? -1 : 0;
+}
+
+/* One byte of the port, or more: 1; 0 = too late; -1. */
+static int receive(struct vm *vm, void *to, size_t n, long long deadline, struct error **err)
+{
+    for (size_t have = 0; have < n;) {
+        ssize_t got = read(vm_port(vm, "wake"), (char *)to + have, n - have);
+        if (got > 0) {
+            have += (size_t)got;
+            continue;
+        }
+        if (got == 0 || (errno != EAGAIN && errno != EINTR))
+            return 0;
+        struct pollfd f = {.fd = vm_port(vm, "wake"), .events = POLLIN};
+        int rc = vm_wait(vm, &f, 1, deadline, err);
+        if (rc <= 0)
+            return rc;
+    }
+    return 1;
+}
+
+int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                    struct vm_ssh *ssh, struct error **err)
+{
+    const char *why = "it has no network that kiln could log in by";
+    if (await_ready(s, o, vm, ssh, err) < 0 || (ssh && install_wake(s, o, vm, ssh, &why, err) < 0))
+        return -1;
+    if (why)
+        (void)json_object_set_new(o->warm->saved->note, "lacking", json_string(why));
+    return 0;
+}
+
+/* --- saving --- */
+
+/* Until the guest has nothing more to do; the login's end is among it. */
+static int await_calm(const struct vm_run_options *o, struct vm *vm, struct error **err)
+{
+    char byte = 0;
+    json_t *note = o->warm->saved->note;
+    if (json_object_get(note, "lacking"))
+        return 0;
+    int rc = 1;
+    long long deadline = now_ms() + IDLE_S * 1000 + WAKE_MS;
+    while (rc > 0 && byte != WAKE_READY) // the console of firmware or kernel may have been there
+        rc = receive(vm, &byte, 1, deadline, err);
+    if (rc == 0)
+        (void)json_object_set_new(note, "lacking",
+                                  json_string("the program that kiln started in it is silent"));
+    return rc < 0 ? -1 : 0;
+}
+
+int vm_warm_save(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                 struct error **err)
+{
+    struct qmp *q = vm_qmp(vm);
+    const struct saved *t = o->warm->saved;
+    if (await_calm(o, vm, err) < 0)
+        return -1;
+    AUTO_CLOSE int fd = open(t->state, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_errno(err, "cannot make '%s'", t->state);
+    if (qmp_command(q, "stop", NULL, ANSWER_MS, NULL, err) < 0 ||
+        vm_migrate(s, q, VM_MIGRATE_OUT, fd, true, err) < 0)
+        return -1;
+    return vm_quit(vm, ANSWER_MS, err);
+}
+
+/* --- a copy --- */
+
+static int ask(struct vm *vm, uint32_t what, struct error **err)
+{
+    struct wake_request r = {.mark = {'k', 'i', 'l', 'n'}, .what = what};
+    struct timespec now;
+    if (what & WAKE_SEED && getrandom(r.seed, sizeof r.seed, 0) != (ssize_t)sizeof r.seed)
+        return error_errno(err, "cannot get random bytes");
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    r.seconds = now.tv_sec;
+    r.nanoseconds = now.tv_nsec;
+    ssize_t n = write(vm_port(vm, "wake"), &r, sizeof r);
+    explicit_bzero(r.seed, sizeof r.seed);
+    return n == (ssize_t)sizeof r ? 0 : error_set(err, ERR_GUEST, "the guest takes no message");
+}
+
+/* The answer takes as long as the clock may be behind, so on a busy host it is set again. */
+static int wake(const struct session *s, struct vm *vm, struct error **err)
+{
+    for (int i = 0; i < TRIES; i++) {
+        struct wake_answer a;
+        long long began = now_ms();
+        if (ask(vm, i ? WAKE_CLOCK : WAKE_CLOCK | WAKE_SEED, err) < 0)
+            return -1;
+        int rc = receive(vm, &a, sizeof a, began + WAKE_MS, err);
+        if (rc <= 0)
+            return rc < 0 ? -1 : error_set(err, ERR_GUEST, "the restored guest does not answer");
+        if (memcmp(a.mark, "done", 4) != 0)
+            return error_set(err, ERR_GUEST, "the restored guest answers nonsense");
+        if (a.clock || a.entropy || a.reseed)
+            return error_set(err, ERR_GUEST,
+                             "the restored guest refuses the time or random bytes: %s",
+                             strerror(a.clock     ? a.clock
+                                      : a.entropy ? a.entropy
+                                                  : a.reseed));
+        session_debug(s, 1, "warm: the guest has its time after %lld ms", now_ms() - began);
+        if (now_ms() - began <= EXACT_MS)
+            break;
+    }
+    return ask(vm, WAKE_END, err);
+}
+
+int vm_warm_resume(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                   struct error **err)
+{
+    struct vm_warm *w = o->warm;
+    struct qmp *q = vm_qmp(vm);
+    long long began = now_us();
+    AUTO_CLOSE int fd = open(w->saved->state, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "cannot read '%s'", w->saved->state);
+    if (vm_migrate(s, q, VM_MIGRATE_IN, fd, true, err) < 0 ||
+        qmp_command(q, "cont", NULL, ANSWER_MS, NULL, err) < 0 ||
+        (!json_object_get(w->saved->note, "lacking") && wake(s, vm, err) < 0))
+        return -1;
+    session_timing(s, "warm-resume", now_us() - began);
+    w->resumed = true;
+    saved_clear(w->saved); // QEMU has its files open: they may be removed
+    if (o->spec->session == VM_SERIAL && vm_port(vm, "console") >= 0 &&
+        write(vm_port(vm, "console"), "\n", 1) < 0) // whoever asks for a login asks again
+        session_debug(s, 1, "warm: the console takes nothing");
+    return 0;
+}
