@@ -128,7 +128,7 @@ static int run_again(struct session *s, const struct args *a, struct named_vm *v
 }
 
 static int run_nameless(struct session *s, const struct args *a, struct vm_spec *spec,
-                        struct error **err)
+                        const struct vm_copies *copies, struct error **err)
 {
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(build_shown_clear) struct build_shown shown = {0};
@@ -161,7 +161,7 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
     bool listed = vm_store_appear(s, spec, &place, name, &vm, &why) == 0;
     session_debug(s, 1, listed ? "this VM is '%s' for ps, exec and stop" : "not listed: %s",
                   listed ? name : why->message);
-    int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, NULL, false, err);
+    int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, copies, false, err);
     if (listed)
         (void)named_vm_remove(s->vmstore, &vm, NULL);
     return status;
@@ -180,15 +180,17 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (args_has(a, "name") && named_vm_open(s->vmstore, args_get(a, "name"), &there, NULL) == 0)
         return run_again(s, a, &there, &copies, err);
     // what is written to before or read afterwards needs a disk with a name
-    bool named = args_has(a, "name") || args_has(a, "detach") || copies.in.len || copies.out.len ||
-                 args_has(a, "cloud-init") || args_has(a, "public-key") ||
-                 args_has(a, "network-config") || vm_prepare_wanted(a, &copies);
-    bool warm = false;
-    if (named && vm_warm_wanted(s, a, &warm, err) < 0)
+    bool warm = false, copied = copies.in.len || copies.out.len;
+    if (vm_warm_wanted(s, a, &warm, err) < 0)
         return -1;
-    if (warm)
+    if (warm && spec.session != VM_SERIAL)
+        copies.direct = true; // the disk of a saved boot is in use already
+    bool named = args_has(a, "name") || args_has(a, "detach") || args_has(a, "cloud-init") ||
+                 args_has(a, "public-key") || args_has(a, "network-config") ||
+                 vm_prepare_wanted(a, &copies) || (copied && !(warm && copies.direct));
+    if (warm && named)
         session_notice(s, "no saved boot for a VM whose disk has a name; booting");
-    return named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, err);
+    return named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, &copies, err);
 }
 
 const struct command cmd_run = {

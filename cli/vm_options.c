@@ -46,16 +46,21 @@ static void waiting(void *arg, long long ms, const char *line)
     waiting_show(&b->waiting, ms, line);
 }
 
+static const char *name_of(const struct boot *b)
+{
+    return b->named ? b->named->name : b->o.image;
+}
+
 static int copy_in(void *arg, struct vm_ssh *ssh, struct error **err)
 {
     const struct boot *b = arg;
-    return vm_copy_in_ssh(ssh, b->named->name, b->copies, err);
+    return vm_copy_in_ssh(ssh, name_of(b), b->copies, err);
 }
 
 static int copy_out(void *arg, struct vm_ssh *ssh, struct error **err)
 {
     const struct boot *b = arg;
-    return vm_copy_out_ssh(ssh, b->named->name, b->copies, err);
+    return vm_copy_out_ssh(ssh, name_of(b), b->copies, err);
 }
 
 /* Which ports the kernel chose. */
@@ -458,7 +463,7 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     b.o.share_fds = links.fds;
     if (spec->session == VM_SERIAL && !detached)
         vm_volumes_tell(s, spec);
-    if (copies && copies->direct && named) {
+    if (copies && copies->direct && (copies->in.len || copies->out.len)) {
         if (spec->session == VM_SERIAL) {
             error_set(err, ERR_USAGE, "argument --direct-copy: needs SSH");
             return error_hint(err, "--ssh or a command connects by it");

@@ -411,6 +411,8 @@ static int session(struct run *r, int *ret_status, struct error **err)
         : saving                      ? vm_warm_prepare(r->session, o, r->vm, NULL, err) < 0
                                       : serial(r, err) < 0)
         return -1;
+    if (saving && r->full_told)
+        return error_set(err, ERR_SYSTEM, "the disk had errors while it booted");
     return saving ? vm_warm_save(r->session, o, r->vm, err) : 0;
 }
 

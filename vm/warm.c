@@ -26,7 +26,7 @@
 
 enum { FORMAT = 1, KEEP = 8, CHUNK = 1 << 16, PAGE = 4096 };
 #define MAX_BYTES (4ULL << 30)
-/* What a saved boot may grow to, roughly, beside what its memory holds. */
+/* What it takes, roughly, beside what its memory holds. */
 #define ROOM (64ULL << 20)
 
 static const struct saved_kind default_kind = {
@@ -260,6 +260,11 @@ static int tell_lacking(const struct session *s, const struct vm_warm_wish *wish
     return 0;
 }
 
+static int no_room(const struct session *s, struct error **err)
+{
+    return error_set(err, ERR_SYSTEM, "too little room in '%s'", s->cache);
+}
+
 /* t: open, and not ready. */
 static int make(const struct session *s, const struct vm_run_options *o,
                 const struct vm_warm_wish *wish, struct saved *t, struct error **err)
@@ -268,6 +273,8 @@ static int make(const struct session *s, const struct vm_run_options *o,
     AUTO_CLOSE int memory = memfd_create("kiln-guest", MFD_CLOEXEC);
     if (memory < 0 || ftruncate(memory, size) < 0)
         return error_errno(err, "cannot make the VM's memory");
+    if (free_bytes(t->dir) < ROOM)
+        return no_room(s, err);
     long long began = now_ms();
     if (boot_and_save(s, o, wish, t, memory, err) < 0 ||
         (wish->strict && tell_lacking(s, wish, t->note, err) < 0))
@@ -275,7 +282,7 @@ static int make(const struct session *s, const struct vm_run_options *o,
     long long booted = now_ms();
     struct stat st;
     if (fstat(memory, &st) == 0 && free_bytes(t->dir) < (uint64_t)st.st_blocks * 512 + ROOM)
-        return error_set(err, ERR_SYSTEM, "too little room in '%s'", s->cache);
+        return no_room(s, err);
     (void)json_object_update_new(t->note,
                                  json_pack("{s:s, s:s, s:s}", "image", wish->image, "backend",
                                            wish->backend, "layer", wish->layer));
