@@ -45,7 +45,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     if (!warm.wanted)
         return error_set(err, ERR_USER, "'%s' is not the name of an image", a->pos[0]);
-    vm_image_take_user(chain.metadata, &spec);
+    vm_image_take_labels(chain.metadata, &spec);
     if (vm_spec_has_user_network(&spec)) {
         spec.session = VM_SSH_COMMAND;
         vm_spec_set(&spec.command, "true");

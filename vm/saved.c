@@ -224,7 +224,11 @@ int saved_open(const struct session *s, const struct saved_kind *kind, const cha
     AUTO_FREE char *lock = xasprintf("%s.lock", t.place);
     if (make_dirs(t.store, 0700, err) < 0)
         return -1;
-    t.lock = lock_wait(lock, LOCK_SHARED, s->cancel_fd, err);
+    t.lock = lock_try(lock, LOCK_SHARED, NULL);
+    if (t.lock < 0 && kind->waiting)
+        session_notice(s, "%s", kind->waiting);
+    if (t.lock < 0)
+        t.lock = lock_wait(lock, LOCK_SHARED, s->cancel_fd, err);
     if (t.lock < 0)
         return -1;
     check(&t);

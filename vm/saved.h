@@ -11,7 +11,7 @@
  *     #include "base/session.h"
  *     // given struct session *session; const char *text;
  *     static const char *const files[] = {"disk.qcow2", NULL};
- *     static const struct saved_kind kind = {"warm", "warm.json", 4, 4ULL << 30};
+ *     static const struct saved_kind kind = {.folder = "warm", .record = "warm.json", .keep = 4};
  *     CLEANUP(saved_clear) struct saved t = SAVED_INIT;
  *     if (saved_open(session, &kind, files, text, &t, &err) < 0) ...
  *     if (!t.ready) {                  // ours to make: others wait for us meanwhile
@@ -37,10 +37,11 @@
 struct session;
 
 struct saved_kind {
-    const char *folder; /* of the session's cache */
-    const char *record; /* file name */
-    unsigned keep;      /* how many there may be; the last used ones stay */
-    uint64_t max_bytes; /* what all of them may take on the disk; 0 = any */
+    const char *folder;  /* of the session's cache */
+    const char *record;  /* file name */
+    unsigned keep;       /* how many there may be; the last used ones stay */
+    uint64_t max_bytes;  /* what all of them may take on the disk; 0 = any */
+    const char *waiting; /* notice while another process makes the wanted one; NULL = none */
 };
 
 struct saved {

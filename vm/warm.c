@@ -29,8 +29,12 @@ enum { FORMAT = 1, KEEP = 8, CHUNK = 1 << 16, PAGE = 4096 };
 /* What it takes, roughly, beside what its memory holds. */
 #define ROOM (64ULL << 20)
 
-static const struct saved_kind default_kind = {
-    .folder = "warm", .record = "warm.json", .keep = KEEP, .max_bytes = MAX_BYTES};
+static const struct saved_kind default_kind = {.folder = "warm",
+                                               .record = "warm.json",
+                                               .keep = KEEP,
+                                               .max_bytes = MAX_BYTES,
+                                               .waiting =
+                                                   "another kiln saves this boot: waiting for it"};
 
 int vm_warm_ready_parse(const char *text, struct vm_warm_ready *ret, struct error **err)
 {
@@ -254,7 +258,8 @@ static int tell_lacking(const struct session *s, const struct vm_warm_wish *wish
         return error_hint(err, "--warm alone goes on, with a warning; without it the VM boots");
     }
     AUTO_FREE char *text = xasprintf(
-        "VMs from the saved boot of '%s' have its time, and may have equal random bytes: %s",
+        "warning: VMs from the saved boot of '%s' have its time, and may have equal random bytes: "
+        "%s\n",
         wish->image, why);
     session_warning(s, text);
     return 0;
@@ -336,11 +341,14 @@ static int open_saved(const struct session *s, const struct vm_run_options *o,
     return saved_open(s, kind, (const char *const *)files.ptr, key, t, err);
 }
 
-/* Errors that a boot would meet, too, or that are the user's. */
-static bool is_final(const struct error *e)
+/* Errors that are the user's, or that a boot would meet, too. What a restored guest does before anybody
+ * uses it says nothing of a boot; and the serial console needs no SSH. */
+static bool is_final(const struct error *e, const struct vm_run_options *o, bool restored)
 {
+    bool boots = !restored && (e->status == VM_EXIT_PANIC ||
+                               (e->status == VM_EXIT_NO_SSH && o->spec->session != VM_SERIAL));
     return e->kind == ERR_CANCELLED || e->kind == ERR_KILLED || e->kind == ERR_USER ||
-           e->kind == ERR_USAGE || e->status;
+           e->kind == ERR_USAGE || e->status == VM_EXIT_TIMEOUT || boots;
 }
 
 static int get_ready(const struct session *s, const struct vm_run_options *o,
@@ -364,7 +372,7 @@ static int run_saved(const struct session *s, const struct vm_run_options *o,
         return -1;
     if (wish->only || restore(s, o, wish, t, &resumed, ret_status, &why) == 0)
         return 0;
-    if (resumed || is_final(why))
+    if (resumed || is_final(why, o, true))
         return error_propagate(err, why);
     saved_reject(t);
     *ret_why = why;
@@ -393,7 +401,7 @@ int vm_warm_run(const struct session *s, const struct vm_run_options *o,
     if (obstacle)
         return boot_instead(s, o, wish, obstacle, ret_status, err);
     if (open_saved(s, o, wish, &kind, &t, &why) < 0 || get_ready(s, o, wish, &t, &why) < 0) {
-        if (is_final(why))
+        if (wish->only || is_final(why, o, false))
             return error_propagate(err, STEAL(why));
     } else {
         int rc = run_saved(s, o, wish, &t, ret_status, &why, err);

@@ -29,7 +29,7 @@
 enum {
     ANSWER_MS = 10000,
     IDLE_S = 60,     /* how long the guest may be busy after it is ready */
-    WAKE_MS = 20000, /* for an answer of the program that waits */
+    WAKE_MS = 60000, /* for an answer of the program that waits */
     EXACT_MS = 50,   /* the clock is this exact, if a request can be answered so fast */
     TRIES = 8,
     CONSOLE_LINES = 2000

@@ -43,6 +43,11 @@ boots() { # how many were saved since the last call's
   # the guest's clock, which had stood still since it was saved
   [ "$seconds" -ge $((before / 1000000000)) ]
   [ "$seconds" -le $((after / 1000000000)) ]
+  # what is to be copied goes in after the restore, and out before the end
+  echo hello >hello
+  warm -b hello:/srv -a /srv/hello:out -- sh -c 'cat /srv/hello; echo there >>/srv/hello' >printed
+  [ "$(cat printed)" = hello ]
+  [ "$(cat out/hello)" = $'hello\nthere' ]
   # what one writes the next one does not see, nor does the saved boot
   warm -- sh -c 'echo mine >/srv/mine; sync'
   run warm -- sh -c 'ls /srv; exit 7'
