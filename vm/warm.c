@@ -107,6 +107,7 @@ static char *make_key(const struct vm_run_options *o, const struct vm_warm_wish 
         (void)json_array_append_new(none, json_array());
     k.warm = &warm;
     k.restore = false;
+    k.stop_when_full = false; // no guest sees a difference
     vm_run_machine(&k, none, &args);
     buf_addf(&b, "kiln warm %d\n%s\n%s\n", FORMAT, wish->backend, wish->layer);
     for (size_t i = 0; i < o->n_disks; i++) { // the top file tells all below it
