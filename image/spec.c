@@ -108,7 +108,8 @@ int image_spec_parse(struct str text, struct image_spec *ret, struct error **err
             spec.kind = SPEC_VAGRANT;
     } else {
         char *how = comma + 1, *eq = strchr(how, '=');
-        AUTO_FREE char *elsewhere = image_name_elsewhere(how);
+        bool keyed = eq && eq < how + strcspn(how, ":/");
+        AUTO_FREE char *elsewhere = keyed ? NULL : image_name_elsewhere(how);
         if (elsewhere) {
             error_set(err, ERR_USER, "'%s' is not a source that follows a name", how);
             return error_hint(err, "%s", elsewhere);

@@ -198,7 +198,7 @@ static void add_sources(struct jobs *all, const struct imagefile_step *step, boo
         (word_given(&c->platform) && memchr(c->platform.raw.ptr, '$', c->platform.raw.len));
     for (size_t i = 0; i < c->n_sources && !unclear; i++) {
         const struct copy_source *s = &c->sources[i];
-        if (s->heredoc || !s->known)
+        if (s->heredoc || !s->known || imagefile_is_git(str_of(s->known)))
             continue;
         if (is_url(s->known))
             (void)add(all, JOB_FILE, step, s->known, c->checksum_known);

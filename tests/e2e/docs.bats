@@ -48,7 +48,7 @@ for file in files:
         words = command.split(" # ")[0].replace("\\|", "|").split()
         if not words or words[0].startswith("-") or not words[0].isalpha() or not words[0].islower():
             continue
-        names = words[:2] if words[0] in ("image", "system") and len(words) > 1 else words[:1]
+        names = words[:2] if words[0] in ("image", "system", "libvirt") and len(words) > 1 else words[:1]
         for name in names[-1].split("/"):
             text_of = help_text(names[:-1] + [name])
             if names[-1] in ("version", "COMMAND") or text_of:
