@@ -103,7 +103,7 @@ tree() { # IMAGE [SINCE]
   mkdir work
   head -c 300M /dev/urandom >work/large
   printf '%s\n' 'FROM scratch' 'DISK 600 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /' 'COPY large /' >work/Imagefile
-  "$KILN" image build --runner auto --name x work >log 2>&1 3>&- &
+  "$KILN" image build --runner auto --name interrupted work >log 2>&1 3>&- &
   pid=$!
   until pgrep -P "$pid" -f '^/proc/self/fd' >/dev/null && grep -q 'Step 4' log; do
     kill -0 "$pid" || { cat log; return 1; }
@@ -113,6 +113,6 @@ tree() { # IMAGE [SINCE]
   wait "$pid" || status=$?
   [ "$status" = 143 ] || { echo "$status"; cat log; return 1; }
   no_leftovers "$KILN_HOME"
-  run "$KILN" image inspect x
+  run "$KILN" image inspect interrupted
   [ "$status" = 1 ]
 }
