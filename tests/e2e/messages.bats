@@ -28,7 +28,7 @@ work() { # LINE…: a build directory
   while read -r group command part _; do
     case $group:$command in
       ci:gitlab) name="$group $command $part" ;;
-      image:* | system:* | ci:*) name="$group $command" ;;
+      image:* | system:* | ci:* | libvirt:*) name="$group $command" ;;
       *) name=$group ;;
     esac
     # shellcheck disable=SC2086  # words
