@@ -171,7 +171,8 @@ END
   until grep -q 'step 2 missed' out; do kill -0 $pid; sleep 0.1; done
   kill -TERM $pid
   timeout 30 tail --pid=$pid -f /dev/null
-  run wait $pid
+  status=0
+  wait $pid || status=$?
   [ "$status" = 143 ]
   printf '%s\n' 'FROM base' 'ADD oci-layout:escape:1 /img/' \
     'RUN [ ! -e /etc/by-up ] && [ ! -e /etc/by-abs ] && cat /img/etc/by-up /img/etc/by-abs' >Imagefile

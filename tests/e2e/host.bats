@@ -122,7 +122,7 @@ there() { KILN_HOME=$TOP/there "$KILN" "$@"; }
     local pid=$!
     timeout 60 sh -c "until grep -qx 'started $signal' out; do sleep 0.1; done"
     kill -$signal $(pgrep -P $pid -x kiln || echo $pid)
-    run wait $pid
+    wait $pid || true
     timeout 30 sh -c "while pgrep -f '[q]emu.*$TOP/there' >seen; do sleep 0.1; done"
   done
   . "$BATS_TEST_DIRNAME/common.bash"
