@@ -42,6 +42,9 @@ static int tell(const struct session *s, const char *name, const char *command, 
     if (open_live(s, name, &live, err) < 0)
         return -1;
     CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, live.vm.dir, err);
+    if (q && !strcmp(command,
+                     "cont")) // a kiln that was killed while it saved the VM has left that going
+        (void)qmp_command(q, "migrate_cancel", NULL, ANSWER_MS, NULL, NULL);
     return q ? qmp_command(q, command, NULL, ANSWER_MS, NULL, err) : -1;
 }
 
