@@ -123,6 +123,15 @@ bool str_starts(struct str s, const char *prefix)
     return s.len >= n && !memcmp(s.ptr, prefix, n);
 }
 
+struct str str_cut(struct str *rest, char at)
+{
+    const char *end = rest->len ? memchr(rest->ptr, at, rest->len) : NULL;
+    struct str part = {rest->ptr, end ? (size_t)(end - rest->ptr) : rest->len};
+    rest->len -= part.len + (end != NULL);
+    rest->ptr += part.len + (end != NULL);
+    return part;
+}
+
 char *str_dup(struct str s)
 {
     return s.len ? xstrndup(s.ptr, s.len) : xstrdup("");

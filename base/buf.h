@@ -60,6 +60,8 @@ static inline struct str buf_str(const struct buf *b)
 bool str_eq(struct str a, struct str b);
 bool str_is(struct str a, const char *s);
 bool str_starts(struct str s, const char *prefix);
+/* The bytes before the first `at`, which rest loses with it; all of it where there is none. */
+struct str str_cut(struct str *rest, char at);
 char *str_dup(struct str s); /* owned C string; an embedded NUL ends it early */
 
 /* "1.05 GiB", "640 B": for people, in binary units, as `transient image ls` shows them. */

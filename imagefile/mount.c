@@ -333,13 +333,10 @@ static bool next_field(struct str *rest, struct str *key, struct str *value)
 {
     if (!rest->len)
         return false;
-    const char *comma = memchr(rest->ptr, ',', rest->len);
-    size_t n = comma ? (size_t)(comma - rest->ptr) : rest->len;
-    const char *eq = memchr(rest->ptr, '=', n);
-    *key = (struct str){rest->ptr, eq ? (size_t)(eq - rest->ptr) : n};
-    *value = eq ? (struct str){eq + 1, n - key->len - 1} : (struct str){NULL, 0};
-    rest->ptr += n + (comma != NULL);
-    rest->len -= n + (comma != NULL);
+    struct str field = str_cut(rest, ',');
+    size_t n = field.len;
+    *key = str_cut(&field, '=');
+    *value = key->len < n ? field : (struct str){NULL, 0};
     return true;
 }
 

@@ -100,11 +100,7 @@ static struct span span_of(const struct reading *r, struct str text)
 
 static struct str cut(struct str *rest, char at)
 {
-    const char *end = memchr(rest->ptr, at, rest->len);
-    struct str part = {rest->ptr, end ? (size_t)(end - rest->ptr) : rest->len};
-    rest->len -= part.len + (end != NULL);
-    rest->ptr += part.len + (end != NULL);
-    return str_trim(part);
+    return str_trim(str_cut(rest, at));
 }
 
 static bool is_in(const char *const *list, struct str name, size_t *ret)

@@ -12,14 +12,9 @@ enum { SECTOR = 512 };
 static bool has_flag(const struct part *p, const char *name)
 {
     struct str rest = p->flags;
-    while (rest.len) {
-        const char *comma = memchr(rest.ptr, ',', rest.len);
-        size_t n = comma ? (size_t)(comma - rest.ptr) : rest.len;
-        if (str_is((struct str){rest.ptr, n}, name))
+    while (rest.len)
+        if (str_is(str_cut(&rest, ','), name))
             return true;
-        rest.ptr += n + (comma ? 1 : 0);
-        rest.len -= n + (comma ? 1 : 0);
-    }
     return false;
 }
 

@@ -35,17 +35,9 @@ static bool next_record(struct str *text, struct str *fields, int n_fields)
 {
     if (!text->len)
         return false;
-    const char *end = memchr(text->ptr, '\n', text->len);
-    struct str line = {text->ptr, end ? (size_t)(end - text->ptr) : text->len};
-    text->ptr += line.len + (end ? 1 : 0);
-    text->len -= line.len + (end ? 1 : 0);
-    for (int i = 0; i < n_fields; i++) {
-        const char *colon = i + 1 < n_fields ? memchr(line.ptr, ':', line.len) : NULL;
-        size_t n = colon ? (size_t)(colon - line.ptr) : line.len;
-        fields[i] = (struct str){line.ptr, n};
-        line.ptr += n + (colon ? 1 : 0);
-        line.len -= n + (colon ? 1 : 0);
-    }
+    struct str line = str_cut(text, '\n');
+    for (int i = 0; i < n_fields; i++)
+        fields[i] = i + 1 < n_fields ? str_cut(&line, ':') : line;
     return true;
 }
 
@@ -68,14 +60,9 @@ static bool find(struct str text, struct str key, struct str *fields, int n_fiel
 
 static bool is_member(struct str members, struct str name)
 {
-    while (members.len) {
-        const char *comma = memchr(members.ptr, ',', members.len);
-        size_t n = comma ? (size_t)(comma - members.ptr) : members.len;
-        if (str_eq((struct str){members.ptr, n}, name))
+    while (members.len)
+        if (str_eq(str_cut(&members, ','), name))
             return true;
-        members.ptr += n + (comma ? 1 : 0);
-        members.len -= n + (comma ? 1 : 0);
-    }
     return false;
 }
 

@@ -48,6 +48,16 @@ static void buf_grows_and_consumes(void **state)
     assert_string_equal(b.data, "1.05 GiB");
 }
 
+static void texts_are_cut(void **state)
+{
+    (void)state;
+    struct str rest = str_of("a,,b");
+    assert_true(str_is(str_cut(&rest, ','), "a") && str_is(rest, ",b"));
+    assert_true(str_is(str_cut(&rest, ','), "") && str_is(rest, "b"));
+    assert_true(str_is(str_cut(&rest, ','), "b") && !rest.len);
+    assert_true(str_is(str_cut(&rest, ','), ""));
+}
+
 static void sha256_is_the_standard_one(void **state)
 {
     (void)state;
@@ -270,6 +280,7 @@ int main(void)
         cmocka_unit_test(paths_are_cleaned_part_by_part),
         cmocka_unit_test(errors_wrap_and_keep_the_first_hint),
         cmocka_unit_test(buf_grows_and_consumes),
+        cmocka_unit_test(texts_are_cut),
         cmocka_unit_test(strangers_text_cannot_reach_the_terminal),
         cmocka_unit_test(sha256_is_the_standard_one),
         cmocka_unit_test(an_abandoned_file_never_was),
