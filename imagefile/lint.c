@@ -380,8 +380,9 @@ static void lint_invisible(struct imagefile *f, const struct imagefile_step *s)
                 quote = quote ? 0 : c;
         }
         // the CR of CR LF is a line's end
-        if (quote || (rest.ptr[what.at] == '\r' && at + 1 < f->source.len &&
-                      strchr("\r\n", f->source.text[at + 1])))
+        if (quote || what.letter ||
+            (rest.ptr[what.at] == '\r' && at + 1 < f->source.len &&
+             strchr("\r\n", f->source.text[at + 1])))
             continue;
         diag_help(warn(f, INVISIBLE_CHARACTER, ((struct span){at, at + what.len}),
                        "invisible character: %s", what.name),

@@ -72,6 +72,7 @@ bool is_predefined_arg(struct str name);
 struct invisible {
     size_t at, len;            /* bytes */
     const char *name, *advice; /* "no-break space (U+00A0)", "replace it with an ordinary space" */
+    bool letter;               /* some scripts are written with it: wrong only in a keyword */
 };
 bool find_invisible(struct str text, struct invisible *ret);
 
