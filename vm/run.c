@@ -446,8 +446,14 @@ int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_sta
     if (rc == 0)
         rc = session(&r, &status, &e);
     // the end of the connection comes first
-    if (rc < 0 && r.vm && e->kind == ERR_GUEST && !e->status)
+    if (rc < 0 && r.vm && e->kind == ERR_GUEST && !e->status) {
+        struct error *killed = NULL;
         (void)vm_wait_end(r.vm, 2000, NULL);
+        if (vm_was_killed(r.vm, &killed)) {
+            error_free(e);
+            e = killed;
+        }
+    }
     bool died = rc < 0 && r.vm && (e->kind == ERR_GUEST || e->kind == ERR_KILLED) && vm_ended(r.vm);
     if (died && !e->status)
         e->status = VM_EXIT_DIED;

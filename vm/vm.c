@@ -206,6 +206,18 @@ bool vm_ended(struct vm *vm)
     return process_ended(&vm->process);
 }
 
+bool vm_was_killed(struct vm *vm, struct error **err)
+{
+    CLEANUP(error_freep) struct error *e = NULL;
+    if (!vm_ended(vm))
+        return false;
+    (void)death(vm, &e);
+    if (e->kind != ERR_KILLED)
+        return false;
+    error_propagate(err, STEAL(e));
+    return true;
+}
+
 int vm_status(const struct vm *vm)
 {
     return vm->process.status;

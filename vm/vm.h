@@ -94,6 +94,9 @@ int vm_add_console(const struct vm *vm, struct error **err);
 bool vm_ended(struct vm *vm);
 /* The wait status, once vm_ended. */
 int vm_status(const struct vm *vm);
+/* Whether a signal from outside ended QEMU, so that its end says nothing about the VM; err then says so
+ * (ERR_KILLED). Never waits. */
+bool vm_was_killed(struct vm *vm, struct error **err);
 /* From now on QEMU's end with exit status 0 (the guest powered off, the user quit the
  * monitor) is not an error: vm_wait returns 1 and vm_ended is true. */
 void vm_may_end(struct vm *vm);

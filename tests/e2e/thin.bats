@@ -88,6 +88,7 @@ assert seen["mounts"][0]["path"] == "/", seen'
   layer=$("$KILN" image inspect --json thin | python3 -c 'import json,sys; print(json.load(sys.stdin)["files"][1])')
   mkfifo "$BATS_TEST_TMPDIR/commands"
   qemu-io -r -f qcow2 "$layer" <"$BATS_TEST_TMPDIR/commands" >/dev/null 3>&- &
+  reader=$!
   exec 9>"$BATS_TEST_TMPDIR/commands"
   "$KILN" image tag thin keep
   for _ in {1..100}; do
@@ -98,6 +99,6 @@ assert seen["mounts"][0]["path"] == "/", seen'
   run -1 "$KILN" image rm keep
   [[ "$output" == *"in use by a running VM"* ]]
   exec 9>&-
-  wait
+  wait $reader
   "$KILN" image rm keep
 }
