@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a selection (context.h) is made of: shared by context.c, which makes it, source.c, which
- * finds what the sources name, and send.c, which sends it.
+ * What a selection (context.h) is made of: shared by select.c, which makes it, source.c, which
+ * finds what the sources name, and the sender.
  */
 #ifndef BUILDER_CONTEXT_SELECTION_H
 #define BUILDER_CONTEXT_SELECTION_H
@@ -84,5 +84,8 @@ void parts_free(struct parts *parts);
 /* Adds the path of the entry as the manifest has it, or as it goes into the stream. */
 void picked_add_shown(struct buf *b, const struct part *p, const struct node *n);
 void picked_add_dest(struct buf *b, const struct part *p, const struct node *n);
+bool picked_is_file(const struct picked *p); /* of the build directory */
+/* Sets manifest, digest and bytes from the picks, whose files have been hashed. */
+void selection_write_manifest(struct selection *sel);
 
 #endif
