@@ -80,7 +80,8 @@ typedef int agent_handler(struct agent *a, const struct request *rq, struct mess
 agent_handler agent_disk, agent_partition, agent_format; /* disk.c, partition.c */
 agent_handler agent_grow;                                /* grow.c */
 agent_handler agent_mount, agent_umount, agent_freeze;   /* tree.c */
-agent_handler agent_exec, agent_unpack;                  /* exec.c */
+agent_handler agent_exec;                                /* exec.c */
+agent_handler agent_unpack;                              /* exec_request.c */
 agent_handler agent_receive, agent_copy, agent_mkdir;    /* receive.c, copy.c */
 agent_handler agent_survey;                              /* survey.c */
 agent_handler agent_os, agent_read;                      /* look.c */
