@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Walks the steps of the stages that the target needs, in file order. Instructions that only change
-// what is known (ARG, ENV…) are done here; the others go to step.c and run.c, which end
+// what is known (ARG, ENV…) are setting.c; the others go to step.c and run.c, which end
 // in step_layer: find the layer of the step's key, or carry the step out and commit its overlay.
 // After every step, failed ones too, the build's history is complete in b->record, so that the next
 // build can say what changed and `kiln shell NAME@STEP` finds every state.
@@ -11,11 +11,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/lock.h"
-#include "base/process.h"
 #include "base/session.h"
 #include "base/source.h"
-#include "base/url.h"
-#include "builder/build/imagefile_path.h"
 #include "builder/build/precheck.h"
 #include "builder/build/prefetch.h"
 #include "builder/build/private.h"
@@ -25,11 +22,7 @@
 #include "image/convert.h"
 #include "image/name.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,123 +71,10 @@ int build_context(struct build *b, struct error **err)
     return context_open(b->s, &o, &b->ctx, err);
 }
 
-/* ENV wins over ARG, as in Dockerfile. */
-static const char *get_var(void *stage, struct str name)
-{
-    struct stage_run *st = stage;
-    AUTO_FREE char *key = str_dup(name);
-    const char *v = settings_get(&st->config.env, key);
-    v = v ? v : settings_get(&st->args, key);
-    // "ENV PATH=/opt/bin:$PATH" must keep what a RUN would have without it
-    return !v && str_is(name, "PATH") ? imagefile_default_path : v;
-}
-
-struct imagefile_vars stage_vars(struct stage_run *st)
-{
-    return (struct imagefile_vars){get_var, st, st->build ? variable_missing : NULL};
-}
-
-char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err)
-{
-    if (!word_given(w))
-        return xstrdup("");
-    CLEANUP(buf_clear) struct buf out = BUF_INIT;
-    struct imagefile_vars vars = stage_vars(st);
-    if (imagefile_expand(b->file, w, &vars, &out, err) < 0)
-        return NULL;
-    if (b->file->diags.errors) { // an undefined variable, with "# check=error=true"
-        error_set(err, ERR_REPORTED, "1 mistake in '%s'", b->file_path);
-        return NULL;
-    }
-    if (memchr(out.data, '\0', out.len)) {
-        error_set(err, ERR_USER, "a value with a NUL byte can't be used");
-        return NULL;
-    }
-    return buf_detach(&out, NULL);
-}
-
-static int do_arg(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                  struct error **err)
-{
-    for (size_t i = 0; i < step->pairs.len; i++) {
-        AUTO_FREE char *name = expand_word(b, st, &step->pairs.ptr[i].name, err);
-        if (!name)
-            return -1;
-        const char *value = build_arg(b->s, b->o, name);
-        AUTO_FREE char *expanded = NULL;
-        if (!value && word_given(&step->pairs.ptr[i].value)) {
-            value = expanded = expand_word(b, st, &step->pairs.ptr[i].value, err);
-            if (!value)
-                return -1;
-        }
-        // "ARG name" in a stage takes up the one before the first FROM
-        if (!value)
-            value = settings_get(&b->global_args, name);
-        settings_set(value ? &st->args : &st->unset, name, value ? value : "");
-    }
-    return 0;
-}
-
-int check_utf8(const char *what, const char *value, struct error **err)
-{
-    json_auto_t *probe = json_string(value);
-    if (probe)
-        return 0;
-    return error_set(err, ERR_USER, "the value of %s is not UTF-8, so the image can't keep it",
-                     what);
-}
-
-static int do_pairs(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                    struct settings *into, struct error **err)
-{
-    // all values see the variables as they were before this instruction
-    struct settings fresh = {0};
-    int rc = 0;
-    for (size_t i = 0; i < step->pairs.len && rc == 0; i++) {
-        AUTO_FREE char *name = expand_word(b, st, &step->pairs.ptr[i].name, err);
-        AUTO_FREE char *value = name ? expand_word(b, st, &step->pairs.ptr[i].value, err) : NULL;
-        rc = value ? check_utf8(name, value, err) : -1;
-        if (rc == 0)
-            settings_set(&fresh, name, value);
-    }
-    for (size_t i = 0; i < fresh.len && rc == 0; i++)
-        settings_set(into, fresh.ptr[i].name, fresh.ptr[i].value);
-    settings_clear(&fresh);
-    return rc;
-}
-
-static int do_user(struct build *b, struct stage_run *st, const struct imagefile_step *step,
-                   struct error **err)
-{
-    AUTO_FREE char *user = expand_word(b, st, &step->word, err);
-    if (!user || check_utf8("USER", user, err) < 0)
-        return -1;
-    free(st->config.user);
-    st->config.user = STEAL(user);
-    return 0;
-}
-
-static int do_shell(struct stage_run *st, const struct imagefile_step *step, struct error **err)
-{
-    strv_clear(&st->config.shell);
-    for (size_t i = 0; i < step->words.len; i++) {
-        strv_add_take(&st->config.shell, str_dup(step->words.ptr[i].raw));
-        if (check_utf8("SHELL", st->config.shell.ptr[i], err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static bool is_meta(enum imagefile_op op)
-{
-    return op == OP_ARG || op == OP_ENV || op == OP_USER || op == OP_SHELL || op == OP_LABEL ||
-           imagefile_is_note(op);
-}
-
 static int do_step(struct build *b, struct stage_run *st, size_t i, struct error **err)
 {
     const struct imagefile_step *step = &b->file->steps[i];
-    if (is_meta(step->op))
+    if (step_is_setting(step->op) || imagefile_is_note(step->op))
         step_shown(b, step, STEP_META, NULL);
     switch (step->op) {
     case OP_FROM:
@@ -212,17 +92,13 @@ static int do_step(struct build *b, struct stage_run *st, size_t i, struct error
     case OP_RUN:
         return step_run(b, st, step, err);
     case OP_ARG:
-        return do_arg(b, st, step, err);
     case OP_ENV:
-        return do_pairs(b, st, step, &st->config.env, err);
     case OP_LABEL:
-        return do_pairs(b, st, step, &st->config.labels, err);
+    case OP_USER:
+    case OP_SHELL:
+        return step_setting(b, st, step, err);
     case OP_WORKDIR:
         return step_workdir(b, st, step, err);
-    case OP_USER:
-        return do_user(b, st, step, err);
-    case OP_SHELL:
-        return do_shell(st, step, err);
     case OP_INSPECT:
         return step_inspect(b, st, step, err);
     case OP_CMD:
@@ -344,90 +220,6 @@ static int finish(struct build *b, struct build_result *ret, struct error **err)
     return 0;
 }
 
-void build_show_diagnostic(const struct build *b, const struct diag *d)
-{
-    CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    diag_format(&b->file->source, d, &text);
-    struct build_diagnostic shown = {.is_error = d->severity == DIAG_ERROR,
-                                     .path = b->file_path,
-                                     .line = d->line,
-                                     .column = d->column,
-                                     .message = d->message,
-                                     .help = d->help,
-                                     .rule = d->rule,
-                                     .text = text.data};
-    if (b->ui->diagnostic)
-        b->ui->diagnostic(b->ui->arg, &shown);
-}
-
-/* Shows the diagnostics from that severity on; -1 when there are errors. */
-static int report_diags(struct build *b, enum diag_severity least, struct error **err)
-{
-    for (size_t i = 0; i < b->file->diags.len; i++)
-        if (least != DIAG_ERROR || b->file->diags.ptr[i].severity == DIAG_ERROR)
-            build_show_diagnostic(b, &b->file->diags.ptr[i]);
-    if (!b->file->diags.errors)
-        return 0;
-    return error_set(err, ERR_REPORTED, "%zu mistake%s in '%s'", b->file->diags.errors,
-                     b->file->diags.errors == 1 ? "" : "s", b->file_path);
-}
-
-/* BuildKit's way to give the check directive from outside. */
-static const char *check_option(const struct build_options *o)
-{
-    static const char name[] = IMAGEFILE_CHECK_ARG "=";
-    for (size_t i = o->n_build_args; i-- > 0;)
-        if (!strncmp(o->build_args[i], name, sizeof name - 1))
-            return o->build_args[i] + sizeof name - 1;
-    return NULL;
-}
-
-static int no_directory(const char *dir, struct error **err)
-{
-    error_set(err, ERR_NOT_FOUND, "build directory '%s' does not exist", dir);
-    if (imagefile_is_git(str_of(dir)))
-        return error_hint(err, "clone it first: git clone %s", dir);
-    if (is_url(dir))
-        return error_hint(err, "fetch it first: curl -L %s | kiln build -t NAME -", dir);
-    return error_hint(err,
-                      "it is the folder with the Imagefile: 'kiln build .' is the one you are in");
-}
-
-static int read_imagefile(struct build *b, struct error **err)
-{
-    b->imagefile = imagefile_path(b->o->dir, b->o->file);
-    b->file_path = xstrdup(b->o->shown_file ? b->o->shown_file : b->imagefile);
-    struct stat st;
-    if (stat(b->o->dir, &st) < 0 && errno == ENOENT)
-        return no_directory(b->o->dir, err);
-    if (stat(b->o->dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        error_set(err, ERR_USER, "the build directory '%s' is a file", b->o->dir);
-        return error_hint(err, "give the directory that it is in, and the file with --file");
-    }
-    CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    if (file_read(b->imagefile, IMAGEFILE_MAX, &text, err) < 0)
-        return error_hint(err, "--file names another Imagefile");
-    const char *base = strrchr(b->file_path, '/');
-    if (!b->o->file && !strcmp(base ? base + 1 : b->file_path, "Dockerfile"))
-        session_notice(b->s, "no Imagefile here: using the Dockerfile");
-    b->file = imagefile_parse_checked(b->file_path, text.data, text.len, check_option(b->o));
-    imagefile_lint(b->file);
-    named_hide_stages(b);
-    check_variables(b);
-    for (size_t i = 0; i < b->o->n_build_args; i++) {
-        const char *arg = b->o->build_args[i];
-        struct str name = {arg, strcspn(arg, "=")};
-        if (!imagefile_declares(b->file, name)) {
-            AUTO_FREE char *line =
-                xasprintf("warning: no ARG declares '" STR_FMT "' of --build-arg\n", STR_ARG(name));
-            session_warning(b->s, line);
-        }
-    }
-    if (b->o->strict)
-        diags_strict(&b->file->diags);
-    return report_diags(b, DIAG_NOTE, err);
-}
-
 static bool stage_needed(void *build, size_t stage)
 {
     const struct build *b = build;
@@ -459,7 +251,7 @@ static int check_first(struct build *b, struct error **err)
                          .open = opened_context,
                          .has_secret = given_secret,
                          .has_ssh = given_ssh};
-    return precheck(&p, err) < 0 ? -1 : report_diags(b, DIAG_ERROR, err);
+    return precheck(&p, err) < 0 ? -1 : build_report(b, DIAG_ERROR, err);
 }
 
 static int choose_name(struct build *b, struct error **err)
@@ -502,7 +294,7 @@ static int lock_name(struct build *b, struct error **err)
 
 static int prepare(struct build *b, struct error **err)
 {
-    if (choose_name(b, err) < 0 || read_imagefile(b, err) < 0)
+    if (choose_name(b, err) < 0 || build_read(b, err) < 0)
         return -1;
     b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
     for (size_t i = 0; i < b->file->n_stages; i++)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the files of one build share: build.c walks the steps, stage.c resolves FROM, disk.c
- * runs DISK and PARTITION, copy.c COPY and ADD, run.c and mount.c RUN, step.c the others, from.c looks at what --from reads, layer.c
- * finds or makes a step's layer, target.h keeps the builder VM on the right disk.
+ * What the files of one build share: build.c walks the steps, read.c reads the Imagefile, setting.c
+ * does ARG, ENV and their like, stage.c resolves FROM, disk.c runs DISK and PARTITION, copy.c COPY
+ * and ADD, run.c and mount.c RUN, step.c the others, from.c looks at what --from reads, layer.c finds
+ * or makes a step's layer, target.h keeps the builder VM on the right disk.
  */
 #ifndef BUILDER_BUILD_PRIVATE_H
 #define BUILDER_BUILD_PRIVATE_H
@@ -75,6 +76,17 @@ struct imagefile_vars stage_vars(struct stage_run *st);
 /* Expansion of one word into an owned C string; NULL with *err. An absent word gives "". */
 char *expand_word(struct build *b, struct stage_run *st, const struct word *w, struct error **err);
 
+/* setting.c: ARG, ENV, LABEL, USER and SHELL. */
+bool step_is_setting(enum imagefile_op op);
+int step_setting(struct build *b, struct stage_run *st, const struct imagefile_step *step,
+                 struct error **err);
+
+/* read.c */
+/* Sets b->imagefile, b->file_path and b->file, and shows what the parser has to say. ERR_REPORTED when
+ * there are mistakes. */
+int build_read(struct build *b, struct error **err);
+/* Shows the diagnostics from that severity on: ERR_REPORTED when there are errors. */
+int build_report(struct build *b, enum diag_severity least, struct error **err);
 struct diag;
 void build_show_diagnostic(const struct build *b, const struct diag *d);
 void build_output(void *build, int stream, const char *bytes, size_t n); /* a runner_output_fn */
@@ -187,7 +199,7 @@ int run_command(struct build *b, struct stage_run *st, const struct imagefile_st
 /* A field that is left out when value is NULL. */
 void key_optional(struct key *key, const char *name, const char *value);
 
-/* disk.c, copy.c, step.c, run.c: one function an instruction; ARG, ENV… are in build.c */
+/* disk.c, copy.c, step.c, run.c: one function an instruction */
 int step_disk(struct build *b, struct stage_run *st, const struct imagefile_step *step,
               struct error **err);
 int step_partition(struct build *b, struct stage_run *st, const struct imagefile_step *step,
