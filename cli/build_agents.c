@@ -130,7 +130,7 @@ static int is_socket(const char *list, struct error **err)
         struct stat st;
         if (stat(p, &st) < 0) {
             error_errno(err, "argument --ssh: '%s'", p);
-            return *p == '~' ? error_hint(err, "the shell leaves a ~ behind = alone: write $HOME")
+            return *p == '~' ? error_hint(err, "the shell does not expand ~ after =: write $HOME")
                              : -1;
         }
         *(S_ISSOCK(st.st_mode) ? &any : &other) = true;

@@ -491,9 +491,10 @@ const struct command cmd_image_build = {
     .usage = "[options] [BUILD-DIR]",
     .detail =
         "Relative paths in the Imagefile start at BUILD-DIR [default: the current folder]; - reads "
-        "a tar archive or an\nImagefile from standard input. Each "
-        "step that changes the disk\n"
-        "becomes a layer; a step whose inputs have not changed is taken from the cache.\n",
+        "a tar\n"
+        "archive or an Imagefile from standard input. Each step that changes the disk becomes a "
+        "layer; a\n"
+        "step whose inputs have not changed is taken from the cache.\n",
     .options = options,
     .max_args = 1,
     .flags = CMD_IMAGES,

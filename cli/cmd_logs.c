@@ -38,11 +38,9 @@ const struct command cmd_logs = {
     .summary = "Show a VM's serial console, and what its provisions printed",
     .usage = "[options] NAME",
     .detail =
-        "What the provisions of 'kiln up' printed, if there were any, and what the guest wrote "
-        "since "
-        "its\nlast start in the background. That of the start before lies in console.log.1 of the "
-        "VM's "
-        "folder.\n",
+        "What the provisions of 'kiln up' printed, if there were any, and what the guest wrote\n"
+        "since its last start in the background. The console of the start before that is in\n"
+        "console.log.1 of the VM's folder.\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,

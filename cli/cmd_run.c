@@ -78,8 +78,9 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     // what the guest has not is not to be had by keeping the VM
     bool keep = !copied && (why->kind != ERR_NOT_FOUND || why->errnum != ENOENT);
     if (temporary && keep)
-        session_notice(s, "VM '%s' is kept, with what was to be copied; 'kiln rm %s' removes it",
-                       name, name);
+        session_notice(
+            s, "VM '%s' is kept, with the files that were to be copied; 'kiln rm %s' removes it",
+            name, name);
     else if (temporary)
         remove_vm(s, name);
     return copied ? status : error_propagate(err, STEAL(why));
@@ -159,7 +160,7 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
     vm_store_sweep(s);
     struct vm_store_place place = {.image = image, .size = chain.size, .extra = &extra};
     bool listed = vm_store_appear(s, spec, &place, name, &vm, &why) == 0;
-    session_debug(s, 1, listed ? "this VM is '%s' for ps, exec and stop" : "not listed: %s",
+    session_debug(s, 1, listed ? "ps, exec and stop call this VM '%s'" : "not listed: %s",
                   listed ? name : why->message);
     int status = vm_options_boot(s, spec, &o, listed ? &vm : NULL, copies, false, err);
     if (listed)

@@ -67,7 +67,7 @@ const struct command cmd_shell = {
     .usage = "[options] NAME[@STEP|@failed] [-- COMMAND…]",
     .detail =
         "The image's disk is in a builder VM (its own services do not run). Whatever is\n"
-        "changed is gone when the shell ends. STEP is a number as `image history` shows it.\n",
+        "changed is gone when the shell ends. STEP is a number as 'kiln image history' shows it.\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,

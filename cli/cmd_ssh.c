@@ -15,7 +15,7 @@
 
 #define TTY_OPTION \
     { \
-        "tty", 't', NULL, "Give the program a terminal, as ours is", NULL \
+        "tty", 't', NULL, "Give the program a terminal", NULL \
     }
 static const struct option_spec ssh_options[] = {
     LOGIN_OPTIONS,

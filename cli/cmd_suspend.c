@@ -124,7 +124,7 @@ static int run_rename(struct session *s, const struct args *a, struct error **er
 
 const struct command cmd_suspend = {
     .name = "suspend",
-    .summary = "Halt VMs in the background, which keep their memory",
+    .summary = "Suspend VMs in the background; their memory is kept",
     .usage = "[--to-disk] NAME...",
     .options = suspend_options,
     .min_args = 1,
@@ -135,7 +135,7 @@ const struct command cmd_suspend = {
 
 const struct command cmd_resume = {
     .name = "resume",
-    .summary = "Let suspended VMs go on",
+    .summary = "Resume suspended VMs",
     .usage = "NAME...",
     .options = done_options,
     .min_args = 1,

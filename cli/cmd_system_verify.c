@@ -43,7 +43,7 @@ static void tell_base(const struct report *r, const char *spec)
         fputs(" ", stdout);
         cli_print_text(from.from, 0);
     }
-    puts("' and the next build mend it");
+    puts("' and the next build repair it");
 }
 
 static void tell(void *arg, const char *id, const char *step, const char *why)
@@ -66,7 +66,8 @@ static void tell(void *arg, const char *id, const char *step, const char *why)
             json_array_append_new(names, json_string(image->name));
             if (r->text)
                 printf(
-                    "              the image '%s' needs it: 'kiln image build --name %s DIR' mends "
+                    "              the image '%s' needs it: 'kiln image build --name %s DIR' "
+                    "repairs "
                     "it\n",
                     image->name, image->name);
         }

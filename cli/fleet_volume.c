@@ -65,7 +65,7 @@ static int check_owner(const struct fleet_file *f, const struct fleet_vm *vm, co
     buf_adds(&owner, "");
     if (!strcmp(owner.data, f->path) || access(owner.data, F_OK) < 0)
         return !strcmp(owner.data, f->path);
-    error_set(err, ERR_EXISTS, "the volumes of VM '%s' are of another VMFile, '%s'", vm->name,
+    error_set(err, ERR_EXISTS, "the volumes of VM '%s' belong to another VMFile, '%s'", vm->name,
               owner.data);
     return error_hint(err, "give the VM another name in one of them");
 }

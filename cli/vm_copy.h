@@ -59,8 +59,8 @@ int vm_copy_out_ssh(struct vm_ssh *ssh, const char *name, const struct vm_copies
 // clang-format off
 #define COPY_IN_OPTIONS \
     {"copy-in-before", 'b', "HOST:GUEST", "Copy a file or folder into the VM before it starts", NULL}, \
-    {"rsync", 0, NULL, "Links that are named stay links; ACLs, user.* xattrs and holes come out, too", NULL}, \
-    {"copy-timeout", 0, "SECONDS", "How long one copy may take [default: for ever]", NULL}
+    {"rsync", 0, NULL, "Copy a symbolic link as a link; copies out keep ACLs, user.* xattrs and holes, too", NULL}, \
+    {"copy-timeout", 0, "SECONDS", "How long one copy may take [default: no limit]", NULL}
 #define COPY_OPTIONS COPY_IN_OPTIONS, \
     {"copy-out-after", 'a', "GUEST:HOST", "Copy a file or folder out into a folder of the host once the VM has ended", NULL}, \
     {"direct-copy", 0, NULL, "Let the guest copy over SSH, instead of a builder VM", NULL}

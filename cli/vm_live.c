@@ -86,7 +86,7 @@ int vm_live_check_halted(const struct named_vm *vm, struct error **err)
         return 0;
     bool full = !strcmp(why, "no-space");
     if (full)
-        error_set(err, ERR_USER, "VM '%s' is halted: no space is left in '%s' for what it writes",
+        error_set(err, ERR_USER, "VM '%s' is paused: no space is left in '%s' for what it writes",
                   vm->name, vm->dir);
     else
         error_set(err, ERR_USER, "VM '%s' is %s", vm->name, why);
@@ -344,7 +344,7 @@ int vm_live_stop(const struct session *s, const struct named_vm *vm, bool kill, 
                                      : named_vm_stop(s, vm, SIGTERM, timeout_ms, err);
     if (rc)
         return rc;
-    fprintf(stderr, "VM '%s' did not end in time and is killed\n", vm->name);
+    fprintf(stderr, "VM '%s' did not end in time: killing it\n", vm->name);
     return kill_now(s, vm, err);
 }
 

@@ -49,7 +49,7 @@ int vm_options_check_detach(const struct args *a, struct error **err);
     {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", "cmd"}, \
     {"ssh-console", 0, NULL, "A shell over SSH instead of the serial console", "ssh"}, \
     {"ssh-with-serial", 0, NULL, "As --ssh, and show the serial console until SSH is there", "sshs"}, \
-    {"ssh-user", 0, "USER", "User to log in as [default: the image's, else who is let in of vagrant, root and its cloud user]", NULL}, \
+    {"ssh-user", 0, "USER", "User to log in as [default: the image's, else the first that can log in of vagrant, root and its cloud user]", NULL}, \
     {"ssh-key", 0, "FILE", "Private key [default: the VM's, kiln's own, ssh-agent's, ~/.ssh/id_*]", NULL}, \
     {"ssh-port", 0, "PORT", "Port on 127.0.0.1 for the guest's SSH [default: a free one]", NULL}, \
     {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL}, \

@@ -34,7 +34,7 @@ void vm_warm_tidy(const struct session *s);
 #define READY_OPTION \
     {"ready-when", 0, "serial:REGEX|port:N|file:PATH", "With --warm: what must be true, too, before the boot is saved", NULL}
 #define WARM_OPTIONS \
-    {"warm", 0, "[=strict|off]", "Start from a saved boot, which the first start makes; strict: not where VMs would be twins", NULL}, \
+    {"warm", 0, "[=strict|off]", "Start from a saved boot, which the first start makes; strict: an error if VMs would have equal random bytes", NULL}, \
     READY_OPTION
 // clang-format on
 

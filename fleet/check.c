@@ -23,7 +23,7 @@ static void unknown(struct fleet_reader *r, const struct kdl_node *node, const c
     if (near)
         diag_help(d, "did you mean '%s'?", near);
     else
-        diag_help(d, "what may stand here: %s", all.data);
+        diag_help(d, "allowed here: %s", all.data);
 }
 
 void fleet_read_body(struct fleet_reader *r, const struct kdl_node *node, const char *in,
@@ -40,7 +40,7 @@ void fleet_read_body(struct fleet_reader *r, const struct kdl_node *node, const 
             continue;
         }
         if (bits & 1U << row && !rows[row].many)
-            diag_help(fleet_error(r, child->span, "'%s' stands here twice", rows[row].name),
+            diag_help(fleet_error(r, child->span, "'%s' appears twice here", rows[row].name),
                       "remove one of the two");
         bits |= 1U << row;
         rows[row].read(r, child);
@@ -79,7 +79,7 @@ bool fleet_text_value(struct fleet_reader *r, const struct kdl_node *node,
                       const struct kdl_value *v, const char **ret)
 {
     if (v->type != KDL_STRING) {
-        diag_help(fleet_error(r, v->span, "'%s' takes a text", node->name.ptr),
+        diag_help(fleet_error(r, v->span, "'%s' takes text", node->name.ptr),
                   "put it into quotes: \"%.60s\"", v->text.ptr);
         return false;
     }

@@ -52,7 +52,7 @@ static void take_private(struct fleet_reader *r, const struct kdl_node *node, co
     size_t n = strlen(name);
     for (size_t i = 0; i < r->vm->n_networks; i++)
         if (!strcmp(r->vm->networks[i], name)) {
-            fleet_error(r, node->args[0].span, "network '%s' stands here twice", name);
+            fleet_error(r, node->args[0].span, "network '%s' appears twice here", name);
             return;
         }
     if (n > 32 || strspn(name, letters) != n)
@@ -80,7 +80,7 @@ void fleet_read_network(struct fleet_reader *r, const struct kdl_node *node)
     else if (!strcmp(mode, "user"))
         r->vm->user_network = r->user_named = true;
     else if (!strcmp(mode, "vnic"))
-        diag_help(fleet_error(r, node->args[0].span, "a vnic is of illumos"),
+        diag_help(fleet_error(r, node->args[0].span, "vnics exist only on illumos"),
                   "on Linux use \"user\", or \"tap\" with a bridge");
     else
         take_private(r, node, mode);
@@ -154,7 +154,7 @@ void fleet_read_volume(struct fleet_reader *r, const struct kdl_node *node)
     size_t n = strlen(v.name);
     for (size_t i = 0; i < r->vm->n_volumes; i++)
         if (!strcmp(r->vm->volumes[i].name, v.name)) {
-            fleet_error(r, node->args[0].span, "volume '%s' stands here twice", v.name);
+            fleet_error(r, node->args[0].span, "volume '%s' appears twice here", v.name);
             return;
         }
     if (n > 20 || strspn(v.name, letters) != n || *v.name == '.' || *v.name == '-')

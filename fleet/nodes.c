@@ -58,7 +58,7 @@ static void read_arg(struct fleet_reader *r, const struct kdl_node *node)
     const struct kdl_value *v = &node->args[1];
     value = v->text.ptr;
     if (strlen(value) != v->text.len || strchr(name, '='))
-        fleet_error(r, node->args[0].span, "'arg' takes a name and a value as two texts");
+        fleet_error(r, node->args[0].span, "'arg' takes a name and a value as two strings");
     else
         fleet_push(r, r->vm->build.args, r->vm->build.n_args,
                    arena_fmt(r->arena, "%s=%s", name, value).ptr);

@@ -294,10 +294,10 @@ int convert_overlay(const struct session *s, const char *file, const char *backi
     if (judge_qcow2(s, file, QCOW2_OWN, &info, err) < 0)
         return -1;
     if (!info.backing || strcmp(info.backing, backing) != 0)
-        return error_set(err, ERR_USER, "it stands on '%s', not on '%s'",
+        return error_set(err, ERR_USER, "its backing file is '%s', not '%s'",
                          info.backing ? info.backing : "nothing", backing);
     if (info.dirty)
-        return error_set(err, ERR_USER, "the qcow2 image was not closed well");
+        return error_set(err, ERR_USER, "the qcow2 image was not closed cleanly");
     AUTO_FREE char *alone = file_json(FORMAT_QCOW2, file);
     if (!alone)
         return error_set(err, ERR_USER, "the path '%s' is not UTF-8", file);

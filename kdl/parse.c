@@ -108,8 +108,8 @@ static void check_order(struct kdl_reader *r, struct progress *p, bool space, bo
         diag_help(kdl_error(r, r->at, r->at + 1, "a second '{' of one node"),
                   "a node has one pair of braces");
     else
-        diag_help(kdl_error(r, r->at, r->at + 1, "this stands behind the braces of its node"),
-                  "start a new line for a new node; arguments stand before '{'");
+        diag_help(kdl_error(r, r->at, r->at + 1, "this comes after the braces of its node"),
+                  "start a new line for a new node; arguments come before '{'");
 }
 
 static void read_rest(struct kdl_reader *r, struct kdl_node *node)

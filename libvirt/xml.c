@@ -25,7 +25,7 @@ xmlDoc *xml_parse(struct str text, const char *root, struct error **err)
     }
     // libvirt writes none, and entities can make a gigabyte of a kilobyte
     if (memmem(text.ptr, text.len, "<!DOCTYPE", strlen("<!DOCTYPE"))) {
-        error_set(err, ERR_USER, "XML with a document type, which libvirt has not");
+        error_set(err, ERR_USER, "XML with a document type, which libvirt does not use");
         return NULL;
     }
     xmlResetLastError();

@@ -108,7 +108,7 @@ int registry_refused(const struct registry *r, const char *what, long status,
               : code  ? code
                       : "");
     if (status == 401 || status == 403)
-        error_hint(err, "'kiln login %s' takes a user who may do that", r->ref.host);
+        error_hint(err, "'kiln login %s' logs in as a user who may do that", r->ref.host);
     return -1;
 }
 
@@ -276,7 +276,7 @@ static int is_there(struct registry *r, const char *url, const char *accept, str
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
     if (a.status != 200 && a.status != 404)
-        return registry_refused(r, "the question what is there", a.status, NULL, err);
+        return registry_refused(r, "a look-up", a.status, NULL, err);
     return a.status == 200;
 }
 
@@ -298,7 +298,8 @@ int registry_has_manifest(struct registry *r, const char *version, struct error 
 
 static int wrong_content(const struct registry *r, const char *hex, struct error **err)
 {
-    return error_set(err, ERR_USER, "what registry '%s' sent as blob sha256:%.12s… is not it",
+    return error_set(err, ERR_USER,
+                     "registry '%s' sent other content than that of blob sha256:%.12s…",
                      r->ref.host, hex);
 }
 

@@ -122,7 +122,7 @@ static char *bearer(struct registry *r, const char *challenge, struct error **er
         return xasprintf("Bearer %s", token);
     error_set(err, ERR_USER, "'%s' gives %s no token (%ld)", realm,
               r->credentials.user ? r->credentials.user : "anonymous users", status);
-    error_hint(err, "'kiln login %s' takes a user and a password", r->ref.host);
+    error_hint(err, "'kiln login %s' stores a user and a password", r->ref.host);
     return NULL;
 }
 
@@ -146,6 +146,6 @@ char *registry_authorize(struct registry *r, const char *challenge, struct error
     if (!strncasecmp(challenge, "basic", 5) && r->credentials.password)
         return basic(&r->credentials);
     error_set(err, ERR_USER, "registry '%s' wants a user and a password", r->ref.host);
-    error_hint(err, "'kiln login %s' takes them", r->ref.host);
+    error_hint(err, "'kiln login %s' stores them", r->ref.host);
     return NULL;
 }

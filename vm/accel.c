@@ -55,12 +55,12 @@ static int open_error(struct error **err)
                           "if this is a VM; load the module kvm_intel or kvm_amd");
     case EACCES:
     case EPERM:
-        error_errno(err, "/dev/kvm may not be used");
+        error_errno(err, "no permission to use /dev/kvm");
         return error_hint(err,
                           "add yourself to its group: usermod -aG kvm $USER, then log in "
                           "again");
     default:
-        return error_errno(err, "/dev/kvm does not open");
+        return error_errno(err, "/dev/kvm cannot be opened");
     }
 }
 
@@ -174,7 +174,7 @@ static int find_out(const struct session *s, const char *qemu_version, struct er
         return -1;
     accel_verdict_load(s, qemu_version, &v);
     if (v.found == ACCEL_FOUND_FAILED)
-        return error_set(err, ERR_GUEST, "%s", v.why ? v.why : "KVM runs no guest");
+        return error_set(err, ERR_GUEST, "%s", v.why ? v.why : "KVM does not run guests");
     if (v.found != ACCEL_FOUND_NOTHING)
         return 0;
     if (kvm_module_check(err) < 0) // costs nothing, so it need not be remembered

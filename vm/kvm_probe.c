@@ -164,7 +164,7 @@ static int judge(const struct finding *f, int status, struct error **err)
         return 0;
     if (f->what) {
         errno = f->errnum;
-        error_errno(err, "KVM runs no guest: %s", f->what);
+        error_errno(err, "KVM does not run guests: %s", f->what);
         if (err && *err)
             (*err)->kind = ERR_GUEST;
         return -1;
@@ -173,7 +173,7 @@ static int judge(const struct finding *f, int status, struct error **err)
         return error_set(err, ERR_GUEST,
                          "KVM is too slow here: a test program that needs a millisecond did not "
                          "end in half a second");
-    return error_set(err, ERR_GUEST, "KVM does not run guest code rightly (exit reason %u)",
+    return error_set(err, ERR_GUEST, "KVM does not run guest code correctly (exit reason %u)",
                      f->exit_reason);
 }
 

@@ -89,7 +89,8 @@ static void on_event(void *arg, const char *event, const json_t *data)
                    "no space is left in '%s' for what the guest writes (%llu bytes are free)%s",
                    where, (unsigned long long)free_bytes(where),
                    r->halted ? ": the VM is paused until there is" : "")
-             : xasprintf("the guest's disk has errors: %s", reason ? reason : "not told which");
+             : xasprintf("the guest's disk has errors: %s",
+                         reason ? reason : "QEMU does not say which");
     r->full_told = true;
     session_notice(r->session, "%s", line);
 }

@@ -313,8 +313,9 @@ static void set_algorithms(const struct vm_ssh *ssh)
         AUTO_FREE char *value = ssh_option(ssh->o.options, table[i].name);
         for (size_t k = 0; value && k < 2; k++)
             if (ssh_options_set(ssh->lib, table[i].to[k], value) < 0)
-                session_debug(ssh->o.session, 1, "ssh: the built-in client knows no '%s' for %s",
-                              value, table[i].name);
+                session_debug(ssh->o.session, 1,
+                              "ssh: the built-in client does not know '%s' for %s", value,
+                              table[i].name);
     }
 }
 

@@ -78,7 +78,7 @@ static int add_source(struct select *s, const struct context_source *src, struct
         return 0;
     }
     if (r->checksum)
-        return error_set(err, ERR_USER, "%s --checksum is for URLs only, but '%s' is none",
+        return error_set(err, ERR_USER, "%s --checksum is for URLs only, and '%s' is not one",
                          r->instruction, src->text);
     if (src->kind == SOURCE_INLINE) {
         *parts_push(parts) = (struct part){.kind = SOURCE_INLINE,

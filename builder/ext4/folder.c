@@ -169,7 +169,7 @@ static int read_folder(struct folder *f, struct error **err)
     if (inode_read(v, f->ino, &raw, err) < 0)
         return -1;
     if (!S_ISDIR(raw.i_mode))
-        return error_set(err, ERR_USER, "what should be a folder is none");
+        return error_set(err, ERR_USER, "what should be a folder is not one");
     if (raw.i_flags & ~flags)
         return error_set(err, ERR_USER, "a folder has unusual attributes");
     if (folder_read_acls(f, err) < 0)

@@ -279,9 +279,7 @@ static int fetch_chain(const struct foreign_pull *p, const struct foreign *f, st
                       err) < 0)
             return -1;
         if (top && !below)
-            return error_set(err, ERR_USER,
-                             "its disks have no names by which they could stand on "
-                             "one another");
+            return error_set(err, ERR_USER, "its disks have no names, so their order is not known");
         struct foreign_disk disk = disk_of(p, &file);
         if ((top ? foreign_disk_overlay(&disk, st, below, top, &layer, err)
                  : foreign_disk_base(&disk, st, &layer, err)) < 0)
@@ -322,7 +320,7 @@ static int fetch_tart(const struct foreign_pull *p, const struct foreign *f, str
     (void)unlink(file.joined);
     if (taken < 0 || register_alone(p, &file, NULL, err) < 0)
         return -1;
-    session_notice(p->session, "An image of tart is for ARM processors: it does not boot here");
+    session_notice(p->session, "tart's images are for ARM processors: this one does not boot here");
     return 0;
 }
 

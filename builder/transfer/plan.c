@@ -87,7 +87,7 @@ static int take_image(struct plan *p, const json_t *list, struct error **err)
     const json_t *records = json_object_get(ours, "layers");
     size_t next = 0, n = json_array_size(records);
     if (json_int(ours, "version", 0) != 1)
-        return wrong("it is of a newer kiln, or of none", err);
+        return wrong("it was made by a newer kiln, or by another program", err);
     if (!n || n > LAYERS_MAX)
         return wrong("it has no layers, or more than 256", err);
     for (size_t i = 0; i < n; i++)

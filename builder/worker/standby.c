@@ -96,7 +96,7 @@ struct builder_vm *standby_take(struct standby *sb, const struct runner_disk *ta
             vm = STEAL(sb->vm);
     }
     if (!vm)
-        session_debug(sb->build, 1, "the VM that was started ahead is of no use: %s",
+        session_debug(sb->build, 1, "the VM that was started ahead cannot be used: %s",
                       why ? why->message : sb->err->message);
     clear(sb);
     return vm;

@@ -209,7 +209,7 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
     # shellcheck disable=SC2086
     run "$KILN" $words --file ../other/VMFile.kdl
     [ "$status" = 1 ]
-    [[ $output == *"the volumes of VM 'db' are of another VMFile, '"*"/lab/VMFile.kdl'"* ]]
+    [[ $output == *"the volumes of VM 'db' belong to another VMFile, '"*"/lab/VMFile.kdl'"* ]]
   done
   [ -e "$KILN_HOME/vmstore/.volumes/db/data.qcow2" ]
   echo 'vm "db" { image "tiny"; }' >../other/VMFile.kdl

@@ -162,12 +162,12 @@ assert len(vm["files"]) == 3 and vm["labels"] == {"kiln.ssh-user": "cake"} and "
   image $SARDE,"$BATS_FILE_TMPDIR/top.qcow2.gz" $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz"
   refused 'backing file'
   image $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz" $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz"
-  refused "it stands on 'nothing', not on 'base.qcow2'"
+  refused "its backing file is 'nothing', not 'base.qcow2'"
   for name in /etc/passwd ../base.qcow2 json:{}; do
     qemu-img rebase -u -f qcow2 -F qcow2 -b "$name" top.qcow2
     gzip -kNf top.qcow2
     image $SARDE,"$BATS_FILE_TMPDIR/base.qcow2.gz" $SARDE,top.qcow2.gz
-    refused "it stands on '$name', not on 'base.qcow2'"
+    refused "its backing file is '$name', not 'base.qcow2'"
   done
   gzip -nc base.qcow2 >nameless.gz
   image $SARDE,nameless.gz $SARDE,"$BATS_FILE_TMPDIR/top.qcow2.gz"

@@ -455,7 +455,7 @@ END
   echo "$output"
   [ "$status" = 0 ]
   [[ $output == *"VM 'full' is paused: no space is left in '"*"'kiln resume full' lets it go on"* ]]
-  [[ $output == *"VM 'full' is halted: no space is left"* ]]
+  [[ $output == *"VM 'full' is paused: no space is left"* ]]
   [[ $output == *"there is space again: the VM goes on"* ]]
   [[ $output == *"all well" ]]
 }
@@ -514,7 +514,7 @@ END
 @test "a command behind -- is not for QEMU; TRANSIENT_VMSTORE and _BACKEND count without KILN_HOME" {
   run "$KILN" run tiny -- ls /
   [ "$status" = 2 ]
-  [[ $output == *"'ls': what stands behind -- is for QEMU"*"hint: "*"kiln run IMAGE ls"* ]]
+  [[ $output == *"'ls': arguments after -- are for QEMU"*"hint: "*"kiln run IMAGE ls"* ]]
   mkdir "$BATS_TEST_TMPDIR/vms"
   [ "$(env -u KILN_HOME "TRANSIENT_VMSTORE=$store" "$KILN" ps -q)" = web ]
   [ "$(TRANSIENT_VMSTORE=$BATS_TEST_TMPDIR/vms "$KILN" ps -q)" = web ]

@@ -76,7 +76,7 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d ! -name .cwd 
     [ "$status" -eq 1 ]
     how='import --force FILE'
     [ $source = none ] || how='pull --force'
-    [[ "$output" == *"it is the image 'plain': 'kiln image $how plain' and the next build mend it"* ]]
+    [[ "$output" == *"it is the image 'plain': 'kiln image $how plain' and the next build repair it"* ]]
     [ $source = none ] || "$KILN" image pull --force plain
     [ $source = file ] || "$KILN" image import --force "$BATS_TEST_TMPDIR/disk.qcow2" plain
     "$KILN" image build "$BATS_TEST_TMPDIR/work"
@@ -153,7 +153,7 @@ layers() { find "$backend/.layers" -mindepth 1 -maxdepth 1 -type d ! -name .cwd 
   run "$KILN" system verify
   [ "$status" -eq 1 ]
   [[ "$output" == *"RUN b: the content of disk.qcow2 was altered"* ]]
-  [[ "$output" == *"the image 'one' needs it: 'kiln image build --name one DIR' mends it"* ]]
+  [[ "$output" == *"the image 'one' needs it: 'kiln image build --name one DIR' repairs it"* ]]
   [[ "$output" == *"3 damaged, 0 removed"* ]]
   run "$KILN" system verify --repair --json
   [ "$status" -eq 1 ]

@@ -140,7 +140,7 @@ END
     # shellcheck disable=SC2086  # two words
     run "$KILN" stop $how web
     [ "$status" = 0 ]
-    [ "$how" = --kill ] || [[ $output == *"VM 'web' did not end in time and is killed" ]]
+    [ "$how" = --kill ] || [[ $output == *"VM 'web' did not end in time: killing it" ]]
     [ -z "$(pgrep -f "$store/web/disk.qcow2" || true)" ]
   done
 }
