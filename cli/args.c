@@ -238,11 +238,11 @@ static int too_many(const struct args *a, const char *word, struct error **err)
     return error_hint(err, "usage: kiln %s %s", a->command->name, a->command->usage);
 }
 
-/* docker's -v; alone it is --verbose, as transient has it. */
+/* docker's -v; alone it is --verbose, as transient has it: oci://HOST/IMAGE is no folder. */
 static bool is_volume(const struct command *c, const char *word, const char *next)
 {
-    return !strcmp(word, "-v") && next && strchr("/.~", *next) && strstr(next, ":/") &&
-           find_option(c, "volume", 6, 0);
+    const char *colon = !strcmp(word, "-v") && next ? strstr(next, ":/") : NULL;
+    return colon && (strchr("/.~", *next) || colon[2] != '/') && find_option(c, "volume", 6, 0);
 }
 
 int args_take(struct args *a, const char *word, const char *next, struct error **err)

@@ -6,6 +6,7 @@
 #include "cli/registry_options.h"
 #include "cli/vm_copy.h"
 #include "cli/vm_disks.h"
+#include "cli/vm_find.h"
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
@@ -50,7 +51,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     vm_spec_init(&spec);
     if (vm_options_take(a, &spec, err) < 0 || vm_copies_take(a, false, &copies, err) < 0 ||
         vm_store_create(s, a, &spec, name, &copies, false, NULL, &vm, err) < 0)
-        return -1;
+        return vm_find_instead(s, a->pos[0], "'kiln start %s' boots it", err);
     (void)json_object_set_new(a->result, "name", json_string(name));
     if (!a->result)
         printf("Created VM '%s'\n", name);

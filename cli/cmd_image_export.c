@@ -7,11 +7,13 @@
 #include "image/convert.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct option_spec options[] = {
     {"format", 0, "FORMAT", "qcow2, raw, vmdk, vhdx or vdi [default: qcow2]", NULL},
     {"compress", 0, "METHOD", "zstd or zlib for qcow2, zlib for vmdk", NULL},
+    QUIET_OPTION,
     JSON_OPTION,
     {0},
 };
@@ -33,6 +35,13 @@ static int parse_format(const char *text, enum format *ret, struct error **err)
                      "argument --format: '%s' is not one of qcow2, raw, vmdk, vhdx, vdi", text);
 }
 
+/* No /dev/stdout or pipe, whose reader wants the image alone. */
+static bool is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(store_freep) struct store *st = NULL;
@@ -52,7 +61,11 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     if (!strcmp(a->pos[1], "-"))
         return image_export_to(s, a->pos[0], STDOUT_FILENO, &o, err);
-    return image_export(s, a->pos[0], a->pos[1], &o, err);
+    if (image_export(s, a->pos[0], a->pos[1], &o, err) < 0)
+        return -1;
+    if (is_file(a->pos[1]))
+        args_say(a, "Exported image '%s' to '%s'", a->pos[0], a->pos[1]);
+    return 0;
 }
 
 const struct command cmd_image_export = {

@@ -6,7 +6,7 @@
 #include "cli/progress.h"
 #include "image/convert.h"
 
-static const struct option_spec done_options[] = {JSON_OPTION, {0}};
+static const struct option_spec options[] = {QUIET_OPTION, JSON_OPTION, {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
@@ -17,19 +17,22 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (image_lease(s, a->pos[0], &st, err) < 0)
         return -1;
     (void)json_object_set_new(a->result, "name", json_string(a->pos[0]));
-    return image_flatten(s, a->pos[0], err);
+    if (image_flatten(s, a->pos[0], err) < 0)
+        return -1;
+    args_say(a, "Flattened image '%s'", a->pos[0]);
+    return 0;
 }
 
 const struct command cmd_image_flatten = {
     .name = "image flatten",
     .summary = "Make an image one file that needs no layers",
-    .usage = "NAME",
+    .usage = "[--quiet] NAME",
     .detail =
         "The image then reads faster and keeps no layer from being pruned, but shares nothing\n"
         "with other images any more.\n",
     .min_args = 1,
     .max_args = 1,
-    .options = done_options,
+    .options = options,
     .flags = CMD_RESULT | CMD_IMAGES,
     .run = run,
 };

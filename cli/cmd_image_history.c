@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/layer_graph.h"
 #include "cli/store.h"
+#include "cli/vm_find.h"
 #include "image/backend.h"
 
 #include <fcntl.h>
@@ -243,7 +244,7 @@ static int run_history(struct session *s, const struct args *a, struct error **e
         return error_hint(err, "'kiln image ls' lists the images, --graph needs none");
     }
     if (history_open(s, a->pos[0], &h, err) < 0)
-        return -1;
+        return vm_find_instead(s, a->pos[0], "'kiln logs %s' shows its console", err);
     if (args_has(a, "cost") && h.rows.len)
         qsort(h.rows.ptr, h.rows.len, sizeof *h.rows.ptr, by_cost);
     if (args_has(a, "json"))

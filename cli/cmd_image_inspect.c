@@ -14,6 +14,7 @@
 #include "cli/registry_options.h"
 #include "cli/remote_image.h"
 #include "cli/store.h"
+#include "cli/vm_find.h"
 #include "image/backend.h"
 #include "image/source.h"
 
@@ -278,7 +279,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     json_auto_t *o =
         reference_is(a->pos[0]) ? remote_image_describe(s, a, a->pos[0], err) : describe(s, a, err);
     if (!o)
-        return -1;
+        return vm_find_instead(s, a->pos[0], "'kiln ls --json' and 'kiln ps --json' tell of %s",
+                               err);
     if (args_has(a, "json"))
         cli_print_json(o);
     else

@@ -2,12 +2,14 @@
 #include "base/session.h"
 #include "cli/command.h"
 #include "cli/image_use.h"
+#include "cli/vm_find.h"
 #include "image/backend.h"
 
 #include <stdint.h>
 
 static const struct option_spec options[] = {
     {"force", 'f', NULL, "Remove it even if a VM uses it", NULL},
+    QUIET_OPTION,
     JSON_OPTION,
     {0},
 };
@@ -17,7 +19,10 @@ static int remove_one(const struct session *s, const struct args *a, const char 
 {
     if (!args_has(a, "force") && image_unused(s, name, err) < 0)
         return error_hint(err, "use --force to remove it anyway");
-    return backend_remove(s->backend, name, err);
+    if (backend_remove(s->backend, name, err) < 0)
+        return vm_find_instead(s, name, "'kiln rm %s' removes it", err);
+    args_say(a, "Removed image '%s'", name);
+    return 0;
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)

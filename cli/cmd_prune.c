@@ -20,6 +20,7 @@ static const struct option_spec options[] = {
     {"max-age", 0, "TIME", "Remove what was not used for TIME (12h, 7d)", NULL},
     {"keep-free", 0, "SIZE", "Remove until SIZE is free on the backend's file system", NULL},
     {"all", 'a', NULL, "Remove all that no image, VM or running build needs", NULL},
+    {"force", 'f', NULL, "Accepted, as docker has it: nothing is asked anyway", NULL},
     {"dry-run", 'n', NULL, "Only say what would be removed", NULL},
     {"json", 0, NULL, "Print the result as JSON", NULL},
     {0},

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
+#include "cli/vm_find.h"
 #include "cli/vm_live.h"
 
 #include <stdint.h>
 
 static const struct option_spec options[] = {
     {"force", 'f', NULL, "Kill a VM that runs", NULL},
+    QUIET_OPTION,
     JSON_OPTION,
     {0},
 };
@@ -13,10 +15,13 @@ static int remove_one(const struct session *s, const struct args *a, const char 
                       struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (named_vm_open(s->vmstore, name, &vm, err) < 0 ||
+    if (vm_find(s, name, &vm, err) < 0 ||
         (args_has(a, "force") && vm_live_stop(s, &vm, true, 0, err) < 0))
         return -1;
-    return named_vm_remove(s->vmstore, &vm, err);
+    if (named_vm_remove(s->vmstore, &vm, err) < 0)
+        return -1;
+    args_say(a, "Removed VM '%s'", name);
+    return 0;
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)

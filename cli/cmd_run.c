@@ -10,6 +10,7 @@
 #include "cli/registry_options.h"
 #include "cli/vm_copy.h"
 #include "cli/vm_disks.h"
+#include "cli/vm_find.h"
 #include "cli/vm_image.h"
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
@@ -191,7 +192,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
                  vm_prepare_wanted(a, &copies) || (copied && !(warm && copies.direct));
     if (warm && named)
         session_notice(s, "no saved boot for a VM whose disk has a name; booting");
-    return named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, &copies, err);
+    int status =
+        named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, &copies, err);
+    return status < 0 ? vm_find_instead(s, a->pos[0], "'kiln start %s' boots it", err) : status;
 }
 
 const struct command cmd_run = {

@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/registry_options.h"
 #include "cli/signals.h"
+#include "cli/vm_find.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -57,7 +58,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return -1;
     s->events.output = raw_output;
     if (shell_run(s, &o, &status, err) < 0)
-        return -1;
+        return vm_find_instead(s, a->pos[0], "'kiln exec %s COMMAND' runs a command in it", err);
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 

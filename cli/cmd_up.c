@@ -15,6 +15,7 @@ static const struct option_spec up_options[] = {
     FLEET_OPTIONS,
     NO_PROVISION_OPTION,
     {"explain", 0, NULL, "Only tell what would be done, and why", "dry-run"},
+    {"detach", 'd', NULL, "Accepted, as docker has it: the VMs run in the background anyway", NULL},
     {0},
 };
 static const struct option_spec reload_options[] = {

@@ -22,6 +22,7 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +138,18 @@ static bool is_group(const char *word)
         if (!strncmp((*c)->name, word, n) && (*c)->name[n] == ' ')
             return true;
     return false;
+}
+
+void args_say(const struct args *a, const char *fmt, ...)
+{
+    va_list ap;
+    if (a->result || args_has(a, "quiet"))
+        return;
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+    (void)fflush(stdout); // in order with errors
 }
 
 int args_each(const struct session *s, const struct args *a, args_each_fn *fn, struct error **err)

@@ -42,6 +42,11 @@ static inline bool option_value_optional(const struct option_spec *o)
 #define JSON_OPTION {"json", 0, NULL, "Print what was done as JSON", NULL}
 // clang-format on
 
+/* --quiet of a command that uses args_say. */
+// clang-format off
+#define QUIET_OPTION {"quiet", 'q', NULL, "Don't say what was done", NULL}
+// clang-format on
+
 struct args {
     const struct command *command;
     struct given *given; /* options as given, in order */
@@ -106,6 +111,9 @@ int args_memory(const struct args *a, unsigned *ret_mb, struct error **err);
 int args_accel(const struct args *a, const char **ret, struct error **err);
 /* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
+
+/* One line on stdout about what was done, unless --json or the command's --quiet was given. */
+void args_say(const struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Calls fn for each positional argument, also after one that failed: what can be done is done. The
  * last error is the result, the ones before are printed. What was done goes to "done" of the result. Ends early when the user interrupts. */

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "cache/store.h"
+#include "cli/vm_find.h"
 #include "image/backend.h"
 #include "image/name.h"
 #include "qcow2/qcow2.h"
@@ -119,7 +120,7 @@ int image_lease(const struct session *s, const char *name, struct store **ret, s
     CLEANUP(layer_freep) struct layer *layer = NULL;
     *ret = NULL;
     if (backend_find(s->backend, name, &image, err) < 0)
-        return -1;
+        return vm_find_instead(s, name, "'kiln commit %s IMAGE' makes an image of its disk", err);
     if (!image.thin)
         return 0;
     if (store_open(s, s->backend, &st, err) < 0 || store_get(st, image.layer, &layer, err) < 0)

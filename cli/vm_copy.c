@@ -11,6 +11,7 @@
 #include "builder/build/offline.h"
 #include "cache/store.h"
 #include "cli/cp_copy.h"
+#include "cli/vm_find.h"
 #include "cli/vm_store.h"
 #include "qcow2/qcow2.h"
 #include "vm/ssh.h"
@@ -123,7 +124,7 @@ static void work_clear(struct work *w)
 static int work_open(const struct session *s, const char *name, struct work *w, struct error **err)
 {
     AUTO_FREE char *parent = path_join(s->vmstore, ".working");
-    if (named_vm_open(s->vmstore, name, &w->vm, err) < 0 || named_vm_lock(&w->vm, err) < 0 ||
+    if (vm_find(s, name, &w->vm, err) < 0 || named_vm_lock(&w->vm, err) < 0 ||
         vm_state_refuse(&w->vm, err) < 0 ||
         vm_store_chain(s, &w->vm, &w->store, &w->files, &w->size, err) < 0)
         return -1;

@@ -87,11 +87,92 @@ static const struct {
     {"halt", "'kiln stop NAME' powers a VM off"},
     {"snapshot",
      "'kiln commit NAME IMAGE' keeps a VM's disk as an image, 'kiln suspend --to-disk' its memory"},
-    {"config", "settings are in ~/.config/kiln/config.toml: 'man kiln-run', SETTINGS FILES"},
     {"resize",
      "DISK +10 GB after FROM grows an image, --disk-size of 'kiln run' and 'create' a VM's disk"},
     {"init", "write a file 'Imagefile' that begins with FROM: 'kiln help imagefile'"},
+    {"new", "write a file 'Imagefile' that begins with FROM: 'kiln help imagefile'"},
     {"validate", "'kiln image check' finds mistakes in an Imagefile"},
+    {"lint", "'kiln image check' finds mistakes in an Imagefile"},
+    {"fmt", "'kiln image check' finds mistakes in an Imagefile; kiln doesn't rewrite one"},
+    {"bake",
+     "'kiln build --target STAGE' builds one stage of an Imagefile, 'kiln up' what a "
+     "VMFile needs"},
+    {"scout", "'kiln shell IMAGE -c COMMAND' runs a scanner on what is in an image"},
+    {"sbom", "'kiln shell IMAGE -c COMMAND' runs a scanner on what is in an image"},
+    {"debug",
+     "'kiln build --on-error=shell' opens a shell where a step fails, 'kiln shell NAME@STEP' "
+     "after one"},
+    {"secret", "'kiln build --secret id=NAME,src=FILE' gives one to RUN --mount=type=secret"},
+    {"docker", "kiln takes docker's commands as they are: 'kiln build', 'kiln run', 'kiln ps'"},
+    {"podman", "kiln takes podman's commands as they are: 'kiln build', 'kiln run', 'kiln ps'"},
+    {"service", "'kiln run -d' leaves a VM in the background; a unit of your systemd may start it"},
+    {"stack", "'kiln up' starts the VMs of a file, VMFile.kdl: 'man vmfile'"},
+    {"play", "'kiln up' starts the VMs of a file, VMFile.kdl: 'man vmfile'"},
+    {"node", "kiln runs VMs on this machine only; 'kiln up' starts those of a VMFile"},
+    {"generate", "a unit of your systemd may call 'kiln start NAME' and 'kiln stop NAME'"},
+    {"autostart", "a unit of your systemd may call 'kiln start NAME' and 'kiln stop NAME'"},
+    {"trust", "an image is pinned by its digest: oci://HOST/REPOSITORY@sha256:…"},
+    {"sign", "an image is pinned by its digest: oci://HOST/REPOSITORY@sha256:…"},
+    {"cache", "'kiln df' shows what the cache takes, 'kiln prune' removes what nothing needs"},
+    {"clean", "'kiln prune' removes what nothing needs, 'kiln df' shows what there is"},
+    {"gc", "'kiln prune' removes what nothing needs, 'kiln df' shows what there is"},
+    {"tree", "'kiln history --graph' draws the layers of all images"},
+    {"graph", "'kiln history --graph' draws the layers of all images"},
+    {"layers", "'kiln history NAME' lists an image's layers, 'kiln history --graph' draws all"},
+    {"launch", "'kiln run -d --name NAME IMAGE' starts a VM in the background"},
+    {"edit", "a VM that is stopped is changed by making it again: 'kiln create --help'"},
+    {"set", "a VM that is stopped is changed by making it again: 'kiln create --help'"},
+    {"disk",
+     "DISK +10 GB after FROM grows an image, --disk-size of 'kiln run' and 'create' a VM's "
+     "disk"},
+    {"box", "'kiln pull NAME,vagrant=BOX:VERSION' takes a Vagrant box, 'kiln images' lists images"},
+    {"package",
+     "'kiln commit NAME IMAGE' keeps a VM's disk as an image, 'kiln export' writes a "
+     "file"},
+    {"global-status", "'kiln ls' lists all VMs, 'kiln ps' those that run"},
+    {"sudo", "'kiln exec NAME sudo COMMAND' runs it in a VM"},
+    {"factory-reset", "'kiln rm NAME' and 'kiln create --name NAME IMAGE' start afresh"},
+    {"reset", "'kiln kill NAME' cuts the power, 'kiln start NAME' boots again"},
+    {"reboot", "'kiln restart NAME' boots a VM again"},
+    {"shutdown", "'kiln stop NAME' powers a VM off"},
+    {"poweroff", "'kiln stop NAME' powers a VM off"},
+    {"transfer", "'kiln cp FILE NAME:PATH' copies into a VM that runs"},
+    {"scp", "'kiln cp FILE NAME:PATH' copies into a VM that runs"},
+    {"rsync", "'kiln cp FILE NAME:PATH' copies into a VM that runs"},
+    {"mount",
+     "'kiln run -v FOLDER:/GUEST' shares a folder of the host; 'kiln shell IMAGE -c ls' looks "
+     "into an image"},
+    {"umount", "folders shared by -v are there until the VM stops"},
+    {"find", "'kiln pull --list' shows the images that can be fetched by name"},
+    {"template", "'kiln pull --list' shows the images that can be fetched by name"},
+    {"plugins", "kiln has no plugins"},
+    {"networks",
+     "VMs of one VMFile have networks of their own; else 'kiln run -p 8080:80' forwards a "
+     "port"},
+    {"ip", "'kiln port NAME' shows the ports that are forwarded, 'kiln ssh NAME' logs in"},
+    {"domifaddr", "'kiln port NAME' shows the ports that are forwarded, 'kiln ssh NAME' logs in"},
+    {"show-ssh", "'kiln ssh NAME' logs in, 'kiln ps' shows the port"},
+    {"ssh-config", "'kiln ssh NAME' logs in, 'kiln ps' shows the port"},
+    {"get", "'kiln pull NAME' fetches an image, 'kiln cp NAME:PATH .' a file of a VM"},
+    {"unshare", "kiln needs no namespace of yours: it runs without root"},
+    {"define", "'kiln libvirt define NAME' makes a domain of libvirt"},
+    {"undefine", "'kiln rm NAME' removes a VM, 'virsh undefine' a domain of libvirt"},
+    {"dumpxml", "'kiln libvirt define NAME --print-xml' prints the XML of a domain"},
+    {"install",
+     "'kiln pull debian-12' fetches an image, 'kiln build' makes one: FROM debian-12 and a "
+     "RUN"},
+    {"upgrade", "images are built anew: 'kiln build --pull --no-cache'"},
+    {"man", "'kiln help COMMAND', 'kiln help imagefile'; after 'make install' also 'man kiln'"},
+    {"manual", "'kiln help COMMAND', 'kiln help imagefile'; after 'make install' also 'man kiln'"},
+    {"docs", "'kiln help COMMAND', 'kiln help imagefile'; after 'make install' also 'man kiln'"},
+    {"tutorial", "docs/tutorial.md, in /usr/share/doc/kiln where the package is installed"},
+    {"examples", "in examples/, or in /usr/share/doc/kiln/examples where the package is installed"},
+    {"mv", "'kiln tag OLD NEW' and 'kiln rmi OLD' rename an image"},
+    {"cp", "'kiln tag NAME NEW' gives an image a second name, and copies nothing"},
+    {"create", "'kiln build' makes an image, 'kiln import' takes one from a file"},
+    {"info", "'kiln inspect NAME' shows what there is to know of an image"},
+    {"verify", "'kiln system verify' reads every layer and compares its digest"},
+    {"rename", "'kiln tag OLD NEW' and 'kiln rmi OLD' rename an image"},
 };
 
 static const char for_build[] = "image build", for_run[] = "run";
@@ -112,6 +193,8 @@ static const struct {
     {for_build, "ulimit", "a RUN may call ulimit itself"},
     {for_build, "shm-size", "/dev/shm of a RUN can use the builder VM's memory: --memory"},
     {for_build, "volume", "RUN --mount=type=bind shows a folder of the build directory"},
+    {for_build, "disk-size", "DISK +10 GB after FROM makes the image's disk larger"},
+    {for_build, "force-rm", "kiln leaves nothing behind that must be removed: leave it out"},
     {for_build, "env", "ENV in the Imagefile sets a variable, --build-arg one for the build only"},
     {for_run, "mount", "--volume FOLDER:/GUEST shares a folder of the host with the guest"},
     {for_run, "firmware", "--uefi boots by OVMF; after --, options go to QEMU: -- -bios FILE"},
@@ -121,8 +204,23 @@ static const struct {
     {for_run, "privileged", "root in the VM may do anything there, and nothing outside"},
     {for_run, "user", "--ssh-user chooses the user who logs in"},
     {for_run, "restart", "a VM is started again by 'kiln start', or by a unit of your systemd"},
+    {for_run, "quiet", "kiln says little of its own accord: 2>/dev/null hides that"},
     {"start", "extra-image",
      "a VM gets its disks when it is made: run and create take --extra-image"},
+    {"image ls", "all", "all images are shown; 'kiln history --graph' draws the layers below them"},
+    {"image ls", "filter",
+     "--quiet prints names, one a line, for grep; --json all there is, for jq"},
+    {"ps", "filter", "--quiet prints names, one a line, for grep; --json all there is, for jq"},
+    {"ls", "filter", "--quiet prints names, one a line, for grep; --json all there is, for jq"},
+    {"prune", "filter", "--max-age 24h removes what was not used for a day"},
+    {"prune", "volumes", "cache mounts are among what --all removes"},
+    {"image export", "output", "the file is the second argument: kiln image export NAME FILE"},
+    {"image pull", "all-tags", "'kiln image ls --remote HOST/REPOSITORY' lists the tags to pull"},
+    {"image push", "all-tags",
+     "name each tag: oci://HOST/REPOSITORY:TAG oci://HOST/REPOSITORY:TAG"},
+    {"login", "password", "all users of the machine can read it there: --password-stdin"},
+    {"up", "build", "images that a VMFile says how to build are built when something changed"},
+    {"up", "scale", "write a further VM into the VMFile"},
 };
 
 int words_match(const char *name, char **argv, int argc)
@@ -159,15 +257,26 @@ static bool is_command(const char *name)
     return false;
 }
 
-/* What one may type in place of `typed`; owned, NULL = nothing is like it. */
-static char *nearest_command(const char *typed, bool group)
+/* Of a group only its own commands, by their second word. */
+static void add_name(struct strv *names, const char *name, const char *group)
+{
+    size_t n = group ? strlen(group) : 0;
+    if (!group)
+        strv_add(names, name);
+    else if (!strncmp(name, group, n) && name[n] == ' ')
+        strv_add(names, name + n + 1);
+}
+
+/* What one may type in place of `typed`; group: the word before it, NULL = none. Owned, NULL = nothing
+ * is like it. */
+static char *nearest_command(const char *typed, const char *group)
 {
     CLEANUP(strv_clear) struct strv names = {0};
     for (const struct command *const *c = commands; *c; c++)
-        strv_add(&names, (*c)->name);
+        add_name(&names, (*c)->name, group);
     for (const struct word_alias *a = word_aliases; a->words; a++)
         if (is_command(a->command))
-            strv_add(&names, a->words);
+            add_name(&names, a->words, group);
     if (!group) {
         strv_add(&names, "help imagefile");
         strv_add(&names, "imagefile");
@@ -176,6 +285,8 @@ static char *nearest_command(const char *typed, bool group)
         strv_add(&names, "version");
     }
     const char *near = nearest_name(str_of(typed), (const char *const *)names.ptr);
+    if (near && group)
+        return xasprintf("%s %s", group, near);
     return near ? xasprintf("%s%s", !strcmp(near, "imagefile") ? "help " : "", near) : NULL;
 }
 
@@ -186,10 +297,11 @@ int words_no_command(char **argv, int argc, bool group, struct error **err)
     for (size_t i = 0; i < sizeof missing_commands / sizeof *missing_commands; i++)
         if (!strcmp(missing_commands[i].words, argv[group ? 1 : 0]))
             return error_hint(err, "%s", missing_commands[i].sentence);
-    AUTO_FREE char *near = nearest_command(group ? typed : argv[0], group);
+    AUTO_FREE char *near =
+        group ? nearest_command(argv[1], argv[0]) : nearest_command(argv[0], NULL);
     // "kiln imgae build": the second word is a part of the name, too
     if (!near && !group && argc > 1)
-        near = nearest_command(typed, group);
+        near = nearest_command(typed, NULL);
     if (near)
         return error_hint(err, "did you mean 'kiln %s'?", near);
     if (group)
@@ -220,6 +332,14 @@ static const char *long_name(char letter)
         return "hostname";
     case 'u':
         return "user";
+    case 'p':
+        return "password";
+    case 'o':
+        return "output";
+    case 'q':
+        return "quiet";
+    case 'a':
+        return "all";
     default:
         return "";
     }

@@ -57,6 +57,17 @@ END
   says 2 "did you mean 'kiln build'?" buidl .
   says 2 "did you mean 'kiln image ls'?" image lst
   says 2 "did you mean 'kiln image'?" imgae ls
+  says 2 "'kiln tag OLD NEW'" image mv a b
+  says 2 "'kiln tag OLD NEW'" image rename a b
+  says 2 "did you mean 'kiln image history'?" image histroy
+  says 2 "kiln image check" lint
+  says 2 "'kiln run -d --name NAME IMAGE'" launch base
+  says 2 "'kiln build', 'kiln run'" docker build .
+  says 2 "--password-stdin" login -p secret localhost
+  says 2 "DISK +10 GB" build --disk-size 20G .
+  says 2 "kiln image export NAME FILE" export base -o x
+  says 1 "argument --volume: cannot open 'nofolder'" run -v nofolder:/x base
+  says 0 "would remove" prune -af -n
   says 2 "did you mean 'kiln help imagefile'?" help imagefle
   says 2 "'kiln ls' lists them" vm ls
   says 2 "starts its own builder VM" builder ls
@@ -78,6 +89,32 @@ END
   says 2 "kiln image export" save base
   says 2 "linux/amd64" build --platform linux/arm64 .
   says 2 "'host' is not default or none" build --network host .
+}
+
+@test "what is done is said, a VM's name is not taken for an image's, nor an image's for a VM's" {
+  "$KILN" tag base second
+  says 1 "no VM 'second'" exec second ls
+  [[ $output == *"'second' is an image: 'kiln run -d --name second second' starts a VM of it, 'kiln rmi second' removes it"* ]]
+  [ "$("$KILN" create --name vm second)" = "Created VM 'vm'" ]
+  says 1 "'vm' is a VM: 'kiln start vm' boots it" run vm
+  says 1 "'vm' is a VM: 'kiln start vm' boots it" create --name other vm
+  says 1 "'vm' is a VM: 'kiln rm vm' removes it" rmi vm
+  says 1 "'vm' is a VM: 'kiln ls --json'" inspect vm
+  says 1 "'vm' is a VM: 'kiln commit vm IMAGE'" export vm x.qcow2
+  says 1 "'vm' is a VM: 'kiln exec vm COMMAND'" shell vm -c ls
+  says 1 "'vm' is a VM: 'kiln logs vm'" history vm
+  says 1 "did you mean 'vm'?" ssh vmm
+  says 1 "'base' is an image" stop base
+  says 1 "'base' is an image" cp base:/x .
+  [ "$("$KILN" rm vm)" = "Removed VM 'vm'" ]
+  [ "$("$KILN" flatten second)" = "Flattened image 'second'" ]
+  [ "$("$KILN" export second second.qcow2)" = "Exported image 'second' to 'second.qcow2'" ]
+  "$KILN" export -q second - >again.qcow2
+  cmp second.qcow2 again.qcow2
+  [ "$("$KILN" rmi second)" = "Removed image 'second'" ]
+  "$KILN" tag base second
+  "$KILN" tag base third
+  [ -z "$("$KILN" flatten --quiet second; "$KILN" export -q second second.qcow2; "$KILN" rmi -q second third)" ]
 }
 
 @test "a Dockerfile is built where there is no Imagefile; labels and files of the result" {
