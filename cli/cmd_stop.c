@@ -35,8 +35,7 @@ static int stop_one(const struct session *s, const struct args *a, const char *n
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     int timeout_ms = 0;
-    if (vm_live_stop_timeout(a, &timeout_ms, err) < 0 ||
-        vm_find(s, name, &vm, err) < 0)
+    if (vm_live_stop_timeout(a, &timeout_ms, err) < 0 || vm_find(s, name, &vm, err) < 0)
         return -1;
     int rc = vm_live_stop(s, &vm, args_has(a, "kill"), timeout_ms, err);
     if (rc == 2) {
@@ -55,8 +54,7 @@ static int restart_one(const struct session *s, const struct args *a, const char
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     int timeout_ms = 0;
-    if (vm_live_stop_timeout(a, &timeout_ms, err) < 0 ||
-        vm_find(s, name, &vm, err) < 0 ||
+    if (vm_live_stop_timeout(a, &timeout_ms, err) < 0 || vm_find(s, name, &vm, err) < 0 ||
         vm_live_stop(s, &vm, false, timeout_ms, err) < 0)
         return -1;
     return vm_store_start(s, a, name, true, NULL, err);
