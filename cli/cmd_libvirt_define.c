@@ -183,6 +183,7 @@ static int define_xml(const struct defining *d, const struct buf *xml, struct er
 {
     CLEANUP(working_clear) struct working w = WORKING_INIT;
     AUTO_FREE char *parent = path_join(d->session->cache, "work");
+    working_sweep(parent);
     if (working_open(&w, parent, err) < 0)
         return -1;
     AUTO_FREE char *file = path_join(w.dir, "domain.xml");

@@ -149,6 +149,7 @@ static int upload(struct libvirt_disk *d, const struct image_content *c, struct 
     struct image_export o = {.format = FORMAT_QCOW2, .exclusive = true};
     AUTO_FREE char *parent = path_join(s->cache, "work");
     AUTO_FREE char *size = xasprintf("%llu", (unsigned long long)c->size);
+    working_sweep(parent);
     if (working_open(&w, parent, err) < 0)
         return -1;
     AUTO_FREE char *file = path_join(w.dir, "disk");

@@ -11,6 +11,7 @@
 #include "base/working.h"
 #include "image/backend.h"
 #include "image/chain.h"
+#include "image/export_temp.h"
 #include "image/sink.h"
 #include "qcow2/qcow2.h"
 
@@ -374,29 +375,29 @@ static int write_out(const struct session *s, const char *name, const char *made
     return write_chain(s, &c, made, o, err);
 }
 
+/* Gives it the name, and flushes it. */
+static int appear(const char *made, const char *file, bool exclusive, struct error **err)
+{
+    AUTO_CLOSE int fd = open(made, O_RDONLY | O_CLOEXEC);
+    int (*rename_to)(const char *from, const char *to) = exclusive ? rename_new : rename;
+    if (fd < 0 || (exclusive && fchmod(fd, 0600) < 0) || fsync(fd) < 0 || rename_to(made, file) < 0)
+        return errno == EEXIST ? error_set(err, ERR_EXISTS, "'%s' exists", file)
+                               : error_errno(err, "cannot write '%s'", file);
+    return 0;
+}
+
 int image_export_chain(const struct session *s, const struct image_content *c, const char *file,
                        const struct image_export *o, struct error **err)
 {
+    CLEANUP(export_temp_clear) struct export_temp temp = EXPORT_TEMP_INIT;
     AUTO_FREE char *dir = path_parent(file);
-    AUTO_FREE char *folder = xasprintf("%s/" EXPORT_TEMP "XXXXXX", dir);
     struct stat st;
     if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
         return error_set(err, ERR_USER, "'%s' exists and is not a regular file", file);
-    if (!mkdtemp(folder))
-        return error_errno(err, "cannot write to '%s'", dir);
-    AUTO_FREE char *made = path_join(folder, "disk");
-    int rc = write_chain(s, c, made, o, err);
-    if (rc == 0) {
-        AUTO_CLOSE int fd = open(made, O_RDONLY | O_CLOEXEC);
-        int (*appear)(const char *from, const char *to) = o->exclusive ? rename_new : rename;
-        if (fd < 0 || (o->exclusive && fchmod(fd, 0600) < 0) || fsync(fd) < 0 ||
-            appear(made, file) < 0)
-            rc = errno == EEXIST ? error_set(err, ERR_EXISTS, "'%s' exists", file)
-                                 : error_errno(err, "cannot write '%s'", file);
-    }
-    (void)unlink(made);
-    (void)rmdir(folder);
-    return rc < 0 ? -1 : fsync_dir(dir, err);
+    if (export_temp_open(&temp, dir, err) < 0 || write_chain(s, c, temp.file, o, err) < 0 ||
+        appear(temp.file, file, o->exclusive, err) < 0)
+        return -1;
+    return fsync_dir(dir, err);
 }
 
 int image_export(const struct session *s, const char *name, const char *file,

@@ -35,9 +35,6 @@ int convert_overlay(const struct session *s, const char *file, const char *backi
 int convert_describe(const struct session *s, const char *file, const char *metadata,
                      struct error **err);
 
-/* Begins the name of the folder beside an export's file while it is written; a killed kiln leaves it. */
-#define EXPORT_TEMP ".kiln-export-"
-
 struct image_export {
     enum format format; /* not FORMAT_UNKNOWN */
     const char

@@ -12,7 +12,7 @@
 #include "builder/agent/manifest.h"
 #include "builder/agent/stream.h"
 #include "builder/context/xattr.h"
-#include "image/convert.h"
+#include "image/export_temp.h"
 #include "imagefile/ignore.h"
 
 #include <dirent.h>

@@ -12,7 +12,10 @@ setup_file() {
   export KILN_ACCEL=tcg KILN_HOME=$TOP/home HOME=$TOP DIR=$TOP/disks URI=qemu:///system
   unset LIBVIRT_DEFAULT_URI VIRSH_DEFAULT_CONNECT_URI SSH_AUTH_SOCK
   mkdir "$DIR"
-  "$BATS_TEST_DIRNAME/../servers/libvirtd" "$TOP" >"$TOP/libvirtd.log" 2>&1 3>&- &
+  apart=
+  if [ "$(id -u)" = 0 ]; then apart='unshare --net'; fi # its networks are bridges
+  # shellcheck disable=SC2086
+  $apart "$BATS_TEST_DIRNAME/../servers/libvirtd" "$TOP" >"$TOP/libvirtd.log" 2>&1 3>&- &
   echo $! >"$TOP/libvirtd.pid"
   if [ "$(id -u)" != 0 ]; then
     export URI=qemu:///session XDG_RUNTIME_DIR=$TOP/run XDG_CONFIG_HOME=$TOP/config XDG_CACHE_HOME=$TOP/cache XDG_DATA_HOME=$TOP/data
@@ -185,6 +188,40 @@ END
   KILN_HOME=$other run libvirt define changed --name tiny --dir "$DIR" --network none
   [[ $status = 1 && $output == *"'$DIR/tiny.qcow2' exists"* ]]
   rm "$DIR/tiny.qcow2"
+}
+
+@test "a UEFI guest on a network of libvirt's, with an address of its dnsmasq; its image says UEFI, too" {
+  mkdir -p uefi/esp
+  tar -xf tiny/rootfs.tar -C uefi/esp --strip-components=2 ./boot/vmlinuz ./boot/initrd.img
+  mv uefi/esp/vmlinuz uefi/esp/vmlinuz.efi
+  echo 'fs0:\vmlinuz.efi initrd=\initrd.img console=ttyS0 panic=1 mitigations=off' >uefi/esp/startup.nsh
+  cp -r tiny/rootfs.tar tiny/root uefi/
+  cat >uefi/Imagefile <<'END'
+FROM scratch
+DISK 160 MB GPT
+PARTITION 1 SIZE 48 MB FORMAT vfat FLAGS efi MOUNT /efi
+PARTITION 2 FORMAT ext4 OPTIONS "-L tiny" MOUNT /
+ADD rootfs.tar /
+COPY root/ /
+COPY esp/ /efi/
+END
+  "$KILN" image build -q --name uefi uefi
+  local network=default address=192.168.122
+  if [ "$(id -u)" = 0 ]; then
+    virsh net-define /usr/share/libvirt/networks/default.xml
+    virsh net-start default
+  else
+    network=user address=10.0.2 # a user's libvirt has no bridges
+  fi
+  libvirt define uefi --uefi --dir "$DIR" --network "$network" --memory 256M --start
+  run within "$BATS_TEST_DIRNAME/../servers/domain_console.py" "$URI" uefi \
+    'ls -d /sys/firmware/efi; for i in $(seq 100); do ip -4 addr show eth0 | grep inet && break; sleep 1; done; poweroff'
+  echo "$output"
+  [[ $output == *$'\n/sys/firmware/efi'*"inet $address."* ]]
+  until [ "$(virsh domstate uefi | head -1)" = "shut off" ]; do :; done
+  libvirt import uefi back
+  kiln image inspect back | grep '^labels  *kiln.uefi=yes$'
+  libvirt define back --dir "$DIR" --network none --print-xml | grep "<os firmware='efi'>"
 }
 
 @test "a define that fails in the middle, or is interrupted, leaves nothing" {

@@ -611,6 +611,18 @@ EOF2
   wait "$pid" && false
   [ "$(sha256sum <"$BATS_TEST_TMPDIR/out")" = "$sum" ]
   [ -z "$(find "$BATS_TEST_TMPDIR" -name '.kiln-export*')" ]
+  # what is being written is left alone; what a killed kiln left goes with the next export
+  rm "$BATS_TEST_TMPDIR/begun"
+  PATH="$BATS_TEST_TMPDIR/bin:$PATH" "$KILN" image export x "$BATS_TEST_TMPDIR/out" 3>&- &
+  pid=$!
+  until [ -e "$BATS_TEST_TMPDIR/begun" ]; do sleep 0.05; done
+  "$KILN" image export x "$BATS_TEST_TMPDIR/other"
+  [ "$(cat "$BATS_TEST_TMPDIR"/.kiln-export*/disk)" = begun ]
+  kill -s KILL "$pid"
+  wait "$pid" && false
+  [ "$(cat "$BATS_TEST_TMPDIR"/.kiln-export*/disk)" = begun ]
+  "$KILN" image export x "$BATS_TEST_TMPDIR/other"
+  [ -z "$(find "$BATS_TEST_TMPDIR" -name '.kiln-export*')" ]
 }
 
 @test "tag, inspect, rm; an image that a QEMU has open stays" {

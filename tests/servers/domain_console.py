@@ -9,7 +9,7 @@ import sys
 import time
 
 uri, domain, command = sys.argv[1:]
-end = time.monotonic() + 180
+end = time.monotonic() + 600
 pid, fd = pty.fork()
 if not pid:
     os.execvp("virsh", ["virsh", "-c", uri, "console", domain])
@@ -22,7 +22,7 @@ def wait_for(what, send=b""):
     start = len(said)
     while what not in said[start:]:
         if time.monotonic() > end:
-            sys.exit(f"no {what!r} in 180 s: {said.decode(errors='replace')}")
+            sys.exit(f"no {what!r} in 600 s: {said.decode(errors='replace')}")
         if not select.select([fd], [], [], 1)[0]:
             os.write(fd, send)
             continue
