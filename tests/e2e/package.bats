@@ -64,5 +64,18 @@ END
   [ "$(HOME=$PWD bin/kiln image pull --list | grep -c debian)" -ge 2 ]
   [ -s share/man/man1/kiln-image-pull.1.gz ] && [ -s share/bash-completion/completions/kiln ]
   [ -s share/zsh/vendor-completions/_kiln ] && [ -s share/fish/vendor_completions.d/kiln.fish ]
-  dpkg-deb -f "$ROOT"/build/kiln_*_amd64.deb Depends | grep -q 'libjansson4.*qemu-system-x86'
+  dpkg-deb -f "$ROOT"/build/kiln_*_amd64.deb Depends >depends
+  local package
+  for package in libjansson4 libarchive13 libcurl4 libssh-4 libxml2 qemu-system-x86; do grep -qw "$package" depends; done
+}
+
+@test "libraries are loaded by what calls them, and a missing one is named" {
+  cd "$BATS_TEST_TMPDIR"
+  LD_DEBUG=files LD_DEBUG_OUTPUT=loaded "$KILN" image ls
+  run -1 grep -l 'libarchive\|libcurl\|libssh\|libxml2' loaded.*
+  mkdir lib
+  touch lib/libcurl.so.4
+  LD_LIBRARY_PATH=lib "$KILN" image ls
+  LD_LIBRARY_PATH=lib run -127 "$KILN" image pull x,http=http://127.0.0.1:9/x
+  [[ "$output" == *"error while loading shared libraries: lib/libcurl.so.4: "* ]]
 }
