@@ -51,13 +51,13 @@ $(BUILD)/share/kiln/images.d: ; @mkdir -p $(@D) && ln -sfn $(CURDIR)/images.d $@
 # Man pages need scdoc; without it everything else is built.
 SCDOC := $(shell command -v scdoc)
 man: $(if $(SCDOC),$(MAN)) ; $(if $(SCDOC),@:,@echo '  no man pages: scdoc is missing (tools/setup installs it)')
-# Libraries are loaded when kiln first calls them (base/late.h); kiln-eager is linked with them, and says what it calls.
+# Libraries are loaded when kiln first calls them (cli/late.h); kiln-eager is linked with them, and says what it calls.
 $(BUILD)/kiln-eager: $(call objs,cli/*.c) $(LIB_O) ; $(link)
 $(BUILD)/late.list: $(BUILD)/kiln-eager tools/late-libs ; $(call say,LIST,$@) tools/late-libs $< >$@.tmp && mv $@.tmp $@
-$(BUILD)/base/late_calls.o: base/late_calls.S $(BUILD)/late.list
+$(BUILD)/cli/late_calls.o: cli/late_calls.S $(BUILD)/late.list
 	$(call say,AS,$@) $(CC) -DLATE='"$(BUILD)/late.list"' -c -o $@ $<
 $(BUILD)/kiln: private LIBS := -ldl -lm
-$(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) $(BUILD)/base/late_calls.o ; $(link)
+$(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) $(BUILD)/cli/late_calls.o ; $(link)
 $(UNIT): %: %.o $(LIB_O) $(call objs,$(AGENT_T) $(CLI_T)) ; $(link) -lcmocka
 $(BENCH): %: %.o $(LIB_O) ; $(link)
 $(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(LIB_O) $(call objs,$(AGENT_T) $(CLI_T)) ; $(link)

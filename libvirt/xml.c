@@ -69,7 +69,7 @@ const xmlNode *xml_child(const xmlNode *n, const char *name, const xmlNode *afte
 static char *take(xmlChar *text)
 {
     char *ret = text ? xstrdup((const char *)text) : NULL;
-    xmlFreeFunc release; // xmlFree is data, which base/late.h cannot do
+    xmlFreeFunc release; // xmlFree is data, which cli/late.h cannot do
     xmlMemGet(&release, NULL, NULL, NULL);
     release(text);
     return ret;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The functions that base/late.h speaks of. LATE names the list of tools/late-libs: one line a function,
+/* The functions that cli/late.h speaks of. LATE names the list of tools/late-libs: one line a function,
  * `late NAME, LIBRARY`. They are hidden, so that no library calls them instead of its own. */
     .macro late name, library
     .globl \name
