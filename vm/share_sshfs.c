@@ -27,7 +27,7 @@ enum {
     LOGIN_MS = 60000,
     MOUNT_MS = 60000,
     CHANNEL_MS = 30000, /* for the guest to open a channel */
-    WAITED_MAX = 8
+    SAID_MAX = 64 * 1024
 };
 
 static const char mounted[] = "kiln: mounted\n";
@@ -119,6 +119,8 @@ static int await_mounted(const struct vm_ssh_options *login, int from, struct bu
             buf_add(said, chunk, (size_t)n);
         else if (f.revents && (n == 0 || errno != EINTR))
             break;
+        if (said->len > SAID_MAX)
+            return error_set(err, ERR_GUEST, "the guest's sshfs says too much");
     }
     if (strstr(said->data, mounted))
         return 0;
@@ -127,12 +129,20 @@ static int await_mounted(const struct vm_ssh_options *login, int from, struct bu
     return error_set(err, ERR_GUEST, "%s", said->len ? said->data : "sshfs ended at once");
 }
 
-static void warn_unconfined(const struct session *s, const struct vm_share *share)
+static void warn_unconfined(const struct session *s, const char *program,
+                            const struct vm_share *share)
 {
-    if (!sftp_server_confined())
+    enum confined got = sftp_server_confined(program, share);
+    if (got == CONFINED_NOT)
+        session_notice(
+            s,
+            "share '%s': this kernel has neither Landlock nor namespaces for you, so the "
+            "guest's root can reach all files that you can",
+            share->host);
+    if (got == CONFINED_RULES && !share->read_only)
         session_notice(s,
-                       "share '%s': this kernel has no Landlock, so the guest's root can reach all "
-                       "files that you can",
+                       "share '%s': the guest cannot change modes, owners and times, as this host "
+                       "gives you no mount namespace",
                        share->host);
 }
 
@@ -150,7 +160,7 @@ int share_sshfs_mount(const struct session *s, const struct vm_ssh_options *logi
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = program ? vm_ssh_open(&o, err) : NULL;
     if (!ssh)
         return -1;
-    warn_unconfined(s, share);
+    warn_unconfined(s, program, share);
     pid_t pid = start_keeper(ssh, program, share, &told, err);
     if (pid < 0)
         return -1;

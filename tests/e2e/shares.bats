@@ -122,21 +122,31 @@ keepers() {
   timeout 60 tail --pid "$first" -f /dev/null
   timeout 60 tail --pid "$second" -f /dev/null
   timeout 60 "$KILN" exec vm sh -c 'while grep -q /mnt/ /proc/mounts; do :; done; ls -A "/mnt/a b" /mnt/ro'
-  # another folder of the host, which a guest's sshfs asks for
+  # a guest's sshfs that asks for another folder of the host, after it has sent the server SETSTAT of a file
+  # there: mode 0666, then size 0 (SSH_FXP_SETSTAT of draft-ietf-secsh-filexfer-02)
+  local file=$PWD/outside/file
   "$KILN" exec vm sh -c 'cd /usr/bin; mv sshfs sshfs.real; cat >sshfs; chmod +x sshfs; sync' <<END
 #!/bin/sh
+number() { printf "\\\\\$(printf %o \$((\$1 >> 24 & 255)))\\\\\$(printf %o \$((\$1 >> 16 & 255)))\\\\\$(printf %o \$((\$1 >> 8 & 255)))\\\\\$(printf %o \$((\$1 & 255)))"; }
+reply() { set -- \$(dd bs=1 count=4 2>/dev/null | od -An -tu1); dd bs=1 count=\$(((\$1 << 24) + (\$2 << 16) + (\$3 << 8) + \$4)) >/dev/null 2>&1; }
+number 5; printf '\001'; number 3; reply
+number $((17 + ${#file})); printf '\011'; number 1; number ${#file}; printf %s '$file'; number 4; number 438; reply
+number $((21 + ${#file})); printf '\011'; number 2; number ${#file}; printf %s '$file'; number 1; number 0; number 0; reply
 exec sshfs.real \$(echo "\$*" | sed 's,[^ ]*/shared,:$PWD/outside,')
 END
   mkdir outside
   echo secret >outside/file
+  chmod 640 outside/file
   "$KILN" stop vm
   [ -z "$(keepers)" ]
-  run "$KILN" start vm -v ./shared:/mnt/c --cmd 'cat /mnt/c/file; ls /mnt/c; echo x >/mnt/c/new; mv /usr/bin/sshfs.real /usr/bin/sshfs; sync'
+  run "$KILN" start vm -v ./shared:/mnt/c --cmd 'cat /mnt/c/file; echo x >/mnt/c/new'
   echo "$output"
-  [ "$status" = 0 ]
+  [ "$status" = 1 ]
   [[ $output != *secret* ]]
-  [[ $output == *"Permission denied"* ]]
+  [[ $output == *"$PWD/outside: No such file or directory"* ]]
   [ "$(ls outside)" = file ]
+  [ "$(stat -c '%a %s' outside/file)" = '640 7' ]
+  "$KILN" start vm --cmd 'mv /usr/bin/sshfs.real /usr/bin/sshfs; sync'
 }
 
 @test "sshfs in an attached VM, by a server of the user's; a guest without it" {
