@@ -26,6 +26,15 @@ bool json_flag(const json_t *object, const char *field)
     return json_is_true(json_object_get(object, field));
 }
 
+json_t *json_parse_object(const char *text)
+{
+    json_t *value = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    if (json_is_object(value))
+        return value;
+    json_decref(value);
+    return NULL;
+}
+
 json_t *json_read_file(const char *path, struct error **err)
 {
     CLEANUP(buf_clear) struct buf text = BUF_INIT;

@@ -125,7 +125,7 @@ static int history_open(const struct session *s, const char *name, struct histor
         rc = store_chain_ids(h->store, image.layer, &ids, err);
     for (size_t i = 0; i < ids.len && rc == 0; i++)
         rc = store_get(h->store, ids.ptr[i], layers_push(&h->layers), err);
-    h->metadata = image.metadata ? json_loads(image.metadata, 0, NULL) : NULL;
+    h->metadata = json_parse_object(image.metadata);
     backend_image_clear(&image);
     if (rc == 0)
         make_rows(h);

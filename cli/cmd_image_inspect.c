@@ -65,7 +65,7 @@ static json_t *parent_list(const json_t *files, const char *own)
 static void add_metadata(json_t *o, const char *text)
 {
     static const char *const own[] = {"kiln", "created", "steps"};
-    json_auto_t *meta = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    json_auto_t *meta = json_parse_object(text);
     const char *key;
     json_t *value;
     json_object_foreach (json_object_get(meta, "config"), key, value)

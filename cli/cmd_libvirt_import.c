@@ -60,7 +60,9 @@ static void importing_clear(struct importing *m)
 static bool info_says(const struct buf *info, const char *field, const char *value)
 {
     const char *line = strstr(info->data, field);
-    if (!line || (line != info->data && line[-1] != '\n'))
+    while (line && line != info->data && line[-1] != '\n') // a domain's name may be anything
+        line = strstr(line + 1, field);
+    if (!line)
         return false;
     line += strlen(field);
     line += strspn(line, ": ");
@@ -144,14 +146,12 @@ static json_t *make_metadata(const struct importing *m)
 {
     json_t *all = NULL;
     vec_foreach (const struct chain_file *, f, &m->chain.files)
-        if (!all && f->metadata)
-            all = json_loads(f->metadata, JSON_REJECT_DUPLICATES, NULL);
+        if (!all)
+            all = json_parse_object(f->metadata);
     if (!m->domain.uefi)
         return all;
-    if (!json_is_object(all)) {
-        json_decref(all);
+    if (!all)
         all = json_object();
-    }
     json_t *labels = json_pack("{s:{s:{s:s}}}", "config", "labels", IMAGE_LABEL_UEFI, "yes");
     (void)json_object_update_recursive(all, labels);
     json_decref(labels);

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/capture.h"
 #include "cli/cp_tar.h"
 #include "cli/vm_live.h"
 
@@ -17,26 +18,6 @@
 #include <sys/wait.h>
 
 enum { CAPTURE = 16 * 1024, MESSAGE = 4096 };
-
-/* A file in memory that takes CAPTURE bytes and no more, whatever a guest writes; -1. */
-static int capture_open(struct error **err)
-{
-    AUTO_CLOSE int fd = memfd_create("output", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || ftruncate(fd, CAPTURE) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) < 0)
-        return error_errno(err, "cannot make a file in memory");
-    return STEAL_FD(fd);
-}
-
-/* What it took, as a string without the last newline. */
-static void capture_read(int fd, struct buf *ret)
-{
-    char bytes[CAPTURE + 1] = "";
-    ssize_t n = pread(fd, bytes, CAPTURE, 0);
-    bytes[n > 0 ? n : 0] = '\0';
-    buf_adds(ret, bytes);
-    if (ret->len && ret->data[ret->len - 1] == '\n')
-        ret->data[--ret->len] = '\0';
-}
 
 static int run_over_ssh(void *ssh, const char *command, const int fds[3], int *ret_status,
                         struct error **err)
@@ -60,7 +41,7 @@ static int guest_failed(const struct cp_guest *g, int status, int said_fd, struc
 
 int cp_stream(const struct cp_guest *g, const char *command, struct error **err)
 {
-    AUTO_CLOSE int said = capture_open(err);
+    AUTO_CLOSE int said = capture_open(CAPTURE, err);
     int status;
     if (said < 0 ||
         g->run(g->arg, command, (int[]){STDIN_FILENO, STDOUT_FILENO, said}, &status, err) < 0)
@@ -81,8 +62,8 @@ int cp_look(const struct cp_guest *g, const char *path, enum cp_links links, enu
     CLEANUP(buf_clear) struct buf command = BUF_INIT;
     CLEANUP(buf_clear) struct buf told = BUF_INIT;
     AUTO_CLOSE int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    AUTO_CLOSE int out = capture_open(err);
-    AUTO_CLOSE int said = out < 0 ? -1 : capture_open(err);
+    AUTO_CLOSE int out = capture_open(CAPTURE, err);
+    AUTO_CLOSE int said = out < 0 ? -1 : capture_open(CAPTURE, err);
     char how[2] = {(char)('0' + (int)links), '\0'};
     const char *words[] = {"sh", "-c", look_script, "sh", path, how, NULL};
     int status;
@@ -152,7 +133,7 @@ static int transfer(const struct cp_guest *g, const char *command, const struct 
                     struct outcome *o, struct error **err)
 {
     int ends[2];
-    AUTO_CLOSE int said = capture_open(err);
+    AUTO_CLOSE int said = capture_open(CAPTURE, err);
     AUTO_CLOSE int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (said < 0)
         return -1;

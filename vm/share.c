@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/capture.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/process.h"
@@ -20,12 +21,11 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { READY_MS = 10000 };
+enum { READY_MS = 10000, SAID_MAX = 4096 };
 
 static char *find_virtiofsd(void)
 {
@@ -171,18 +171,6 @@ char *vm_share_command(const struct vm_spec *spec, size_t i)
         folder.data, only, i, folder.data, only, i, folder.data);
 }
 
-/* What was written to a file in memory, without the final newline; owned. */
-static char *written(int fd)
-{
-    char text[1000];
-    ssize_t n = pread(fd, text, sizeof text - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    size_t len = strlen(text);
-    while (len && text[len - 1] == '\n')
-        text[--len] = '\0';
-    return xstrdup(text);
-}
-
 /* Mounts share `i` if the guest's kernel can, and says how; else whether the guest has sshfs. A folder
  * whose sshfs has died, with the VM that was restored, is unmounted first. */
 static char *try_command(const struct vm_spec *spec, size_t i)
@@ -205,19 +193,18 @@ static char *try_command(const struct vm_spec *spec, size_t i)
 static char *ask(struct vm_ssh *ssh, const char *command, struct error **err)
 {
     AUTO_CLOSE int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    AUTO_CLOSE int out = memfd_create("out", MFD_CLOEXEC),
-                   errors = memfd_create("err", MFD_CLOEXEC);
+    AUTO_CLOSE int out = capture_open(SAID_MAX, err);
+    AUTO_CLOSE int errors = out < 0 ? -1 : capture_open(SAID_MAX, err);
+    CLEANUP(buf_clear) struct buf said = BUF_INIT;
     int status;
-    if (in < 0 || out < 0 || errors < 0) {
-        error_errno(err, "cannot make a file in memory");
+    if (errors < 0)
         return NULL;
-    }
     if (vm_ssh_run_on(ssh, command, (const int[3]){in, out, errors}, &status, err) < 0)
         return NULL;
-    AUTO_FREE char *why = written(errors);
+    capture_read(status == 0 ? out : errors, &said);
     if (status == 0)
-        return written(out);
-    error_set(err, ERR_GUEST, "%s", *why ? why : "mount failed");
+        return buf_detach(&said, NULL);
+    error_set(err, ERR_GUEST, "%s", said.len ? said.data : "mount failed");
     error_hint(err, "its user must be root or have sudo without a password: --ssh-user root");
     return NULL;
 }

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-enum { PORTS_MAX = 8, CONSOLE_LINES = 15, STDERR_LINES = 8, EXTRA_FDS_MAX = 16 };
+enum { PORTS_MAX = 8, CONSOLE_LINES = 15, STDERR_LINES = 8 };
 
 struct port {
     char *name;
@@ -47,7 +47,7 @@ struct launch {
     struct strv argv, env;
     int ends[PORTS_MAX + 2]; /* the child's ends of socket pairs */
     size_t n_ends;
-    int keep[PORTS_MAX + 2 + 16];
+    int *keep;
     size_t n_keep;
 };
 
@@ -55,6 +55,7 @@ static void launch_clear(struct launch *l)
 {
     strv_clear(&l->argv);
     strv_clear(&l->env);
+    free(l->keep);
     for (size_t i = 0; i < l->n_ends; i++)
         close(l->ends[i]);
 }
@@ -75,7 +76,7 @@ static int add_channel(struct launch *l, const char *name, bool mux, struct erro
 static int prepare(struct vm *vm, const struct vm_start_options *spec, struct launch *l,
                    int *ret_qmp, struct error **err)
 {
-    assert(spec->n_keep <= 16);
+    l->keep = xcalloc(spec->n_keep + PORTS_MAX + 2, sizeof *l->keep);
     strv_add(&l->argv, spec->qemu);
     for (size_t i = 0; i < spec->n_keep; i++)
         l->keep[l->n_keep++] = spec->keep[i];
@@ -240,8 +241,8 @@ static int qmp_ended(struct vm *vm, struct error **err)
 int vm_wait(struct vm *vm, struct pollfd *fds, size_t n, long long deadline, struct error **err)
 {
     enum { CONSOLE, ERRORS, QMP, DEATH, CANCEL, OWN };
-    struct pollfd f[OWN + EXTRA_FDS_MAX] = {0};
-    assert(n <= EXTRA_FDS_MAX);
+    struct pollfd f[OWN + VM_WAIT_FDS] = {0};
+    assert(n <= VM_WAIT_FDS);
     for (int i = 0; i < OWN; i++)
         f[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     f[CONSOLE].fd = vm->console_open ? vm->console_fd : -1;

@@ -67,6 +67,8 @@ pid_t vm_pid(const struct vm *vm);
  * gives the console, for writing only. */
 int vm_port(const struct vm *vm, const char *name);
 
+enum { VM_WAIT_FDS = 96 }; /* most that vm_wait takes */
+
 /*
  * Waits until one of fds is ready (revents are set), console output or a QMP event came (taken in
  * already), or the deadline on now_ms()'s scale passed (-1 = none). Returns 1: look at what you

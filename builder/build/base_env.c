@@ -2,6 +2,7 @@
 #include "builder/build/base_env.h"
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "builder/build/image_chain.h"
 #include "image/backend.h"
 #include "image/spec.h"
@@ -17,7 +18,7 @@ static json_t *read_env(const char *dir, const char *image)
     image_spec_clear(&spec);
     if (rc < 0)
         return NULL;
-    json_auto_t *m = found.metadata ? json_loads(found.metadata, 0, NULL) : NULL;
+    json_auto_t *m = json_parse_object(found.metadata);
     json_t *env = json_object_get(json_object_get(m, "config"), "env");
     env = json_is_object(env) ? json_incref(env) : json_object();
     backend_image_clear(&found);

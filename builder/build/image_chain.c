@@ -43,8 +43,7 @@ static int open_image(const struct session *s, struct store *st, const struct im
         .policy = r->pull, .checksum = r->checksum, .checksum_beside = true};
     if (transfer_ensure(s, r->ref, &o, &r->transfer, &image, err) < 0)
         return -1;
-    if (image.metadata)
-        c->metadata = json_loads(image.metadata, 0, NULL);
+    c->metadata = json_parse_object(image.metadata);
     c->size = image.virtual_size;
     if (!image.thin)
         strv_add(&c->files, image.path);
@@ -78,7 +77,7 @@ static json_t *metadata_of(const struct session *s, const char *name)
     CLEANUP(backend_image_clear) struct backend_image image = {0};
     if (backend_find(s->backend, name, &image, NULL) < 0 || !image.metadata)
         return NULL;
-    return json_loads(image.metadata, 0, NULL);
+    return json_parse_object(image.metadata);
 }
 
 static int open_step(const struct session *s, struct store *st, const char *name, const char *step,

@@ -326,11 +326,14 @@ static void wait_for_all(struct jobs *all)
 static int fetch_all(struct jobs *all, struct error **err)
 {
     pthread_t threads[THREADS];
-    size_t n = 0;
-    all->running = all->list.len < THREADS ? all->list.len : THREADS;
-    for (size_t want = all->running; n < want; n++)
-        if (pthread_create(&threads[n], NULL, work, all))
-            alloc_failed();
+    size_t n = 0, want = all->list.len < THREADS ? all->list.len : THREADS;
+    (void)pthread_mutex_lock(&all->mutex);
+    while (n < want && pthread_create(&threads[n], NULL, work, all) == 0)
+        n++;
+    all->running = n;
+    (void)pthread_mutex_unlock(&all->mutex);
+    if (!n)
+        return error_set(err, ERR_SYSTEM, "cannot start a thread");
     wait_for_all(all);
     for (size_t i = 0; i < n; i++)
         (void)pthread_join(threads[i], NULL);

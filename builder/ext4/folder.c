@@ -316,7 +316,8 @@ static int add_link(struct folder *f, struct error **err)
     struct ext2_inode_large raw;
     if (inode_read(f->all->v, f->ino, &raw, err) < 0)
         return -1;
-    if (!raw.i_links_count || ++raw.i_links_count > LINKS_MAX)
+    // 1: there have been more than can be counted
+    if (raw.i_links_count < 2 || ++raw.i_links_count > LINKS_MAX)
         return error_set(err, ERR_USER, "a folder has very many folders in it");
     return inode_store(f->all->v, f->ino, &raw, err);
 }

@@ -276,7 +276,7 @@ static json_t *our_part(const struct push *p, json_t *history)
         json_array_append_new(
             history, json_pack("{s:s,s:s}", "created_by", layer_step(*l), "created", created));
     }
-    json_t *metadata = p->image.metadata ? json_loads(p->image.metadata, 0, NULL) : NULL;
+    json_t *metadata = json_parse_object(p->image.metadata);
     json_t *ours = json_pack("{s:i,s:I,s:o}", "version", 1, "virtual_size",
                              (json_int_t)p->image.virtual_size, "layers", records);
     if (metadata)

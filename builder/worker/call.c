@@ -82,6 +82,7 @@ int builder_vm_wait(struct builder_vm *vm, struct pollfd *fds, size_t n, long lo
                     struct error **err)
 {
     struct pollfd f[BUILDER_VM_FDS + 1];
+    _Static_assert(BUILDER_VM_FDS + 1 <= VM_WAIT_FDS, "vm_wait takes them");
     assert(n <= BUILDER_VM_FDS);
     memcpy(f, fds, n * sizeof *fds);
     f[n] = builder_vm_pulse_fd(vm);

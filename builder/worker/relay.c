@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Nothing here waits. What the guest sends is kept until whole messages are there; what it may ask goes
+// Nothing here waits, but for an agent whose queue of clients is full. What the guest sends is kept until whole messages are there; what it may ask goes
 // on to the agent, the rest is answered here. A guest that asks faster than the agent answers is cut off.
 #include "builder/worker/relay.h"
 
@@ -35,6 +35,7 @@ struct relay {
     const struct session *session;
     const struct strv *sockets;
     struct lines lines;
+    uint64_t newest; /* the highest channel so far: the guest counts them up */
     bool warned;
 };
 
@@ -82,15 +83,25 @@ static int reach(struct relay *r, uint64_t number)
     return -1;
 }
 
+static size_t connected(const struct relay *r)
+{
+    size_t n = 0;
+    vec_foreach (const struct line *, l, &r->lines)
+        n += l->fd >= 0;
+    return n;
+}
+
 static struct line *line_of(struct relay *r, const struct message *m)
 {
     uint64_t channel = message_num(m, AGENT_TAG_CHANNEL, 0);
     vec_foreach (struct line *, l, &r->lines)
         if (l->channel == channel)
             return l;
-    if (r->lines.len >= RELAY_FDS)
+    if (channel <= r->newest) // it is over; this was on its way
         return NULL;
-    int fd = reach(r, message_num(m, AGENT_TAG_NUMBER, UINT64_MAX));
+    r->newest = channel;
+    bool full = connected(r) >= RELAY_FDS;
+    int fd = full ? -1 : reach(r, message_num(m, AGENT_TAG_NUMBER, UINT64_MAX));
     struct line *l = lines_push(&r->lines);
     *l = (struct line){.channel = channel,
                        .fd = fd,
@@ -188,6 +199,7 @@ size_t relay_poll(const struct relay *r, struct pollfd *f)
 {
     size_t n = 0;
     vec_foreach (const struct line *, l, &r->lines)
-        f[n++] = (struct pollfd){l->fd, (short)(POLLIN | (l->out.len ? POLLOUT : 0)), 0};
+        if (l->fd >= 0)
+            f[n++] = (struct pollfd){l->fd, (short)(POLLIN | (l->out.len ? POLLOUT : 0)), 0};
     return n;
 }

@@ -25,7 +25,7 @@
 struct relay;
 struct session;
 
-/* More clients than these at a time are sent away. */
+/* Further clients at the same time find their connection closed. */
 enum { RELAY_FDS = 64 };
 
 /* sockets: paths, by the number that the guest knows them by; borrowed, as the session is, which is

@@ -198,13 +198,13 @@ start_agent() {
     'RUN --mount=type=ssh,required ssh-add -l; ! ssh-add -D && ! ssh-add -x </dev/null; git clone -q "$FROM" /repo && git -C /repo log --format=%s' \
     'RUN for i in 1 2 3 4 5 6 7 8; do echo "none of it: $i"; done; [ -z "$SSH_AUTH_SOCK" ] && [ ! -e /run/buildkit ]' \
     'RUN --mount=type=ssh,id=none --mount=type=ssh,id=two,target=/tmp/own,uid=1000,mode=0640 stat -c "%a %u %F" /tmp/own; echo at $SSH_AUTH_SOCK; ! ls /run/buildkit' \
-    'USER user' 'RUN --mount=type=ssh,uid=1000 for i in 1 2 3 4 5 6 7 8; do ssh-add -l & done; wait' >keyed/Imagefile
+    'USER user' 'RUN --mount=type=ssh,uid=1000 for i in $(seq 20); do ssh-add -l & done; wait' >keyed/Imagefile
   run timeout 300 "$KILN" build --ssh default --ssh "two=$TOP/agent" -t agents -vv keyed
   echo "$output"
   [ "$status" = 0 ]
   local key
   key=$(ssh-keygen -lf id.pub | cut -d' ' -f2)
-  [ "$(grep -c "^256 $key" <<<"$output")" = 9 ]
+  [ "$(grep -c "^256 $key" <<<"$output")" = 21 ]
   [[ $output == *$'\ncloned\n'*$'\n640 1000 socket\nat /tmp/own\n'* ]]
   [ "$(SSH_AUTH_SOCK=agent ssh-add -l | cut -d' ' -f2)" = "$key" ]
   [ "$(there shell agents -c 'ls -A /run/buildkit /tmp 2>&1' || true)" = $'ls: /run/buildkit: No such file or directory\n/tmp:' ]

@@ -126,12 +126,50 @@ static void what_is_not_allowed_never_reaches_the_agent(void **state)
     rmdir(dir);
 }
 
+static void a_client_too_many_is_sent_away(void **state)
+{
+    char dir[] = "/tmp/kiln-relay-XXXXXX", heard[16];
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    AUTO_FREE char *path = xasprintf("%s/agent", dir);
+    int listener = folder_socket_listen(dir, "agent", NULL), agent = -1;
+    struct session s = SESSION_INIT;
+    CLEANUP(strv_clear) struct strv sockets = {0};
+    strv_add(&sockets, path);
+    CLEANUP(relay_freep) struct relay *r = relay_new(&s, &sockets);
+    struct pollfd f[RELAY_FDS];
+    for (uint64_t channel = 1; channel <= RELAY_FDS; channel++) {
+        guest_sends(r, channel, MESSAGE("\0\0\0\1\x0b"));
+        int fd = accept(listener, NULL, NULL);
+        assert_true(fd >= 0);
+        if (agent < 0)
+            agent = fd;
+    }
+    assert_int_equal(guest_hears(r, heard), 0);
+    guest_sends(r, RELAY_FDS + 1, MESSAGE("\0\0\0\1\x0b"));
+    assert_int_equal(relay_poll(r, f), RELAY_FDS);
+    assert_int_equal(guest_hears(r, heard), RELAY_FDS + 1);
+    assert_string_equal(heard, "");
+
+    // what was on its way when the agent ended opens nothing anew
+    close(agent);
+    assert_int_equal(guest_hears(r, heard), 1);
+    guest_sends(r, 1, MESSAGE("\0\0\0\1\x0b"));
+    assert_int_equal(relay_poll(r, f), RELAY_FDS - 1);
+    guest_sends(r, RELAY_FDS + 2, MESSAGE("\0\0\0\1\x0b"));
+    assert_int_equal(relay_poll(r, f), RELAY_FDS);
+    close(listener);
+    unlink(path);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_listing_and_signing_is_allowed),
         cmocka_unit_test(parts_and_nonsense_are_told_apart),
         cmocka_unit_test(what_is_not_allowed_never_reaches_the_agent),
+        cmocka_unit_test(a_client_too_many_is_sent_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
