@@ -157,7 +157,7 @@ work() { # LINE…: a build directory
 @test "a bar fits the terminal, however narrow" {
   "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' 'RUN a' >/dev/null
   for width in 10 25 40 57 58 80 200; do
-    run python3 - "$width" "$KILN" image export one "out.$width" <<'END'
+    run python3 - "$width" "$KILN" image export --quiet one "out.$width" <<'END'
 import fcntl, os, pty, struct, sys, termios
 width, argv = int(sys.argv[1]), sys.argv[2:]
 pid, fd = pty.fork()
