@@ -30,12 +30,14 @@ static void look_clear(struct look *l)
     free(l->from);
 }
 
-/* "me/box:1.0" without a source: the name says where it comes from. */
+/* "me/box:1.0" or "me/box:v1.0" without a source: the name says where it comes from, if it is not there. */
 static bool is_box_name(const struct image_spec *spec)
 {
-    AUTO_FREE char *whole =
-        spec->kind == SPEC_VAGRANT ? xasprintf("%s:%s", spec->box, spec->version) : NULL;
-    return whole && !strcmp(whole, spec->name);
+    if (spec->kind != SPEC_VAGRANT)
+        return false;
+    AUTO_FREE char *whole = xasprintf("%s:%s", spec->box, spec->version);
+    AUTO_FREE char *with_v = xasprintf("%s:v%s", spec->box, spec->version);
+    return !strcmp(whole, spec->name) || !strcmp(with_v, spec->name);
 }
 
 static int unknown(const struct look *l)
@@ -135,6 +137,8 @@ int refresh_needed(const struct session *s, const struct image_spec *spec,
     if (!image_source_read(s->backend, spec->name, &l.known))
         return unknown(&l);
     l.same = l.known.kind == spec->kind && !strcmp(l.known.from, l.from);
+    if (!l.same && policy == PULL_MISSING && is_box_name(spec))
+        return 0; // imported, or fetched from elsewhere, under that name
     return spec->kind == SPEC_FILE ? look_at_file(&l, err) : look_at_server(&l, err);
 }
 

@@ -212,6 +212,9 @@ END
   [[ "$output" == *"image 'tiny' is in use by VM 'tiny'"*"'kiln rm' removes a VM"* ]]
   run "$KILN" create -v --name second tiny
   [[ "$output" == *"image 'tiny': layer "*"VM 'second': 1 disk in '$store/second'"* ]]
+  run -0 "$KILN" -vv create --name third tiny # and what it will run as
+  [[ "$output" == *'"memory_mb": '*"VM 'third': 1 disk in '$store/third'"* ]]
+  "$KILN" rm third
   run "$KILN" image rm tiny
   [[ "$output" == *"in use by VMs 'tiny', 'second'"* || "$output" == *"in use by VMs 'second', 'tiny'"* ]]
   "$KILN" delete tiny second
