@@ -567,14 +567,13 @@ EOF2
   pull me/box:v1.0 # as transient has it: without the v for the registry, with it in the name
   right me%2Fbox%3Av1.0
   "$KILN" image rm me/box:v1.0
+  refused "no box.img" me/box:0.6
+  refused "answered 404" me/other:1
   # what has been imported under a box's name is that image
   "$KILN" image import disk.qcow2 me/other:v1
   run -0 "$KILN" create --name other me/other:v1
   [[ "$output" != *etching* ]]
   "$KILN" rm other
-  "$KILN" image rm me/other:v1
-  refused "no box.img" me/box:0.6
-  refused "answered 404" me/other:1
 }
 
 @test "export and import in every format; flatten; names that exist" {
