@@ -29,8 +29,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How long an interrupted build has to end, and what a line of the other kiln may have. */
-enum { LAST_WORDS_MS = 10000, LINE_MAX_BYTES = 64 << 20 };
+/* How long an interrupted build has to say so, and ssh to end; what a line of the other kiln may have. */
+enum { LAST_WORDS_MS = 3000, END_MS = 10000, LINE_MAX_BYTES = 64 << 20 };
 
 /* Options that say something about this side alone, or that go another way. */
 static const char *const not_sent[] = {
@@ -195,7 +195,7 @@ static int gone(struct link *l, struct error **err)
     close_stream(l);
     if (l->interrupted || session_cancelled(l->s))
         return error_set(err, ERR_CANCELLED, "interrupted");
-    if (process_wait(&l->ssh, LAST_WORDS_MS, NULL) < 0)
+    if (process_wait(&l->ssh, END_MS, NULL) < 0)
         return error_set(err, ERR_SYSTEM, "the connection to '%s' broke", host);
     int status = WIFEXITED(l->ssh.status) ? WEXITSTATUS(l->ssh.status) : 255;
     if (status == 127 || status == 126) {

@@ -35,6 +35,18 @@ static bool add_token(struct buf *out, char token, const char *home)
     return true;
 }
 
+/* ${NAME} of the environment at p: its end; NULL: not set, which ssh does not take. */
+static const char *add_variable(struct buf *out, const char *p)
+{
+    const char *end = strchr(p, '}');
+    AUTO_FREE char *name = end ? xstrndup(p + 2, (size_t)(end - p) - 2) : NULL;
+    const char *value = name ? getenv(name) : NULL;
+    if (!value)
+        return NULL;
+    buf_adds(out, value);
+    return end;
+}
+
 /* The file that a value of IdentityFile names, owned; NULL: none, or one that only ssh can tell. */
 static char *key_file(const char *text)
 {
@@ -44,14 +56,17 @@ static char *key_file(const char *text)
     bool quoted = n > 1 && *text == '"' && text[n - 1] == '"';
     AUTO_FREE char *value = xstrndup(text + quoted, n - 2 * quoted);
     const char *p = value;
-    if (!strcasecmp(value, "none") || strstr(value, "${"))
+    if (!strcasecmp(value, "none"))
         return NULL;
     if (home && !strncmp(value, "~/", 2)) {
         buf_adds(&out, home);
         p++;
     }
     for (; *p; p++)
-        if (*p != '%')
+        if (p[0] == '$' && p[1] == '{') {
+            if (!(p = add_variable(&out, p)))
+                return NULL;
+        } else if (*p != '%')
             buf_addc(&out, *p);
         else if (!add_token(&out, *++p, home ? home : ""))
             return NULL;

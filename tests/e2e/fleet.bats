@@ -61,7 +61,7 @@ teardown_file() {
   run "$KILN" up --explain
   [ "$status" = 0 ]
   [[ $output == *"db  | would be made from 'tiny' and started"*"web | would be provisioned: 2 steps"* ]]
-  for words in 'logs db' 'ssh db' 'exec db true' 'start db' 'status db' 'console db' 'cp db:/x .'; do
+  for words in 'logs db' 'ssh db' 'exec db true' 'start db' 'restart db' 'status db' 'console db' 'cp db:/x .'; do
     # shellcheck disable=SC2086
     run "$KILN" $words
     [ "$status" = 1 ]

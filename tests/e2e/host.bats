@@ -129,6 +129,35 @@ there() { KILN_HOME=$TOP/there "$KILN" "$@"; }
   no_leftovers "$TOP/there"
 }
 
+@test "an ssh that stalls, before the other kiln has said anything, after, and while files are sent: one Ctrl-C ends it" {
+  mkdir -p stalled many
+  cp ctx/Imagefile many/
+  (cd many && seq 3000 | xargs touch) # their list is more than a pipe holds
+  local dir said pid status ssh
+  while IFS='|' read -r dir said; do
+    printf '#!/bin/sh\necho $$ >%s/stalled/pid\n%s\nexec sleep 1000\n' "$TOP" "${said:+echo '$said'}" >stalled/ssh
+    chmod +x stalled/ssh
+    rm -f stalled/pid
+    PATH=$TOP/stalled:$PATH python3 -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.execv(sys.argv[1], sys.argv[1:])' "$KILN" image build --host ssh://far -t x "$dir" >out 2>&1 3>&- &
+    pid=$! status=0
+    until [ -s stalled/pid ]; do kill -0 "$pid"; done
+    ssh=$(cat stalled/pid)
+    kill -INT "$pid"
+    wait "$pid" || status=$?
+    cat out
+    [ "$status" = 130 ]
+    grep -q '^interrupted$' out
+    run kill -0 "$ssh"
+    [ "$status" = 1 ]
+  done <<'END'
+ctx|
+ctx|{"event": "notice", "text": "there"}
+many|
+END
+}
+
 @test "no connection, no kiln, another version, wrong words" {
   run "$KILN" build --host "ssh://127.0.0.1:$((PORT + 1))" -t x ctx
   [ "$status" = 1 ]

@@ -161,6 +161,16 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
   run "$KILN" exec --ssh-bin-name "$BATS_TEST_TMPDIR/wrapped" web sh -c 'exit 3'
   [ "$status" = 3 ]
   [[ $output == 'called: '*' StrictHostKeyChecking=no '*'vagrant@127.0.0.1 -- '* ]]
+  # a key as ssh_config(5) may write it, for the client that waits, too
+  cp "$KILN_HOME/ssh/id_ed25519" "$BATS_TEST_TMPDIR/my key"
+  local key
+  for key in '"%d/my key"' '"~/my key"' '"${HOME}/my key"' "\"$BATS_TEST_TMPDIR/my key\""; do
+    HOME=$BATS_TEST_TMPDIR run "$KILN" exec -v -o "IdentityFile=$key" web echo let in
+    echo "$output"
+    [[ $status = 0 && $output == *"-i '$BATS_TEST_TMPDIR/my key'"*"let in" ]]
+  done
+  HOME=$BATS_TEST_TMPDIR run "$KILN" run tiny -o 'IdentityFile "%d/no%%ne"' true
+  [[ $status = 1 && $output == *"argument --ssh-option: cannot read the SSH key '$BATS_TEST_TMPDIR/no%ne'"* ]]
   # mistakes are told before anything starts
   run "$KILN" run tiny -o Cipherss=x true
   [ "$status" = 2 ]
