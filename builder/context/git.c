@@ -414,6 +414,26 @@ static int settle(const struct repository *r, bool keep_git_dir, struct error **
     return rc;
 }
 
+/* The commits that are pinned and no more, where the server can do that; else their whole histories. */
+static int update_submodules(const struct repository *r, struct error **err)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    AUTO_FREE char *fetched = path_join(r->dir, ".git/modules");
+    char *const *shallow =
+        ARGV("submodule", "--quiet", "update", "--init", "--recursive", "--checkout", "--depth=1");
+    char *const *whole =
+        ARGV("submodule", "--quiet", "update", "--init", "--recursive", "--checkout");
+    if (git(r, true, shallow, NULL, &why) == 0)
+        return 0;
+    if (why->kind == ERR_CANCELLED)
+        return error_propagate(err, STEAL(why));
+    // what is shallow would stay so
+    if (git(r, false, ARGV("submodule", "--quiet", "deinit", "--force", "--all"), NULL, err) < 0 ||
+        remove_tree(fetched, err) < 0)
+        return -1;
+    return git(r, true, whole, NULL, err) < 0 ? error_wrap(err, "its submodules") : 0;
+}
+
 static int check_out(const struct repository *r, const struct git_source *src, bool keep_git_dir,
                      struct error **err)
 {
@@ -421,10 +441,8 @@ static int check_out(const struct repository *r, const struct git_source *src, b
     AUTO_FREE char *shown = git_public_url(src->url);
     if (git(r, false, ARGV("checkout", "-q", "--detach", src->commit), NULL, err) < 0)
         return -1;
-    char *const *update =
-        ARGV("submodule", "--quiet", "update", "--init", "--recursive", "--checkout", "--depth=1");
-    if (access(modules, F_OK) == 0 && git(r, true, update, NULL, err) < 0)
-        return error_wrap(err, "its submodules");
+    if (access(modules, F_OK) == 0 && update_submodules(r, err) < 0)
+        return -1;
     if (git(r, false, ARGV("remote", "set-url", "origin", shown), NULL, err) < 0)
         return -1;
     AUTO_FREE char *fetched = path_join(r->dir, ".git/FETCH_HEAD");

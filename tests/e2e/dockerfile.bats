@@ -18,6 +18,9 @@ setup_file() {
   git -C "$REPOS/work" submodule --quiet add ../sub.git lib
   git -C "$REPOS/work" commit -qm 'a submodule' && git -C "$REPOS/work" tag with-sub
   publish
+  # the submodule's commit is no longer what a branch names
+  echo newer >"$REPOS/subwork/lib.c" && git -C "$REPOS/subwork" -c core.hooksPath=/dev/null commit -qam newer
+  git -C "$REPOS/subwork" push -q "$REPOS/sub.git" HEAD && git -C "$REPOS/sub.git" update-server-info
 }
 
 teardown_file() {
@@ -77,15 +80,17 @@ ADD --exclude=*.bak $GIT/r.git#main:src /sub
 ADD --keep-git-dir=true --chown=7 ${GIT/:\/\//:\/\/me:pass@}/r.git#$first /commit
 ADD --keep-git-dir=true $GIT/r.git#with-sub /with
 ADD $GIT/r256.git#main /sha256
+ADD $GIT/dumb/r.git#with-sub /dumb
+ADD $GIT/old/r.git#with-sub /old
 ADD $GIT/dumb/r.git#side $GIT/old/r.git#$first:src/deep /two
-RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c two/src/a two/b sha256/f; readlink tag/link; find . -xdev -name .git | sort; find . -xdev -path '*/info/*'; grep -r pass@ commit/.git; \
+RUN cd /; cat tag/src/a sub/a commit/src/a with/lib/lib.c dumb/lib/lib.c old/lib/lib.c two/src/a two/b sha256/f; readlink tag/link; find . -xdev -name .git | sort; find . -xdev -path '*/info/*'; grep -r pass@ commit/.git; \
     stat -c '%n %a %u %Y' tag/tool tag/src tag/src/a commit/tool; ls -A sub
 END
   requests >/dev/null || true
   run env GIT_DIR=/none GIT_DEFAULT_HASH=sha256 GIT_SHALLOW_FILE=/none sh -c 'umask 077; exec "$@"' - timeout 500 "$KILN" image build --progress=plain -t g "$DIR"
   echo "$output"
   [ "$status" -eq 0 ]
-  [[ $output == *$'one\ntwo\none\nlibrary\ntwo\ndeep\nby SHA-256\nsrc/a\n./commit/.git\n./with/.git\n./with/lib/.git\n'* ]]
+  [[ $output == *$'one\ntwo\none\nlibrary\nlibrary\nlibrary\ntwo\ndeep\nby SHA-256\nsrc/a\n./commit/.git\n./with/.git\n./with/lib/.git\n'* ]]
   [[ $output == *$'tag/tool 755 0 981173106\ntag/src 755 0 981173106\ntag/src/a 644 0 981173106\ncommit/tool 755 7 981173106\na\ndeep\n'* ]]
   [ ! -e "$REPOS/hook-ran" ] && [ ! -e "$REPOS/filter-ran" ]
   [ -z "$(ls "$XDG_CACHE_HOME/git" 2>/dev/null || ls "$HOME/.cache/kiln/git")" ]

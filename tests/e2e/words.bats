@@ -78,6 +78,11 @@ END
   says 1 "'oci://nowhere' has no repository" image pull oci://nowhere
   says 2 "did you mean --name?" run --nme x
   says 2 "did you mean --help?" --halp
+  says 1 "an image layout is written 'oci-layout:dir:1'" run oci:dir:1
+  says 1 "'skopeo copy docker-daemon:app:1 oci:DIR:TAG' makes a layout" image pull docker-daemon:app:1
+  says 1 "'skopeo copy containers-storage:app oci:DIR:TAG' makes a layout" create containers-storage:app
+  says 1 "is written 'oci://ghcr.io/team/app:1'" image pull docker://ghcr.io/team/app:1
+  says 1 "is written 'oci://localhost:5000/app'" run localhost:5000/app
   says 1 "did you mean 'base'?" run bsae
   says 1 "did you mean 'base'?" run base:latest
   says 1 "did you mean 'base'?" run docker.io/library/base
