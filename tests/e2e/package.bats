@@ -95,7 +95,7 @@ files() { find /usr /etc /opt /var/lib /var/spool -xdev -path /var/lib/dpkg -pru
 files >/tmp/before
 dpkg -i /tmp/kiln.deb
 kiln --version
-bash -c '. /usr/share/bash-completion/bash_completion; _completion_loader kiln; complete -p kiln'
+bash -c '. /usr/share/bash-completion/completions/kiln; complete -p kiln'
 kiln doctor || true # the chroot may lack a kernel that can be read
 kiln pull --list | grep '^ debian-12 '
 test -s /usr/share/man/man1/kiln-image-build.1.gz
