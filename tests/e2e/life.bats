@@ -458,10 +458,21 @@ trap - EXIT
 qemu-img check "$KILN_VMSTORE_TEST/full/disk.qcow2"
 head -c 200000000 /dev/zero >"$KILN_VMSTORE_TEST/fill" 2>/dev/null || true
 k rm full
+# and so does one without a name
+rm "$KILN_VMSTORE_TEST/fill"
+mount -o remount,size=16m "$KILN_VMSTORE_TEST"
+head -c 9000000 /dev/zero >"$KILN_VMSTORE_TEST/fill"
+TMPDIR=$KILN_VMSTORE_TEST "$KILN" run tiny --cmd 'head -c 9000000 /dev/urandom >/srv/g; sync; exit 8' "$@" 2>"$KILN_VMSTORE_TEST.said" &
+attached=$!
+until grep -q 'the VM is paused until there is' "$KILN_VMSTORE_TEST.said"; do kill -0 $attached; done
+rm "$KILN_VMSTORE_TEST/fill"
+ended=0
+wait $attached || ended=$?
+[ $ended = 8 ]
 echo all well
 END
   mkdir "$BATS_TEST_TMPDIR/store"
-  run timeout 200 unshare --map-root-user --mount bash "$BATS_TEST_TMPDIR/script" "$BATS_TEST_TMPDIR/store" "${boot[@]}"
+  run timeout 400 unshare --map-root-user --mount bash "$BATS_TEST_TMPDIR/script" "$BATS_TEST_TMPDIR/store" "${boot[@]}"
   echo "$output"
   [ "$status" = 0 ]
   [[ $output == *"VM 'full' is paused: no space is left in '"*"'kiln resume full' lets it go on"* ]]
