@@ -89,9 +89,9 @@ $(BUILD)/man/%: docs/man/%.scd ; @mkdir -p $(@D) && scdoc <$< >$@
 
 # What waits in a guest whose boot is saved: no library, and carried inside kiln, too.
 WAKE := $(BUILD)/kiln-wake
-$(WAKE): vm/guest/wake.c vm/wake.h $(BUILD)/flags Makefile
+$(WAKE): vm/guest/wake.c vm/guest/command.c vm/guest/calls.h vm/wake.h $(BUILD)/flags Makefile
 	$(call say,LD,$@) $(CC) -std=gnu17 -I. -O2 $(WARN) -ffreestanding -fno-stack-protector -fno-pie -fcf-protection=none \
-	  -static -nostdlib -Wl,--build-id=none -Wl,-z,noseparate-code -s -o $@ vm/guest/wake.c
+	  -static -nostdlib -Wl,--build-id=none -Wl,-z,noseparate-code -s -o $@ vm/guest/wake.c vm/guest/command.c
 $(BUILD)/vm/wake_blob.o: vm/wake_blob.S $(WAKE)
 	@mkdir -p $(@D)
 	$(call say,AS,$@) $(CC) -DWAKE='"$(WAKE)"' -c -o $@ $<

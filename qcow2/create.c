@@ -158,42 +158,38 @@ static int write_pieces(int fd, const struct layout *l, const struct buf *header
     return sync ? fsync(fd) : 0;
 }
 
-static int write_file(const char *path, const struct layout *l, const struct buf *header, bool sync,
-                      struct error **err)
+int qcow2_write_overlay(int fd, const struct qcow2_overlay *o, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf tail = BUF_INIT, header = BUF_INIT;
+    unsigned bits = o->cluster_bits ? o->cluster_bits : 16;
+    if (check(o, bits, err) < 0)
+        return -1;
+    put_variable_part(&tail, o);
+    while (HEADER_LENGTH + tail.len > (size_t)1 << bits)
+        if (++bits > 21)
+            return error_set(err, ERR_USER, "too much metadata");
+    uint64_t size = (o->size + 511) & ~UINT64_C(511);
+    struct layout l = plan(o, size, bits);
+    if (l.l1_entries * 8 > L1_BYTES_MAX)
+        return error_set(err, ERR_USER, "clusters of 2^%u bytes are too small for the disk", bits);
+    uint64_t backing_offset = o->backing ? HEADER_LENGTH + tail.len - strlen(o->backing) : 0;
+    put_header(&header, o, &l, size, bits, backing_offset);
+    buf_add(&header, tail.data, tail.len);
+    return write_pieces(fd, &l, &header, o->sync) < 0 ? error_errno(err, "cannot write") : 0;
+}
+
+int qcow2_create_overlay(const char *path, const struct qcow2_overlay *o, struct error **err)
 {
     AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0 && errno == EEXIST)
         return error_set(err, ERR_EXISTS, "'%s' already exists", path);
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
-    if (write_pieces(fd, l, header, sync) < 0) {
-        error_errno(err, "cannot write '%s'", path);
+    if (qcow2_write_overlay(fd, o, err) < 0) {
         (void)unlink(path);
-        return -1;
+        return error_wrap(err, "cannot create '%s'", path);
     }
     return 0;
-}
-
-int qcow2_create_overlay(const char *path, const struct qcow2_overlay *o, struct error **err)
-{
-    CLEANUP(buf_clear) struct buf tail = BUF_INIT, header = BUF_INIT;
-    unsigned bits = o->cluster_bits ? o->cluster_bits : 16;
-    if (check(o, bits, err) < 0)
-        return error_wrap(err, "cannot create '%s'", path);
-    put_variable_part(&tail, o);
-    while (HEADER_LENGTH + tail.len > (size_t)1 << bits)
-        if (++bits > 21)
-            return error_set(err, ERR_USER, "cannot create '%s': too much metadata", path);
-    uint64_t size = (o->size + 511) & ~UINT64_C(511);
-    struct layout l = plan(o, size, bits);
-    if (l.l1_entries * 8 > L1_BYTES_MAX)
-        return error_set(err, ERR_USER,
-                         "cannot create '%s': clusters of 2^%u bytes are too small for the disk",
-                         path, bits);
-    uint64_t backing_offset = o->backing ? HEADER_LENGTH + tail.len - strlen(o->backing) : 0;
-    put_header(&header, o, &l, size, bits, backing_offset);
-    buf_add(&header, tail.data, tail.len);
-    return write_file(path, &l, &header, o->sync, err);
 }
 
 /* Copies the extensions from `at` on, without our own and without the end. */

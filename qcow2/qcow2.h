@@ -87,6 +87,8 @@ struct qcow2_overlay {
  * left. ERR_USER: parameters out of range.
  */
 int qcow2_create_overlay(const char *path, const struct qcow2_overlay *overlay, struct error **err);
+/* The same in an open file, which is empty. */
+int qcow2_write_overlay(int fd, const struct qcow2_overlay *overlay, struct error **err);
 
 /*
  * Puts metadata into the header of an existing image that has no backing file and that nobody uses,

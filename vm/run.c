@@ -2,8 +2,7 @@
 //
 // QEMU's serial port always goes to us over a socket pair with QEMU's own multiplexer at the far
 // end (so Ctrl-A x and the monitor under Ctrl-A c are QEMU's); we pass it on to the terminal or
-// keep it for error reports. The overlay is formatted by qemu-img through /dev/fd and handed to
-// QEMU as an fdset. The SSH port is the kernel's choice (hostfwd port 0), read back from QEMU.
+// keep it for error reports. The overlay is handed to QEMU as an fdset. The SSH port is the kernel's choice (hostfwd port 0), read back from QEMU.
 #include "vm/run.h"
 
 #include "base/alloc.h"
@@ -12,6 +11,7 @@
 #include "base/process.h"
 #include "base/session.h"
 #include "base/terminal.h"
+#include "qcow2/qcow2.h"
 #include "vm/login.h"
 #include "vm/qmp.h"
 #include "vm/run_disks.h"
@@ -117,26 +117,10 @@ static int make_overlay(struct run *r, uint64_t bytes, struct error **err)
     if (fd < 0)
         return -1;
     r->overlays[r->n_overlays++] = fd;
-    CLEANUP(process_clear) struct process p = PROCESS_INIT;
-    AUTO_FREE char *path = xasprintf("/dev/fd/%d", fd);
-    AUTO_FREE char *size = xasprintf("%llu", (unsigned long long)bytes);
-    struct process_spec ps = {.argv = ARGV("qemu-img", "create", "-q", "-f", "qcow2", path, size),
-                              .in = PROCESS_NULL,
-                              .out = PROCESS_NULL,
-                              .errors = PROCESS_PIPE,
-                              .keep = &fd,
-                              .n_keep = 1,
-                              .own_session = true};
-    if (process_start(&p, &ps, err) < 0)
-        return error_hint(err, "apt-get install qemu-utils");
-    char said[500] = "";
-    (void)read_all(p.errors, said, sizeof said - 1);
-    if (process_wait(&p, 60000, err) < 0)
-        return -1;
-    if (p.status)
-        return error_set(err, ERR_SYSTEM, "cannot make a temporary disk: %.*s",
-                         (int)strcspn(said, "\n"), said);
-    return 0;
+    struct qcow2_overlay overlay = {.size = bytes};
+    return qcow2_write_overlay(fd, &overlay, err) < 0
+               ? error_wrap(err, "cannot make a temporary disk in '%s'", temp_dir(r->session))
+               : 0;
 }
 
 /* Adds the fdsets that vm_run_disks counts on. */
@@ -260,7 +244,7 @@ static int start(struct run *r, struct error **err)
         keep[n_keep++] = o->warm->ram_fd;
     struct vm_start_options spec = {.qemu = o->qemu->path,
                                     .args = &args,
-                                    .ports = o->warm ? ARGV("wake") : NULL,
+                                    .ports = o->warm ? ARGV("wake", "wakeport", "command") : NULL,
                                     .keep = keep,
                                     .n_keep = n_keep,
                                     .monitor_on_console = true,
@@ -386,7 +370,7 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     if (o->accel == ACCEL_KVM)
         accel_worked(r->session, o->qemu->version);
     if (o->warm && o->warm->saving)
-        return vm_warm_prepare(r->session, o, r->vm, ssh, err);
+        return vm_warm_prepare(r->session, o, r->vm, ssh, user, err);
     so.user = user;
     if (vm_share_mount(r->session, ssh, &so, o->spec, err) < 0 ||
         (o->entered && o->entered(o->arg, ssh, err) < 0))
@@ -408,8 +392,13 @@ static int session(struct run *r, int *ret_status, struct error **err)
 {
     const struct vm_run_options *o = r->o;
     bool saving = o->warm && o->warm->saving;
+    if (o->warm && o->warm->command) {
+        if (o->accel == ACCEL_KVM)
+            accel_worked(r->session, o->qemu->version);
+        return vm_warm_command(r->session, o, r->vm, run_wait, r, ret_status, err);
+    }
     if (o->spec->session != VM_SERIAL ? ssh(r, ret_status, err) < 0
-        : saving                      ? vm_warm_prepare(r->session, o, r->vm, NULL, err) < 0
+        : saving                      ? vm_warm_prepare(r->session, o, r->vm, NULL, NULL, err) < 0
                                       : serial(r, err) < 0)
         return -1;
     if (saving && r->full_told)

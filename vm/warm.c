@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FORMAT = 1, KEEP = 8, CHUNK = 1 << 16, PAGE = 4096 };
+enum { FORMAT = 2, KEEP = 8, CHUNK = 1 << 16, PAGE = 4096 };
 #define MAX_BYTES (4ULL << 30)
 /* What it takes, roughly, beside what its memory holds. */
 #define ROOM (64ULL << 20)

@@ -9,7 +9,8 @@
  * The key is the text of vm_warm_key: the disks below, QEMU, its arguments without forwarded ports, and
  * under KVM the host's processor. A copy is told the time and gets random bytes by a small program that
  * waits in the guest since it was saved (vm/guest/wake.c), before anybody uses it; QEMU's vmgenid
- * device gets a new GUID, too.
+ * device gets a new GUID, too. A plain command is run by another such program, in the login that it was
+ * saved with (vm/guest/command.c): SSH would take most of the time, as all of it is translated anew.
  *
  *     // given struct session *session; struct vm_run_options options; int status;
  *     struct vm_warm_wish wish = {.image = "debian", .backend = "/home/me/backend", .layer = "0123"};
@@ -21,13 +22,13 @@
 #include "base/error.h"
 #include "vm/run.h"
 #include "vm/saved.h"
+#include "vm/ssh.h"
 
 #include <stdbool.h>
 
 struct session;
 struct strv;
 struct vm;
-struct vm_ssh;
 
 /* When the boot is saved, besides that SSH answers, where the guest has a network. All strings borrowed;
  * at most one is set. */
@@ -72,18 +73,27 @@ struct vm_warm {
     int ram_fd;      /* saving: that file, for QEMU to inherit; else -1 */
     const struct vm_warm_wish *wish;
     bool resumed; /* restored: it runs, and what happens from now on is not the state's fault */
+    bool command; /* and a program in the guest runs the user's command: vm_warm_command */
 };
 /* QEMU's arguments for it. */
 void vm_warm_args(struct strv *args);
-/* Saving: somebody is logged in (ssh NULL: the guest has no network). When the guest is ready, the
- * program that waits is put into it. */
+/* Saving: `user` is logged in (ssh NULL: the guest has no network). When the guest is ready, the
+ * program that waits is put into it, and one that runs this user's commands. */
 int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, struct vm *vm,
-                    struct vm_ssh *ssh, struct error **err);
+                    struct vm_ssh *ssh, const char *user, struct error **err);
 /* Saving: nobody is logged in any more. Memory and devices are kept, and QEMU ends. */
 int vm_warm_save(const struct session *s, const struct vm_run_options *o, struct vm *vm,
                  struct error **err);
 /* Restores it and lets it go on: at the state's moment, but with the time and random bytes of its own. */
 int vm_warm_resume(const struct session *s, const struct vm_run_options *o, struct vm *vm,
                    struct error **err);
+/* Whether what the session is to do is done in the guest without SSH: a command, by the user who was
+ * logged in when it was saved (the note's), with nothing that needs a connection. */
+bool vm_warm_command_fits(const struct vm_run_options *o, const json_t *note);
+/* The spec's command with the session's three streams, as vm_ssh_run; every wait goes through `wait`. */
+int vm_warm_command(const struct session *s, const struct vm_run_options *o, struct vm *vm,
+                    vm_ssh_wait_fn *wait, void *wait_arg, int *ret_status, struct error **err);
+/* The program for it is not needed: it ends. */
+void vm_warm_command_end(struct vm *vm);
 
 #endif

@@ -34,12 +34,20 @@ enum {
     TRIES = 8,
     CONSOLE_LINES = 2000
 };
+#define BY_PORT 10 /* the script's status when the program waits at a port, not at the serial port */
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
 
 extern const unsigned char wake_blob[], wake_blob_end[];
 
 void vm_warm_args(struct strv *args)
 {
-    static const char *const fixed[] = {"-serial", "chardev:wake", "-device", "vmgenid,guid=auto"};
+    static const char *const fixed[] = {
+        "-serial", "chardev:wake",
+        "-device", "vmgenid,guid=auto",
+        "-device", "virtio-serial-pci,id=kilnserial",
+        "-device", "virtserialport,bus=kilnserial.0,chardev=wakeport,name=" WAKE_PORT,
+        "-device", "virtserialport,bus=kilnserial.0,chardev=command,name=" COMMAND_PORT};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         strv_add(args, fixed[i]);
 }
@@ -113,20 +121,20 @@ static int await_ready(const struct session *s, const struct vm_run_options *o, 
 
 /* --- the program that waits --- */
 
-/* The statuses are those of exit below; stdin is the program. */
+/* The statuses are those of exit below; stdin is the program. The first %s says what has to be there, the
+ * second how it is started as "$f". $done is the status of success. */
 static const char install[] =
-    "umask 077; have=\n"
-    "[ -c " WAKE_TTY
-    " ] || exit 71\n"
-    "for d in /run /dev/shm /tmp /var/tmp /root; do\n"
+    "u=$(umask); umask 077; have=; done=0\n"
+    "%s\n"
+    "for d in /run /dev/shm /tmp /var/tmp \"$HOME\"; do\n"
     "  f=$d/.kiln-wake.$$\n"
     "  if [ -z \"$have\" ]; then { cat >\"$f\"; } 2>/dev/null || continue; have=$f\n"
     "  else cp \"$have\" \"$f\" 2>/dev/null || continue; fi\n"
     "  if chmod 700 \"$f\" && \"$f\" probe 2>/dev/null; then\n"
     "    [ \"$f\" = \"$have\" ] || rm -f \"$have\"\n"
-    "    (trap '' HUP; exec \"$f\" " WAKE_TTY
-    " %d) </dev/null >/dev/null 2>&1 &\n"
-    "    exit 0\n"
+    "    umask \"$u\"\n"
+    "    (%s) </dev/null >/dev/null 2>&1 || exit 74\n"
+    "    exit $done\n"
     "  fi\n"
     "  [ \"$f\" = \"$have\" ] || rm -f \"$f\"\n"
     "done\n"
@@ -141,11 +149,11 @@ static int blob_file(struct error **err)
     return STEAL_FD(fd);
 }
 
-/* Exit status of the installation, -1. */
-static int install_by(struct vm_ssh *ssh, const char *as_root, struct error **err)
+/* Runs the script with the program as its input; its exit status, -1. */
+static int run_script(struct vm_ssh *ssh, const char *as_root, const char *script,
+                      struct error **err)
 {
     AUTO_CLOSE int blob = blob_file(err), null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    AUTO_FREE char *script = xasprintf(install, IDLE_S);
     CLEANUP(buf_clear) struct buf command = BUF_INIT;
     int status = 0;
     buf_addf(&command, "%s%ssh -c ", as_root, *as_root ? " " : "");
@@ -154,6 +162,44 @@ static int install_by(struct vm_ssh *ssh, const char *as_root, struct error **er
     if (blob < 0 || vm_ssh_run_on(ssh, command.data, fds, &status, err) < 0)
         return -1;
     return status;
+}
+
+/* $p becomes the device of a port of that name, or nothing. */
+#define FIND_PORT(name) \
+    "p=; for d in /sys/class/virtio-ports/*; do\n" \
+    "  [ \"$(cat \"$d/name\" 2>/dev/null)\" != " name " ] || p=/dev/${d##*/}\n" \
+    "done\n"
+
+static int start_wake(struct vm_ssh *ssh, const char *as_root, struct error **err)
+{
+    static const char find[] =
+        "[ -d /sys/class/virtio-ports ] ||\n"
+        "  { modprobe virtio_console && sleep 1; } 2>/dev/null\n" FIND_PORT(WAKE_PORT)
+        "if [ -c \"$p\" ]; then done=" STRING(BY_PORT) "; else p=" WAKE_TTY "; fi\n"
+        "[ -c $p ] || exit 71";
+    AUTO_FREE char *start = xasprintf("trap '' HUP; \"$f\" $p %d &", IDLE_S);
+    AUTO_FREE char *script = xasprintf(install, find, start);
+    return run_script(ssh, as_root, script, err);
+}
+
+/* How scripts are run by root. */
+struct root {
+    struct vm_ssh *ssh;
+    const char *as_root;
+};
+
+/* Only whoever is logged in may run his commands. *ret: the program for them waits. */
+static int start_command(struct vm_ssh *user, const struct root *root, bool *ret,
+                         struct error **err)
+{
+#define FIND FIND_PORT(COMMAND_PORT) "[ -c \"$p\" ] || exit 73"
+    AUTO_FREE char *script = xasprintf(install, FIND, "\"$f\" command $p");
+    int opened = run_script(root->ssh, root->as_root, FIND "; chmod 666 $p", err);
+    int status = opened ? opened : run_script(user, "", script, err);
+    *ret = status == 0;
+    if (status < 0 || (!opened && run_script(root->ssh, root->as_root, FIND "; chmod 600 $p", err) < 0))
+        return -1;
+    return 0;
 }
 
 static bool is_root(struct vm_ssh *ssh)
@@ -179,33 +225,42 @@ static struct vm_ssh *log_in_root(const struct session *s, const struct vm_run_o
 
 /* NULL: it waits in the guest. Else why not, a phrase; owned. -1 and *err for the rest. */
 static int install_wake(const struct session *s, const struct vm_run_options *o, struct vm *vm,
-                        struct vm_ssh *ssh, const char **ret_why, struct error **err)
+                        struct vm_ssh *ssh, const char **ret_why, bool *ret_command,
+                        struct error **err)
 {
-    int status = is_root(ssh) ? install_by(ssh, "", err) : install_by(ssh, "sudo -n", err);
-    if (status > 0 && status != 71 && status != 72) {
-        CLEANUP(vm_ssh_freep) struct vm_ssh *root = log_in_root(s, o, vm);
-        status = root ? install_by(root, "", err) : status;
+    struct root root = {ssh, is_root(ssh) ? "" : "sudo -n"};
+    CLEANUP(vm_ssh_freep) struct vm_ssh *own = NULL;
+    int status = start_wake(ssh, root.as_root, err);
+    if (status > 0 && status != BY_PORT && (status < 71 || status > 74)) {
+        own = log_in_root(s, o, vm);
+        root = (struct root){own, ""};
+        status = own ? start_wake(own, "", err) : status;
     }
-    *ret_why = status == 0    ? NULL
+    bool started = status == 0 || status == BY_PORT;
+    if (status == BY_PORT)
+        (void)json_object_set_new(o->warm->saved->note, "port", json_true());
+    *ret_why = started        ? NULL
                : status == 71 ? "it has no second serial port (" WAKE_TTY ")"
                : status == 72 ? "it cannot run 64-bit programs of Linux from memory"
                               : "nobody may become root in it: neither a login of root's nor sudo "
                                 "without a password works";
-    return status < 0 ? -1 : 0;
+    *ret_command = false;
+    return status < 0 || (started && start_command(ssh, &root, ret_command, err) < 0) ? -1 : 0;
 }
 
-/* One byte of the port, or more: 1; 0 = too late; -1. */
-static int receive(struct vm *vm, void *to, size_t n, long long deadline, struct error **err)
+/* n bytes of the port: 1; 0 = too late; -1. */
+static int receive(struct vm *vm, const char *port, void *to, size_t n, long long deadline,
+                   struct error **err)
 {
     for (size_t have = 0; have < n;) {
-        ssize_t got = read(vm_port(vm, "wake"), (char *)to + have, n - have);
+        ssize_t got = read(vm_port(vm, port), (char *)to + have, n - have);
         if (got > 0) {
             have += (size_t)got;
             continue;
         }
         if (got == 0 || (errno != EAGAIN && errno != EINTR))
             return 0;
-        struct pollfd f = {.fd = vm_port(vm, "wake"), .events = POLLIN};
+        struct pollfd f = {.fd = vm_port(vm, port), .events = POLLIN};
         int rc = vm_wait(vm, &f, 1, deadline, err);
         if (rc <= 0)
             return rc;
@@ -214,17 +269,44 @@ static int receive(struct vm *vm, void *to, size_t n, long long deadline, struct
 }
 
 int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, struct vm *vm,
-                    struct vm_ssh *ssh, struct error **err)
+                    struct vm_ssh *ssh, const char *user, struct error **err)
 {
     const char *why = "it has no network that kiln could log in by";
-    if (await_ready(s, o, vm, ssh, err) < 0 || (ssh && install_wake(s, o, vm, ssh, &why, err) < 0))
+    bool command = false;
+    json_t *note = o->warm->saved->note;
+    if (await_ready(s, o, vm, ssh, err) < 0 ||
+        (ssh && install_wake(s, o, vm, ssh, &why, &command, err) < 0))
         return -1;
     if (why)
-        (void)json_object_set_new(o->warm->saved->note, "lacking", json_string(why));
+        (void)json_object_set_new(note, "lacking", json_string(why));
+    else if (command)
+        (void)json_object_update_new(
+            note, json_pack("{s:s, s:s?}", "user", user, "asked", o->spec->ssh.user));
+    session_debug(s, 1, "warm: commands are run %s", command ? "by a program that waits" : "over SSH");
     return 0;
 }
 
 /* --- saving --- */
+
+/* Whether the program for commands is there, now that its login has ended. */
+static int check_command(struct vm *vm, json_t *note, struct error **err)
+{
+    struct command_frame f = {.kind = COMMAND_PING};
+    if (!json_object_get(note, "user"))
+        return 0;
+    int rc = write(vm_port(vm, "command"), &f, sizeof f) != (ssize_t)sizeof f
+                 ? 0
+                 : receive(vm, "command", &f, sizeof f, now_ms() + WAKE_MS, err);
+    if (rc == 0 || f.kind != COMMAND_PING || f.n)
+        (void)json_object_del(note, "user");
+    return rc < 0 ? -1 : 0;
+}
+
+/* Where the program that waits is reached. */
+static const char *wake_port(const json_t *note)
+{
+    return json_flag(note, "port") ? "wakeport" : "wake";
+}
 
 /* Until the guest has nothing more to do; the login's end is among it. */
 static int await_calm(const struct vm_run_options *o, struct vm *vm, struct error **err)
@@ -236,11 +318,11 @@ static int await_calm(const struct vm_run_options *o, struct vm *vm, struct erro
     int rc = 1;
     long long deadline = now_ms() + IDLE_S * 1000 + WAKE_MS;
     while (rc > 0 && byte != WAKE_READY) // the console of firmware or kernel may have been there
-        rc = receive(vm, &byte, 1, deadline, err);
+        rc = receive(vm, wake_port(note), &byte, 1, deadline, err);
     if (rc == 0)
         (void)json_object_set_new(note, "lacking",
                                   json_string("the program that kiln started in it is silent"));
-    return rc < 0 ? -1 : 0;
+    return rc < 0 ? -1 : check_command(vm, note, err);
 }
 
 int vm_warm_save(const struct session *s, const struct vm_run_options *o, struct vm *vm,
@@ -261,7 +343,7 @@ int vm_warm_save(const struct session *s, const struct vm_run_options *o, struct
 
 /* --- a copy --- */
 
-static int ask(struct vm *vm, uint32_t what, struct error **err)
+static int ask(struct vm *vm, const char *port, uint32_t what, struct error **err)
 {
     struct wake_request r = {.mark = {'k', 'i', 'l', 'n'}, .what = what};
     struct timespec now;
@@ -270,20 +352,20 @@ static int ask(struct vm *vm, uint32_t what, struct error **err)
     (void)clock_gettime(CLOCK_REALTIME, &now);
     r.seconds = now.tv_sec;
     r.nanoseconds = now.tv_nsec;
-    ssize_t n = write(vm_port(vm, "wake"), &r, sizeof r);
+    ssize_t n = write(vm_port(vm, port), &r, sizeof r);
     explicit_bzero(r.seed, sizeof r.seed);
     return n == (ssize_t)sizeof r ? 0 : error_set(err, ERR_GUEST, "the guest takes no message");
 }
 
 /* The answer takes as long as the clock may be behind, so on a busy host it is set again. */
-static int wake(const struct session *s, struct vm *vm, struct error **err)
+static int wake(const struct session *s, struct vm *vm, const char *port, struct error **err)
 {
     for (int i = 0; i < TRIES; i++) {
         struct wake_answer a;
         long long began = now_ms();
-        if (ask(vm, i ? WAKE_CLOCK : WAKE_CLOCK | WAKE_SEED, err) < 0)
+        if (ask(vm, port, i ? WAKE_CLOCK : WAKE_CLOCK | WAKE_SEED, err) < 0)
             return -1;
-        int rc = receive(vm, &a, sizeof a, began + WAKE_MS, err);
+        int rc = receive(vm, port, &a, sizeof a, began + WAKE_MS, err);
         if (rc <= 0)
             return rc < 0 ? -1 : error_set(err, ERR_GUEST, "the restored guest does not answer");
         if (memcmp(a.mark, "done", 4) != 0)
@@ -298,7 +380,7 @@ static int wake(const struct session *s, struct vm *vm, struct error **err)
         if (now_ms() - began <= EXACT_MS)
             break;
     }
-    return ask(vm, WAKE_END, err);
+    return ask(vm, port, WAKE_END, err);
 }
 
 int vm_warm_resume(const struct session *s, const struct vm_run_options *o, struct vm *vm,
@@ -312,10 +394,13 @@ int vm_warm_resume(const struct session *s, const struct vm_run_options *o, stru
         return error_errno(err, "cannot read '%s'", w->saved->state);
     if (vm_migrate(s, q, VM_MIGRATE_IN, fd, true, err) < 0 ||
         qmp_command(q, "cont", NULL, ANSWER_MS, NULL, err) < 0 ||
-        (!json_object_get(w->saved->note, "lacking") && wake(s, vm, err) < 0))
+        (!json_object_get(w->saved->note, "lacking") && wake(s, vm, wake_port(w->saved->note), err) < 0))
         return -1;
     session_timing(s, "warm-resume", now_us() - began);
     w->resumed = true;
+    w->command = vm_warm_command_fits(o, w->saved->note);
+    if (!w->command)
+        vm_warm_command_end(vm);
     saved_clear(w->saved); // QEMU has its files open: they may be removed
     if (o->spec->session == VM_SERIAL && vm_port(vm, "console") >= 0 &&
         write(vm_port(vm, "console"), "\n", 1) < 0) // whoever asks for a login asks again

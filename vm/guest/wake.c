@@ -1,40 +1,27 @@
 // SPDX-License-Identifier: MIT
 //
 // Waits in a guest whose boot is saved (vm/warm.h) for what a copy of it needs first: random bytes
-// that no other copy has, and the time. Usage, as root: wake TTY IDLE-SECONDS. It takes its own file
+// that no other copy has, and the time. Usage, as root: wake PORT IDLE-SECONDS (and, by anybody: wake
+// command PORT, vm/guest/command.c). It takes its own file
 // away, waits until the guest has little to do (at most that long), says so, and then answers requests
 // (vm/wake.h) until the last one. No library, so it is some kilobytes and its first instruction is ours:
 // under TCG each function that runs after a restore is translated first.
+#include "vm/guest/calls.h"
 #include "vm/wake.h"
 
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
-#include <asm/unistd.h>
 #include <linux/random.h>
 #include <linux/time.h>
-#include <stddef.h>
+#include <stdbool.h>
 
 enum { O_RDWR_NOCTTY = 2 | 0400, TICK_MS = 250, SEED_BITS = 512 };
-
-static long call(long number, long a, long b, long c)
-{
-    long ret;
-    __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(number), "D"(a), "S"(b), "d"(c)
-                     : "rcx", "r11", "memory");
-    return ret;
-}
 
 static void doze(long ms)
 {
     struct __kernel_timespec t = {ms / 1000, ms % 1000 * 1000000};
     (void)call(__NR_nanosleep, (long)&t, 0, 0);
 }
-
-/* The compiler may call these, too. */
-void *memset(void *to, int byte, size_t n);
-void *memcpy(void *to, const void *from, size_t n);
 
 void *memset(void *to, int byte, size_t n)
 {
@@ -95,12 +82,14 @@ static void wait_idle(long seconds)
     }
 }
 
-static int open_tty(const char *path)
+static int open_port(const char *path)
 {
     struct termios raw = {.c_cflag = B115200 | CS8 | CREAD | CLOCAL};
     raw.c_cc[VMIN] = 1;
     long fd = call(__NR_open, (long)path, O_RDWR_NOCTTY, 0);
-    return fd < 0 || call(__NR_ioctl, fd, TCSETS, (long)&raw) < 0 ? -1 : (int)fd;
+    if (fd >= 0)
+        (void)call(__NR_ioctl, fd, TCSETS, (long)&raw); // a port of virtio-serial needs none
+    return (int)fd;
 }
 
 /* Requests are found by their mark: a byte that noise left in the port is passed over. */
@@ -145,7 +134,7 @@ static int serve(char **argv, long argc)
 {
     static const char ready = WAKE_READY;
     struct wake_request r;
-    int fd = argc == 3 ? open_tty(argv[1]) : -1;
+    int fd = argc == 3 ? open_port(argv[1]) : -1;
     long limit = 0;
     if (argc == 2) // asked whether it can be run at all
         return 0;
@@ -170,7 +159,9 @@ void wake_start(long *stack);
 
 void wake_start(long *stack)
 {
-    int status = serve((char **)(stack + 1), stack[0]);
+    char **argv = (char **)(stack + 1), **env = argv + stack[0] + 1;
+    bool command = stack[0] == 3 && argv[1][0] == 'c';
+    int status = command ? command_start(argv, env) : serve(argv, stack[0]);
     (void)call(__NR_exit_group, status, 0, 0);
     __builtin_unreachable();
 }
