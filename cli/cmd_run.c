@@ -56,8 +56,23 @@ static void remove_vm(const struct session *s, const char *name)
         (void)named_vm_remove(s->vmstore, &vm, NULL);
 }
 
+/* request: what the image's name stood for before the VM was made; the VM's disk is on the layer of then,
+ * so it has to stand for the same now. */
+static int boot_named(struct session *s, const struct args *a, struct named_vm *vm,
+                      struct vm_spec *spec, const struct vm_copies *copies,
+                      const struct vm_warm_request *request, struct error **err)
+{
+    CLEANUP(vm_warm_request_clear) struct vm_warm_request now = {0};
+    if (request->wanted && vm_warm_take(s, a, a->pos[0], &now, err) < 0)
+        return -1;
+    bool warm = now.wanted && !strcmp(now.id, request->id);
+    return vm_store_boot(s, vm, spec, args_has(a, "detach"), copies, warm ? &now.wish : NULL, err);
+}
+
+/* request: for a saved boot to start from, or not wanted. */
 static int run_named(struct session *s, const struct args *a, struct vm_spec *spec,
-                     const struct vm_copies *copies, struct error **err)
+                     const struct vm_copies *copies, const struct vm_warm_request *request,
+                     struct error **err)
 {
     bool detach = args_has(a, "detach"), given = args_has(a, "name");
     AUTO_FREE char *name = given ? xstrdup(args_get(a, "name")) : vm_store_invent_name(a->pos[0]);
@@ -68,7 +83,7 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     if (vm_store_create(s, a, spec, name, copies, swept, NULL, &vm, err) < 0)
         return -1;
-    int status = vm_store_boot(s, &vm, spec, detach, copies, err);
+    int status = boot_named(s, a, &vm, spec, copies, request, err);
     if (status == 0 && detach)
         report(a, name);
     if (status >= 0 && detach)
@@ -122,7 +137,7 @@ static int run_again(struct session *s, const struct args *a, struct named_vm *v
     spec.tty = args_has(a, "tty") && !detach;
     if (vm_options_take(a, &spec, err) < 0 || named_vm_lock(vm, err) < 0)
         return -1;
-    int status = vm_store_boot(s, vm, &spec, detach, copies, err);
+    int status = vm_store_boot(s, vm, &spec, detach, copies, NULL, err);
     if (status == 0 && detach)
         report(a, name);
     named_vm_clear(vm); // whoever copies takes the lock
@@ -169,6 +184,24 @@ static int run_nameless(struct session *s, const struct args *a, struct vm_spec 
     return status;
 }
 
+static int run_new(struct session *s, const struct args *a, struct vm_spec *spec,
+                   const struct vm_copies *copies, bool warm, struct error **err)
+{
+    bool copied = (copies->in.len || copies->out.len) && !(warm && copies->direct);
+    // what is written to before or read afterwards needs a disk with a name
+    bool changed = args_has(a, "cloud-init") || args_has(a, "public-key") ||
+                   args_has(a, "network-config") || vm_prepare_wanted(a, copies) || copied;
+    if (!changed && !args_has(a, "name") && !args_has(a, "detach"))
+        return run_nameless(s, a, spec, copies, err);
+    CLEANUP(vm_warm_request_clear) struct vm_warm_request request = {0};
+    if (warm && (changed || !args_has(a, "detach")))
+        session_notice(s, changed ? "no saved boot for a VM whose disk is changed first; booting"
+                                  : "no saved boot for a VM that is kept, but with -d; booting");
+    else if (warm && vm_warm_take(s, a, a->pos[0], &request, err) < 0)
+        return -1;
+    return run_named(s, a, spec, copies, &request, err);
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(vm_spec_clear) struct vm_spec spec;
@@ -181,19 +214,12 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(named_vm_clear) struct named_vm there = NAMED_VM_INIT;
     if (args_has(a, "name") && named_vm_open(s->vmstore, args_get(a, "name"), &there, NULL) == 0)
         return run_again(s, a, &there, &copies, err);
-    // what is written to before or read afterwards needs a disk with a name
-    bool warm = false, copied = copies.in.len || copies.out.len;
+    bool warm = false;
     if (vm_warm_wanted(s, a, &warm, err) < 0)
         return -1;
     if (warm && spec.session != VM_SERIAL)
         copies.direct = true; // the disk of a saved boot is in use already
-    bool named = args_has(a, "name") || args_has(a, "detach") || args_has(a, "cloud-init") ||
-                 args_has(a, "public-key") || args_has(a, "network-config") ||
-                 vm_prepare_wanted(a, &copies) || (copied && !(warm && copies.direct));
-    if (warm && named)
-        session_notice(s, "no saved boot for a VM whose disk has a name; booting");
-    int status =
-        named ? run_named(s, a, &spec, &copies, err) : run_nameless(s, a, &spec, &copies, err);
+    int status = run_new(s, a, &spec, &copies, warm, err);
     return status < 0 ? vm_find_instead(s, a->pos[0], "'kiln start %s' boots it", err) : status;
 }
 

@@ -244,7 +244,7 @@ static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
         return -1;
     if (!strcmp(st->state, "suspended")) { // its memory is of what it was
         tell_changes(def, st);
-        return vm_store_boot(w->session, vm, &spec, true, NULL, err);
+        return vm_store_boot(w->session, vm, &spec, true, NULL, NULL, err);
     }
     if (fleet_volumes_make(w->session, w->file, def, err) < 0 ||
         ((st->change == FLEET_RESTART || st->change == FLEET_PROVISION) &&
@@ -256,7 +256,7 @@ static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
                st->changes.data, def->name);
     AUTO_FREE char *done = done_path(vm);
     (void)unlink(done);
-    return vm_store_boot(w->session, vm, &spec, true, NULL, err);
+    return vm_store_boot(w->session, vm, &spec, true, NULL, NULL, err);
 }
 
 static int make(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
@@ -266,7 +266,7 @@ static int make(const struct fleet_work *w, const struct fleet_vm *def, struct e
     vm_spec_init(&spec);
     if (create(w, def, &vm, &spec, err) < 0)
         return -1;
-    return vm_store_boot(w->session, &vm, &spec, true, NULL, err);
+    return vm_store_boot(w->session, &vm, &spec, true, NULL, NULL, err);
 }
 
 static int provision(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)

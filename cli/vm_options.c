@@ -472,7 +472,8 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
         b.o.leaving = copy_out;
     }
     b.o.arg = &b;
-    if (detached && vm_detach(s, &b.o, named->dir, err) < 0)
+    if (detached && (b.o.wish ? vm_warm_detach(s, &b.o, b.o.wish, named->dir, err)
+                              : vm_detach(s, &b.o, named->dir, err)) < 0)
         return -1;
     if (detached && vm_volumes_mount(s, named->name, spec, err) < 0)
         return error_wrap(err, "VM '%s' is running, but without its folders", named->name);

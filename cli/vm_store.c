@@ -204,12 +204,14 @@ static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool deta
 }
 
 int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *spec, bool detach,
-                  const struct vm_copies *copies, struct error **err)
+                  const struct vm_copies *copies, const struct vm_warm_wish *wish,
+                  struct error **err)
 {
     CLEANUP(strv_clear) struct strv files = {0};
     CLEANUP(vm_disks_free) struct vm_disks extra = {0};
     CLEANUP(store_freep) struct store *st = NULL;
-    struct vm_run_options o = {.keep = true, .hold = vm->lock, .stop_when_full = true};
+    struct vm_run_options o = {
+        .keep = true, .hold = vm->lock, .stop_when_full = true, .wish = wish};
     uint64_t size;
     if (vm_store_chain(s, vm, &st, &files, &size, err) < 0 ||
         vm_disks_open(vm, st, &extra, err) < 0 || take_state(vm, spec, detach, &o.restore, err) < 0)
@@ -236,7 +238,7 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
         named_vm_lock(&vm, err) < 0)
         return -1;
-    return vm_store_boot(s, &vm, &spec, detach, copies, err);
+    return vm_store_boot(s, &vm, &spec, detach, copies, NULL, err);
 }
 
 bool vm_store_is_temporary(const struct named_vm *vm)

@@ -5,7 +5,7 @@
  *     // given struct session *session; struct args *args; struct vm_spec spec;
  *     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
  *     vm_store_create(session, args, &spec, "web", NULL, true, NULL, &vm, &err);
- *     int status = vm_store_boot(session, &vm, &spec, true, NULL, &err);
+ *     int status = vm_store_boot(session, &vm, &spec, true, NULL, NULL, &err);
  */
 #ifndef CLI_VM_STORE_H
 #define CLI_VM_STORE_H
@@ -19,6 +19,7 @@
 
 struct store;
 struct vm_disks;
+struct vm_warm_wish;
 
 /* In a VM's folder: the metadata of the image it was made from, as its builder wrote it. */
 #define VM_STORE_METADATA "image.json"
@@ -33,9 +34,12 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
 char *vm_store_invent_name(const char *image);
 /* What it was created as; spec: as vm_spec_init leaves it. */
 int vm_store_spec(const struct named_vm *vm, struct vm_spec *spec, struct error **err);
-/* Boots a VM whose lock is held. copies: what goes in and out of it, or NULL. As vm_options_boot. */
+/* Boots a VM whose lock is held. copies: what goes in and out of it, or NULL. wish: with detach, and a
+ * disk that nothing was written to, it starts from a saved boot (vm_warm_detach); NULL = it boots. As
+ * vm_options_boot. */
 int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *spec, bool detach,
-                  const struct vm_copies *copies, struct error **err);
+                  const struct vm_copies *copies, const struct vm_warm_wish *wish,
+                  struct error **err);
 /* Boots it as it was created, and with what args say if they are those of `start`. */
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,
                    const struct vm_copies *copies, struct error **err);

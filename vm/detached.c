@@ -16,6 +16,7 @@
 #include "vm/run_disks.h"
 #include "vm/run_machine.h"
 #include "vm/state.h"
+#include "vm/warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,10 +107,12 @@ static bool goes_on(struct qmp *q)
     json_auto_t *reply = NULL;
     (void)qmp_command(q, "query-status", NULL, ANSWER_MS, &reply, NULL);
     const char *status = json_str(reply, "status");
-    bool waits = status && !strcmp(status, "inmigrate");
+    bool paused = status && !strcmp(status, "paused");
+    // one from a saved boot has not been told the time
+    bool waits = (status && !strcmp(status, "inmigrate")) || (paused && vm_warm_is(q));
     if (waits)
         (void)qmp_command(q, "quit", NULL, ANSWER_MS, NULL, NULL);
-    else if (status && !strcmp(status, "paused"))
+    else if (paused)
         (void)qmp_command(q, "cont", NULL, ANSWER_MS, NULL, NULL);
     return !waits;
 }
@@ -238,7 +241,8 @@ static struct qmp *first_answer(const struct session *s, const char *dir, struct
 }
 
 static int start(const struct session *s, const struct vm_run_options *o, const char *dir,
-                 const struct strv *args, struct process *p, struct error **err)
+                 const struct strv *args, const struct vm_warm_ports *ports, struct process *p,
+                 struct error **err)
 {
     AUTO_FREE char *path = path_join(dir, "qemu.log");
     CLEANUP(strv_clear) struct strv argv = {0};
@@ -249,14 +253,17 @@ static int start(const struct session *s, const struct vm_run_options *o, const 
     add_plumbing(&argv);
     vec_foreach (char **, a, args)
         strv_add(&argv, *a);
-    AUTO_FREE int *keep = xcalloc(1 + o->spec->shares.len, sizeof *keep);
+    AUTO_FREE int *keep = xcalloc(1 + VM_WARM_PORTS + o->spec->shares.len, sizeof *keep);
+    size_t n_keep = vm_run_keep(o, &o->hold, 1, keep);
+    for (size_t i = 0; o->warm && i < VM_WARM_PORTS; i++)
+        keep[n_keep++] = ports->theirs[i];
     struct process_spec ps = {.argv = argv.ptr,
                               .cwd = dir,
                               .in = PROCESS_NULL,
                               .out = log,
                               .errors = log,
                               .keep = keep,
-                              .n_keep = vm_run_keep(o, &o->hold, 1, keep),
+                              .n_keep = n_keep,
                               .own_session = true,
                               .outlives = true};
     (void)s;
@@ -268,22 +275,27 @@ int vm_detach(const struct session *s, const struct vm_run_options *o, const cha
 {
     CLEANUP(process_clear) struct process p = PROCESS_INIT; // ended by it on errors
     CLEANUP(strv_clear) struct strv args = {0};
-    if ((o->restore && vm_state_check(dir, o, err) < 0) || vm_run_check_disks(o, err) < 0 ||
-        vm_run_check_ports(o->spec, err) < 0 || make_room(dir, err) < 0)
+    CLEANUP(vm_warm_ports_clear) struct vm_warm_ports links = VM_WARM_PORTS_INIT;
+    if ((o->restore && !o->warm && vm_state_check(dir, o, err) < 0) ||
+        vm_run_check_disks(o, err) < 0 || vm_run_check_ports(o->spec, err) < 0 ||
+        make_room(dir, err) < 0)
         return -1;
     json_auto_t *disks = vm_run_disks(o, err);
     if (!disks)
         return -1;
+    if (o->warm && vm_warm_ports_open(&links, &args, err) < 0)
+        return -1;
     vm_run_machine(o, disks, &args);
     if (o->started)
         o->started(o->arg, o->restore);
-    if (start(s, o, dir, &args, &p, err) < 0)
+    if (start(s, o, dir, &args, &links, &p, err) < 0)
         return -1;
     CLEANUP(qmp_freep)
     struct qmp *q = first_answer(s, dir, &p, o->spec->qmp_timeout_ms, err);
     if (!q)
         return vm_run_explain(o->spec, err);
-    if (o->restore && vm_state_load(s, q, dir, err) < 0)
+    if (o->warm ? vm_warm_resume_detached(s, o->warm, q, &links, err) < 0
+                : o->restore && vm_state_load(s, q, dir, err) < 0)
         return -1;
     unsigned port = 0;
     (void)vm_run_ssh_port(q, &port, NULL);

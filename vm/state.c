@@ -14,6 +14,7 @@
 #include "vm/named.h"
 #include "vm/qmp.h"
 #include "vm/run_disks.h"
+#include "vm/warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,6 +118,12 @@ static void go_on(const struct named_vm *vm, struct qmp *q)
 int vm_state_save(const struct session *s, const struct named_vm *vm, struct error **err)
 {
     CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, vm->dir, err);
+    if (q && vm_warm_is(q)) {
+        error_set(err, ERR_USER,
+                  "VM '%s' was started from a saved boot: it cannot be suspended to disk",
+                  vm->name);
+        return error_hint(err, "once it was stopped and started again it can");
+    }
     if (!q || vm_state_drop(vm->dir, err) < 0 ||
         qmp_command(q, "stop", NULL, ANSWER_MS, NULL, err) < 0)
         return -1;

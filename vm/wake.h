@@ -43,7 +43,15 @@ struct wake_answer {
 
 #define COMMAND_PORT "kiln.command"
 
-enum { COMMAND_PING = 1, COMMAND_RUN, COMMAND_INPUT, COMMAND_OUTPUT, COMMAND_ERRORS, COMMAND_STATUS, COMMAND_END };
+enum {
+    COMMAND_PING = 1,
+    COMMAND_RUN,
+    COMMAND_INPUT,
+    COMMAND_OUTPUT,
+    COMMAND_ERRORS,
+    COMMAND_STATUS,
+    COMMAND_END
+};
 enum { COMMAND_PART = 32768, COMMAND_MAX = 65536 }; /* bytes of one input or output; of a command */
 
 struct command_frame {

@@ -15,6 +15,7 @@
 #include "vm/qemu.h"
 #include "vm/run_disks.h"
 #include "vm/run_machine.h"
+#include "vm/warm_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,8 +127,7 @@ static char *make_key(const struct vm_run_options *o, const struct vm_warm_wish 
     return buf_detach(&b, NULL);
 }
 
-/* Why this VM has to boot, a phrase; NULL = it need not. */
-static const char *unsuitable(const struct vm_run_options *o)
+const char *warm_obstacle(const struct vm_run_options *o)
 {
     for (size_t i = 0; o->share_fds && i < o->spec->shares.len; i++)
         if (o->share_fds[i] >= 0)
@@ -168,7 +168,7 @@ static void making_clear(struct making *m)
     strv_clear(&m->files);
 }
 
-static char *disk_name(size_t i)
+char *warm_disk_name(size_t i)
 {
     return xasprintf("disk%zu.qcow2", i);
 }
@@ -181,7 +181,7 @@ static void add_disks(struct making *m, const struct vm_run_options *o, const ch
     m->lists = xcalloc(m->n, sizeof *m->lists);
     for (size_t i = 0; i < m->n; i++) {
         const struct vm_run_disk *d = &o->disks[i];
-        AUTO_FREE char *name = disk_name(i);
+        AUTO_FREE char *name = warm_disk_name(i);
         char *path = path_join(dir, name);
         strv_add_take(&m->files, path);
         m->lists[i] = xcalloc(d->n_files + 1, sizeof **m->lists);
@@ -229,7 +229,9 @@ static int boot_and_save(const struct session *s, const struct vm_run_options *o
         return -1;
     add_disks(&m, o, t->dir);
     for (size_t i = 0; i < m.n; i++) {
-        struct qcow2_overlay overlay = {.size = o->disks[i].size};
+        const struct vm_run_disk *below = &o->disks[i];
+        AUTO_FREE char *backing = realpath(below->files[below->n_files - 1], NULL);
+        struct qcow2_overlay overlay = {.size = below->size, .backing = backing};
         if (qcow2_create_overlay(m.files.ptr[i], &overlay, err) < 0 ||
             chmod(m.files.ptr[i], 0600) < 0)
             return err && *err ? -1 : error_errno(err, "cannot make '%s'", m.files.ptr[i]);
@@ -246,9 +248,8 @@ static int boot_and_save(const struct session *s, const struct vm_run_options *o
     return vm_run(s, &make, &status, err);
 }
 
-/* What a copy needs is missing: refused, or told. */
-static int tell_lacking(const struct session *s, const struct vm_warm_wish *wish,
-                        const json_t *note, struct error **err)
+int warm_tell_lacking(const struct session *s, const struct vm_warm_wish *wish, const json_t *note,
+                      struct error **err)
 {
     const char *why = json_str(note, "lacking");
     if (!why)
@@ -283,7 +284,7 @@ static int make(const struct session *s, const struct vm_run_options *o,
         return no_room(s, err);
     long long began = now_ms();
     if (boot_and_save(s, o, wish, t, memory, err) < 0 ||
-        (wish->strict && tell_lacking(s, wish, t->note, err) < 0))
+        (wish->strict && warm_tell_lacking(s, wish, t->note, err) < 0))
         return -1;
     long long booted = now_ms();
     struct stat st;
@@ -322,9 +323,9 @@ static int restore(const struct session *s, const struct vm_run_options *o,
     return rc;
 }
 
-static int open_saved(const struct session *s, const struct vm_run_options *o,
-                      const struct vm_warm_wish *wish, struct saved_kind *kind, struct saved *t,
-                      struct error **err)
+int warm_open(const struct session *s, const struct vm_run_options *o,
+              const struct vm_warm_wish *wish, struct saved_kind *kind, struct saved *t,
+              struct error **err)
 {
     CLEANUP(strv_clear) struct strv files = {0};
     CLEANUP(vm_spec_clear) struct vm_spec spec;
@@ -334,7 +335,7 @@ static int open_saved(const struct session *s, const struct vm_run_options *o,
         return -1;
     k.spec = &spec;
     for (size_t i = 0; i < o->n_disks; i++)
-        strv_add_take(&files, disk_name(i));
+        strv_add_take(&files, warm_disk_name(i));
     AUTO_FREE char *key = make_key(&k, wish);
     *kind = default_kind;
     if (wish->max_bytes)
@@ -344,7 +345,7 @@ static int open_saved(const struct session *s, const struct vm_run_options *o,
 
 /* Errors that are the user's, or that a boot would meet, too. What a restored guest does before anybody
  * uses it says nothing of a boot; and the serial console needs no SSH. */
-static bool is_final(const struct error *e, const struct vm_run_options *o, bool restored)
+bool warm_is_final(const struct error *e, const struct vm_run_options *o, bool restored)
 {
     bool boots = !restored && (e->status == VM_EXIT_PANIC ||
                                (e->status == VM_EXIT_NO_SSH && o->spec->session != VM_SERIAL));
@@ -352,8 +353,8 @@ static bool is_final(const struct error *e, const struct vm_run_options *o, bool
            e->kind == ERR_USAGE || e->status == VM_EXIT_TIMEOUT || boots;
 }
 
-static int get_ready(const struct session *s, const struct vm_run_options *o,
-                     const struct vm_warm_wish *wish, struct saved *t, struct error **err)
+int warm_get_ready(const struct session *s, const struct vm_run_options *o,
+                   const struct vm_warm_wish *wish, struct saved *t, struct error **err)
 {
     if (t->ready)
         return 0;
@@ -369,11 +370,11 @@ static int run_saved(const struct session *s, const struct vm_run_options *o,
 {
     struct error *why = NULL;
     bool resumed = false;
-    if (tell_lacking(s, wish, t->note, err) < 0)
+    if (warm_tell_lacking(s, wish, t->note, err) < 0)
         return -1;
     if (wish->only || restore(s, o, wish, t, &resumed, ret_status, &why) == 0)
         return 0;
-    if (resumed || is_final(why, o, true))
+    if (resumed || warm_is_final(why, o, true))
         return error_propagate(err, why);
     saved_reject(t);
     *ret_why = why;
@@ -397,12 +398,12 @@ int vm_warm_run(const struct session *s, const struct vm_run_options *o,
     CLEANUP(saved_clear) struct saved t = SAVED_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     struct saved_kind kind;
-    const char *obstacle = unsuitable(o);
+    const char *obstacle = warm_obstacle(o);
     *ret_status = 0;
     if (obstacle)
         return boot_instead(s, o, wish, obstacle, ret_status, err);
-    if (open_saved(s, o, wish, &kind, &t, &why) < 0 || get_ready(s, o, wish, &t, &why) < 0) {
-        if (wish->only || is_final(why, o, false))
+    if (warm_open(s, o, wish, &kind, &t, &why) < 0 || warm_get_ready(s, o, wish, &t, &why) < 0) {
+        if (wish->only || warm_is_final(why, o, false))
             return error_propagate(err, STEAL(why));
     } else {
         int rc = run_saved(s, o, wish, &t, ret_status, &why, err);

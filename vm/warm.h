@@ -26,6 +26,7 @@
 
 #include <stdbool.h>
 
+struct qmp;
 struct session;
 struct strv;
 struct vm;
@@ -55,6 +56,12 @@ struct vm_warm_wish {
 /* As vm_run. What has no saved boot and cannot have one boots, with one notice that says why. */
 int vm_warm_run(const struct session *s, const struct vm_run_options *o,
                 const struct vm_warm_wish *wish, int *ret_status, struct error **err);
+/* As vm_detach, for a VM that has never been started: its disks, overlays in which nothing is written
+ * yet, become copies of those of the saved boot. */
+int vm_warm_detach(const struct session *s, const struct vm_run_options *o,
+                   const struct vm_warm_wish *wish, const char *dir, struct error **err);
+/* Whether this QEMU was restored from a saved boot. */
+bool vm_warm_is(struct qmp *qmp);
 struct saved_sum vm_warm_usage(const struct session *s);
 /* Removes those that were not used for max_age seconds (0: all). */
 struct saved_sum vm_warm_prune(const struct session *s, long long max_age, bool dry_run);
@@ -93,7 +100,23 @@ bool vm_warm_command_fits(const struct vm_run_options *o, const json_t *note);
 /* The spec's command with the session's three streams, as vm_ssh_run; every wait goes through `wait`. */
 int vm_warm_command(const struct session *s, const struct vm_run_options *o, struct vm *vm,
                     vm_ssh_wait_fn *wait, void *wait_arg, int *ret_status, struct error **err);
-/* The program for it is not needed: it ends. */
-void vm_warm_command_end(struct vm *vm);
+
+/* For a VM in the background: QEMU's arguments for the ports of the programs that wait, and both ends. */
+enum { VM_WARM_PORTS = 3 };
+struct vm_warm_ports {
+    int ours[VM_WARM_PORTS], theirs[VM_WARM_PORTS];
+};
+#define VM_WARM_PORTS_INIT \
+    { \
+        {-1, -1, -1}, \
+        { \
+            -1, -1, -1 \
+        } \
+    }
+int vm_warm_ports_open(struct vm_warm_ports *p, struct strv *args, struct error **err);
+void vm_warm_ports_clear(struct vm_warm_ports *p);
+/* As vm_warm_resume; commands are run over SSH. */
+int vm_warm_resume_detached(const struct session *s, struct vm_warm *w, struct qmp *q,
+                            const struct vm_warm_ports *p, struct error **err);
 
 #endif

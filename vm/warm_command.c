@@ -25,14 +25,8 @@ bool vm_warm_command_fits(const struct vm_run_options *o, const json_t *note)
     const char *wanted = spec->ssh.user;
     bool same = wanted ? user && !strcmp(user, wanted) : user && !asked;
     return same && spec->session == VM_SSH_COMMAND && spec->command && !spec->tty &&
-           strlen(spec->command) < COMMAND_MAX && !spec->shares.len && !o->entered &&
-           !o->leaving && !spec->ssh.key && !spec->ssh.program && !spec->ssh.options.len;
-}
-
-void vm_warm_command_end(struct vm *vm)
-{
-    struct command_frame f = {.kind = COMMAND_END};
-    (void)!write(vm_port(vm, "command"), &f, sizeof f);
+           strlen(spec->command) < COMMAND_MAX && !spec->shares.len && !o->entered && !o->leaving &&
+           !spec->ssh.key && !spec->ssh.program && !spec->ssh.options.len;
 }
 
 struct talk {
@@ -133,7 +127,8 @@ static int turn(struct talk *t, vm_ssh_wait_fn *wait, void *wait_arg, struct err
     enum { PORT, IN, OUT, ERRORS, ALL };
     bool full = t->out[0].len || t->out[1].len;
     struct pollfd f[ALL] = {
-        [PORT] = {.fd = t->port, .events = (short)((full ? 0 : POLLIN) | (t->to.len ? POLLOUT : 0))},
+        [PORT] = {.fd = t->port,
+                  .events = (short)((full ? 0 : POLLIN) | (t->to.len ? POLLOUT : 0))},
         [IN] = {.fd = t->in_end || t->to.len ? -1 : t->session->in, .events = POLLIN},
         [OUT] = {.fd = t->out[0].len ? t->session->out : -1, .events = POLLOUT},
         [ERRORS] = {.fd = t->out[1].len ? t->session->errors : -1, .events = POLLOUT},

@@ -16,25 +16,22 @@
 #include "vm/ssh.h"
 #include "vm/vm.h"
 #include "vm/wake.h"
+#include "vm/warm_link.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <regex.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
     ANSWER_MS = 10000,
-    IDLE_S = 60,     /* how long the guest may be busy after it is ready */
-    WAKE_MS = 60000, /* for an answer of the program that waits */
-    EXACT_MS = 50,   /* the clock is this exact, if a request can be answered so fast */
-    TRIES = 8,
+    IDLE_S = 60, /* how long the guest may be busy after it is ready */
     CONSOLE_LINES = 2000
 };
-#define BY_PORT 10 /* the script's status when the program waits at a port, not at the serial port */
+#define BY_PORT \
+    10 /* the script's status when the program waits at a port, not at the serial port */
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
@@ -167,16 +164,18 @@ static int run_script(struct vm_ssh *ssh, const char *as_root, const char *scrip
 /* $p becomes the device of a port of that name, or nothing. */
 #define FIND_PORT(name) \
     "p=; for d in /sys/class/virtio-ports/*; do\n" \
-    "  [ \"$(cat \"$d/name\" 2>/dev/null)\" != " name " ] || p=/dev/${d##*/}\n" \
+    "  [ \"$(cat \"$d/name\" 2>/dev/null)\" != " name \
+    " ] || p=/dev/${d##*/}\n" \
     "done\n"
 
 static int start_wake(struct vm_ssh *ssh, const char *as_root, struct error **err)
 {
     static const char find[] =
         "[ -d /sys/class/virtio-ports ] ||\n"
-        "  { modprobe virtio_console && sleep 1; } 2>/dev/null\n" FIND_PORT(WAKE_PORT)
-        "if [ -c \"$p\" ]; then done=" STRING(BY_PORT) "; else p=" WAKE_TTY "; fi\n"
-        "[ -c $p ] || exit 71";
+        "  { modprobe virtio_console && sleep 1; } 2>/dev/null\n" FIND_PORT(
+            WAKE_PORT) "if [ -c \"$p\" ]; then done=" STRING(BY_PORT) "; else p=" WAKE_TTY
+                                                                      "; fi\n"
+                                                                      "[ -c $p ] || exit 71";
     AUTO_FREE char *start = xasprintf("trap '' HUP; \"$f\" $p %d &", IDLE_S);
     AUTO_FREE char *script = xasprintf(install, find, start);
     return run_script(ssh, as_root, script, err);
@@ -197,7 +196,8 @@ static int start_command(struct vm_ssh *user, const struct root *root, bool *ret
     int opened = run_script(root->ssh, root->as_root, FIND "; chmod 666 $p", err);
     int status = opened ? opened : run_script(user, "", script, err);
     *ret = status == 0;
-    if (status < 0 || (!opened && run_script(root->ssh, root->as_root, FIND "; chmod 600 $p", err) < 0))
+    if (status < 0 ||
+        (!opened && run_script(root->ssh, root->as_root, FIND "; chmod 600 $p", err) < 0))
         return -1;
     return 0;
 }
@@ -248,26 +248,6 @@ static int install_wake(const struct session *s, const struct vm_run_options *o,
     return status < 0 || (started && start_command(ssh, &root, ret_command, err) < 0) ? -1 : 0;
 }
 
-/* n bytes of the port: 1; 0 = too late; -1. */
-static int receive(struct vm *vm, const char *port, void *to, size_t n, long long deadline,
-                   struct error **err)
-{
-    for (size_t have = 0; have < n;) {
-        ssize_t got = read(vm_port(vm, port), (char *)to + have, n - have);
-        if (got > 0) {
-            have += (size_t)got;
-            continue;
-        }
-        if (got == 0 || (errno != EAGAIN && errno != EINTR))
-            return 0;
-        struct pollfd f = {.fd = vm_port(vm, port), .events = POLLIN};
-        int rc = vm_wait(vm, &f, 1, deadline, err);
-        if (rc <= 0)
-            return rc;
-    }
-    return 1;
-}
-
 int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, struct vm *vm,
                     struct vm_ssh *ssh, const char *user, struct error **err)
 {
@@ -282,7 +262,8 @@ int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, str
     else if (command)
         (void)json_object_update_new(
             note, json_pack("{s:s, s:s?}", "user", user, "asked", o->spec->ssh.user));
-    session_debug(s, 1, "warm: commands are run %s", command ? "by a program that waits" : "over SSH");
+    session_debug(s, 1, "warm: commands are run %s",
+                  command ? "by a program that waits" : "over SSH");
     return 0;
 }
 
@@ -291,21 +272,16 @@ int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, str
 /* Whether the program for commands is there, now that its login has ended. */
 static int check_command(struct vm *vm, json_t *note, struct error **err)
 {
+    const struct warm_link link = warm_link_of(vm);
     struct command_frame f = {.kind = COMMAND_PING};
     if (!json_object_get(note, "user"))
         return 0;
-    int rc = write(vm_port(vm, "command"), &f, sizeof f) != (ssize_t)sizeof f
+    int rc = write(link.command, &f, sizeof f) != (ssize_t)sizeof f
                  ? 0
-                 : receive(vm, "command", &f, sizeof f, now_ms() + WAKE_MS, err);
+                 : warm_receive(&link, link.command, &f, sizeof f, now_ms() + WARM_MS, err);
     if (rc == 0 || f.kind != COMMAND_PING || f.n)
         (void)json_object_del(note, "user");
     return rc < 0 ? -1 : 0;
-}
-
-/* Where the program that waits is reached. */
-static const char *wake_port(const json_t *note)
-{
-    return json_flag(note, "port") ? "wakeport" : "wake";
 }
 
 /* Until the guest has nothing more to do; the login's end is among it. */
@@ -313,12 +289,13 @@ static int await_calm(const struct vm_run_options *o, struct vm *vm, struct erro
 {
     char byte = 0;
     json_t *note = o->warm->saved->note;
+    const struct warm_link link = warm_link_of(vm);
     if (json_object_get(note, "lacking"))
         return 0;
     int rc = 1;
-    long long deadline = now_ms() + IDLE_S * 1000 + WAKE_MS;
+    long long deadline = now_ms() + IDLE_S * 1000 + WARM_MS;
     while (rc > 0 && byte != WAKE_READY) // the console of firmware or kernel may have been there
-        rc = receive(vm, wake_port(note), &byte, 1, deadline, err);
+        rc = warm_receive(&link, warm_wake_port(&link, note), &byte, 1, deadline, err);
     if (rc == 0)
         (void)json_object_set_new(note, "lacking",
                                   json_string("the program that kiln started in it is silent"));
@@ -339,71 +316,4 @@ int vm_warm_save(const struct session *s, const struct vm_run_options *o, struct
         vm_migrate(s, q, VM_MIGRATE_OUT, fd, true, err) < 0)
         return -1;
     return vm_quit(vm, ANSWER_MS, err);
-}
-
-/* --- a copy --- */
-
-static int ask(struct vm *vm, const char *port, uint32_t what, struct error **err)
-{
-    struct wake_request r = {.mark = {'k', 'i', 'l', 'n'}, .what = what};
-    struct timespec now;
-    if (what & WAKE_SEED && getrandom(r.seed, sizeof r.seed, 0) != (ssize_t)sizeof r.seed)
-        return error_errno(err, "cannot get random bytes");
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    r.seconds = now.tv_sec;
-    r.nanoseconds = now.tv_nsec;
-    ssize_t n = write(vm_port(vm, port), &r, sizeof r);
-    explicit_bzero(r.seed, sizeof r.seed);
-    return n == (ssize_t)sizeof r ? 0 : error_set(err, ERR_GUEST, "the guest takes no message");
-}
-
-/* The answer takes as long as the clock may be behind, so on a busy host it is set again. */
-static int wake(const struct session *s, struct vm *vm, const char *port, struct error **err)
-{
-    for (int i = 0; i < TRIES; i++) {
-        struct wake_answer a;
-        long long began = now_ms();
-        if (ask(vm, port, i ? WAKE_CLOCK : WAKE_CLOCK | WAKE_SEED, err) < 0)
-            return -1;
-        int rc = receive(vm, port, &a, sizeof a, began + WAKE_MS, err);
-        if (rc <= 0)
-            return rc < 0 ? -1 : error_set(err, ERR_GUEST, "the restored guest does not answer");
-        if (memcmp(a.mark, "done", 4) != 0)
-            return error_set(err, ERR_GUEST, "the restored guest answers nonsense");
-        if (a.clock || a.entropy || a.reseed)
-            return error_set(err, ERR_GUEST,
-                             "the restored guest refuses the time or random bytes: %s",
-                             strerror(a.clock     ? a.clock
-                                      : a.entropy ? a.entropy
-                                                  : a.reseed));
-        session_debug(s, 1, "warm: the guest has its time after %lld ms", now_ms() - began);
-        if (now_ms() - began <= EXACT_MS)
-            break;
-    }
-    return ask(vm, port, WAKE_END, err);
-}
-
-int vm_warm_resume(const struct session *s, const struct vm_run_options *o, struct vm *vm,
-                   struct error **err)
-{
-    struct vm_warm *w = o->warm;
-    struct qmp *q = vm_qmp(vm);
-    long long began = now_us();
-    AUTO_CLOSE int fd = open(w->saved->state, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(err, "cannot read '%s'", w->saved->state);
-    if (vm_migrate(s, q, VM_MIGRATE_IN, fd, true, err) < 0 ||
-        qmp_command(q, "cont", NULL, ANSWER_MS, NULL, err) < 0 ||
-        (!json_object_get(w->saved->note, "lacking") && wake(s, vm, wake_port(w->saved->note), err) < 0))
-        return -1;
-    session_timing(s, "warm-resume", now_us() - began);
-    w->resumed = true;
-    w->command = vm_warm_command_fits(o, w->saved->note);
-    if (!w->command)
-        vm_warm_command_end(vm);
-    saved_clear(w->saved); // QEMU has its files open: they may be removed
-    if (o->spec->session == VM_SERIAL && vm_port(vm, "console") >= 0 &&
-        write(vm_port(vm, "console"), "\n", 1) < 0) // whoever asks for a login asks again
-        session_debug(s, 1, "warm: the console takes nothing");
-    return 0;
 }

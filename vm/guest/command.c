@@ -22,9 +22,9 @@ enum {
 
 struct job {
     int port, pid;
-    int in, out[2];               /* -1 = ended */
-    int status;                   /* as wait4 has it */
-    uint32_t have, taken;         /* of the input that waits */
+    int in, out[2];       /* -1 = ended */
+    int status;           /* as wait4 has it */
+    uint32_t have, taken; /* of the input that waits */
     char input[SIZE], chunk[SIZE];
 };
 
@@ -230,5 +230,6 @@ int command_start(char **argv, char **env)
     (void)call(__NR_setsid, 0, 0, 0);
     for (size_t i = 0; argv[0][i]; i++) // what ps shows
         argv[0][i] = i < sizeof name ? name[i] : '\0';
+    (void)call(__NR_prctl, 15, (long)name, 0); // PR_SET_NAME
     return answer(port, environment(env));
 }

@@ -6,8 +6,8 @@
 // away, waits until the guest has little to do (at most that long), says so, and then answers requests
 // (vm/wake.h) until the last one. No library, so it is some kilobytes and its first instruction is ours:
 // under TCG each function that runs after a restore is translated first.
-#include "vm/guest/calls.h"
 #include "vm/wake.h"
+#include "vm/guest/calls.h"
 
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
