@@ -67,7 +67,7 @@ boots() { # how many were saved since the last call's
 }
 
 @test "a plain command needs no SSH, and is run as over SSH" {
-  local program='ps | grep -v grep | grep -c "kiln$"; ls -A /run /dev/shm /tmp /root | grep -c kiln; netstat -tn | grep -c EST'
+  local program='ps | grep -v grep | grep -c "kiln *$"; ls -A /run /dev/shm /tmp /root | grep -c kiln; netstat -tn | grep -c EST'
   run warm -v -- sh -c "$program; id -un; pwd; umask"
   echo "$output"
   ! grep 'ssh: connected' said || false
@@ -142,7 +142,7 @@ PY
   echo "$output"
   [ "$status" = 0 ]
   [[ $output == Restoring* ]]
-  run timeout 100 "$KILN" exec kept sh -c 'echo data >/srv/file; sync; date +%s; ps | grep -c "[k]iln$"'
+  run timeout 100 "$KILN" exec kept sh -c 'echo data >/srv/file; sync; date +%s; ps | grep -c "[k]iln *$"'
   echo "$output"
   [ "${lines[0]}" -ge "$before" ]
   [ "${lines[0]}" -le "$(date +%s)" ]

@@ -228,7 +228,10 @@ int command_start(char **argv, char **env)
     if (call(__NR_fork, 0, 0, 0) != 0)
         return 0; // whoever started us knows that the port is open
     (void)call(__NR_setsid, 0, 0, 0);
-    for (size_t i = 0; argv[0][i]; i++) // what ps shows
+    for (size_t i = 2; i; i--) // what ps shows
+        for (char *p = argv[i]; *p; p++)
+            *p = '\0';
+    for (size_t i = 0; argv[0][i]; i++)
         argv[0][i] = i < sizeof name ? name[i] : '\0';
     (void)call(__NR_prctl, 15, (long)name, 0); // PR_SET_NAME
     return answer(port, environment(env));
