@@ -72,6 +72,7 @@ boots() { # how many were saved since the last call's
   echo "$output"
   ! grep 'ssh: connected' said || false
   [ "$output" = $'1\n0\n0\nvagrant\n/home/vagrant\n0022' ]
+  echo hello >hello
   # whoever has another user, or wants more, has SSH, and the program has gone, with its file
   run warm -v --ssh-user root -- sh -c "$program; id -un; pwd; umask"
   grep -q 'ssh: connected' said
