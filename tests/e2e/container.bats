@@ -226,3 +226,41 @@ END
   [ "$status" = 1 ]
   [[ $output == *"the archive has no image 'nix'"*"'docker.io/library/app:1'"* ]]
 }
+
+@test "an archive that would fill the disk is refused before it has" {
+  python3 - <<'END'
+import gzip, hashlib, io, json, tarfile
+
+def archive(**members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name.replace("_", "."))
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+layer = archive(zeros=bytes(32 << 20))
+config = json.dumps({"architecture": "amd64", "os": "linux",
+                     "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]}}).encode()
+manifest = json.dumps([{"Config": "config.json", "RepoTags": ["big:1"], "Layers": ["layer.tar"]}]).encode()
+open("big.tar.gz", "wb").write(gzip.compress(archive(manifest_json=manifest, config_json=config, layer_tar=layer)))
+END
+  printf 'FROM base\nADD docker-archive:big.tar.gz /\n' >Imagefile
+  cat >small <<'END'
+appliance=$(readlink "$KILN_HOME/cache/appliance") template=$(readlink "$KILN_HOME/cache/template")
+mount -t tmpfs -o size=16m tmpfs "$KILN_HOME/cache" || exit 9
+ln -s "$appliance" "$KILN_HOME/cache/appliance"
+ln -s "$template" "$KILN_HOME/cache/template"
+"$KILN" image build --name big .
+status=$?
+du -sk "$KILN_HOME/cache"
+exit $status
+END
+  # the cache folder on a disk of 16 MB
+  run timeout 300 unshare -m sh small
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"it unpacks to more than "*" bytes, nine tenths of what is free in '$KILN_HOME/cache'"*"hint: free some space, or choose another XDG_CACHE_HOME"* ]]
+  [[ ${lines[-1]} =~ ^[0-9]{1,3}[[:space:]] ]] # KB: what it had unpacked is gone
+}
