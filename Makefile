@@ -18,7 +18,7 @@ override CFLAGS += $(BASE_FLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null
 LIBS  := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lbz2 -ldl -lm
 # Goals that compile stop here when a library is missing, with its name.
 ifneq ($(filter-out setup test demo gates lint clean uninstall,$(or $(MAKECMDGOALS),all)),)
-lacking := $(shell for p in $(PKGS); do pkg-config --exists $$p || echo $$p; done 2>/dev/null)
+lacking := $(shell for p in $(PKGS) libguestfs; do pkg-config --exists $$p || echo $$p; done 2>/dev/null)
 $(if $(lacking),$(error pkg-config does not find: $(lacking). 'tools/setup' installs the Debian packages))
 endif
 # Files whose text is what objects depend on, rewritten only when it changes.
@@ -31,7 +31,7 @@ endif
 objs   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 AGENT := $(BUILD)/kiln-agent
 LIB_O := $(call objs,$(MODS:%=%/*.c)) $(patsubst %,$(BUILD)/builder/agent/%.o,layout manifest message probe) \
-  $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o $(BUILD)/vm/wake_blob.o
+  $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o $(BUILD)/builder/worker/guestfs_blob.o $(BUILD)/vm/wake_blob.o
 # What of the agent is tested on the host.
 AGENT_T := $(patsubst %,builder/agent/%.c,elf entry feed fstab hostname passwd place port probe resolve scaffold \
   sha256 sys)
@@ -85,6 +85,13 @@ $(EXT4): $(EXT4_O) ; $(call say,LD,$@) $(CC) -static -o $@ $^ -lext2fs -lcom_err
 $(BUILD)/builder/host/ext4_blob.o: builder/host/ext4_blob.S $(EXT4)
 	@mkdir -p $(@D)
 	$(call say,AS,$@) $(CC) -DPROGRAM='"$(EXT4)"' -c -o $@ $<
+# The one program with libguestfs in it, carried as well: kiln starts without the library.
+GUESTFS   := $(BUILD)/kiln-guestfs
+GUESTFS_O := $(patsubst %.c,$(BUILD)/static/%.o,$(wildcard builder/guestfs/*.c) base/alloc.c)
+$(GUESTFS): $(GUESTFS_O) ; $(call say,LD,$@) $(CC) -pthread -o $@ $^ -lguestfs -ljansson && strip -o $@.tmp $@ && mv $@.tmp $@
+$(BUILD)/builder/worker/guestfs_blob.o: builder/worker/guestfs_blob.S $(GUESTFS)
+	@mkdir -p $(@D)
+	$(call say,AS,$@) $(CC) -DPROGRAM='"$(GUESTFS)"' -c -o $@ $<
 $(BUILD)/man/%: docs/man/%.scd ; @mkdir -p $(@D) && scdoc <$< >$@
 
 # What waits in a guest whose boot is saved: no library, and carried inside kiln, too.

@@ -68,7 +68,10 @@ static const struct option_spec options[] = {
     {"step-timeout", 0, "TIME",
      "End a step that takes longer, and fail: 90s, 30m, 2h [default: none]", NULL},
     {"dns", 0, "ADDRESS", "Name server for RUN", NULL},
-    {"runner", 0, "auto|vm", "auto: steps that only write files need no VM [default: vm]", NULL},
+    {"runner", 0, "auto|vm|guestfs",
+     "auto: steps that only write files need no VM; guestfs: libguestfs mounts the disk [default: "
+     "vm]",
+     NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM [default: KILN_ACCEL or auto]",
      NULL},
     {"memory", 'm', "SIZE", "Memory of the builder VM [default: by the host]", NULL},
@@ -174,10 +177,17 @@ static int check_terminal(enum build_on_error on_error, struct error **err)
 
 static int parse_runner(const char *text, enum build_runner *ret, struct error **err)
 {
-    if (text && strcmp(text, "auto") && strcmp(text, "vm"))
-        return error_set(err, ERR_USAGE, "argument --runner: '%s' is not auto or vm", text);
-    *ret = text && !strcmp(text, "auto") ? BUILD_RUNNER_AUTO : BUILD_RUNNER_VM;
-    return 0;
+    static const char *const names[] = {
+        [BUILD_RUNNER_VM] = "vm", [BUILD_RUNNER_GUESTFS] = "guestfs", [BUILD_RUNNER_AUTO] = "auto"};
+    *ret = BUILD_RUNNER_VM;
+    for (size_t i = 0; text && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(text, names[i])) {
+            *ret = (enum build_runner)i;
+            return 0;
+        }
+    return text ? error_set(err, ERR_USAGE, "argument --runner: '%s' is not auto, vm or guestfs",
+                            text)
+                : 0;
 }
 
 static int parse_on_error(const char *text, enum build_on_error *ret, struct error **err)

@@ -85,5 +85,6 @@ agent_handler agent_unpack;                              /* exec_request.c */
 agent_handler agent_receive, agent_copy, agent_mkdir;    /* receive.c, copy.c */
 agent_handler agent_survey;                              /* survey.c */
 agent_handler agent_os, agent_read;                      /* look.c */
+agent_handler agent_appliance, agent_adopt;              /* guestfs.c */
 
 #endif

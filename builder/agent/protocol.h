@@ -31,6 +31,7 @@
 #define AGENT_PROTOCOL_VERSION 1
 #define AGENT_PORT "kiln.agent"
 #define AGENT_PULSE_PORT "kiln.pulse" /* bytes come back as they are sent: pulse.h */
+#define AGENT_GUESTFS_PORT "org.libguestfs.channel.0" /* where libguestfs's daemon looks for it */
 #define AGENT_FRAME_MAX (256 * 1024)
 #define AGENT_REQUEST_MAX (80 << 20) /* a here-document may be as long as an Imagefile */
 #define AGENT_FRAME_HEADER 12
@@ -105,7 +106,11 @@ enum agent_type {
     AGENT_GROW, /* SLOT, TABLE ("gpt"/"mbr" if it must be that): unmounts its tree; the last partition
                  * takes what room there is behind it, and so does what is on it (ext2 to ext4, xfs,
                  * btrfs, root's volume of LVM) → */
-    AGENT_SHUTDOWN, /* unmounts everything, syncs, powers off. → (then the VM ends) */
+    AGENT_APPLIANCE, /* SLOT of a disk with libguestfs's appliance, SCRIPT: it is mounted, and the
+                      * script is run in it, which starts the daemon that serves AGENT_GUESTFS_PORT
+                      * and mounts below /sysroot what it is told to → DEVICE (the target's) */
+    AGENT_ADOPT,     /* what that daemon has mounted becomes the target's tree → FS (each type) */
+    AGENT_SHUTDOWN,  /* unmounts everything, syncs, powers off. → (then the VM ends) */
 };
 
 enum agent_tag {

@@ -189,7 +189,8 @@ static const struct {
     {AGENT_FREEZE, false, agent_freeze}, {AGENT_OS, true, agent_os},
     {AGENT_SURVEY, false, agent_survey}, {AGENT_READ, false, agent_read},
     {AGENT_FORMAT, true, agent_format},  {AGENT_UNPACK, true, agent_unpack},
-    {AGENT_GROW, true, agent_grow},      {AGENT_SHUTDOWN, false, shut_down},
+    {AGENT_GROW, true, agent_grow},      {AGENT_APPLIANCE, false, agent_appliance},
+    {AGENT_ADOPT, false, agent_adopt},   {AGENT_SHUTDOWN, false, shut_down},
 };
 
 static int carry_out(struct agent *a, const struct request *rq, struct message *reply,

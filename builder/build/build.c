@@ -16,6 +16,7 @@
 #include "builder/build/precheck.h"
 #include "builder/build/prefetch.h"
 #include "builder/build/private.h"
+#include "builder/worker/guestfs.h"
 #include "builder/worker/runner.h"
 #include "cache/history.h"
 #include "image/backend.h"
@@ -309,12 +310,15 @@ static int prepare(struct build *b, struct error **err)
     if (store_open(b->s, b->s->backend, &b->store, err) < 0)
         return -1;
     record_open(&b->record, b->store, b->name);
-    b->target = (struct target){.ops = &builder_vm_runner,
+    const struct build_secret *key = secret_find(b, "disk-key");
+    bool guestfs = b->o->runner == BUILD_RUNNER_GUESTFS;
+    b->target = (struct target){.ops = guestfs ? &guestfs_runner : &builder_vm_runner,
                                 .s = b->s,
                                 .store = b->store,
                                 .options = {.memory_mb = b->o->memory_mb,
                                             .cpus = b->o->cpus,
                                             .accel = b->o->accel,
+                                            .disk_key = {key ? key->bytes : "", key ? key->len : 0},
                                             .cwd = store_cwd(b->store)}};
     return 0;
 }

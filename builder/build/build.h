@@ -35,7 +35,8 @@ enum build_on_error {
 
 enum build_runner {
     BUILD_RUNNER_VM,
-    BUILD_RUNNER_AUTO, /* the host where it can (host/runner.h), else the builder VM */
+    BUILD_RUNNER_GUESTFS, /* libguestfs in the builder VM (worker/guestfs.h) */
+    BUILD_RUNNER_AUTO,    /* the host where it can (host/runner.h), else the builder VM */
 };
 
 struct build_secret {

@@ -134,7 +134,7 @@ static const struct runner_ops *choose_runner(const struct build *b, const struc
                                               const struct imagefile_step *step,
                                               const struct work *w)
 {
-    if (b->o->runner == BUILD_RUNNER_VM)
+    if (b->o->runner != BUILD_RUNNER_AUTO)
         return b->target.ops;
     const char *why = not_for_host(b, st, step, w);
     if (!why)

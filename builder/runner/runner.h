@@ -56,6 +56,7 @@ struct runner_options {
     unsigned cpus;             /* 0 = by the host, bounded */
     const char *cwd;           /* store_cwd of the backend whose layers it gets; may be NULL */
     const char *accel;         /* "auto", "kvm", "tcg"; NULL = KILN_ACCEL or auto */
+    struct str disk_key;       /* what opens a target that is encrypted with LUKS; may be empty */
     struct runner_disk target; /* n_files 0: none yet */
 };
 

@@ -84,7 +84,7 @@ static int launch(struct builder_vm *vm, enum machine_start start, const struct 
     struct vm_start_options spec = {.qemu = vm->machine.qemu.path,
                                     .args = &args,
                                     .cwd = vm->cwd,
-                                    .ports = ARGV("agent", "pulse"),
+                                    .ports = ARGV("agent", "pulse", "guestfs"),
                                     .keep = &stream_fd,
                                     .n_keep = stream_fd >= 0};
     vm->vm = vm_start(vm->session, &spec, err);

@@ -38,9 +38,9 @@ struct call {
 static const char *type_name(int type)
 {
     static const char *const names[] = {
-        "hello", "ping",   "disk",   "partition", "mount",  "umount", "exec",
-        "input", "resize", "signal", "receive",   "copy",   "mkdir",  "freeze",
-        "os",    "read",   "format", "unpack",    "survey", "grow",   "shutdown"};
+        "hello",  "ping",   "disk",    "partition", "mount",     "umount", "exec",    "input",
+        "resize", "signal", "receive", "copy",      "mkdir",     "freeze", "os",      "read",
+        "format", "unpack", "survey",  "grow",      "appliance", "adopt",  "shutdown"};
     int i = type - AGENT_HELLO;
     return i >= 0 && i < (int)(sizeof names / sizeof *names) ? names[i] : "request";
 }

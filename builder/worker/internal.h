@@ -49,9 +49,10 @@ struct builder_vm {
     bool restored;      /* from its template */
     bool may_fall_back; /* KVM was our choice, not the user's */
     struct disk_slot slots[AGENT_DISKS];
-    unsigned next_node;  /* for names of nodes */
-    char *cwd;           /* QEMU's; NULL = ours */
-    struct working work; /* throw-away overlays */
+    unsigned next_node;      /* for names of nodes */
+    char *cwd;               /* QEMU's; NULL = ours */
+    struct working work;     /* throw-away overlays */
+    struct guestfs *guestfs; /* of guestfs_runner (guestfs.h); NULL = of the other one */
     uint32_t next_id;
     struct buf received; /* from the agent, not yet a whole frame */
     bool out_of_step;    /* a frame was left unfinished: no further call can work */
@@ -115,6 +116,19 @@ struct pollfd builder_vm_pulse_fd(const struct builder_vm *vm); /* what a wait p
 /* A wait's deadline, or an earlier time when the next sign is due. */
 long long builder_vm_pulse_deadline(const struct builder_vm *vm, long long deadline);
 int builder_vm_pulse(struct builder_vm *vm, struct error **err);
+
+/* guestfs.c: what is different in guestfs_runner. */
+int guestfs_start(const struct session *s, const struct runner_options *o, struct runner **ret,
+                  struct error **err);
+int guestfs_mount(struct runner *r, int slot, bool read_only, const json_t *mounts,
+                  struct error **err);
+int guestfs_exec(struct runner *r, const struct runner_exec *e, struct runner_wait w,
+                 int *ret_status, char **ret_changed, struct error **err);
+int guestfs_terminal(struct runner *r, const struct runner_exec *e, int *ret_status,
+                     struct error **err);
+int guestfs_set_disk(struct runner *r, int slot, const struct runner_disk *disk,
+                     struct error **err);
+void guestfs_free(struct guestfs *g); /* ends its program; NULL is fine */
 
 /* call.c */
 /* The first request; flags: AGENT_REHEARSE or 0. */

@@ -77,8 +77,8 @@ static json_t *slot_nodes(int slot, json_t *nodes)
 void machine_args(struct strv *args, const struct machine *m, enum machine_start start,
                   const struct saved *t, json_t *const nodes[AGENT_DISKS])
 {
-    static const struct vm_machine_port ports[] = {{"agent", AGENT_PORT},
-                                                   {"pulse", AGENT_PULSE_PORT}};
+    static const struct vm_machine_port ports[] = {
+        {"agent", AGENT_PORT}, {"pulse", AGENT_PULSE_PORT}, {"guestfs", AGENT_GUESTFS_PORT}};
     // no announcement: after a restore the guest would tell the network of itself, which is a
     // quarter of all it does before the agent answers
     static const struct vm_machine_nic nic = {
@@ -108,7 +108,7 @@ void machine_args(struct strv *args, const struct machine *m, enum machine_start
         .append = restore ? NULL : KERNEL_ARGS,
         .incoming = restore,
         .ports = ports,
-        .n_ports = 2,
+        .n_ports = 3,
         .nics = &nic,
         .n_nics = 1,
         .disks = disks,

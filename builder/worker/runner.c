@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "builder/agent/message.h"
 #include "builder/agent/protocol.h"
+#include "builder/worker/guestfs.h"
 #include "builder/worker/internal.h"
 #include "builder/worker/standby.h"
 
@@ -343,28 +344,31 @@ static int next_overlay(struct runner *r, const char *path, struct error **err)
     return builder_vm_next_overlay(vm_of(r), path, err);
 }
 
+#define OPS_OF_BOTH \
+    .free = end, .answered = answered, .worth_retry = worth_retry, .next_overlay = next_overlay, \
+    .umount = run_umount, .format = run_format, .os = run_os, \
+    .make_partitions = run_make_partitions, .grow = run_grow, .receive = run_receive, \
+    .copy = run_copy, .survey = run_survey, .mkdir = run_mkdir, .unpack = run_unpack
+
 const struct runner_ops builder_vm_runner = {
     .name = "vm",
     .start = start,
-    .free = end,
     .ahead = ahead,
     .take = take,
     .drop = drop,
-    .answered = answered,
-    .worth_retry = worth_retry,
     .set_disk = set_disk,
-    .next_overlay = next_overlay,
     .mount = run_mount,
-    .umount = run_umount,
-    .format = run_format,
-    .os = run_os,
-    .make_partitions = run_make_partitions,
-    .grow = run_grow,
-    .receive = run_receive,
-    .copy = run_copy,
-    .survey = run_survey,
-    .mkdir = run_mkdir,
-    .unpack = run_unpack,
     .exec = run_exec,
     .terminal = run_terminal,
+    OPS_OF_BOTH,
+};
+
+const struct runner_ops guestfs_runner = {
+    .name = "guestfs",
+    .start = guestfs_start,
+    .set_disk = guestfs_set_disk,
+    .mount = guestfs_mount,
+    .exec = guestfs_exec,
+    .terminal = guestfs_terminal,
+    OPS_OF_BOTH,
 };

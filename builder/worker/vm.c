@@ -102,6 +102,7 @@ void builder_vm_free(struct builder_vm *vm)
     if (!vm)
         return;
     builder_vm_kill(vm);
+    guestfs_free(vm->guestfs);
     for (int i = 0; i < AGENT_DISKS; i++)
         disk_slot_clear(&vm->slots[i]);
     machine_clear(&vm->machine);

@@ -1,0 +1,64 @@
+#!/usr/bin/env bats
+# Disks that only libguestfs can mount (builder/worker/guestfs.h): NTFS, LUKS; and ext4, where the result
+# is the builder VM's.
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  load common
+  export KILN_ACCEL=${KILN_ACCEL:-tcg} KILN_HOME=$BATS_FILE_TMPDIR/home PATH=$PATH:/usr/sbin:/sbin
+  share_appliance "$KILN_HOME"
+  local shared=${KILN_TEST_CACHE:-${TMPDIR:-/tmp}/kiln-test-cache-$(id -u)}
+  mkdir -p "$shared/guestfs" "$KILN_HOME/backend"
+  ln -sfn "$shared/guestfs" "$KILN_HOME/cache/guestfs"
+}
+setup() { load common; cd "$BATS_TEST_TMPDIR"; mkdir -p work; echo content >work/file; tar -C work -cf work/a.tar file; }
+teardown() { no_leftovers "$KILN_HOME"; }
+
+build() { timeout 800 "$KILN" image build --runner guestfs --progress plain "$@"; }
+
+# A busybox root in an ext4 without a partition table: disk.raw
+make_ext4() {
+  make_root root
+  mke2fs -q -t ext4 -E root_owner=0:0 -d root disk.raw 48M
+}
+
+@test "COPY, ADD and WORKDIR on NTFS; RUN is refused" {
+  truncate -s 64M disk.raw
+  truncate -s 63M part.raw
+  echo 'start=2048, type=7' | sfdisk -q disk.raw
+  mkntfs -q -F -Q part.raw
+  dd if=part.raw of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/windows"
+  printf '%s\n' 'FROM windows' 'COPY file /new/folder/file' 'ADD a.tar /unpacked/' 'WORKDIR /work' 'RUN true' >work/Imagefile
+  run build --name refused work
+  [ "$status" = 1 ]
+  [[ $output == *"Imagefile:5:1: error: no command can run in this image: one of its file systems"* ]]
+  # the steps before it are layers
+  sed -i '$d' work/Imagefile
+  run build --name changed work
+  [ "$status" = 0 ]
+  [[ $output == *"3 of 3 layers from the cache"* ]]
+  "$KILN" image export --format raw changed changed.raw
+  dd if=changed.raw of=part.raw bs=1M skip=1 conv=sparse status=none
+  [ "$(ntfscat part.raw new/folder/file)" = content ]
+  [ "$(ntfscat part.raw unpacked/file)" = content ]
+  ntfsls -F part.raw | grep -x 'work/'
+  ntfsfix -n part.raw # clean: it is not mounted any more
+}
+
+@test "a LUKS disk is opened with its key" {
+  make_ext4
+  printf 'open sesame' >key
+  qemu-img convert --object secret,id=k,file=key -f raw -O luks -o key-secret=k,iter-time=10 disk.raw luks.raw
+  qemu-img convert -f raw -O qcow2 luks.raw "$KILN_HOME/backend/luks"
+  printf '%s\n' 'FROM luks' 'COPY file /srv/' 'RUN cat /srv/file /srv/file >/twice' >work/Imagefile
+  echo wrong >wrong
+  run build --name locked --secret id=disk-key,src=wrong work
+  [ "$status" = 1 ]
+  [[ $output == *"the key does not open"* ]]
+  build --name opened --secret id=disk-key,src=key work
+  "$KILN" image export --format raw opened opened.raw
+  qemu-img convert --object secret,id=k,file=key --image-opts driver=luks,key-secret=k,file.filename=opened.raw -O raw plain.raw
+  e2fsck -fn plain.raw
+  [ "$(debugfs -R 'cat /twice' plain.raw 2>/dev/null)" = $'content\ncontent' ]
+}
