@@ -23,27 +23,38 @@ static bool unlock(struct job *j, const char *device, int number)
     return opened;
 }
 
-/* Opens what the keys open. */
-static int unlock_all(struct job *j)
+/* Opens those of a list, which it frees, that are encrypted. Returns how many, beginning with `number`. */
+static int unlock_list(struct job *j, char **taken, int number, bool *ret_locked)
 {
-    AUTO_LIST list = guestfs_list_filesystems(j->g);
+    AUTO_LIST list = taken;
+    bool keys = json_array_size(json_object_get(j->request, "keys"));
     int opened = 0;
-    if (!list)
-        return job_failed(j, NULL, NULL);
-    for (size_t i = 0; list[i] && list[i + 1]; i += 2) {
-        if (strcmp(list[i + 1], "crypto_LUKS") != 0)
+    for (size_t i = 0; list && list[i]; i++) {
+        char *type = guestfs_vfs_type(j->g, list[i]);
+        bool luks = type && !strcmp(type, "crypto_LUKS");
+        free(type);
+        if (!luks)
             continue;
-        bool keys = json_array_size(json_object_get(j->request, "keys"));
-        if (unlock(j, list[i], opened)) {
+        if (unlock(j, list[i], number + opened)) {
             opened++;
-        } else {
-            char *text = xasprintf(keys ? "the key does not open '%s', which is encrypted with LUKS"
-                                        : "'%s' is encrypted with LUKS, and there is no key for it",
-                                   list[i]);
-            job_warn(j, text);
-            free(text);
+            continue;
         }
+        *ret_locked = true;
+        char *text = xasprintf(keys ? "the key does not open '%s', which is encrypted with LUKS"
+                                    : "'%s' is encrypted with LUKS, and there is no key for it",
+                               list[i]);
+        job_warn(j, text);
+        free(text);
     }
+    return opened;
+}
+
+/* Opens what the keys open. */
+static int unlock_all(struct job *j, bool *ret_locked)
+{
+    int opened = unlock_list(j, guestfs_list_devices(j->g), 0, ret_locked);
+    opened += unlock_list(j, guestfs_list_partitions(j->g), opened, ret_locked);
+    opened += unlock_list(j, guestfs_lvs(j->g), opened, ret_locked);
     return opened && guestfs_lvm_scan(j->g, 1) < 0 ? job_failed(j, NULL, NULL) : 0;
 }
 
@@ -114,12 +125,11 @@ static bool has_no_files(const char *type)
 }
 
 /* A disk that only holds files. */
-static int mount_only(struct job *j, bool read_only)
+static int mount_only(struct job *j, bool read_only, bool locked)
 {
     AUTO_LIST list = guestfs_list_filesystems(j->g);
     const char *found = NULL;
     size_t n = 0;
-    bool locked = false;
     char *seen = xstrdup("");
     if (!list)
         return job_failed(j, NULL, NULL);
@@ -127,7 +137,6 @@ static int mount_only(struct job *j, bool read_only)
         char *more = xasprintf("%s%s%s (%s)", seen, *seen ? ", " : "", list[i], list[i + 1]);
         free(seen);
         seen = more;
-        locked |= !strcmp(list[i + 1], "crypto_LUKS");
         if (has_no_files(list[i + 1]))
             continue;
         found = list[i];
@@ -181,12 +190,13 @@ int job_mount(struct job *j)
     bool read_only = json_is_true(json_object_get(j->request, "read_only"));
     if (json_array_size(given))
         return mount_given(j, given, read_only);
-    if (unlock_all(j) < 0)
+    bool locked = false;
+    if (unlock_all(j, &locked) < 0)
         return -1;
     AUTO_LIST roots = guestfs_inspect_os(j->g);
     if (!roots)
         return job_failed(j, NULL, NULL);
     if (roots[0] && roots[1])
         return job_failed(j, "the disk has more than one operating system", NULL);
-    return roots[0] ? mount_system(j, roots[0], read_only) : mount_only(j, read_only);
+    return roots[0] ? mount_system(j, roots[0], read_only) : mount_only(j, read_only, locked);
 }
