@@ -63,7 +63,7 @@ static struct sockaddr_un address(const char *path)
     return name;
 }
 
-int channel_start(int daemon, const char *folder)
+int channel_start(int port, const char *folder)
 {
     struct channel *c = xcalloc(1, sizeof *c); // the thread's, to the program's end
     char *path = xasprintf("%s/guestfs.sock", folder);
@@ -71,7 +71,7 @@ int channel_start(int daemon, const char *folder)
     pthread_t thread;
     (void)setenv(SOCKET_VARIABLE, path, 1);
     free(path);
-    c->daemon = daemon;
+    c->daemon = port;
     c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->listener < 0 || bind(c->listener, (struct sockaddr *)&name, sizeof name) < 0 ||
         listen(c->listener, 1) < 0)

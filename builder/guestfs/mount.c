@@ -151,7 +151,7 @@ static int mount_only(struct job *j, bool read_only, bool locked)
         char *text = xasprintf("libguestfs finds no operating system, and %s file system: %s",
                                n ? "more than one" : "no", *seen ? seen : "nothing at all");
         rc = job_failed(j, text,
-                        locked ? "--secret id=disk-key,src=FILE is the key of a LUKS disk" : NULL);
+                        locked ? "decrypt it first: encrypted disks are not supported" : NULL);
         free(text);
     }
     free(seen);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * libguestfs as a runner: the builder VM, whose target is found and mounted by libguestfs. For disks
- * that the builder VM's own kernel and agent can make nothing of: NTFS, LUKS, RAID, dynamic disks.
+ * that the builder VM's own kernel and agent can make nothing of: NTFS, for example.
  *
  *     // given struct runner_options options;
  *     struct runner *r;

@@ -4,7 +4,8 @@
  * supermin from the packages of this host, as libguestfs itself does.
  *
  *     // given const struct kernel *kernel;
- *     AUTO_FREE char *path = guestfs_disk_get(session, kernel, &err);   // a qcow2 file
+ *     uint64_t size;
+ *     AUTO_FREE char *path = guestfs_disk_get(session, kernel, &size, &err);   // a qcow2 file
  *
  * Kept in <cache>/guestfs under what it was made from; another kernel or other packages make another,
  * and the old one goes.
