@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_MAX = 64 << 20, SHOWN_MAX = 100 };
 
@@ -18,7 +19,21 @@ void fleet_file_clear(struct fleet_file *f)
     free(f->path);
     free(f->chosen);
     free(f->hosts);
+    free(f->subnets.names);
+    free(f->subnets.numbers);
     *f = (struct fleet_file){0};
+}
+
+int fleet_file_owns(const struct fleet_file *f, const char *owner, const char *what,
+                    struct error **err)
+{
+    bool gone = access(owner, F_OK) < 0;
+    if (!strcmp(owner, f->path) || (gone && f->adopt))
+        return 0;
+    if (!gone)
+        return error_set(err, ERR_EXISTS, "%s of another VMFile, '%s'", what, owner);
+    error_set(err, ERR_EXISTS, "%s of another VMFile, '%s', which is not there now", what, owner);
+    return error_hint(err, "if it has become this one, --adopt takes over what it made");
 }
 
 /* What only the store of VMs can say. */
@@ -108,6 +123,7 @@ int fleet_file_open(const struct session *s, const struct args *a, struct fleet_
             error_hint(err, "write one ('man vmfile' has the language), or name it with --file");
         return -1;
     }
+    ret->adopt = args_has(a, "adopt");
     ret->path = realpath(given, NULL);
     if (!ret->path)
         return error_errno(err, "cannot find '%s'", given);

@@ -21,8 +21,19 @@ struct fleet_file {
     struct fleet *fleet;
     bool *chosen; /* for each VM */
     size_t n_chosen;
+    bool adopt;      /* VMs and volumes whose VMFile is not there are this one's: --adopt */
     unsigned *hosts; /* for each VM: fleet_network_number */
+    struct fleet_subnets {
+        const char **names; /* of the networks, sorted; borrowed from fleet */
+        unsigned *numbers;
+        size_t n;
+    } subnets;
 };
+
+/* Why something is not this file's, whose VMFile is `owner`: what is "VM 'web' is". ERR_EXISTS. 0: it is
+ * this one's, or becomes so by --adopt. */
+int fleet_file_owns(const struct fleet_file *f, const char *owner, const char *what,
+                    struct error **err);
 
 /* By --file, and the names that args have: all VMs if they have none. Mistakes in the file are printed:
  * ERR_REPORTED. ERR_NOT_FOUND: no such file, or no such VM in it. */
@@ -36,7 +47,8 @@ void fleet_file_add_needed(struct fleet_file *f);
 // clang-format off
 #define FLEET_OPTIONS \
     {"file", 'f', "FILE", "The VMFile [default: " VMFILE " in the current folder]", NULL}, \
-    {"name", 0, "NAME", "Only this VM; as NAME without the option", NULL}
+    {"name", 0, "NAME", "Only this VM; as NAME without the option", NULL}, \
+    {"adopt", 0, NULL, "Take over VMs and volumes of a VMFile that is not there any more", NULL}
 // clang-format on
 
 #endif

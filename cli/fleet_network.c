@@ -9,7 +9,10 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { FLEET_HOSTS = 65000 }; /* of a /16 */
+enum {
+    FLEET_HOSTS = 65000, /* of a /16 */
+    FLEET_SUBNETS = 64   /* 10.64.0.0/16 and on */
+};
 
 /* Numbers that follow from the file, a network and a VM ("" = none). */
 static struct digest numbers(const struct fleet_file *f, const char *network, const char *vm)
@@ -48,6 +51,37 @@ void fleet_network_bridge(const struct fleet_file *f, const struct fleet_vm *vm,
     vm_spec_bridge(spec, vm->bridge, mac.data);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Of two networks that would have the same number the later one by name takes the next that is free. */
+static void number_networks(struct fleet_file *f)
+{
+    struct fleet_subnets *s = &f->subnets;
+    bool taken[FLEET_SUBNETS] = {false};
+    size_t all = 0;
+    for (size_t i = 0; i < f->fleet->n_vms; i++)
+        all += f->fleet->vms[i].n_networks;
+    s->names = xcalloc(all + 1, sizeof *s->names);
+    s->numbers = xcalloc(all + 1, sizeof *s->numbers);
+    for (size_t i = 0, at = 0; i < f->fleet->n_vms; i++)
+        for (size_t k = 0; k < f->fleet->vms[i].n_networks; k++)
+            s->names[at++] = f->fleet->vms[i].networks[k];
+    qsort(s->names, all, sizeof *s->names, compare_names);
+    for (size_t i = 0; i < all; i++)
+        if (!i || strcmp(s->names[s->n - 1], s->names[i]) != 0)
+            s->names[s->n++] = s->names[i];
+    for (size_t i = 0; i < s->n; i++) {
+        unsigned number = numbers(f, s->names[i], "").byte[0] % FLEET_SUBNETS;
+        while (i < FLEET_SUBNETS && taken[number])
+            number = (number + 1) % FLEET_SUBNETS;
+        taken[number] = true;
+        s->numbers[i] = number;
+    }
+}
+
 void fleet_network_number(struct fleet_file *f)
 {
     size_t n = f->fleet->n_vms;
@@ -61,14 +95,21 @@ void fleet_network_number(struct fleet_file *f)
         taken[host] = true;
         f->hosts[i] = host + 1;
     }
+    number_networks(f);
+}
+
+static unsigned number_of(const struct fleet_file *f, const char *network)
+{
+    const struct fleet_subnets *s = &f->subnets;
+    const char **at = bsearch(&network, s->names, s->n, sizeof *s->names, compare_names);
+    return at ? s->numbers[at - s->names] : 0;
 }
 
 void fleet_network_address(const struct fleet_file *f, const struct fleet_vm *vm,
                            const char *network, struct buf *out)
 {
-    struct digest d = numbers(f, network, "");
     unsigned host = f->hosts[vm - f->fleet->vms];
-    buf_addf(out, "10.%u.%u.%u", 64 + d.byte[0] % 64, host / 256, host % 256);
+    buf_addf(out, "10.%u.%u.%u", 64 + number_of(f, network), host / 256, host % 256);
 }
 
 static bool is_member(const struct fleet_vm *vm, const char *network)
@@ -123,8 +164,8 @@ static void add_script(const struct fleet_file *f, const struct fleet_vm *vm, st
         add_hosts(f, vm->networks[i], &hosts);
     }
     buf_addf(out,
-             "{ grep -v ' # kiln$' /etc/hosts || true; cat <<'END'\n%sEND\n} >/tmp/kiln-hosts\n"
-             "cat /tmp/kiln-hosts >/etc/hosts; rm /tmp/kiln-hosts\n",
+             "h=$(mktemp); { grep -v ' # kiln$' /etc/hosts || true; cat <<'END'\n%sEND\n} >\"$h\"\n"
+             "cat \"$h\" >/etc/hosts; rm \"$h\"\n",
              hosts.data);
 }
 

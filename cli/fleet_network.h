@@ -18,9 +18,9 @@
 #include "cli/fleet_file.h"
 #include "vm/spec.h"
 
-/* Gives each VM of a file that is just read its number in all networks, f->hosts: it follows from the
- * VM's name, whatever VMs come and go beside it; of two that would have the same the later one takes
- * the next. */
+/* Gives each VM of a file that is just read its number in all networks, f->hosts, and each network its
+ * own, f->subnets: they follow from the names, whatever comes and goes beside it; of two that would have
+ * the same the later one takes the next. */
 void fleet_network_number(struct fleet_file *f);
 /* Adds the card on the VM's bridge, if it has one; its hardware address follows from VMFile and VM. */
 void fleet_network_bridge(const struct fleet_file *f, const struct fleet_vm *vm,

@@ -36,17 +36,20 @@ static char *done_path(const struct named_vm *vm)
     return path_join(vm->dir, "provisioned");
 }
 
-/* ERR_EXISTS: it is of another VMFile, which is still there, or of none. */
+/* ERR_EXISTS: it is of another VMFile, or of none. */
 static int check_owner(const struct fleet_file *f, const struct named_vm *vm, struct error **err)
 {
     const char *file = json_str(json_object_get(vm->config, "fleet"), "file");
-    if (file && (!strcmp(file, f->path) || access(file, F_OK) < 0))
-        return 0;
-    if (file)
-        error_set(err, ERR_EXISTS, "VM '%s' is of another VMFile, '%s'", vm->name, file);
-    else
+    AUTO_FREE char *what = xasprintf("VM '%s' is", vm->name);
+    if (!file)
         error_set(err, ERR_EXISTS, "VM '%s' exists and was not made by 'kiln up'", vm->name);
-    return error_hint(err, "give it another name in the VMFile, or 'kiln rm %s' first", vm->name);
+    else if (fleet_file_owns(f, file, what, err) == 0)
+        return 0;
+    return err && (*err)->hint ? -1
+                               : error_hint(err,
+                                            "give it another name in the VMFile, or 'kiln rm %s' "
+                                            "first",
+                                            vm->name);
 }
 
 int fleet_look(const struct session *s, const struct fleet_file *f, const struct fleet_vm *def,
@@ -289,12 +292,24 @@ static int provision(const struct fleet_work *w, const struct fleet_vm *def, str
     return file_write_whole(done, 0600, "", 0, err);
 }
 
+/* After --adopt: it is of this file from now on. */
+static int note_owner(const struct fleet_file *f, const struct named_vm *vm, struct error **err)
+{
+    json_t *note = json_object_get(vm->config, "fleet");
+    const char *file = json_str(note, "file");
+    if (!file || !strcmp(file, f->path))
+        return 0;
+    (void)json_object_set_new(note, "file", json_string(f->path));
+    return named_vm_rewrite(vm, err);
+}
+
 /* The lock of the VM is held. */
 static int up(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(fleet_state_clear) struct fleet_state st = {0};
-    if (fleet_look(w->session, w->file, def, &vm, &st, err) < 0)
+    if (fleet_look(w->session, w->file, def, &vm, &st, err) < 0 ||
+        note_owner(w->file, &vm, err) < 0)
         return -1;
     bool runs = !strcmp(st.state, "running"), absent = !strcmp(st.state, "absent");
     if (runs)
@@ -320,7 +335,7 @@ bool fleet_is_up(const struct fleet_work *w, const struct fleet_vm *def)
         strcmp(st.state, "running") != 0)
         return false;
     json_auto_t *record = named_vm_running(&vm);
-    return st.change == FLEET_SAME && (st.provisioned || !w->provision) &&
+    return !w->file->adopt && st.change == FLEET_SAME && (st.provisioned || !w->provision) &&
            fleet_network_joined(def, record);
 }
 

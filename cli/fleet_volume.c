@@ -53,7 +53,7 @@ static int make_one(const struct session *s, const struct fleet_vm *vm,
                              err);
 }
 
-/* 1: the folder's volumes are of this VMFile, 0: of none that is still there, -1: *err. */
+/* 1: the folder's volumes are of this VMFile, 0: of none (or --adopt takes them over), -1: *err. */
 static int check_owner(const struct fleet_file *f, const struct fleet_vm *vm, const char *dir,
                        struct error **err)
 {
@@ -63,11 +63,10 @@ static int check_owner(const struct fleet_file *f, const struct fleet_vm *vm, co
     if (file_read(path, PATH_MAX, &owner, &why) < 0)
         return why->kind == ERR_NOT_FOUND ? 0 : error_propagate(err, STEAL(why));
     buf_adds(&owner, "");
-    if (!strcmp(owner.data, f->path) || access(owner.data, F_OK) < 0)
+    AUTO_FREE char *what = xasprintf("the volumes of VM '%s' are", vm->name);
+    if (fleet_file_owns(f, owner.data, what, err) == 0)
         return !strcmp(owner.data, f->path);
-    error_set(err, ERR_EXISTS, "the volumes of VM '%s' belong to another VMFile, '%s'", vm->name,
-              owner.data);
-    return error_hint(err, "give the VM another name in one of them");
+    return err && (*err)->hint ? -1 : error_hint(err, "give the VM another name in one of them");
 }
 
 int fleet_volumes_make(const struct session *s, const struct fleet_file *f,

@@ -156,6 +156,20 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   run "$KILN" down --destroy
   [ "$status" = 1 ]
   [ "$("$KILN" status web)" = running ]
+  # a VMFile that cannot be seen may be on a disk that is not mounted
+  mv ../lab ../away
+  run "$KILN" down --destroy
+  [ "$status" = 1 ]
+  [[ $output == *"lab/VMFile.kdl', which is not there now"*"hint: if it has become this one, --adopt takes over what it made"* ]]
+  cd ../away
+  run "$KILN" up web
+  [ "$status" = 1 ]
+  timeout 300 "$KILN" up --adopt
+  mv ../away ../lab
+  cd ../lab
+  run "$KILN" up
+  [ "$status" = 1 ]
+  timeout 300 "$KILN" up --adopt
 }
 
 @test "down in the reverse order, and up again with what has changed; two at once" {
@@ -209,8 +223,15 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
     # shellcheck disable=SC2086
     run "$KILN" $words --file ../other/VMFile.kdl
     [ "$status" = 1 ]
-    [[ $output == *"the volumes of VM 'db' belong to another VMFile, '"*"/lab/VMFile.kdl'"* ]]
+    [[ $output == *"the volumes of VM 'db' are of another VMFile, '"*"/lab/VMFile.kdl'"* ]]
   done
+  mv VMFile.kdl away.kdl
+  echo 'vm "db" { image "tiny"; }' >../other/none.kdl
+  "$KILN" down --destroy --volumes --file ../other/none.kdl
+  run "$KILN" down --destroy --volumes --file ../other/VMFile.kdl
+  [ "$status" = 1 ]
+  [[ $output == *"which is not there now"* ]]
+  mv away.kdl VMFile.kdl
   [ -e "$KILN_HOME/vmstore/.volumes/db/data.qcow2" ]
   echo 'vm "db" { image "tiny"; }' >../other/VMFile.kdl
   "$KILN" down --destroy --volumes --file ../other/VMFile.kdl
