@@ -46,21 +46,59 @@ static const char *names_of(const struct command *c)
     return strstr(usage, "NAME") ? "ls -q" : NULL;
 }
 
+/* c: the command of that name; NULL = a group such as "image". */
 typedef void name_fn(const char *name, const struct command *c);
 
-/* Calls fn for each name of a command below the group ("" = the words after kiln). */
-static void each_name(const char *group, name_fn *fn)
+/* What follows the group in a command's name; NULL: it is not in the group. */
+static const char *below(const char *name, const char *group)
 {
     size_t n = strlen(group);
+    if (!n)
+        return name;
+    return !strncmp(name, group, n) && name[n] == ' ' ? name + n + 1 : NULL;
+}
+
+/* Whether a command before c has the same name up to `end`. */
+static bool is_repeated(const struct command *const *c, const char *end)
+{
+    size_t n = (size_t)(end - (*c)->name);
+    for (const struct command *const *b = commands; b != c; b++)
+        if (!strncmp((*b)->name, (*c)->name, n) && ((*b)->name[n] == ' ' || !(*b)->name[n]))
+            return true;
+    return false;
+}
+
+/* Calls fn for each word that may follow the group ("" = kiln itself). */
+static void each_name(const char *group, name_fn *fn)
+{
     for (const struct command *const *c = commands; *c; c++) {
-        bool inside = !strncmp((*c)->name, group, n) && (*c)->name[n] == ' ';
-        if (n ? inside : !strchr((*c)->name, ' '))
-            fn((*c)->name + (n ? n + 1 : 0), *c);
+        const char *rest = below((*c)->name, group), *space = rest ? strchr(rest, ' ') : NULL;
+        if (!rest || (space && is_repeated(c, space)))
+            continue;
+        AUTO_FREE char *word = xstrndup(rest, strcspn(rest, " "));
+        fn(word, space ? NULL : *c);
     }
-    for (const struct word_alias *a = word_aliases; !n && a->words; a++)
+    for (const struct word_alias *a = word_aliases; !*group && a->words; a++)
         for (const struct command *const *c = commands; !a->quiet && *c; c++)
             if (!strcmp((*c)->name, a->command) && !strchr(a->words, ' '))
                 fn(a->words, *c);
+}
+
+/* Calls fn for each group: "image", "ci", "ci gitlab". */
+static void each_group(void (*fn)(const char *group))
+{
+    for (const struct command *const *c = commands; *c; c++)
+        for (const char *space = (*c)->name; (space = strchr(space, ' ')); space++)
+            if (!is_repeated(c, space)) {
+                AUTO_FREE char *group = xstrndup((*c)->name, (size_t)(space - (*c)->name));
+                fn(group);
+            }
+}
+
+static void group_pattern(const char *group)
+{
+    putchar('|');
+    in_sh(group);
 }
 
 /* 'image build'|build */
@@ -78,6 +116,15 @@ static void bash_name(const char *name, const struct command *c)
     printf(" %s", name);
 }
 
+static void bash_group(const char *group)
+{
+    fputs("    ", stdout);
+    in_sh(group);
+    fputs(") words='", stdout);
+    each_name(group, bash_name);
+    puts("' ;;");
+}
+
 static void bash_options(const struct option_spec *o)
 {
     for (; o && o->name; o++) {
@@ -90,15 +137,14 @@ static void bash_options(const struct option_spec *o)
 static void print_bash(void)
 {
     puts("# bash completion of kiln; made by 'kiln completion bash'\n_kiln() {");
-    puts("  local cur=$2 prev=$3 first=${COMP_WORDS[1]} options='' names='' words=''");
-    fputs("  case \"$COMP_CWORD $first\" in\n    '1 '*) words='image system help version", stdout);
+    puts("  local cur=$2 prev=$3 first='' n=1 options='' names='' words=''");
+    fputs("  while (( n < COMP_CWORD )); do\n    case $first in ''", stdout);
+    each_group(group_pattern);
+    puts(") first=${first:+$first }${COMP_WORDS[n++]} ;; *) break ;; esac\n  done");
+    fputs("  case $first in\n    '') words='version", stdout);
     each_name("", bash_name);
-    fputs("' ;;\n    '2 image') words='", stdout);
-    each_name("image", bash_name);
-    fputs("' ;;\n    '2 system') words='", stdout);
-    each_name("system", bash_name);
-    puts("' ;;\n  esac\n  case $first in image|system) first=\"$first ${COMP_WORDS[2]}\" ;; esac");
-    puts("  case $first in");
+    puts("' ;;");
+    each_group(bash_group);
     for (const struct command *const *c = commands; *c; c++) {
         const char *names = names_of(*c);
         fputs("    ", stdout);
@@ -123,9 +169,18 @@ static void print_bash(void)
 
 static void zsh_name(const char *name, const struct command *c)
 {
-    AUTO_FREE char *both = xasprintf("%s:%s", name, c->summary);
+    AUTO_FREE char *both = c ? xasprintf("%s:%s", name, c->summary) : xstrdup(name);
     fputs("\n      ", stdout);
     in_sh(both);
+}
+
+static void zsh_group(const char *group)
+{
+    fputs("    ", stdout);
+    in_sh(group);
+    fputs(") commands=(", stdout);
+    each_name(group, zsh_name);
+    puts(") ;;");
 }
 
 static void zsh_option(const char *dashes, const char *name, const struct option_spec *o)
@@ -158,21 +213,16 @@ static void print_zsh(void)
 {
     puts("#compdef kiln\n# zsh completion of kiln; made by 'kiln completion zsh'");
     puts("_kiln_names() {\n  local -a names\n  names=(${(f)\"$(kiln $=1 2>/dev/null)\"})");
-    puts("  compadd -a names\n}\n_kiln() {\n  local -a commands\n  local first=$words[2]");
-    fputs(
-        "  case \"$CURRENT $first\" in\n    '2 '*) commands=('image:Images' 'system:Disk use and "
-        "checks'",
-        stdout);
+    puts("  compadd -a names\n}\n_kiln() {\n  local -a commands\n  local first= n=2");
+    fputs("  while (( n < CURRENT )); do\n    case $first in (''", stdout);
+    each_group(group_pattern);
+    puts(") first=${first:+$first }$words[n]; (( n++ )) ;; (*) break ;; esac\n  done");
+    fputs("  case $first in\n    '') commands=(", stdout);
     each_name("", zsh_name);
-    fputs(") ;;\n    '3 image') commands=(", stdout);
-    each_name("image", zsh_name);
-    fputs(") ;;\n    '3 system') commands=(", stdout);
-    each_name("system", zsh_name);
-    puts(") ;;\n  esac\n  if (( $#commands )); then _describe command commands; return; fi");
-    puts(
-        "  case $first in image|system) first=\"$words[2] $words[3]\"; shift words; (( CURRENT-- "
-        ")) ;; esac");
-    puts("  shift words; (( CURRENT-- ))\n  case $first in");
+    puts(") ;;");
+    each_group(zsh_group);
+    puts("  esac\n  if (( $#commands )); then _describe command commands; return; fi");
+    puts("  shift $((n - 2)) words; (( CURRENT -= n - 2 ))\n  case $first in");
     for (const struct command *const *c = commands; *c; c++) {
         const char *names = names_of(*c);
         fputs("    ", stdout);
@@ -188,11 +238,38 @@ static void print_zsh(void)
     puts("  esac\n}\ncompdef _kiln kiln");
 }
 
+/* The end of a line. */
+static void fish_summary(const struct command *c)
+{
+    if (c) {
+        fputs(" -d ", stdout);
+        in_fish(c->summary);
+    }
+    putchar('\n');
+}
+
 static void fish_name(const char *name, const struct command *c)
 {
-    printf("complete -c kiln -n __fish_use_subcommand -f -a %s -d ", name);
-    in_fish(c->summary);
-    putchar('\n');
+    printf("complete -c kiln -n __fish_use_subcommand -f -a %s", name);
+    fish_summary(c);
+}
+
+/* The words of a group, when as many words as it has are there behind kiln. */
+static void fish_group(const char *group)
+{
+    int n = 2;
+    for (const char *p = group; *p; p++)
+        n += *p == ' ';
+    for (const struct command *const *c = commands; *c; c++) {
+        const char *rest = below((*c)->name, group), *space = rest ? strchr(rest, ' ') : NULL;
+        if (!rest || (space && is_repeated(c, space)))
+            continue;
+        printf(
+            "complete -c kiln -n \"__kiln_is %s; and test (count (commandline -opc)) -eq %d\" "
+            "-f -a %.*s",
+            group, n, (int)strcspn(rest, " "), rest);
+        fish_summary(space ? NULL : *c);
+    }
 }
 
 static void fish_options(const struct command *c, const struct option_spec *o)
@@ -218,17 +295,9 @@ static void print_fish(void)
     puts("    end\n    test (count $words) -ge (count $argv); or return 1");
     puts("    test \"$words[1..\"(count $argv)\"]\" = \"$argv\"\nend");
     each_name("", fish_name);
-    puts("complete -c kiln -n __fish_use_subcommand -f -a 'image system'");
+    each_group(fish_group);
     for (const struct command *const *c = commands; *c; c++) {
-        const char *space = strchr((*c)->name, ' '), *names = names_of(*c);
-        if (space) {
-            printf(
-                "complete -c kiln -n \"__kiln_is %.*s; and test (count (commandline -opc)) -eq 2\" "
-                "-f -a %s -d ",
-                (int)(space - (*c)->name), (*c)->name, space + 1);
-            in_fish((*c)->summary);
-            putchar('\n');
-        }
+        const char *names = names_of(*c);
         if (names)
             printf("complete -c kiln -n \"__kiln_is %s\" -f -a '(kiln %s 2>/dev/null)'\n",
                    (*c)->name, names);

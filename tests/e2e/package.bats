@@ -17,7 +17,7 @@ setup_file() {
   for shell in bash zsh fish; do kiln completion $shell >k.$shell; done
   cat >try.bash <<'END'
 . ./k.bash
-for line in "im" "image bu" "build --no-cache-f" "image rm ap" "run ap" "system d"; do
+for line in "im" "image bu" "build --no-cache-f" "image rm ap" "run ap" "system d" "libv" "libvirt d" "ci gitlab c"; do
   read -ra words <<<"kiln $line"
   COMP_WORDS=("${words[@]}") COMP_CWORD=$((${#words[@]} - 1)) COMPREPLY=()
   _kiln kiln "${words[COMP_CWORD]}" "${words[COMP_CWORD - 1]}"
@@ -30,9 +30,12 @@ image bu: build
 build --no-cache-f: --no-cache-from --no-cache-filter
 image rm ap: apple
 run ap: apple
-system d: df" ]
-  run -0 fish -c 'source k.fish; complete -C"kiln image bu"; complete -C"kiln build --no-cache-fi"; complete -C"kiln image rm ap"'
-  [[ "$output" == *"build"*"Build an image"*"--no-cache-filter"*"apple"* ]]
+system d: df
+libv: libvirt
+libvirt d: define
+ci gitlab c: cleanup config" ]
+  run -0 fish -c 'source k.fish; complete -C"kiln image bu"; complete -C"kiln build --no-cache-fi"; complete -C"kiln image rm ap"; complete -C"kiln libv"; complete -C"kiln ci gitlab p"'
+  [[ "$output" == *"build"*"Build an image"*"--no-cache-filter"*"apple"*$'\nlibvirt'*$'\nprepare\t'* ]]
   # zsh's own parts say what they were given
   cat >try.zsh <<'END'
 compdef() { }
@@ -41,9 +44,11 @@ _arguments() { print -l -- "$@" }
 source ./k.zsh
 words=(kiln image bu) CURRENT=3; _kiln
 words=(kiln build --no) CURRENT=3; _kiln
+words=(kiln ci gitlab p) CURRENT=4; _kiln
+words=(kiln libvirt define --) CURRENT=4; _kiln
 END
   run -0 zsh -f try.zsh
-  [[ "$output" == *"build:Build an image from an Imagefile"*"*--no-cache-filter[Run the steps"* ]]
+  [[ "$output" == *"build:Build an image from an Imagefile"*"*--no-cache-filter[Run the steps"*"prepare:Start a VM"*"*--connect["* ]]
   run -2 kiln completion tcsh
 }
 
