@@ -123,7 +123,7 @@ int fleet_file_open(const struct session *s, const struct args *a, struct fleet_
             error_hint(err, "write one ('man vmfile' has the language), or name it with --file");
         return -1;
     }
-    ret->adopt = args_has(a, "adopt");
+    ret->adopt = command_option(a->command, "adopt") && args_has(a, "adopt");
     ret->path = realpath(given, NULL);
     if (!ret->path)
         return error_errno(err, "cannot find '%s'", given);
