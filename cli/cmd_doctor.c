@@ -187,14 +187,14 @@ static void check_space(struct doctor *d, const char *name, const char *path)
             "KILN_HOME chooses another disk");
 }
 
-/* Optional: kiln does not link it. */
+/* Optional: only the program of --runner guestfs is linked with it. */
 static void check_libguestfs(struct doctor *d)
 {
     // it stays loaded: some of what comes with it loses memory when it is unloaded
     if (dlopen("libguestfs.so.0", RTLD_NOW | RTLD_LOCAL))
         add(d, "libguestfs", FINE, "installed");
     else
-        add(d, "libguestfs", WARN, "not installed; kiln does not need it");
+        add(d, "libguestfs", WARN, "not installed; only --runner guestfs needs it");
 }
 
 /* proc(5): a line a route. IPv4: interface, destination in hex …; IPv6: destination, its prefix

@@ -9,6 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The daemon follows /dev/mapper/NAME to /dev/dm-N: a link where there is udev, which there is not here. */
+static int link_mappings(struct job *j)
+{
+    char script[] =
+        "for d in /sys/block/dm-*; do n=${d##*/}; read -r name <$d/dm/name; "
+        "IFS=: read -r major minor <$d/dev; "
+        "[ -b /dev/$n ] || mknod /dev/$n b $major $minor; "
+        "ln -sfn ../$n /dev/mapper/$name; done";
+    char *words[] = {script, NULL};
+    char *said = guestfs_debug(j->g, "sh", words);
+    free(said);
+    return said ? 0 : -1;
+}
+
 /* Opens one device with the first key that fits. */
 static bool unlock(struct job *j, const char *device, int number)
 {
@@ -18,7 +32,8 @@ static bool unlock(struct job *j, const char *device, int number)
     bool opened = false;
     json_array_foreach (json_object_get(j->request, "keys"), i, key)
         if (!opened)
-            opened = guestfs_cryptsetup_open(j->g, device, json_string_value(key), name, -1) == 0;
+            opened = guestfs_cryptsetup_open(j->g, device, json_string_value(key), name, -1) == 0 &&
+                     link_mappings(j) == 0;
     free(name);
     return opened;
 }
@@ -55,7 +70,9 @@ static int unlock_all(struct job *j, bool *ret_locked)
     int opened = unlock_list(j, guestfs_list_devices(j->g), 0, ret_locked);
     opened += unlock_list(j, guestfs_list_partitions(j->g), opened, ret_locked);
     opened += unlock_list(j, guestfs_lvs(j->g), opened, ret_locked);
-    return opened && guestfs_lvm_scan(j->g, 1) < 0 ? job_failed(j, NULL, NULL) : 0;
+    return opened && (guestfs_lvm_scan(j->g, 1) < 0 || link_mappings(j) < 0)
+               ? job_failed(j, NULL, NULL)
+               : 0;
 }
 
 static int mount_one(struct job *j, const char *device, const char *path, bool read_only)
@@ -151,7 +168,7 @@ static int mount_only(struct job *j, bool read_only, bool locked)
         char *text = xasprintf("libguestfs finds no operating system, and %s file system: %s",
                                n ? "more than one" : "no", *seen ? seen : "nothing at all");
         rc = job_failed(j, text,
-                        locked ? "decrypt it first: encrypted disks are not supported" : NULL);
+                        locked ? "--secret id=disk-key,src=FILE is the key of a LUKS disk" : NULL);
         free(text);
     }
     free(seen);

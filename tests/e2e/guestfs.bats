@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Disks that only libguestfs can mount (builder/worker/guestfs.h).
+# Disks that only libguestfs can mount (builder/worker/guestfs.h): NTFS, LUKS; and ext4, where the result
+# is the builder VM's.
 bats_require_minimum_version 1.5.0
 
 setup_file() {
@@ -14,6 +15,12 @@ setup() { load common; cd "$BATS_TEST_TMPDIR"; mkdir -p work; echo content >work
 teardown() { no_leftovers "$KILN_HOME"; }
 
 build() { timeout 800 "$KILN" image build --runner guestfs --progress plain "$@"; }
+
+# A busybox root in an ext4 without a partition table: disk.raw
+make_ext4() {
+  make_root root
+  mke2fs -q -t ext4 -E root_owner=0:0 -d root disk.raw 48M
+}
 
 @test "COPY, ADD and WORKDIR on NTFS; RUN is refused" {
   truncate -s 64M disk.raw
@@ -37,4 +44,21 @@ build() { timeout 800 "$KILN" image build --runner guestfs --progress plain "$@"
   [ "$(ntfscat part.raw unpacked/file)" = content ]
   ntfsls -F part.raw | grep -x 'work/'
   ntfsfix -n part.raw # clean: it is not mounted any more
+}
+
+@test "a LUKS disk is opened with its key" {
+  make_ext4
+  printf 'open sesame' >key
+  qemu-img convert --object secret,id=k,file=key -f raw -O luks -o key-secret=k,iter-time=10 disk.raw luks.raw
+  qemu-img convert -f raw -O qcow2 luks.raw "$KILN_HOME/backend/luks"
+  printf '%s\n' 'FROM luks' 'COPY file /srv/' 'RUN cat /srv/file /srv/file >/twice' >work/Imagefile
+  echo wrong >wrong
+  run build --name locked --secret id=disk-key,src=wrong work
+  [ "$status" = 1 ]
+  [[ $output == *"the key does not open"* ]]
+  build --name opened --secret id=disk-key,src=key work
+  "$KILN" image export --format raw opened opened.raw
+  qemu-img convert --object secret,id=k,file=key --image-opts driver=luks,key-secret=k,file.filename=opened.raw -O raw plain.raw
+  e2fsck -fn plain.raw
+  [ "$(debugfs -R 'cat /twice' plain.raw 2>/dev/null)" = $'content\ncontent' ]
 }
