@@ -26,7 +26,8 @@
 static const struct option_spec options[] = {
     {"json", 0, NULL, "Print everything as JSON", NULL},
     {"system", 0, NULL, "Look into the disk too: partitions, file systems, operating system", NULL},
-    {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM for --system", NULL},
+    {"deep", 0, NULL, "Let libguestfs look: Windows too, applications, mount points", NULL},
+    {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM for --system and --deep", NULL},
     {"platform", 0, "OS/ARCH", "Which image of an index of several [default: linux/amd64]", NULL},
     REGISTRY_OPTIONS,
     {0},
@@ -75,40 +76,51 @@ static void add_metadata(json_t *o, const char *text)
             json_object_set(o, own[i], json_object_get(meta, own[i]));
 }
 
-/* Where the answer of the builder VM is kept, owned; NULL when the disk can't be told from others.
- */
-static char *system_note(const struct session *s, const struct backend_image *i)
+/* A look into the disk: an option, and a field of the answer. */
+struct look {
+    const char *name;
+    json_t *(*ask)(const struct session *s, const char *ref, const char *accel, struct error **err);
+    const char *ending; /* of the file that keeps the answer */
+};
+
+static const struct look looks[] = {{"system", shell_inspect, "json"},
+                                    {"deep", shell_inspect_deep, "deep.json"}};
+
+/* Where the answer is kept, owned; NULL when the disk can't be told from others. */
+static char *answer_path(const struct session *s, const struct backend_image *i,
+                         const struct look *look)
 {
     struct digest d;
     char hex[DIGEST_HEX + 1];
     if (i->thin)
-        return xasprintf("%s/inspect/%s.json", s->cache, i->layer);
+        return xasprintf("%s/inspect/%s.%s", s->cache, i->layer, look->ending);
     if (backend_digest(s, i->path, &d, NULL) < 0)
         return NULL;
     digest_hex(&d, hex);
-    return xasprintf("%s/inspect/%s.json", s->cache, hex);
+    return xasprintf("%s/inspect/%s.%s", s->cache, hex, look->ending);
 }
 
-static json_t *ask_system(const struct session *s, const char *name, const char *accel,
-                          struct error **err)
+static json_t *ask(const struct session *s, const struct look *look, const char *name,
+                   const char *accel, struct error **err)
 {
     struct session quiet = *s; // what is asked for is JSON or a table, and nothing else
     quiet.events = (struct session_events){0};
-    return shell_inspect(&quiet, name, accel, err);
+    return look->ask(&quiet, name, accel, err);
 }
 
-static int add_system(const struct session *s, const struct backend_image *i, const struct args *a,
-                      json_t *o, struct error **err)
+static int add_look(const struct session *s, const struct look *look, const struct backend_image *i,
+                    const struct args *a, json_t *o, struct error **err)
 {
     // a digest of a large disk takes time: what is not asked for is shown only if it is cheap
-    if (!args_has(a, "system") && !i->thin)
+    bool asked = args_has(a, look->name);
+    if (!asked && !i->thin)
         return 0;
-    AUTO_FREE char *note = system_note(s, i);
+    AUTO_FREE char *note = answer_path(s, i, look);
     json_t *seen = note ? json_read_file(note, NULL) : NULL;
     if (seen)
         (void)utimensat(AT_FDCWD, note, NULL, AT_SYMLINK_NOFOLLOW); // its last use, for pruning
-    if (!seen && args_has(a, "system")) {
-        seen = ask_system(s, i->name, args_get(a, "accel"), err);
+    if (!seen && asked) {
+        seen = ask(s, look, i->name, args_get(a, "accel"), err);
         if (!seen)
             return -1;
         AUTO_FREE char *dir = note ? path_parent(note) : NULL;
@@ -116,7 +128,7 @@ static int add_system(const struct session *s, const struct backend_image *i, co
             (void)json_write_file(note, 0644, seen, NULL);
     }
     if (seen)
-        json_object_set_new(o, "system", seen);
+        json_object_set_new(o, look->name, seen);
     return 0;
 }
 
@@ -149,10 +161,11 @@ static json_t *describe(const struct session *s, const struct args *a, struct er
     json_object_set_new(o, "modified", json_integer((json_int_t)i.mtime));
     json_object_set_new(o, "parents", parent_list(chain, i.layer));
     json_object_set_new(o, "files", chain);
-    if (add_system(s, &i, a, o, err) < 0) {
-        json_decref(o);
-        return NULL;
-    }
+    for (size_t n = 0; n < sizeof looks / sizeof *looks; n++)
+        if (add_look(s, &looks[n], &i, a, o, err) < 0) {
+            json_decref(o);
+            return NULL;
+        }
     return o;
 }
 
@@ -240,6 +253,50 @@ static void print_system(const json_t *seen)
         print_partition(i ? "" : "partitions", p);
 }
 
+/* "debian 12.5, x86_64, host name web, 160 applications", and where it is mounted. */
+static void print_found(const char *title, const json_t *one)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT;
+    const char *product = json_str(one, "product"), *arch = json_str(one, "arch"),
+               *host = json_str(one, "hostname");
+    size_t n = json_array_size(json_object_get(one, "applications")), i;
+    const json_t *mount;
+    const char *distro = json_str(one, "distro"), *type = json_str(one, "type");
+    if (distro && (!product || !strcasestr(product, distro)))
+        buf_addf(&b, "%s%s", distro, product ? " " : "");
+    buf_adds(&b, product ? product : distro ? "" : type ? type : "?");
+    if (arch)
+        buf_addf(&b, ", %s", arch);
+    if (host)
+        buf_addf(&b, ", host name %s", host);
+    if (n)
+        buf_addf(&b, ", %zu application%s", n, n == 1 ? "" : "s");
+    print_line(title, b.data);
+    json_array_foreach (json_object_get(one, "mounts"), i, mount) {
+        const char *path = json_string_value(json_array_get(mount, 0)),
+                   *device = json_string_value(json_array_get(mount, 1));
+        AUTO_FREE char *line = xasprintf("%s on %s", device ? device : "?", path ? path : "?");
+        print_line(i ? "" : "mounts", line);
+    }
+}
+
+static void print_deep(const json_t *seen)
+{
+    size_t i;
+    const json_t *one;
+    json_array_foreach (json_object_get(seen, "systems"), i, one)
+        print_found(i ? "" : "found", one);
+    json_array_foreach (json_object_get(seen, "filesystems"), i, one) {
+        CLEANUP(buf_clear) struct buf b = BUF_INIT;
+        const char *device = json_str(one, "device"), *type = json_str(one, "type"),
+                   *label = json_str(one, "label");
+        buf_addf(&b, "%s  ", device ? device : "?");
+        buf_add_size(&b, (uint64_t)json_int(one, "size", 0));
+        buf_addf(&b, "  %s%s%s", type ? type : "-", label ? "  " : "", label ? label : "");
+        print_line(i ? "" : "file systems", b.data);
+    }
+}
+
 static void print_text(const json_t *o)
 {
     const json_t *files = json_object_get(o, "files");
@@ -269,6 +326,7 @@ static void print_text(const json_t *o)
     print_map("labels", json_object_get(o, "labels"));
     print_steps(json_object_get(o, "steps"));
     print_system(json_object_get(o, "system"));
+    print_deep(json_object_get(o, "deep"));
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)
@@ -292,11 +350,13 @@ const struct command cmd_image_inspect = {
     .name = "image inspect",
     .summary = "Show what is known about an image",
     .usage =
-        "[--json] [--system] [--accel ACCEL] NAME | oci://HOST/REPOSITORY[:TAG] |\n"
+        "[--json] [--system] [--deep] [--accel ACCEL] NAME | oci://HOST/REPOSITORY[:TAG] |\n"
         "                          oci-layout:DIR[:TAG]",
     .detail =
-        "--system starts a builder VM that looks into the disk. Its answer is kept, and later "
-        "shown\nwithout it, as long as the disk is the same. Of an image of a registry, the "
+        "--system starts a builder VM that looks into the disk; --deep lets libguestfs look, which "
+        "knows\nmore of it. The answers are kept, and later shown without them, as long as the "
+        "disk "
+        "is the same.\nOf an image of a registry, the "
         "manifest and "
         "config are\nshown; no layer is fetched.\n",
     .options = options,

@@ -6,6 +6,7 @@
 #include "builder/build/environment.h"
 #include "builder/build/image_chain.h"
 #include "builder/build/target.h"
+#include "builder/worker/guestfs.h"
 #include "builder/worker/runner.h"
 
 #include <unistd.h>
@@ -26,8 +27,8 @@ static void shell_clear(struct shell *sh)
     image_chain_clear(&sh->chain);
 }
 
-static int shell_start(const struct session *s, struct shell *sh, const struct shell_options *so,
-                       struct error **err)
+static int shell_start(const struct session *s, const struct runner_ops *ops, struct shell *sh,
+                       const struct shell_options *so, struct error **err)
 {
     if (image_chain_open(
             s, &(struct image_request){.ref = so->ref, .pull = so->pull, .transfer = so->transfer},
@@ -43,7 +44,7 @@ static int shell_start(const struct session *s, struct shell *sh, const struct s
                                .cwd = store_cwd(sh->chain.store),
                                .target = {(const char *const *)sh->chain.files.ptr,
                                           sh->chain.files.len, true, sh->chain.size}};
-    return builder_vm_runner.start(s, &o, &sh->runner, err);
+    return ops->start(s, &o, &sh->runner, err);
 }
 
 static void show_output(void *session, int stream, const char *bytes, size_t n)
@@ -57,7 +58,7 @@ int shell_run(const struct session *s, const struct shell_options *o, int *ret_s
     CLEANUP(shell_clear) struct shell sh = {0};
     CLEANUP(runner_exec_clear) struct runner_exec e = {0};
     CLEANUP(config_clear) struct config config = {0};
-    if (shell_start(s, &sh, o, err) < 0)
+    if (shell_start(s, &builder_vm_runner, &sh, o, err) < 0)
         return -1;
     const json_t *mounts = json_object_get(sh.chain.metadata, "mounts");
     if (runner_mount(sh.runner, RUNNER_TARGET, false, mounts, err) < 0)
@@ -83,7 +84,7 @@ json_t *shell_inspect(const struct session *s, const char *ref, const char *acce
 {
     CLEANUP(shell_clear) struct shell sh = {0};
     struct shell_options o = {.ref = ref, .accel = accel, .pull = PULL_NEVER};
-    if (shell_start(s, &sh, &o, err) < 0)
+    if (shell_start(s, &builder_vm_runner, &sh, &o, err) < 0)
         return NULL;
     // the operating system is only seen in a mounted tree; a disk without one is described all the
     // same
@@ -92,4 +93,13 @@ json_t *shell_inspect(const struct session *s, const char *ref, const char *acce
     if (runner_mount(sh.runner, RUNNER_TARGET, false, mounts, &no_root) < 0)
         session_debug(s, 1, "no root file system: %s", no_root->message);
     return runner_os(sh.runner, err);
+}
+
+json_t *shell_inspect_deep(const struct session *s, const char *ref, const char *accel,
+                           struct error **err)
+{
+    CLEANUP(shell_clear) struct shell sh = {0};
+    struct shell_options o = {.ref = ref, .accel = accel, .pull = PULL_NEVER};
+    return shell_start(s, &guestfs_runner, &sh, &o, err) < 0 ? NULL
+                                                             : guestfs_inspect(sh.runner, err);
 }

@@ -26,5 +26,9 @@ int shell_run(const struct session *s, const struct shell_options *o, int *ret_s
  */
 json_t *shell_inspect(const struct session *s, const char *ref, const char *accel,
                       struct error **err);
+/* What libguestfs's inspection knows of it: "inspect" of builder/guestfs/job.h. New reference.
+ * ERR_NOT_FOUND: libguestfs is not installed. */
+json_t *shell_inspect_deep(const struct session *s, const char *ref, const char *accel,
+                           struct error **err);
 
 #endif

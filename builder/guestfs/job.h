@@ -14,6 +14,10 @@
  *      "mounts" of a disk that kiln partitioned; without it they are found by inspection
  *      → {"mounts": [["/", "/dev/sda1"], …], "type": "linux", "arch": "x86_64", "product": "…"}
  *        of an operating system that was found, else only "mounts"
+ *   {"do": "inspect", "keys": ["…"]}
+ *      → {"systems": [{"root": "/dev/sda1", "type": "linux", "distro": "debian", "applications": [{"name":
+ *        "bash", "version": "5.2"}, …], "mounts": [["/", "/dev/sda1"]], …}], "filesystems": [{"device":
+ *        "/dev/sda1", "type": "ext4", "size": bytes, …}]}; what is not known is left out
  *
  * The target is the only disk that libguestfs sees, /dev/sda. A failure is {"error": "…", "hint": "…"},
  * the hint being optional; "warnings": ["…"] may be in any. Keys open
@@ -42,5 +46,12 @@ void list_freep(char ***list);
 
 /* mount.c */
 int job_mount(struct job *j);
+/* Opens what the request's keys open. *ret_locked: something stays encrypted. */
+int job_unlock(struct job *j, bool *ret_locked);
+/* The file systems of a root that inspection found, its own first; others that fail are warned of. */
+int job_mount_root(struct job *j, const char *root, bool read_only);
+
+/* inspect.c */
+int job_inspect(struct job *j);
 
 #endif

@@ -80,6 +80,8 @@ static void serve(struct job *j)
     const char *what = json_string_value(json_object_get(j->request, "do"));
     if (what && !strcmp(what, "mount"))
         (void)job_mount(j);
+    else if (what && !strcmp(what, "inspect"))
+        (void)job_inspect(j);
     else
         (void)job_failed(j, "no such request", NULL);
 }

@@ -64,8 +64,7 @@ static int unlock_list(struct job *j, char **taken, int number, bool *ret_locked
     return opened;
 }
 
-/* Opens what the keys open. */
-static int unlock_all(struct job *j, bool *ret_locked)
+int job_unlock(struct job *j, bool *ret_locked)
 {
     int opened = unlock_list(j, guestfs_list_devices(j->g), 0, ret_locked);
     opened += unlock_list(j, guestfs_list_partitions(j->g), opened, ret_locked);
@@ -95,8 +94,7 @@ static void note(struct job *j, const char *path, const char *device)
     (void)json_array_append_new(list, json_pack("[s, s]", path, device));
 }
 
-/* The file systems of a root, its own first; others that fail are warned of. */
-static int mount_root(struct job *j, const char *root, bool read_only)
+int job_mount_root(struct job *j, const char *root, bool read_only)
 {
     AUTO_LIST mounts = guestfs_inspect_get_mountpoints(j->g, root);
     size_t n = 0;
@@ -132,7 +130,7 @@ static int mount_system(struct job *j, const char *root, bool read_only)
     set_string(j, "type", guestfs_inspect_get_type(j->g, root));
     set_string(j, "arch", guestfs_inspect_get_arch(j->g, root));
     set_string(j, "product", guestfs_inspect_get_product_name(j->g, root));
-    return mount_root(j, root, read_only);
+    return job_mount_root(j, root, read_only);
 }
 
 static bool has_no_files(const char *type)
@@ -208,7 +206,7 @@ int job_mount(struct job *j)
     if (json_array_size(given))
         return mount_given(j, given, read_only);
     bool locked = false;
-    if (unlock_all(j, &locked) < 0)
+    if (job_unlock(j, &locked) < 0)
         return -1;
     AUTO_LIST roots = guestfs_inspect_os(j->g);
     if (!roots)

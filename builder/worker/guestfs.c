@@ -251,6 +251,11 @@ static json_t *ask(struct builder_vm *vm, json_t *taken, struct error **err)
     return judge(vm, reply, err) < 0 ? NULL : json_incref(reply);
 }
 
+json_t *guestfs_inspect(struct runner *r, struct error **err)
+{
+    return ask(vm_of(r), json_pack("{s:s}", "do", "inspect"), err);
+}
+
 /* What a RUN would need, and is not so. fs: types of the mounted file systems. */
 static char *reason(const json_t *found, const struct message *adopted)
 {

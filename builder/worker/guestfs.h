@@ -21,4 +21,8 @@
 
 extern const struct runner_ops guestfs_runner;
 
+/* Of such a runner: what libguestfs's inspection knows of its target, which is not mounted, as "inspect"
+ * of builder/guestfs/job.h. New reference. */
+json_t *guestfs_inspect(struct runner *r, struct error **err);
+
 #endif

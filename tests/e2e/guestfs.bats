@@ -62,3 +62,25 @@ make_ext4() {
   e2fsck -fn plain.raw
   [ "$(debugfs -R 'cat /twice' plain.raw 2>/dev/null)" = $'content\ncontent' ]
 }
+
+@test "inspect --deep: what libguestfs knows of a disk, kept for later" {
+  make_root root
+  mkdir -p root/var/lib/dpkg
+  touch root/etc/fstab
+  echo 12.5 >root/etc/debian_version
+  echo inspected >root/etc/hostname
+  printf '%s\n' 'ID=debian' 'VERSION_ID="12"' 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"' >root/etc/os-release
+  printf '%s\n' 'Package: hello' 'Status: install ok installed' 'Version: 2.10-3' 'Architecture: amd64' '' >root/var/lib/dpkg/status
+  mke2fs -q -t ext4 -L rootfs -d root disk.raw 48M
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/installed"
+  run timeout 800 "$KILN" image inspect --deep installed
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"found          debian 12"*", host name inspected, 1 application"*"mounts         /dev/sda on /"*"file systems   /dev/sda  48.0 MiB  ext4  rootfs"* ]]
+  # the answer is kept: no VM is started
+  KILN_ACCEL=none "$KILN" image inspect --deep --json installed | python3 -c '
+import json, sys
+deep = json.load(sys.stdin)["deep"]
+assert deep["systems"][0]["applications"] == [{"name": "hello", "version": "2.10", "release": "3", "arch": "amd64"}], deep
+assert deep["filesystems"][0]["type"] == "ext4"'
+}
