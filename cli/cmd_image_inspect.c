@@ -300,7 +300,8 @@ static void print_deep(const json_t *seen)
 static void print_text(const json_t *o)
 {
     const json_t *files = json_object_get(o, "files");
-    AUTO_FREE char *chain = files ? xasprintf("%zu files", json_array_size(files)) : NULL;
+    size_t n = json_array_size(files);
+    AUTO_FREE char *chain = files ? xasprintf("%zu file%s", n, n == 1 ? "" : "s") : NULL;
     print_line("name", json_str(o, "name"));
     print_line("file", json_str(o, "path"));
     print_line("digest", json_str(o, "digest"));

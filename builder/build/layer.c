@@ -8,6 +8,8 @@
 #include "builder/build/private.h"
 #include "builder/context/manifest.h"
 #include "builder/host/runner.h"
+#include "builder/worker/guestfs.h"
+#include "builder/worker/runner.h"
 
 #include <limits.h>
 #include <string.h>
@@ -143,6 +145,27 @@ static const struct runner_ops *choose_runner(const struct build *b, const struc
     return b->target.ops;
 }
 
+/* The target is ready for the step. A disk that the builder VM cannot mount is for libguestfs, with
+ * --runner auto. */
+static int get_ready(struct build *b, const struct runner_ops *ops, const struct disk_state *disk,
+                     struct error **err)
+{
+    struct target *t = &b->target;
+    CLEANUP(error_freep) struct error *why = NULL, *missing = NULL;
+    if (target_ready_on(t, ops, disk, &why) == 0)
+        return 0;
+    if (b->o->runner != BUILD_RUNNER_AUTO || ops != &builder_vm_runner || !t->runner ||
+        t->mounted || session_cancelled(b->s) || why->kind == ERR_KILLED)
+        return error_propagate(err, STEAL(why));
+    session_notice(b->s, "the builder VM cannot mount the disk (%.*s): trying libguestfs",
+                   (int)strcspn(why->message, "\n"), why->message);
+    target_clear(t);
+    t->ops = &guestfs_runner;
+    if (target_ready_on(t, t->ops, disk, &missing) == 0)
+        return 0;
+    return error_propagate(err, missing->kind == ERR_NOT_FOUND ? STEAL(why) : STEAL(missing));
+}
+
 /* In a VM on the right disk; *ret_start: when the step began, which the VM's start is not part of.
  */
 static int try_work(struct build *b, struct stage_run *st, const struct imagefile_step *step,
@@ -150,7 +173,7 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
                     struct error **err)
 {
     const struct runner_ops *ops = choose_runner(b, st, step, work);
-    if (target_ready_on(&b->target, ops, &st->disk, err) < 0)
+    if (get_ready(b, ops, &st->disk, err) < 0)
         return -1;
     *ret_start = now_us();
     b->step_deadline = b->o->step_timeout_s ? now_ms() + b->o->step_timeout_s * 1000 : 0;
@@ -158,7 +181,7 @@ static int try_work(struct build *b, struct stage_run *st, const struct imagefil
     if (step_log_open(&b->log, draft_log(draft), &no_log) < 0)
         session_debug(b->s, 1, "%s", no_log->message);
     b->target.dirty = true;
-    if (ops == b->target.ops && needs_another(b))
+    if (b->target.runner->ops == b->target.ops && needs_another(b))
         target_start_ahead(&b->target);
     CLEANUP(error_freep) struct error *why = NULL;
     int rc = step_work(b, st, step, work, &why);
