@@ -188,7 +188,7 @@ assert len(vm["files"]) == 3 and vm["labels"] == {"kiln.ssh-user": "cake"} and "
   run --separate-stderr "$KILN" image pull --name mac "$REF"
   echo "$stderr"
   [ "$status" -eq 0 ]
-  [[ $stderr == *'is for ARM processors'* ]]
+  [[ $stderr == *'are for ARM processors'* ]]
   same mac noisy.img
   # damaged, cut short, something behind its end
   head -c 100000 piece.aa.lz4 >short.lz4
