@@ -13,15 +13,17 @@
 
 static const struct option_spec up_options[] = {
     FLEET_OPTIONS,
+    FLEET_ADOPT_OPTION,
     NO_PROVISION_OPTION,
     {"explain", 0, NULL, "Only tell what would be done, and why", "dry-run"},
     {"detach", 'd', NULL, "Accepted, as docker has it: the VMs run in the background anyway", NULL},
     {0},
 };
 static const struct option_spec reload_options[] = {
-    FLEET_OPTIONS, NO_PROVISION_OPTION, STOP_TIMEOUT_OPTION, {0}};
+    FLEET_OPTIONS, FLEET_ADOPT_OPTION, NO_PROVISION_OPTION, STOP_TIMEOUT_OPTION, {0}};
 static const struct option_spec down_options[] = {
     FLEET_OPTIONS,
+    FLEET_ADOPT_OPTION,
     {"destroy", 0, NULL, "Remove the VMs, too; their volumes stay", NULL},
     {"volumes", 0, NULL, "With --destroy: remove their volumes as well", NULL},
     STOP_TIMEOUT_OPTION,

@@ -33,7 +33,7 @@ int fleet_file_owns(const struct fleet_file *f, const char *owner, const char *w
     if (!gone)
         return error_set(err, ERR_EXISTS, "%s of another VMFile, '%s'", what, owner);
     error_set(err, ERR_EXISTS, "%s of another VMFile, '%s', which is not there now", what, owner);
-    return error_hint(err, "if it has become this one, --adopt takes over what it made");
+    return error_hint(err, "if it has become this one, 'kiln up --adopt' takes over what it made");
 }
 
 /* What only the store of VMs can say. */

@@ -47,7 +47,8 @@ void fleet_file_add_needed(struct fleet_file *f);
 // clang-format off
 #define FLEET_OPTIONS \
     {"file", 'f', "FILE", "The VMFile [default: " VMFILE " in the current folder]", NULL}, \
-    {"name", 0, "NAME", "Only this VM; as NAME without the option", NULL}, \
+    {"name", 0, "NAME", "Only this VM; as NAME without the option", NULL}
+#define FLEET_ADOPT_OPTION \
     {"adopt", 0, NULL, "Take over VMs and volumes of a VMFile that is not there any more", NULL}
 // clang-format on
 

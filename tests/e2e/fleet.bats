@@ -160,7 +160,7 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   mv ../lab ../away
   run "$KILN" down --destroy
   [ "$status" = 1 ]
-  [[ $output == *"lab/VMFile.kdl', which is not there now"*"hint: if it has become this one, --adopt takes over what it made"* ]]
+  [[ $output == *"lab/VMFile.kdl', which is not there now"*"hint: if it has become this one, 'kiln up --adopt' takes over what it made"* ]]
   cd ../away
   run "$KILN" up web
   [ "$status" = 1 ]

@@ -219,9 +219,9 @@ END
   echo "$output"
   [[ $output == *$'\n/sys/firmware/efi'*"inet $address."* ]]
   until [ "$(virsh domstate uefi | head -1)" = "shut off" ]; do :; done
-  libvirt import uefi back
-  kiln image inspect back | grep '^labels  *kiln.uefi=yes$'
-  libvirt define back --dir "$DIR" --network none --print-xml | grep "<os firmware='efi'>"
+  libvirt import uefi uefi-back
+  kiln image inspect uefi-back | grep '^labels  *kiln.uefi=yes$'
+  libvirt define uefi-back --dir "$DIR" --network none --print-xml | grep "<os firmware='efi'>"
 }
 
 @test "a define that fails in the middle, or is interrupted, leaves nothing" {
