@@ -127,6 +127,7 @@ keepers() {
   local file=$PWD/outside/file
   "$KILN" exec vm sh -c 'cd /usr/bin; mv sshfs sshfs.real; cat >sshfs; chmod +x sshfs; sync' <<END
 #!/bin/sh
+[ "\$1" != --version ] || exec sshfs.real --version
 number() { printf "\\\\\$(printf %o \$((\$1 >> 24 & 255)))\\\\\$(printf %o \$((\$1 >> 16 & 255)))\\\\\$(printf %o \$((\$1 >> 8 & 255)))\\\\\$(printf %o \$((\$1 & 255)))"; }
 reply() { set -- \$(dd bs=1 count=4 2>/dev/null | od -An -tu1); dd bs=1 count=\$(((\$1 << 24) + (\$2 << 16) + (\$3 << 8) + \$4)) >/dev/null 2>&1; }
 number 5; printf '\001'; number 3; reply
