@@ -326,11 +326,25 @@ struct vm_ssh *vm_live_first_login(const struct session *s, struct vm_live *live
     }
 }
 
+/* Whether its QEMU is all that runs: there is its socket, or the kiln that started it has been killed. */
+static bool is_alone(const struct named_vm *vm)
+{
+    pid_t pid = named_vm_process(vm);
+    return vm_is_detached(vm->dir) || (pid > 0 && kill(pid, 0) < 0 && errno == ESRCH);
+}
+
 static int kill_now(const struct session *s, const struct named_vm *vm, struct error **err)
 {
     enum { KILL_MS = 10000 };
-    if (!vm_is_detached(vm->dir))
-        return named_vm_kill(s, vm, err);
+    if (!is_alone(vm)) {
+        struct error *why = NULL;
+        int rc = named_vm_kill(s, vm, &why);
+        if (rc > 0)
+            return rc;
+        if (why->kind != ERR_BUSY || !is_alone(vm))
+            return error_propagate(err, why);
+        error_free(why);
+    }
     int rc = vm_detached_stop(s, vm, true, KILL_MS, err);
     return rc ? rc : error_set(err, ERR_BUSY, "VM '%s' does not end", vm->name);
 }

@@ -147,17 +147,20 @@ int vm_detached_stop(const struct session *s, const struct named_vm *vm, bool ki
     enum { AGAIN_MS = 4000, POLL_MS = 20 };
     long long now = now_ms(), deadline = now + timeout_ms, next = now;
     CLEANUP(error_freep) struct error *why = NULL;
+    bool killed = false;
     if (!named_vm_runs(vm))
         return 2;
-    if (kill && kill_qemu(vm->dir, &why) < 0 && why->kind != ERR_NOT_FOUND)
-        return error_propagate(err, STEAL(why));
     for (; named_vm_runs(vm); now = now_ms()) {
+        if (kill && !killed) { // QEMU may only be about to make its socket
+            error_free(STEAL(why));
+            killed = kill_qemu(vm->dir, &why) == 0;
+        }
         if (!kill && now >= next) {
             (void)power_button(s, vm->dir);
             next = now + AGAIN_MS;
         }
         if (now >= deadline)
-            return 0;
+            return why && why->kind != ERR_NOT_FOUND ? error_propagate(err, STEAL(why)) : 0;
         struct pollfd p = {.fd = s->cancel_fd, .events = POLLIN};
         if (poll(&p, 1, POLL_MS) > 0)
             return error_set(err, ERR_CANCELLED, "interrupted");
