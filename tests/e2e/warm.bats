@@ -115,8 +115,14 @@ print(*(x.getsockname()[1] for x in s))')
   # the cookie of the server's key exchange (RFC 4253, 7.1) is random
   timeout 60 python3 - "$one" "$two" <<'PY'
 import socket, sys
+def connect(port):
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 60)
+        except ConnectionRefusedError:
+            pass  # QEMU is being started
 def cookie(port):
-    s = socket.create_connection(("127.0.0.1", port), 60)
+    s = connect(port)
     s.sendall(b"SSH-2.0-test\r\n")
     data = b""
     while b"\x14" not in data[data.find(b"\n") + 1:][5:6] or len(data) < data.find(b"\n") + 23:
