@@ -22,6 +22,11 @@
 #include <cmocka.h>
 
 enum { NOBODY = 65534 };
+#ifdef __SANITIZE_THREAD__ // it has a thread of its own, and a user namespace is for one that has one
+enum { ONE_THREAD = false };
+#else
+enum { ONE_THREAD = true };
+#endif
 
 struct world {
     char dir[64];
@@ -135,7 +140,7 @@ static void reading_only(void **state)
 static void of_an_ordinary_user(void **state)
 {
     const struct world *w = *state;
-    if (geteuid())
+    if (geteuid() || !ONE_THREAD)
         skip();
     assert_int_equal(in_child(w, NOBODY, false), 0);
     untouched(w);
