@@ -333,10 +333,14 @@ make_qemu() { # FILE COMMANDS
   run "$KILN" status orphan
   [ "$output" = stopped ]
   "$KILN" rm orphan
-  # a temporary one is found, too, and goes
+  # a temporary one is found, too, and goes, though its QEMU has not begun to work
+  make_qemu "$BATS_TEST_TMPDIR/qemu" "kill -9 \$PPID; until [ -e $BATS_TEST_TMPDIR/go ]; do sleep 0.1; done"
   run "$KILN" run -d --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny
   until name=$("$KILN" ps -q | grep '^tiny-....$'); do :; done
-  "$KILN" stop --kill "$name"
+  "$KILN" stop --kill "$name" 3>&- &
+  local stop=$!
+  touch "$BATS_TEST_TMPDIR/go"
+  wait "$stop"
   [ ! -e "$store/$name" ]
 }
 
