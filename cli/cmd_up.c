@@ -15,12 +15,14 @@ static const struct option_spec up_options[] = {
     FLEET_OPTIONS,
     FLEET_ADOPT_OPTION,
     NO_PROVISION_OPTION,
+    FLEET_TIMEOUT_OPTION,
     {"explain", 0, NULL, "Only tell what would be done, and why", "dry-run"},
     {"detach", 'd', NULL, "Accepted, as docker has it: the VMs run in the background anyway", NULL},
     {0},
 };
-static const struct option_spec reload_options[] = {
-    FLEET_OPTIONS, FLEET_ADOPT_OPTION, NO_PROVISION_OPTION, STOP_TIMEOUT_OPTION, {0}};
+static const struct option_spec reload_options[] = {FLEET_OPTIONS,       FLEET_ADOPT_OPTION,
+                                                    NO_PROVISION_OPTION, FLEET_TIMEOUT_OPTION,
+                                                    STOP_TIMEOUT_OPTION, {0}};
 static const struct option_spec down_options[] = {
     FLEET_OPTIONS,
     FLEET_ADOPT_OPTION,
@@ -29,7 +31,7 @@ static const struct option_spec down_options[] = {
     STOP_TIMEOUT_OPTION,
     {0},
 };
-static const struct option_spec provision_options[] = {FLEET_OPTIONS, {0}};
+static const struct option_spec provision_options[] = {FLEET_OPTIONS, FLEET_TIMEOUT_OPTION, {0}};
 
 static int run_up(struct session *s, const struct args *a, struct error **err)
 {
@@ -81,8 +83,9 @@ const struct command cmd_up = {
     .summary = "Make, start and provision the VMs of a VMFile",
     .usage = "[options] [NAME...]",
     .detail =
-        "What runs already is left alone; a VM that is stopped is started and provisioned\n"
-        "again. VMs are started at the same time, after those that they name with 'after'.\n",
+        "What runs already is left alone, but provisions that an earlier 'up' did not finish\n"
+        "are run; a VM that is stopped is started and provisioned again. VMs are started at\n"
+        "the same time, after those that they name with 'after'.\n",
     .options = up_options,
     .max_args = SIZE_MAX,
     .run = run_up,

@@ -113,11 +113,27 @@ void fleet_file_add_needed(struct fleet_file *f)
     }
 }
 
+static int take_timeout(const struct args *a, int *ret_ms, struct error **err)
+{
+    enum { DAY = 86400 };
+    long long seconds = 0;
+    if (!command_option(a->command, "ssh-timeout") || !args_has(a, "ssh-timeout"))
+        return 0;
+    if (args_seconds(a, "ssh-timeout", &seconds, err) < 0)
+        return -1;
+    if (seconds > DAY)
+        return error_set(err, ERR_USAGE, "argument --ssh-timeout: at most a day");
+    *ret_ms = seconds ? (int)seconds * 1000 : 1;
+    return 0;
+}
+
 int fleet_file_open(const struct session *s, const struct args *a, struct fleet_file *ret,
                     struct error **err)
 {
     const char *given = args_get(a, "file") ? args_get(a, "file") : VMFILE;
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    if (take_timeout(a, &ret->login_ms, err) < 0)
+        return -1;
     if (file_read(given, FILE_MAX, &text, err) < 0) {
         if (err && (*err)->kind == ERR_NOT_FOUND)
             error_hint(err, "write one ('man vmfile' has the language), or name it with --file");

@@ -21,6 +21,7 @@ struct fleet_file {
     struct fleet *fleet;
     bool *chosen; /* for each VM */
     size_t n_chosen;
+    int login_ms;    /* --ssh-timeout; 0 = not given */
     bool adopt;      /* VMs and volumes whose VMFile is not there are this one's: --adopt */
     unsigned *hosts; /* for each VM: fleet_network_number */
     struct fleet_subnets {
@@ -50,6 +51,8 @@ void fleet_file_add_needed(struct fleet_file *f);
     {"name", 0, "NAME", "Only this VM; as NAME without the option", NULL}
 #define FLEET_ADOPT_OPTION \
     {"adopt", 0, NULL, "Take over VMs and volumes of a VMFile that is not there any more", NULL}
+#define FLEET_TIMEOUT_OPTION \
+    {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 120 or more]", NULL}
 // clang-format on
 
 #endif

@@ -232,7 +232,7 @@ int fleet_network_join(const struct session *s, const struct fleet_file *f,
         return -1;
     if (fleet_network_joined(vm, live.record))
         return 0;
-    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, FLEET_LOGIN_MS, err);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = fleet_login(s, f, vm, &live, err);
     if (!ssh || set_addresses(ssh, f, vm, err) < 0)
         return -1;
     json_auto_t *now = named_vm_running(&live.vm);

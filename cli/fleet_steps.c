@@ -12,6 +12,21 @@
 #include <pthread.h>
 #include <string.h>
 
+struct vm_ssh *fleet_login(const struct session *s, const struct fleet_file *f,
+                           const struct fleet_vm *vm, struct vm_live *live, struct error **err)
+{
+    enum { LEAST_MS = 120000 };
+    AUTO_FREE char *late = xasprintf(
+        "--ssh-timeout waits longer, as does 'timeout' in the ssh "
+        "block; 'kiln logs %s' shows the console",
+        vm->name);
+    live->timeout_ms = f->login_ms ? f->login_ms : (int)vm->ssh_seconds * 1000;
+    live->late_hint = late;
+    struct vm_ssh *ssh = vm_live_first_login(s, live, LEAST_MS, err);
+    live->late_hint = NULL;
+    return ssh;
+}
+
 struct tee {
     int from, log, out;
     pthread_t thread;
@@ -129,7 +144,7 @@ int fleet_run_steps(const struct session *s, const struct fleet_file *f, const s
     if (vm_live_open(s, vm->name, &live, err) < 0)
         return -1;
     AUTO_FREE char *path = path_join(live.vm.dir, FLEET_LOG);
-    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, FLEET_LOGIN_MS, err);
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = fleet_login(s, f, vm, &live, err);
     if (!ssh)
         return -1;
     AUTO_CLOSE int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);

@@ -15,7 +15,10 @@
 /* In a VM's folder. */
 #define FLEET_LOG "provision.log"
 
-enum { FLEET_LOGIN_MS = 120000 }; /* how long a login is waited for at least: vmctl's */
+/* The first login since its start, for which live is open: waits as --ssh-timeout and the VM's ssh block
+ * say, else 120 s as vmctl does, or longer as the VM was started with. NULL with *err. */
+struct vm_ssh *fleet_login(const struct session *s, const struct fleet_file *f,
+                           const struct fleet_vm *vm, struct vm_live *live, struct error **err);
 
 /* The first that fails ends it: ERR_GUEST with its place in the VMFile. */
 int fleet_run_steps(const struct session *s, const struct fleet_file *f, const struct fleet_vm *vm,

@@ -56,7 +56,7 @@ int fleet_look(const struct session *s, const struct fleet_file *f, const struct
                struct named_vm *vm, struct fleet_state *ret, struct error **err)
 {
     CLEANUP(error_freep) struct error *why = NULL;
-    *ret = (struct fleet_state){.state = "absent", .changes = BUF_INIT};
+    *ret = (struct fleet_state){.state = "absent", .joined = true, .changes = BUF_INIT};
     if (named_vm_open(s->vmstore, def->name, vm, &why) < 0)
         return why->kind == ERR_NOT_FOUND ? 0 : error_propagate(err, STEAL(why));
     json_auto_t *now = fleet_definition(f, def, err);
@@ -66,6 +66,8 @@ int fleet_look(const struct session *s, const struct fleet_file *f, const struct
     json_auto_t *state = vm_state_read(vm->dir);
     ret->state = named_vm_runs(vm) ? "running" : state ? "suspended" : "stopped";
     ret->provisioned = !def->n_steps || access(done, F_OK) == 0;
+    json_auto_t *record = named_vm_running(vm);
+    ret->joined = !record || fleet_network_joined(def, record);
     ret->change = fleet_changes(json_object_get(json_object_get(vm->config, "fleet"), "definition"),
                                 now, &ret->changes);
     return 0;
@@ -76,8 +78,9 @@ static char *lock_path(const struct session *s, const char *name)
     return xasprintf("%s/.fleet/%s", s->vmstore, name);
 }
 
-/* A lock in the folder of fleets; -1. */
-static int take_lock(const struct session *s, const char *name, struct error **err)
+/* A lock in the folder of fleets, "its image"; -1. */
+static int take_lock(const struct session *s, const char *name, const char *what,
+                     struct error **err)
 {
     AUTO_FREE char *path = lock_path(s, name), *dir = path_parent(path);
     CLEANUP(error_freep) struct error *why = NULL;
@@ -86,7 +89,7 @@ static int take_lock(const struct session *s, const char *name, struct error **e
     int fd = lock_try(path, LOCK_EXCLUSIVE, &why);
     if (fd >= 0 || why->kind != ERR_BUSY)
         return fd >= 0 ? fd : error_propagate(err, STEAL(why));
-    printf("waiting for another kiln, which works on it\n");
+    printf("waiting for another kiln, which works on %s\n", what);
     fflush(stdout);
     return lock_wait(path, LOCK_EXCLUSIVE, s->cancel_fd, err);
 }
@@ -133,7 +136,7 @@ static int lock_image(const struct session *s, const char *image, struct error *
 {
     AUTO_FREE char *name = named_vm_name(image);
     AUTO_FREE char *lock = xasprintf("image,%s", name);
-    return take_lock(s, lock, err);
+    return take_lock(s, lock, "its image", err);
 }
 
 /* The options of `create` for its disk, and its cloud-init or inject block. */
@@ -221,18 +224,33 @@ static int apply_changes(const struct fleet_work *w, const struct fleet_vm *def,
     return named_vm_rewrite(vm, err);
 }
 
-/* Of one that runs or is suspended, and stays as it is. */
-static void tell_changes(const struct fleet_vm *def, const struct fleet_state *st)
+/* What an earlier up did not come to. */
+static bool is_finished(const struct fleet_state *st)
 {
-    if (st->change == FLEET_SAME)
+    return st->joined && st->provisioned;
+}
+
+/* Of one that runs or is suspended, and stays as it is. */
+static void tell_state(const struct fleet_work *w, const struct fleet_vm *def,
+                       const struct fleet_state *st)
+{
+    bool again = !st->provisioned && w->provision; // they are run now
+    if (!st->joined)
+        printf("%s, but its networks are not set up yet\n", st->state);
+    if (again)
+        printf("%s, but its provisions have not finished yet\n", st->state);
+    else if (!st->provisioned)
+        printf("%s, but its provisions have not finished; 'kiln provision %s' runs them\n",
+               st->state, def->name);
+    if (st->change == FLEET_SAME && is_finished(st))
         printf("%s, unchanged\n", st->state);
-    else if (st->change == FLEET_PROVISION)
+    else if (st->change == FLEET_PROVISION && !again)
         printf("%s; changed: %s; 'kiln provision %s' runs it\n", st->state, st->changes.data,
                def->name);
     else if (st->change == FLEET_RESTART)
         printf("%s; changed: %s; 'kiln down %s', then 'kiln up %s' applies it\n", st->state,
                st->changes.data, def->name, def->name);
-    else
+    else if (st->change == FLEET_RELOAD)
         printf("%s; changed: %s; 'kiln reload %s' makes the VM anew\n", st->state, st->changes.data,
                def->name);
 }
@@ -246,7 +264,7 @@ static int start_stopped(const struct fleet_work *w, const struct fleet_vm *def,
     if (named_vm_lock(vm, err) < 0 || vm_store_spec(vm, &spec, err) < 0)
         return -1;
     if (!strcmp(st->state, "suspended")) { // its memory is of what it was
-        tell_changes(def, st);
+        tell_state(w, def, st);
         return vm_store_boot(w->session, vm, &spec, true, NULL, NULL, err);
     }
     if (fleet_volumes_make(w->session, w->file, def, err) < 0 ||
@@ -277,10 +295,12 @@ static int provision(const struct fleet_work *w, const struct fleet_vm *def, str
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     if (!def->n_steps)
         return 0;
-    if (fleet_run_steps(w->session, w->file, def, err) < 0 ||
-        named_vm_open(w->session->vmstore, def->name, &vm, err) < 0)
+    if (named_vm_open(w->session->vmstore, def->name, &vm, err) < 0)
         return -1;
     AUTO_FREE char *done = done_path(&vm);
+    (void)unlink(done);
+    if (fleet_run_steps(w->session, w->file, def, err) < 0)
+        return -1;
     json_auto_t *note = make_note(w, def, err);
     if (!note)
         return -1;
@@ -313,15 +333,16 @@ static int up(const struct fleet_work *w, const struct fleet_vm *def, struct err
         return -1;
     bool runs = !strcmp(st.state, "running"), absent = !strcmp(st.state, "absent");
     if (runs)
-        tell_changes(def, &st);
+        tell_state(w, def, &st);
     else if ((absent ? make(w, def, err) : start_stopped(w, def, &vm, &st, err)) < 0)
         return -1;
     bool done = (runs || !strcmp(st.state, "suspended")) && st.provisioned;
     if (fleet_network_join(w->session, w->file, def, err) < 0 ||
         (w->provision && !done && provision(w, def, err) < 0))
         return -1;
-    if (!runs)
-        printf("is up\n");
+    if (!runs || !is_finished(&st))
+        printf(w->provision || done || !def->n_steps ? "is up\n"
+                                                     : "is up, without its provisions\n");
     return 0;
 }
 
@@ -334,14 +355,12 @@ bool fleet_is_up(const struct fleet_work *w, const struct fleet_vm *def)
     if (lock < 0 || fleet_look(w->session, w->file, def, &vm, &st, NULL) < 0 ||
         strcmp(st.state, "running") != 0)
         return false;
-    json_auto_t *record = named_vm_running(&vm);
-    return !w->file->adopt && st.change == FLEET_SAME && (st.provisioned || !w->provision) &&
-           fleet_network_joined(def, record);
+    return !w->file->adopt && st.change == FLEET_SAME && is_finished(&st);
 }
 
 int fleet_up(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
 {
-    AUTO_CLOSE int lock = take_lock(w->session, def->name, err);
+    AUTO_CLOSE int lock = take_lock(w->session, def->name, "it", err);
     return lock < 0 ? -1 : up(w, def, err);
 }
 
@@ -373,7 +392,7 @@ static int end(const struct fleet_work *w, const struct fleet_vm *def, bool dest
 
 int fleet_down(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
 {
-    AUTO_CLOSE int lock = take_lock(w->session, def->name, err);
+    AUTO_CLOSE int lock = take_lock(w->session, def->name, "it", err);
     bool was;
     if (lock < 0 || end(w, def, w->destroy, &was, err) < 0 ||
         (w->volumes && fleet_volumes_remove(w->session, w->file, def, err) < 0))
@@ -385,7 +404,7 @@ int fleet_down(const struct fleet_work *w, const struct fleet_vm *def, struct er
 
 int fleet_reload(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
 {
-    AUTO_CLOSE int lock = take_lock(w->session, def->name, err);
+    AUTO_CLOSE int lock = take_lock(w->session, def->name, "it", err);
     bool was;
     return lock < 0 || end(w, def, true, &was, err) < 0 ? -1 : up(w, def, err);
 }
@@ -394,7 +413,7 @@ int fleet_provision(const struct fleet_work *w, const struct fleet_vm *def, stru
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(fleet_state_clear) struct fleet_state st = {0};
-    AUTO_CLOSE int lock = take_lock(w->session, def->name, err);
+    AUTO_CLOSE int lock = take_lock(w->session, def->name, "it", err);
     if (lock < 0 || fleet_look(w->session, w->file, def, &vm, &st, err) < 0)
         return -1;
     if (strcmp(st.state, "running") != 0) {
@@ -415,7 +434,7 @@ int fleet_explain(const struct fleet_work *w, const struct fleet_vm *def, struct
     bool runs = !strcmp(st.state, "running"), absent = !strcmp(st.state, "absent");
     bool suspended = !strcmp(st.state, "suspended");
     if (runs || suspended)
-        tell_changes(def, &st);
+        tell_state(w, def, &st);
     else if (absent)
         printf("would be made from %s'%s' and started\n",
                def->source == FLEET_BUILD ? "the build of " : "", def->image);

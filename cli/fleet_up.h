@@ -28,6 +28,7 @@ struct fleet_work {
 struct fleet_state {
     const char *state;        /* "absent", "stopped", "suspended", "running" */
     bool provisioned;         /* its provisions have run to their end */
+    bool joined;              /* of one that runs: its addresses in the file's networks are set */
     enum fleet_change change; /* between the file and the VM */
     struct buf changes;       /* their text */
 };

@@ -308,7 +308,8 @@ struct vm_ssh *vm_live_first_login(const struct session *s, struct vm_live *live
 {
     enum { AGAIN_MS = 2000 };
     long long kept = json_int(live->record, "ssh_timeout_ms", 0);
-    long long deadline = now_ms() + (kept > at_least_ms ? kept : at_least_ms);
+    long long least = kept > at_least_ms ? kept : at_least_ms;
+    long long deadline = now_ms() + (live->timeout_ms ? live->timeout_ms : least);
     AUTO_FREE char *seed = path_join(live->vm.dir, VM_SEED);
     for (;;) {
         CLEANUP(error_freep) struct error *why = NULL;

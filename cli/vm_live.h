@@ -59,7 +59,7 @@ char *vm_live_address(const json_t *record);
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
                              struct error **err);
 /* The same while the guest boots: cloud-init may make its user later than the SSH server is there. Waits
- * at least_ms, or longer as above. */
+ * live->timeout_ms if that is set, else at least_ms, or longer as above. */
 struct vm_ssh *vm_live_first_login(const struct session *s, struct vm_live *live, int at_least_ms,
                                    struct error **err);
 /* 1: it has ended, 2: it did not run; -1. kill: at once, else after timeout_ms, which is reported. */

@@ -75,10 +75,17 @@ static void read_private_key(struct fleet_reader *r, const struct kdl_node *node
     (void)fleet_path(r, node, "\"FILE\"", "file", &r->vm->private_key);
 }
 
+static void read_timeout(struct fleet_reader *r, const struct kdl_node *node)
+{
+    (void)fleet_number(r, node, "SECONDS", 1, 86400, &r->vm->ssh_seconds);
+}
+
 void fleet_read_ssh(struct fleet_reader *r, const struct kdl_node *node)
 {
-    static const struct fleet_row rows[] = {
-        {"user", false, read_user}, {"private-key", false, read_private_key}, {0}};
+    static const struct fleet_row rows[] = {{"user", false, read_user},
+                                            {"private-key", false, read_private_key},
+                                            {"timeout", false, read_timeout},
+                                            {0}};
     r->vm->ssh = true;
     r->vm->user = "vm";
     if (!node->body)

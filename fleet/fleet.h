@@ -76,6 +76,7 @@ struct fleet_vm {
     const char *ssh_key, *user_data, *network_config; /* absolute paths; NULL = not given */
     bool ssh;
     const char *user, *private_key; /* user: "vm" if an ssh block names none; NULL = no ssh block */
+    unsigned ssh_seconds;           /* how long a login is waited for; 0 = not given */
     struct fleet_step *steps;
     struct fleet_forward *forwards;
     struct fleet_share *shares;

@@ -146,6 +146,51 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [[ $rest == *interrupted* && $rest != *"no SSH server answered"* ]]
 }
 
+@test "what an up could not finish is said, and done by the next" {
+  mkdir -p ../late
+  cd ../late
+  # it does not begin to run before it is resumed
+  cat >VMFile.kdl <<END
+vm "late" { image "tiny"; $boot; qemu-args "-S"; memory 128; network "lab"; ssh { user "root"; timeout 1; }; provision { inline "echo here"; }; provision { inline "test -e /root/ok"; }; }
+vm "peer" { image "tiny"; network "lab"; }
+END
+  provisioned() { "$KILN" status --json --name late | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["provisioned"])'; }
+  local up=(timeout 300 "$KILN" up --ssh-timeout 200)
+  run timeout 100 "$KILN" up late
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"no SSH server answered in 1 s"*"hint: --ssh-timeout waits longer, as does 'timeout' in the ssh block"* ]]
+  [[ $("$KILN" status --file VMFile.kdl) == *"late  running    no "*"peer  absent "* ]]
+  run "$KILN" up --ssh-timeout 2d late
+  [ "$status" = 2 ]
+  [[ $output == *"--ssh-timeout: at most a day"* ]]
+  run timeout 100 "$KILN" up --no-provision --ssh-timeout 2 late
+  [ "$status" = 1 ]
+  [[ $output == *"late | running, but its networks are not set up yet"*"'kiln provision late' runs them"*"in 2 s"* ]]
+  "$KILN" resume late
+  run "${up[@]}" --no-provision late
+  [ "$status" = 0 ]
+  [[ $output == *"late | is up, without its provisions"* ]]
+  [ "$(provisioned)" = False ]
+  run "${up[@]}" late
+  [ "$status" = 1 ]
+  [[ $output == $'late | running, but its provisions have not finished yet\nlate | Provision 1/2'*"provision 2 of VM 'late' ended with exit status 1"* ]]
+  [[ $("$KILN" up --explain late) == *"not finished yet"*"would be provisioned: 2 steps"* ]]
+  "$KILN" exec late touch /root/ok
+  run "${up[@]}" late
+  [ "$status" = 0 ]
+  [[ $output == *"not finished yet"*"late | Provision 2/2"*"late | is up" ]]
+  [ "$("$KILN" up late)" = 'late | running, unchanged' ]
+  [ "$(provisioned)" = True ]
+  # what a provision of another time has undone
+  "$KILN" exec late rm /root/ok
+  run "$KILN" provision late
+  [ "$status" = 1 ]
+  [ "$(provisioned)" = False ]
+  "$KILN" stop --kill late
+  "$KILN" down --destroy
+}
+
 @test "a VM of another VMFile or of none is not touched" {
   mkdir -p ../other
   cd ../other

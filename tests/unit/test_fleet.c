@@ -49,6 +49,8 @@ static void add_vm(struct buf *out, const struct fleet_vm *vm)
     add(out, "network-config", vm->network_config);
     add(out, "user", vm->user);
     add(out, "private-key", vm->private_key);
+    if (vm->ssh_seconds)
+        buf_addf(out, "  timeout %u s\n", vm->ssh_seconds);
     add_devices(out, vm);
     for (size_t i = 0; i < vm->n_after; i++)
         add(out, "after", vm->after[i]);
