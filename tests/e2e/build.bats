@@ -609,7 +609,7 @@ END
   cat >Imagefile <<'END'
 FROM base AS s
 COPY a d1/one /s/
-RUN ln -s /var/none /dangling; mkdir -p /s/dir/in; chown -R 5:6 /s/dir
+RUN ln -s /var/none /dangling; ln -s s/a /ln; mkdir -p /s/dir/in; chown -R 5:6 /s/dir
 FROM s
 COPY no* package*.json ../a link/foo /glob
 COPY --from=s /s/no* /s/a /s/o* /from
@@ -625,6 +625,7 @@ ADD --chown=5:6 1.tar /tar/sub/
 COPY --from=s /s/dir /s/nothin[g] /new
 COPY --from=s --chown=user /s/dir /new2
 COPY a /dangling/
+COPY d2/two /ln
 COPY --parents --chown=7 sub/foo **/./on[e] **/two /up/
 COPY --from=s --parents /s/./dir/in /s/../s/a /**/./one /s/none* /down
 RUN [ ! -e /nothing ]
@@ -633,7 +634,7 @@ END
   echo "$output"
   [ "$status" -eq 0 ]
   [ "$(grep -c "^.*d1/sock' is left out: a socket can't be copied" <<<"$output")" -eq 1 ]
-  run inside 'cd /; find up down | sort; ls glob from wild dirs both var/none; stat -c "%n %u %g %a" made made/by made/by/copy heredoc/sub tar/sub tar new new/in new2 new2/in both; stat -c "%n %Y" glob/a from/a from/one wild/y wild/z tar/sub/y; stat -c "%n %u %a" up/sub up/sub/foo down/dir down/dir/in down/s'
+  run inside 'cd /; find up down | sort; ls glob from wild dirs both var/none; stat -c "%n %u %g %a" made made/by made/by/copy heredoc/sub tar/sub tar new new/in new2 new2/in both; stat -c "%n %Y" glob/a from/a from/one wild/y wild/z tar/sub/y; stat -c "%n %F" ln; cat ln s/a; stat -c "%n %u %a" up/sub up/sub/foo down/dir down/dir/in down/s'
   diff - <(echo "$output") <<'END'
 down
 down/dir
@@ -687,6 +688,9 @@ from/one 10413792000
 wild/y 10413792000
 wild/z -5
 tar/sub/y 10413792000
+ln regular file
+2
+a
 up/sub 7 755
 up/sub/foo 7 644
 down/dir 5 755
