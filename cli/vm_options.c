@@ -359,10 +359,14 @@ int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **er
         return 0;
     if (args_size(a, "disk-size", &wanted, err) < 0)
         return -1;
-    if (wanted < *size)
-        return error_set(err, ERR_USER,
-                         "the image's disk has %llu bytes, and --disk-size only grows it",
-                         (unsigned long long)*size);
+    if (wanted < *size) {
+        CLEANUP(buf_clear) struct buf given = BUF_INIT, has = BUF_INIT;
+        buf_add_size(&given, wanted);
+        buf_add_size(&has, *size);
+        error_set(err, ERR_USER, "a disk of %s is too small: the image's has %s", given.data,
+                  has.data);
+        return error_hint(err, "a disk can be made larger than its image's, not smaller");
+    }
     if (wanted > DISK_MAX)
         return error_set(err, ERR_USAGE, "argument --disk-size: at most 64T");
     *size = (wanted + 511) / 512 * 512;

@@ -336,7 +336,9 @@ void decode_flow(struct flow *in, struct flow *out, _Atomic enum compression *re
     struct error *err = NULL;
     int rc = pump_fill(&p, &err);
     if (rc > 0) {
-        enum compression which = compression_of(p.block.ptr, p.block.len);
+        enum compression which = COMPRESSION_NONE;
+        if (p.block.ptr) // not a hole
+            which = compression_of(p.block.ptr, p.block.len);
         *ret = which;
         switch (which) { // clang 14 does not take the atomic
         case COMPRESSION_NONE:

@@ -209,7 +209,7 @@ assert [f["host_port"] for f in spec["nics"][0]["forwards"]] == [18081, 18082], 
   [[ "$output" == *"--initrd: needs --kernel"* ]]
   run "$KILN" run tiny --disk-size 1M
   [ "$status" = 1 ]
-  [[ "$output" == *"--disk-size only grows it"* ]]
+  [[ "$output" == *"a disk of 1.00 MiB is too small: the image's has 96.00 MiB"* ]]
   run "$KILN" run -P --network tap,bridge=none-such --serial tiny
   [ "$status" -le 2 ]
   run "$KILN" run -v ./none:/x tiny

@@ -260,6 +260,40 @@ END
   [ "$("$KILN" status --json db | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])')" = running ]
 }
 
+@test "inject and disk: user, key, host name and room before the first boot, without cloud-init" {
+  mkdir -p ../inject
+  cd ../inject
+  cat >VMFile.kdl <<END
+vm "grown" { image "tiny"; $boot; memory 128; disk 1; inject { hostname "bee"; }; ssh { user "worker"; }; provision { inline "id -un; hostname"; }; }
+vm "kept" { image "tiny"; $boot; memory 128; disk 1 grow=#false; inject; }
+vm "small" { image "large.raw"; disk 1; }
+END
+  truncate -s 2G large.raw
+  echo start=2048 | PATH=$PATH:/sbin sfdisk -q --label dos large.raw
+  megabytes() { "$KILN" exec "$1" df -m / | awk 'END { print $2 }'; }
+  run timeout 500 "$KILN" up grown kept
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *$'grown | worker\ngrown | bee\n'*"grown | is up"* ]]
+  [ "$(megabytes grown)" -gt 900 ]
+  [ "$("$KILN" exec grown sh -c 'stat -c "%a %U" ~/.ssh ~/.ssh/authorized_keys')" = $'700 worker\n600 worker' ]
+  [ "$("$KILN" exec grown sh -c 'cut -d" " -f2 ~/.ssh/authorized_keys')" = "$(ssh-keygen -y -f "$KILN_HOME/vmstore/grown/id_ed25519" | cut -d' ' -f2)" ]
+  [ "$("$KILN" exec kept sh -c 'id -un; hostname; cat /sys/class/block/vda/size')" = $'root\nkept\n2097152' ]
+  [ "$(megabytes kept)" -lt 100 ]
+  run "$KILN" up small
+  [ "$status" = 1 ]
+  [[ $output == *"small | error: a disk of 1.00 GiB is too small: the image's has 2.00 GiB"* ]]
+  [[ $("$KILN" ls -q) != *small* ]]
+  sed -i 's/disk 1;/disk 2;/; s/bee/wasp/' VMFile.kdl
+  run "$KILN" up grown
+  [[ $output == "grown | running; changed: disk 1 → 2, inject user=worker hostname=bee → "*"hostname=wasp; 'kiln reload grown' makes the VM anew" ]]
+  run timeout 300 "$KILN" reload grown
+  echo "$output"
+  [[ $output == *"grown | wasp"* ]]
+  [ "$(megabytes grown)" -gt 1800 ]
+  "$KILN" down --destroy
+}
+
 @test "down --destroy --volumes leaves nothing; the volumes of another VMFile are not touched" {
   "$KILN" down --destroy db
   mkdir -p ../other

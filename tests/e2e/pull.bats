@@ -486,6 +486,9 @@ PY
   head -c 512 disk >mbr
   refused "a disk of 512 bytes is too small" "x,file=mbr"
   refused "a disk of 512 bytes is too small" --raw "x,file=mbr"
+  truncate -s 1G hole
+  refused "not a disk image" "x,file=hole"
+  "$KILN" image pull --raw "hole,file=hole"
   run -1 "$KILN" image import mbr y
   [[ "$output" == *"cannot import image 'y': 'mbr': a disk of"* ]]
 }
