@@ -54,8 +54,9 @@ man: $(if $(SCDOC),$(MAN)) ; $(if $(SCDOC),@:,@echo '  no man pages: scdoc is mi
 # Libraries are loaded when kiln first calls them (cli/late.h); kiln-eager is linked with them, and says what it calls.
 $(BUILD)/kiln-eager: $(call objs,cli/*.c) $(LIB_O) ; $(link)
 $(BUILD)/late.list: $(BUILD)/kiln-eager tools/late-libs ; $(call say,LIST,$@) tools/late-libs $< >$@.tmp && mv $@.tmp $@
+# ccache does not know what .include reads.
 $(BUILD)/cli/late_calls.o: cli/late_calls.S $(BUILD)/late.list
-	$(call say,AS,$@) $(CC) -DLATE='"$(BUILD)/late.list"' -c -o $@ $<
+	$(call say,AS,$@) CCACHE_DISABLE=1 $(CC) -DLATE='"$(BUILD)/late.list"' -c -o $@ $<
 $(BUILD)/kiln: private LIBS := -ldl -lm
 $(BUILD)/kiln: $(call objs,cli/*.c) $(LIB_O) $(BUILD)/cli/late_calls.o ; $(link)
 $(UNIT): %: %.o $(LIB_O) $(call objs,$(AGENT_T) $(CLI_T)) ; $(link) -lcmocka

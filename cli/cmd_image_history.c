@@ -13,6 +13,7 @@
 #include "cli/columns.h"
 #include "cli/command.h"
 #include "cli/layer_graph.h"
+#include "cli/list.h"
 #include "cli/store.h"
 #include "cli/vm_find.h"
 #include "image/backend.h"
@@ -27,6 +28,7 @@ static const struct option_spec done_options[] = {JSON_OPTION, {0}};
 
 static const struct option_spec history_options[] = {
     {"json", 0, NULL, "Print JSON", NULL},
+    LIST_FORMAT_OPTION,
     {"cost", 0, NULL, "The steps that took longest first", NULL},
     {"graph", 0, NULL,
      "All layers as a tree; with NAME, those its image is made of or is a base of", NULL},
@@ -212,9 +214,10 @@ static void print_rows(const struct history *h, bool whole)
     }
 }
 
-static void print_json(const struct history *h)
+/* New reference. */
+static json_t *describe(const struct history *h)
 {
-    json_auto_t *list = json_array();
+    json_t *list = json_array();
     vec_foreach (const struct row *, r, &h->rows) {
         json_t *e = json_pack("{s:s?}", "step", r->step);
         if (!e)
@@ -230,13 +233,26 @@ static void print_json(const struct history *h)
         }
         (void)json_array_append_new(list, e);
     }
-    (void)json_dumpf(list, stdout, JSON_INDENT(2));
-    putchar('\n');
+    return list;
 }
+
+static const struct list_column columns[] = {
+    {.field = "Step", .key = "n", .head = "STEP"},
+    {.field = "Key", .key = "key", .head = "KEY"},
+    {.field = "Age", .alias = "CreatedSince", .key = "created", .add = list_add_age, .head = "AGE"},
+    {.field = "Created", .alias = "CreatedAt", .key = "created", .add = list_add_time},
+    {.field = "Seconds", .key = "seconds", .head = "SECONDS", .right = true},
+    {.field = "Size", .key = "bytes", .add = list_add_size, .head = "SIZE", .right = true},
+    {.field = "Instruction", .alias = "CreatedBy", .key = "step", .head = "INSTRUCTION"},
+    {.field = "Layer", .alias = "ID", .key = "layer"},
+    {0},
+};
 
 static int run_history(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(history_clear) struct history h = {0};
+    if (list_check(a, columns, err) < 0)
+        return -1;
     if (args_has(a, "graph"))
         return layer_graph_print(s, a->n_pos ? a->pos[0] : NULL, err);
     if (!a->n_pos) {
@@ -247,17 +263,21 @@ static int run_history(struct session *s, const struct args *a, struct error **e
         return vm_find_instead(s, a->pos[0], "'kiln logs %s' shows its console", err);
     if (args_has(a, "cost") && h.rows.len)
         qsort(h.rows.ptr, h.rows.len, sizeof *h.rows.ptr, by_cost);
-    if (args_has(a, "json"))
-        print_json(&h);
-    else
-        print_rows(&h, args_has(a, "no-trunc"));
+    if (args_has(a, "json") || args_has(a, "format")) {
+        json_auto_t *list = describe(&h);
+        return list_print(a, columns, list, err);
+    }
+    print_rows(&h, args_has(a, "no-trunc"));
     return 0;
 }
 
 const struct command cmd_image_history = {
     .name = "image history",
     .summary = "Show the steps an image was made by, and what they cost",
-    .usage = "[--json] [--cost] [--no-trunc] NAME | --graph [NAME]",
+    .usage = "[--json | --format TEMPLATE] [--cost] [--no-trunc] NAME | --graph [NAME]",
+    .detail =
+        "Fields of --format are .Step, .Key, .Age, .Created, .Seconds, .Size, .Instruction, "
+        ".Layer.\n",
     .options = history_options,
     .max_args = 1,
     .run = run_history,

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "cli/command.h"
+#include "cli/list.h"
 #include "cli/registry_options.h"
 #include "cli/remote_image.h"
 #include "cli/store.h"
@@ -12,65 +13,68 @@
 static const struct option_spec options[] = {
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
+    LIST_FORMAT_OPTION,
     {"remote", 0, "REF", "List the images of HOST/REPOSITORY or oci-layout:DIR", NULL},
     REGISTRY_OPTIONS,
     {0},
 };
 
-static void print_json(const struct backend_images *images)
+/* New reference. */
+static json_t *describe(const struct backend_image *i)
 {
-    json_auto_t *list = json_array();
-    vec_foreach (const struct backend_image *, i, images) {
-        json_t *o = i->broken ? json_pack("{s:s, s:s, s:I, s:s}", "name", i->name, "path", i->path,
-                                          "modified", (json_int_t)i->mtime, "broken", i->broken)
-                              : json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s?}", "name", i->name,
-                                          "path", i->path, "modified", (json_int_t)i->mtime,
-                                          "virtual_size", (json_int_t)i->virtual_size, "real_size",
-                                          (json_int_t)i->real_size, "type",
-                                          i->thin ? "thin" : "standalone", "layer", i->layer);
-        if (o)
-            json_array_append_new(list, o);
-    }
-    cli_print_json(list);
+    if (i->broken)
+        return json_pack("{s:s, s:s, s:I, s:s}", "name", i->name, "path", i->path, "modified",
+                         (json_int_t)i->mtime, "broken", i->broken);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s?}", "name", i->name, "path", i->path,
+                     "modified", (json_int_t)i->mtime, "virtual_size", (json_int_t)i->virtual_size,
+                     "real_size", (json_int_t)i->real_size, "type", i->thin ? "thin" : "standalone",
+                     "layer", i->layer);
 }
 
-static void print_table(const struct backend_images *images)
-{
-    int width = 4;
-    vec_foreach (const struct backend_image *, i, images)
-        if ((int)strlen(i->name) > width)
-            width = (int)strlen(i->name);
-    printf(" %-*s %10s  %10s\n", width, "NAME", "VIRT SIZE", "REAL SIZE");
-    vec_foreach (const struct backend_image *, i, images) {
-        printf(" %-*s ", width, i->name);
-        if (i->broken) {
-            printf("%10s  %10s  (", "-", "-");
-            cli_print_text(i->broken, 0);
-            puts(")");
-            continue;
-        }
-        cli_print_size(i->virtual_size, 10);
-        printf("  ");
-        cli_print_size(i->real_size, 10);
-        putchar('\n');
-    }
-}
+static const struct list_column columns[] = {
+    {.field = "Name", .alias = "ID", .head = "NAME", .key = "name", .blank = true},
+    {.field = "VirtSize",
+     .head = "VIRT SIZE",
+     .key = "virtual_size",
+     .add = list_add_size,
+     .right = true},
+    {.field = "RealSize",
+     .alias = "Size",
+     .head = "REAL SIZE",
+     .key = "real_size",
+     .add = list_add_size,
+     .least = 10,
+     .right = true},
+    {.field = "Modified", .alias = "CreatedAt", .key = "modified", .add = list_add_time},
+    {.field = "Age", .alias = "CreatedSince", .key = "modified", .add = list_add_age},
+    {.field = "Type", .key = "type"},
+    {.field = "Layer", .key = "layer"},
+    {.field = "Path", .key = "path"},
+    {0},
+};
+
+static const struct list_column remote_columns[] = {
+    {.field = "Name", .alias = "ID", .head = "NAME", .key = "name"},
+    {.field = "Tag", .key = "tag"},
+    {0},
+};
 
 static int list_remote(const struct session *s, const struct args *a, const char *repo,
                        struct error **err)
 {
+    if (list_check(a, remote_columns, err) < 0)
+        return -1;
     json_auto_t *list = remote_image_list(s, a, repo, err);
     size_t i;
     const json_t *image;
     if (!list)
         return -1;
-    if (args_has(a, "json"))
-        cli_print_json(list);
-    else
-        json_array_foreach (list, i, image) {
-            cli_print_text(json_str(image, "name"), 0);
-            putchar('\n');
-        }
+    if (args_has(a, "json") || args_has(a, "format"))
+        return list_print(a, remote_columns, list, err);
+    json_array_foreach (list, i, image) {
+        cli_print_text(json_str(image, "name"), 0);
+        putchar('\n');
+    }
     return 0;
 }
 
@@ -80,25 +84,24 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (remote)
         return list_remote(s, a, remote, err);
     CLEANUP(backend_images_free) struct backend_images images = {0};
-    if (backend_list(s->backend, &images, err) < 0)
+    json_auto_t *list = json_array();
+    if (list_check(a, columns, err) < 0 || backend_list(s->backend, &images, err) < 0)
         return -1;
-    if (args_has(a, "quiet"))
-        vec_foreach (const struct backend_image *, i, &images)
-            puts(i->name);
-    else if (args_has(a, "json"))
-        print_json(&images);
-    else
-        print_table(&images);
-    return 0;
+    vec_foreach (const struct backend_image *, i, &images)
+        (void)json_array_append_new(list, describe(i));
+    return list_print(a, columns, list, err);
 }
 
 const struct command cmd_image_ls = {
     .name = "image ls",
     .summary = "List the images of the backend",
-    .usage = "[--quiet | --json] [--remote HOST/REPOSITORY | oci-layout:DIR]",
+    .usage = "[--quiet | --json | --format TEMPLATE] [--remote HOST/REPOSITORY | oci-layout:DIR]",
     .detail =
         "REAL SIZE is what an image takes on this disk, with every layer it stands on; images\n"
-        "that share layers count them each. --remote asks a registry, and fetches no image.\n",
+        "that share layers count them each. --remote asks a registry, and fetches no image.\n"
+        "Fields of --format are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, "
+        ".Path; with\n"
+        "--remote .Name and .Tag.\n",
     .options = options,
     .run = run,
 };

@@ -2,7 +2,7 @@
 #include "base/json.h"
 #include "base/session.h"
 #include "cli/command.h"
-#include "cli/store.h"
+#include "cli/list.h"
 #include "cli/vm_disks.h"
 #include "cli/vm_live.h"
 #include "cli/vm_store.h"
@@ -18,6 +18,7 @@ static const struct option_spec options[] = {
      NULL},
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
+    LIST_FORMAT_OPTION,
     {0},
 };
 
@@ -50,32 +51,35 @@ static json_t *describe(const struct session *s, const char *name)
     return v;
 }
 
-static void print_table(json_t *list)
-{
-    vm_disks_join_names(list);
-    int name = cli_width(list, "name", 4), image = cli_width(list, "image", 5);
-    size_t i;
-    json_t *vm;
-    printf(" %-*s  %-*s  STATE     VIRT SIZE   REAL SIZE\n", name, "NAME", image, "IMAGE");
-    json_array_foreach ((json_t *)list, i, vm) {
-        const char *broken = json_str(vm, "broken"), *from = json_str(vm, "image");
-        printf(" %-*s  %-*s  %-7s", name, json_str(vm, "name"), image, from ? from : "-",
-               json_str(vm, "state"));
-        if (broken) {
-            fputs("  (", stdout);
-            cli_print_text(broken, 0);
-            puts(")");
-            continue;
-        }
-        cli_print_size((unsigned long long)json_int(vm, "virtual_size", 0), 12);
-        cli_print_size((unsigned long long)json_int(vm, "real_size", 0), 12);
-        putchar('\n');
-    }
-}
+static const struct list_column columns[] = {
+    {.field = "Name", .alias = "Names,ID", .head = "NAME", .key = "name", .blank = true},
+    {.field = "Image", .head = "IMAGE", .key = "image", .add = vm_disks_add_images, .least = 5},
+    {.field = "State", .alias = "Status", .head = "STATE", .key = "state", .least = 7},
+    {.field = "VirtSize",
+     .head = "VIRT SIZE",
+     .key = "virtual_size",
+     .add = list_add_size,
+     .least = 10,
+     .right = true},
+    {.field = "RealSize",
+     .alias = "Size",
+     .head = "REAL SIZE",
+     .key = "real_size",
+     .add = list_add_size,
+     .least = 10,
+     .right = true},
+    {.field = "Created", .alias = "CreatedAt", .key = "created", .add = list_add_time},
+    {.field = "Age", .alias = "CreatedSince", .key = "created", .add = list_add_age},
+    {.field = "Disk", .key = "disk"},
+    {.field = "Layer", .key = "layer"},
+    {0},
+};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear) struct strv names = {0};
+    if (list_check(a, columns, err) < 0)
+        return -1;
     vm_store_sweep(s);
     if (named_vm_list(s->vmstore, &names, err) < 0)
         return -1;
@@ -87,18 +91,17 @@ static int run(struct session *s, const struct args *a, struct error **err)
         return 0;
     vec_foreach (char **, name, &names)
         json_array_append_new(list, describe(s, *name));
-    if (args_has(a, "json"))
-        cli_print_json(list);
-    else
-        print_table(list);
-    return 0;
+    return list_print(a, columns, list, err);
 }
 
 const struct command cmd_ls = {
     .name = "ls",
     .summary = "List the VMs",
-    .usage = "[--quiet | --json]",
-    .detail = "REAL SIZE is what a VM's own disk takes, without the layers it stands on.\n",
+    .usage = "[--quiet | --json | --format TEMPLATE]",
+    .detail =
+        "REAL SIZE is what a VM's own disk takes, without the layers it stands on.\n"
+        "Fields of --format are .Name, .Image, .State, .VirtSize, .RealSize, .Created, .Age, "
+        ".Disk, .Layer.\n",
     .options = options,
     .run = run,
 };

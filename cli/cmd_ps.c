@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "cli/fleet_file.h"
 #include "cli/fleet_status.h"
+#include "cli/list.h"
 #include "cli/store.h"
 #include "cli/vm_disks.h"
 #include "cli/vm_find.h"
@@ -22,6 +23,7 @@ static const struct option_spec options[] = {
     {"all", 'a', NULL, "Also VMs that do not run", NULL},
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
+    LIST_FORMAT_OPTION,
     {0},
 };
 
@@ -62,85 +64,62 @@ static json_t *describe(const struct session *s, const char *name, bool all)
     return v;
 }
 
-static void add_age(char *to, size_t n, long long seconds)
+static void add_memory(struct buf *b, const json_t *item, const char *key)
 {
-    static const struct {
-        long long unit;
-        char name;
-    } units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
-    size_t i = 0;
-    while (i < 3 && seconds < 2 * units[i].unit)
-        i++;
-    (void)snprintf(to, n, "%lld%c", seconds < 0 ? 0 : seconds / units[i].unit, units[i].name);
+    if (json_int(item, key, 0))
+        buf_addf(b, "%lldM", (long long)json_int(item, key, 0));
 }
 
-/* " 127.0.0.1:40123->80/tcp …"; the one of SSH has a column of its own. */
-static void print_ports(const json_t *v)
+/* "127.0.0.1:40123->80/tcp, …"; the one of SSH has a column of its own. */
+static void add_ports(struct buf *b, const json_t *item, const char *key)
 {
     size_t i;
     json_t *f;
-    bool first = true;
-    json_array_foreach (json_object_get(v, "ports"), i, f) {
+    json_array_foreach (json_object_get(item, key), i, f) {
         int64_t port = json_int(f, "host_port", 0);
-        if (port == json_int(v, "ssh_port", 0))
+        if (port == json_int(item, "ssh_port", 0))
             continue;
-        printf("%s%s:%d->%d/%s", first ? "  " : ", ", json_str(f, "address"), (int)port,
-               (int)json_int(f, "guest_port", 0), json_flag(f, "udp") ? "udp" : "tcp");
-        first = false;
-    }
-    putchar('\n');
-}
-
-static void print_row(const json_t *v, int name, int image)
-{
-    char pid[24] = "-", memory[24] = "-", ssh[24] = "-", age[24] = "-";
-    if (json_int(v, "pid", 0))
-        (void)snprintf(pid, sizeof pid, "%lld", (long long)json_int(v, "pid", 0));
-    if (json_int(v, "memory_mb", 0))
-        (void)snprintf(memory, sizeof memory, "%lldM", (long long)json_int(v, "memory_mb", 0));
-    if (json_int(v, "ssh_port", 0))
-        (void)snprintf(ssh, sizeof ssh, "%lld", (long long)json_int(v, "ssh_port", 0));
-    if (json_int(v, "started", 0))
-        add_age(age, sizeof age, (long long)time(NULL) - json_int(v, "started", 0));
-    const char *from = json_str(v, "image");
-    printf("%-*s  %-*s  %-9s  %7s  %6s  %5s  %-4s", name, json_str(v, "name"), image,
-           from ? from : "-", json_str(v, "state"), pid, memory, ssh, age);
-    print_ports(v);
-}
-
-static void print_table(json_t *list, bool quiet)
-{
-    vm_disks_join_names(list);
-    int name = cli_width(list, "name", 4), image = cli_width(list, "image", 5);
-    size_t i;
-    json_t *v;
-    if (!quiet)
-        printf("%-*s  %-*s  %-9s  %7s  %6s  %5s  %-4s  %s\n", name, "NAME", image, "IMAGE", "STATE",
-               "PID", "MEM", "SSH", "AGE", "PORTS");
-    json_array_foreach ((json_t *)list, i, v) {
-        if (quiet)
-            puts(json_str(v, "name"));
-        else
-            print_row(v, name, image);
+        buf_addf(b, "%s%s:%d->%d/%s", b->len ? ", " : "", json_str(f, "address"), (int)port,
+                 (int)json_int(f, "guest_port", 0), json_flag(f, "udp") ? "udp" : "tcp");
     }
 }
+
+static const struct list_column columns[] = {
+    {.field = "Name", .alias = "Names,ID", .head = "NAME", .key = "name"},
+    {.field = "Image", .head = "IMAGE", .key = "image", .add = vm_disks_add_images, .least = 5},
+    {.field = "State", .alias = "Status", .head = "STATE", .key = "state", .least = 9},
+    {.field = "PID", .head = "PID", .key = "pid", .least = 7, .right = true},
+    {.field = "Memory",
+     .head = "MEM",
+     .key = "memory_mb",
+     .add = add_memory,
+     .least = 6,
+     .right = true},
+    {.field = "SSH", .head = "SSH", .key = "ssh_port", .least = 5, .right = true},
+    {.field = "Age",
+     .alias = "RunningFor",
+     .head = "AGE",
+     .key = "started",
+     .add = list_add_age,
+     .least = 4},
+    {.field = "Ports", .head = "PORTS", .key = "ports", .add = add_ports},
+    {.field = "Address", .key = "address"},
+    {.field = "Started", .alias = "CreatedAt", .key = "started", .add = list_add_time},
+    {0},
+};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(strv_clear) struct strv names = {0};
     json_auto_t *list = json_array();
-    if (named_vm_list(s->vmstore, &names, err) < 0)
+    if (list_check(a, columns, err) < 0 || named_vm_list(s->vmstore, &names, err) < 0)
         return -1;
     vec_foreach (char **, name, &names) {
         json_t *v = describe(s, *name, args_has(a, "all"));
         if (v)
             (void)json_array_append_new(list, v);
     }
-    if (args_has(a, "json"))
-        cli_print_json(list);
-    else
-        print_table(list, args_has(a, "quiet"));
-    return 0;
+    return list_print(a, columns, list, err);
 }
 
 /* kiln status: one VM, as people and scripts ask for it; without a name, those of a VMFile. */
@@ -171,7 +150,11 @@ const struct command cmd_ps = {
     .name = "ps",
     .summary = "List the VMs that run",
     .usage = "[options]",
-    .detail = "SSH is the port of 127.0.0.1 that leads to the guest's SSH server.\n",
+    .detail =
+        "SSH is the port of 127.0.0.1 that leads to the guest's SSH server.\n"
+        "Fields of --format are .Name, .Image, .State, .PID, .Memory, .SSH, .Age, .Ports, "
+        ".Address,\n"
+        ".Started.\n",
     .options = options,
     .run = run,
 };

@@ -121,18 +121,14 @@ void vm_disks_add_names(const json_t *config, json_t *to)
         (void)json_object_set_new(to, member, names);
 }
 
-void vm_disks_join_names(json_t *list)
+void vm_disks_add_images(struct buf *b, const json_t *item, const char *key)
 {
-    size_t i, k;
-    json_t *vm, *name;
-    json_array_foreach (list, i, vm) {
-        CLEANUP(buf_clear) struct buf names = BUF_INIT;
-        const char *first = json_str(vm, "image");
-        buf_addf(&names, "%s", first ? first : "-");
-        json_array_foreach (json_object_get(vm, member), k, name)
-            buf_addf(&names, ", %s", json_string_value(name));
-        (void)json_object_set_new(vm, "image", json_string(names.data));
-    }
+    size_t i;
+    json_t *name;
+    const char *first = json_str(item, key);
+    buf_adds(b, first ? first : "-");
+    json_array_foreach (json_object_get(item, member), i, name)
+        buf_addf(b, ", %s", json_string_value(name));
 }
 
 int64_t vm_disks_usage(const struct named_vm *vm)

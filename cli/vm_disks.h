@@ -43,8 +43,8 @@ int vm_disks_open(const struct named_vm *vm, struct store *st, struct vm_disks *
 struct vm_run_disk *vm_disks_all(struct vm_run_disk first, const struct vm_disks *d, size_t *ret_n);
 /* Adds the names of a VM's further images to what is known of it, as "extra_images"; nothing without any. */
 void vm_disks_add_names(const json_t *config, json_t *to);
-/* For a table: "image" of each member of the list becomes all its images, "debian, data". */
-void vm_disks_join_names(json_t *list);
+/* For a list (cli/list.h): all images of a VM, "debian, data". */
+void vm_disks_add_images(struct buf *b, const json_t *item, const char *key);
 /* What a VM's disks take, bytes. -1: the first is not there. */
 int64_t vm_disks_usage(const struct named_vm *vm);
 

@@ -227,6 +227,11 @@ make_folder() {
   done
   setfattr -n user.note -v hello attr
   setfattr -n security.note -v no attr || true
+  echo secret >attr/file
+  setfacl -m u:1234:rw,g:4321:r attr/file
+  setfacl -m u:1234:rwx -d -m u:1234:rx attr
+  local acls
+  acls=$(getfacl -cn attr attr/file)
   run "$KILN" start --rsync -b to-hostname:/srv -b to-hostname:/srv/new/name -b hole:/srv -b attr:/srv \
     -b /bin/tar:/srv -b /bin/dash:/srv "${libs[@]}" -a /srv/to-hostname:links -a /srv/attr:links -a /srv/hole:links web \
     --ssh-command 'readlink /srv/to-hostname; readlink /srv/new/name; du -k /srv/hole; rm /bin/tar; mv /srv/tar /bin; mv /srv/dash /bin/sh'
@@ -234,6 +239,7 @@ make_folder() {
   [[ $status = 0 && $output == *$'/etc/hostname\n/etc/hostname\n'[0-9]$'\t/srv/hole'* ]]
   [ "$(readlink links/to-hostname)" = /etc/hostname ]
   [ "$(getfattr --only-values -n user.note links/attr)" = hello ]
+  [ "$(cd links; getfacl -cn attr attr/file)" = "$acls" ]
   run getfattr -n security.note links/attr
   [ "$status" != 0 ]
   [ "$(du -k links/hole | cut -f 1)" -lt 100 ]

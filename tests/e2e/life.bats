@@ -51,6 +51,19 @@ field() { # NAME FIELD: of a VM that runs
   if ss -tlnp | grep "pid=$(field web pid)," | grep -v '127.0.0.1:'; then return 1; fi
 }
 
+@test "ps and ls --format" {
+  local pid ssh
+  pid=$(field web pid) ssh=$(field web ssh_port)
+  [ "$("$KILN" ps --format '{{.Name}}\t{{ .state }}|{{.Memory}}\\n{{.Names}}\n')" = $'web\trunning|1024M\\nweb' ]
+  run "$KILN" ps --format 'table {{.PID}}\t{{.SSH}}\t{{.Ports}}'
+  [[ ${lines[0]} =~ ^PID\ +SSH\ +PORTS$ && ${lines[1]} =~ ^$pid\ +$ssh\ +.*127.0.0.1:$udp-\>[0-9]+/udp && ${#lines[@]} = 2 ]]
+  [ "$("$KILN" ps --format json | jq -r .pid)" = "$pid" ]
+  [ "$("$KILN" ps --format '{{json .}}')" = "$("$KILN" ps --json | jq -cS '.[]')" ]
+  [ "$("$KILN" ps --format table | head -1)" = "$("$KILN" ps | head -1)" ]
+  [[ $("$KILN" ls --format '{{.Name}} is {{.Status}}, {{.Disk}}') = "web is running, $store/web/disk.qcow2" ]]
+  [ "$("$KILN" ls --format 'table {{.Name}} {{.VirtSize}}' | head -1)" = 'NAME VIRT SIZE' ]
+}
+
 @test "a UDP port that is published leads to the guest" {
   # nobody listens there; the guest's kernel counts what comes
   local count=(awk '/^Udp:/ { n = $3 } END { print n }' /proc/net/snmp) before tries=50

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
+bats_require_minimum_version 1.5.0
 # What a user of docker types, and what is answered where kiln has no such thing.
 load common
 
@@ -89,7 +90,8 @@ END
   says 2 "--volume FOLDER:/GUEST" run --mount type=bind,src=/a,dst=/b base
   says 2 "kiln exec NAME env" run -e A=B base
   says 2 "argument --tty: standard input is not a terminal" run -it base
-  says 2 "--json" images --format x
+  says 2 "'x' has no {{.FIELD}}" images --format x
+  says 2 "--json" image inspect base --format x
   says 2 "kiln image flatten" build --squash .
   says 2 "kiln image export" save base
   says 2 "linux/amd64" build --platform linux/arm64 .
@@ -212,4 +214,37 @@ assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user
   run "$KILN" build -t next .
   [[ "$output" == *"Built image 'next'"* ]]
   [[ "$output" != *next:* ]]
+}
+
+@test "lists are printed as --format says; what it does not know is an error that lists the fields" {
+  local fields='fields are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, .Path' words
+  "$KILN" tag base a-second-one
+  run "$KILN" images --format '{{.Name}}\t{{ .TYPE }}\\t\n{{.virtsize}}{{json .Name}}'
+  [ "$output" = $'a-second-one\tthin\\t\n64.00 MiB"a-second-one"\nbase\tthin\\t\n64.00 MiB"base"' ]
+  run "$KILN" images --format 'table {{.Name}}\t{{.Size}}\t{{.Type}}'
+  [[ ${lines[0]} = 'NAME          REAL SIZE  TYPE' && ${lines[1]} =~ ^a-second-one\ \ [0-9.]+\ .iB\ +thin$ && ${#lines[@]} = 3 ]]
+  [ "$("$KILN" images --format table)" = "$("$KILN" images)" ]
+  [ "$("$KILN" images --format '')" = "$("$KILN" images)" ]
+  [ "$("$KILN" images --format json)" = "$("$KILN" images --json | jq -cS '.[]')" ]
+  [ "$("$KILN" history base --format '{{.Step}} {{.Instruction}}' | head -2)" = $'1 FROM scratch\n2 DISK 64 MB MBR' ]
+  [ "$("$KILN" history base --format '{{json .n}}' 2>&1 | head -1)" = "error: argument --format: there is no field '.n'" ]
+  says 2 "there is no field '.Nmae'
+hint: did you mean {{.Name}}? $fields" images --format '{{.Nmae}}'
+  says 2 "there is no field '.Repository'
+hint: $fields; --json prints all there is, for jq" images --format '{{.Repository}}:{{.Tag}}'
+  says 2 "'{{if .Name}}' is not {{.FIELD}}" images --format '{{if .Name}}x{{end}}'
+  says 2 "'{{.}}' is not {{.FIELD}}" images --format '{{.}}'
+  says 2 "'{{}}' is not {{.FIELD}}" images --format 'table {{}}'
+  says 2 "'{{' without '}}' in '{{.Name'" images --format 'x {{.Name'
+  says 2 "not with --json" images --format '{{.Name}}' --json
+  says 2 "not with --quiet" ps -q --format '{{.Name}}'
+  says 2 "did you mean {{.Name}}?" ls --format '{{.Nane}}' # also of an empty list
+  says 2 "fields are .Name, .Image, .State, .PID" ps --format '{{.Command}}'
+  # the help lists what the error lists
+  for words in ps ls images 'history base'; do
+    # shellcheck disable=SC2086  # words
+    run -2 "$KILN" $words --format '{{.None}}'
+    fields=${output#*fields are } fields=${fields%;*}
+    [[ $("$KILN" ${words% *} --help | tr '\n' ' ' | tr -s ' ') == *"of --format are ${fields}"* ]]
+  done
 }
