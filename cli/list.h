@@ -9,9 +9,13 @@
  *         {.field = "RealSize", .head = "REAL SIZE", .key = "real_size", .add = list_add_size, .right = true},
  *         {0},
  *     };
- *     if (list_check(a, columns, err) < 0) // before work is done for it
- *         return -1;
- *     return list_print(a, columns, items, err);
+ *     static int run(struct session *s, const struct args *a, struct error **err)
+ *     {
+ *         if (list_check(a, columns, err) < 0) // before work is done for it
+ *             return -1;
+ *         json_auto_t *items = json_array();
+ *         return list_print(a, columns, items, err);
+ *     }
  *
  * --format is a text with {{.Field}}, {{json .Field}} and {{json .}} in it, and \t, \n and \\; printed with
  * a newline for each item. After "table " it is the rows of a table, whose columns are parted by \t; "json" is
