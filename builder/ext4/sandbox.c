@@ -31,6 +31,7 @@ int sandbox_enter(struct error **err)
         ALLOW(pwrite64),
         ALLOW(lseek),
         ALLOW(ftruncate),
+        ALLOW(sync_file_range),
         ALLOW(close),
         ALLOW(brk),
         ALLOW(munmap),
