@@ -255,6 +255,27 @@ int inode_acls(struct volume *v, ext2_ino_t ino, bool *ret_access, bool *ret_def
     return rc ? volume_error(v, rc, "read attributes", err) : 0;
 }
 
+/* chattr's +i and +a keep a file's names: what the kernel says of them is its to say. */
+static int may_rename(const struct ext2_inode_large *raw, struct error **err)
+{
+    return raw->i_flags & (EXT2_IMMUTABLE_FL | EXT2_APPEND_FL)
+               ? error_set(err, ERR_USER, "a file is immutable or append-only")
+               : 0;
+}
+
+int inode_link(struct volume *v, ext2_ino_t ino, struct error **err)
+{
+    enum { LINKS_MAX = 65000 };
+    struct ext2_inode_large raw;
+    if (inode_read(v, ino, &raw, err) < 0 || may_rename(&raw, err) < 0)
+        return -1;
+    // it may just have lost its last name
+    if (!raw.i_links_count || ++raw.i_links_count > LINKS_MAX)
+        return error_set(err, ERR_USER, "a file cannot have a further name");
+    inode_changed(v, &raw);
+    return inode_store(v, ino, &raw, err);
+}
+
 int inode_unlink(struct volume *v, ext2_ino_t ino, struct error **err)
 {
     struct ext2_inode_large raw;
@@ -263,6 +284,8 @@ int inode_unlink(struct volume *v, ext2_ino_t ino, struct error **err)
         return -1;
     if (S_ISDIR(raw.i_mode) || !raw.i_links_count || ino < EXT2_FIRST_INODE(v->fs->super))
         return error_set(err, ERR_USER, "a name leads to what has no names");
+    if (may_rename(&raw, err) < 0)
+        return -1;
     inode_changed(v, &raw);
     raw.i_links_count--;
     if (raw.i_links_count)

@@ -44,6 +44,8 @@ int inode_xattrs(struct volume *v, ext2_ino_t ino, mode_t mode, struct str xattr
  * is made in it gets. */
 int inode_acls(struct volume *v, ext2_ino_t ino, bool *ret_access, bool *ret_default,
                struct error **err);
+/* One name more. Declines, as inode_unlink does, what chattr protects. */
+int inode_link(struct volume *v, ext2_ino_t ino, struct error **err);
 /* One name less; the last one frees it. Not for folders. */
 int inode_unlink(struct volume *v, ext2_ino_t ino, struct error **err);
 /* Target of a symbolic link, owned. */

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-enum { FAST_LINK = 60, LINKS_MAX = 65000 };
+enum { FAST_LINK = 60 };
 
 void place_init(struct place *p, struct tree *t, const struct place_spec *spec)
 {
@@ -306,19 +306,11 @@ static int place_hardlink(struct place *p, const struct entry *e, const char *na
         return -1;
     buf_addf(&real, "/%s", slash + 1);
     ext2_ino_t ino;
-    struct ext2_inode_large raw;
     if (tree_find(p->tree, real.data, &ino, err) <= 0)
         return err && *err ? -1 : stop(p, "is a hard link to what is not there", err);
     mode_t type = tree_type(p->tree, ino, err);
-    if (!type || type == S_IFDIR || remove_old(p, name, err) < 0 ||
-        inode_read(v, ino, &raw, err) < 0)
+    if (!type || type == S_IFDIR || remove_old(p, name, err) < 0 || inode_link(v, ino, err) < 0)
         return err && *err ? -1 : stop(p, "is a hard link to a folder", err);
-    if (!raw.i_links_count ||
-        ++raw.i_links_count > LINKS_MAX) // it may just have lost its last name
-        return stop(p, "cannot be a further name", err);
-    inode_changed(v, &raw);
-    if (inode_store(v, ino, &raw, err) < 0)
-        return -1;
     return add_name(p, name, ino, type_of_inode(type), err);
 }
 

@@ -18,6 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Nothing of the caller's changes what is made (MKE2FS_CONFIG): it is the same for the same key. */
+#define ENVIRONMENT ARGV("LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+
 enum { SECTOR = 512, MKFS_MS = 10 * 60 * 1000 };
 
 void new_disk_clear(struct new_disk *d)
@@ -55,8 +58,11 @@ static int run_sfdisk(const char *path, const struct buf *script, struct error *
     CLEANUP(process_clear) struct process p = PROCESS_INIT;
     char *const *argv =
         ARGV("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never", path);
-    struct process_spec spec = {
-        .argv = argv, .in = PROCESS_PIPE, .out = PROCESS_NULL, .errors = PROCESS_NULL};
+    struct process_spec spec = {.argv = argv,
+                                .env = ENVIRONMENT,
+                                .in = PROCESS_PIPE,
+                                .out = PROCESS_NULL,
+                                .errors = PROCESS_NULL};
     if (process_start(&p, &spec, err) < 0)
         return -1;
     if (write_all(p.in, script->data, script->len) < 0)
@@ -106,7 +112,7 @@ static int run_mkfs(struct new_disk *d, const struct part *p, const char *path, 
         CLEANUP(error_freep) struct error *first = NULL;
         (void)layout_mkfs(p, prezeroed, &argv); // what it is was checked
         strv_add(&argv, path);
-        if (process_run(d->s, argv.ptr, NULL, &first) == 0)
+        if (process_run_env(d->s, argv.ptr, ENVIRONMENT, NULL, &first) == 0)
             return 0;
         if (!prezeroed || !strstr(first->message, "assume_storage_prezeroed"))
             return error_propagate(err, STEAL(first));
