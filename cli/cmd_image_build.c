@@ -69,8 +69,7 @@ static const struct option_spec options[] = {
      "End a step that takes longer, and fail: 90s, 30m, 2h [default: none]", NULL},
     {"dns", 0, "ADDRESS", "Name server for RUN", NULL},
     {"runner", 0, "auto|vm|guestfs",
-     "auto: steps that only write files need no VM; guestfs: libguestfs mounts the disk [default: "
-     "vm]",
+     "vm: the builder VM does all steps; guestfs: libguestfs mounts the disk [default: auto]",
      NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator of the builder VM [default: KILN_ACCEL or auto]",
      NULL},
@@ -179,7 +178,7 @@ static int parse_runner(const char *text, enum build_runner *ret, struct error *
 {
     static const char *const names[] = {
         [BUILD_RUNNER_VM] = "vm", [BUILD_RUNNER_GUESTFS] = "guestfs", [BUILD_RUNNER_AUTO] = "auto"};
-    *ret = BUILD_RUNNER_VM;
+    *ret = BUILD_RUNNER_AUTO;
     for (size_t i = 0; text && i < sizeof names / sizeof *names; i++)
         if (!strcmp(text, names[i])) {
             *ret = (enum build_runner)i;

@@ -34,9 +34,9 @@ enum build_on_error {
 };
 
 enum build_runner {
-    BUILD_RUNNER_VM,
+    BUILD_RUNNER_AUTO, /* the host where it can (host/runner.h), else the builder VM, else libguestfs */
+    BUILD_RUNNER_VM,      /* the builder VM alone */
     BUILD_RUNNER_GUESTFS, /* libguestfs in the builder VM (worker/guestfs.h) */
-    BUILD_RUNNER_AUTO,    /* the host where it can (host/runner.h), else the builder VM */
 };
 
 struct build_secret {

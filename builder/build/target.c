@@ -115,6 +115,8 @@ static int start(struct target *t, const struct runner_ops *ops, const struct di
     if (ops->start(t->s, &o, &t->runner, err) < 0)
         return -1;
     long long attached = now_us(), answered = runner_answered(t->runner) * 1000;
+    if (answered < start) // within the same millisecond
+        answered = start;
     session_timing(t->s, "vm-start", answered - start);
     session_timing(t->s, "attach", attached - answered);
     return 0;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Steps that only write files, done on the host without a VM (builder/host/runner.h): the same tree as
-# the builder VM's, and the VM where anything is unusual.
+# Steps that only write files, done on the host without a VM (builder/host/runner.h; --runner auto, the default):
+# the same tree as the builder VM's, and the VM where anything is unusual.
 bats_require_minimum_version 1.5.0
 
 setup_file() {
@@ -24,7 +24,7 @@ tree() { # IMAGE [SINCE]
 @test "the tree is the builder VM's, file by file, and sound after every step" {
   python3 "$BATS_TEST_DIRNAME/ext4_odd.py" odd
   since=$(date +%s)
-  build --runner auto --name odd-host odd
+  build --name odd-host odd
   started_no_vm
   build --runner vm --no-cache --name odd-vm odd
   grep -q '^start:' log
@@ -43,7 +43,7 @@ tree() { # IMAGE [SINCE]
     e2fsck -fn fs
   done
   # on what the kernel wrote, folders with an index among it
-  build --runner auto --name again-host odd/again
+  build --name again-host odd/again
   started_no_vm
   build --runner vm --no-cache --name again-vm odd/again
   tree again-vm "$since" >vm
@@ -58,14 +58,16 @@ tree() { # IMAGE [SINCE]
   tar -C work/files -cf work/a.tar a
   printf '%s\n' 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 OPTIONS "-L it -m 1" MOUNT / FLAGS boot' \
     'ADD a.tar /srv/' 'WORKDIR /srv/work' 'COPY files/ .' >work/Imagefile
-  PATH=$PWD/bin build --runner auto --accel kvm --name bare work
+  # what the caller's environment says to mke2fs counts for nothing
+  printf '[defaults]\n\tinode_size = 128\n' >mke2fs.conf
+  PATH=$PWD/bin MKE2FS_CONFIG=$PWD/mke2fs.conf build --accel kvm --name bare work
   started_no_vm
   tree bare >list
   grep -q '^/srv/work/a regular 0644' list
   # …and no program of the host's is given what could name one of its files
   for options in '-d /etc' '-L x /etc/passwd' '-E offset=1' '-J device=/dev/null'; do
     printf '%s\n' 'FROM scratch' 'DISK 64 MB MBR' "PARTITION 1 FORMAT ext4 OPTIONS \"$options\" MOUNT /" 'COPY files/ /' >work/Imagefile
-    run "$KILN" -v image build --runner auto --accel kvm --name harm work
+    run "$KILN" -v image build --accel kvm --name harm work
     [[ $output == *'in the builder VM, not on the host: OPTIONS of a partition are unusual'* ]]
   done
 }
@@ -75,27 +77,37 @@ tree() { # IMAGE [SINCE]
   cd work
   says() { grep -q "in the builder VM, not on the host: $1" ../log || { grep 'not on the host' ../log; return 1; }; }
   printf '%s\n' 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /' 'COPY root/ /' >Imagefile
-  build --runner auto --name base .
+  build --name base .
   started_no_vm
   printf '%s\n' 'FROM base' 'COPY Imagefile /' 'RUN echo ran >/ran' 'COPY Imagefile /after' >Imagefile
-  build --runner auto --name x .
+  build --name x .
   says 'a later step needs it'
   says 'it runs already'
   # a folder cannot become a file: the error is the VM's, as ever
   printf '%s\n' 'FROM base' 'COPY Imagefile /etc/group/x' >Imagefile
-  run "$KILN" -v image build --runner auto --name x .
+  run "$KILN" -v image build --name x .
   [ "$status" = 1 ]
   [[ $output == *"Imagefile:2:1"*"cannot use the folder '/etc/group' in the image"* ]]
   # a full one, too
   printf '%s\n' 'FROM base' 'COPY large /' >Imagefile
   head -c 90M /dev/zero | tr '\0' x >large
-  run "$KILN" -v image build --runner auto --name x .
+  run "$KILN" -v image build --name x .
   [ "$status" = 1 ]
   [[ $output == *'not on the host: cannot find room: the file system is full'* ]]
   [[ $output == *'make the DISK or PARTITION larger'* ]]
+  # what chattr keeps
+  mkdir tools
+  # shellcheck disable=SC2046 # paths of libraries
+  cp --parents "$(command -v chattr)" $(ldd "$(command -v chattr)" | grep -o '/[^ ]*') tools/
+  printf '%s\n' 'FROM base' 'COPY tools/ /' 'RUN --security=insecure echo kept >/kept; chattr +i /kept' >Imagefile
+  build --name locked .
+  printf '%s\n' 'FROM locked' 'COPY Imagefile /kept' >Imagefile
+  run "$KILN" -v image build --name x .
+  [ "$status" = 1 ]
+  [[ $output == *'not on the host: a file is immutable or append-only'*"cannot replace '/kept' in the image: Operation not permitted"* ]]
   # features that kiln does not give, and a disk that it did not partition
   printf '%s\n' 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 OPTIONS "-O inline_data" MOUNT /' 'COPY root/ /' >Imagefile
-  build --runner auto --name quota .
+  build --name quota .
   says 'the file system has an unusual feature'
 }
 
@@ -103,7 +115,7 @@ tree() { # IMAGE [SINCE]
   mkdir work
   head -c 300M /dev/urandom >work/large
   printf '%s\n' 'FROM scratch' 'DISK 600 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /' 'COPY large /' >work/Imagefile
-  "$KILN" image build --runner auto --name interrupted work >log 2>&1 3>&- &
+  "$KILN" image build --name interrupted work >log 2>&1 3>&- &
   pid=$!
   until pgrep -P "$pid" -f '^/proc/self/fd' >/dev/null && grep -q 'Step 4' log; do
     kill -0 "$pid" || { cat log; return 1; }
