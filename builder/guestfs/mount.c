@@ -79,6 +79,22 @@ static int mount_one(struct job *j, const char *device, const char *path, bool r
     return guestfs_mount_options(j->g, read_only ? "ro,noatime" : "noatime", device, path);
 }
 
+/* The reply's error once a device could not be mounted. Returns -1. */
+static int mount_failed(struct job *j, const char *device)
+{
+    static const char unknown[] = "unknown filesystem type '";
+    const char *why = guestfs_last_error(j->g), *type = why ? strstr(why, unknown) : NULL;
+    if (!type)
+        return job_failed(j, NULL, NULL);
+    type += sizeof unknown - 1;
+    char *text = xasprintf("the kernel of the builder VM has no file system '%.*s', which is on %s",
+                           (int)strcspn(type, "'"), type, device);
+    int rc =
+        job_failed(j, text, "KILN_KERNEL=FILE chooses another kernel, with its modules beside it");
+    free(text);
+    return rc;
+}
+
 /* Pairs of mount point and device, shorter mount points first. */
 static int by_length(const void *a, const void *b)
 {
@@ -109,7 +125,7 @@ int job_mount_root(struct job *j, const char *root, bool read_only)
             continue;
         }
         if (!strcmp(mounts[i], "/"))
-            return job_failed(j, NULL, NULL);
+            return mount_failed(j, mounts[i + 1]);
         char *text = xasprintf("cannot mount '%s' at '%s': %s", mounts[i + 1], mounts[i],
                                guestfs_last_error(j->g));
         job_warn(j, text);
@@ -161,7 +177,7 @@ static int mount_only(struct job *j, bool read_only, bool locked)
     if (n == 1 && mount_one(j, found, "/", read_only) == 0) {
         note(j, "/", found);
     } else if (n == 1) {
-        rc = job_failed(j, NULL, NULL);
+        rc = mount_failed(j, found);
     } else {
         char *text = xasprintf("libguestfs finds no operating system, and %s file system: %s",
                                n ? "more than one" : "no", *seen ? seen : "nothing at all");
@@ -191,7 +207,7 @@ static int mount_given(struct job *j, const json_t *given, bool read_only)
         if (strcmp(path, "/") != 0)
             (void)guestfs_mkdir_p(j->g, path);
         if (mount_one(j, device, path, read_only) < 0)
-            rc = job_failed(j, NULL, NULL);
+            rc = mount_failed(j, device);
         else
             note(j, path, device);
     }

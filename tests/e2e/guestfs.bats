@@ -85,3 +85,212 @@ deep = json.load(sys.stdin)["deep"]
 assert deep["systems"][0]["applications"] == [{"name": "hello", "version": "2.10", "release": "3", "arch": "amd64"}], deep
 assert deep["filesystems"][0]["type"] == "ext4"'
 }
+
+# A disk with one partition of type $2 that holds the file system $1, as the image $3
+one_partition() {
+  truncate -s "$(($(stat -c %s "$1") + (2 << 20)))" disk.raw
+  printf 'start=2048, size=%s, type=%s\n' "$(($(stat -c %s "$1") / 512))" "$2" | sfdisk -q disk.raw
+  dd if="$1" of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/$3"
+}
+layer_of() { "$KILN" image history --json "$1" | python3 -c 'import json, sys; print([x["layer"] for x in json.load(sys.stdin) if "layer" in x][-1])'; }
+layers() { find "$KILN_HOME/backend/.layers" -name layer.json | wc -l; }
+
+@test "the tree is the builder VM's, file by file" {
+  local since
+  python3 "$BATS_TEST_DIRNAME/ext4_odd.py" odd
+  make_root odd/root
+  rm odd/root/etc/group
+  touch odd/root/etc/fstab
+  sed 2q odd/Imagefile >odd/Imagefile.base
+  printf '%s\n' 'PARTITION 1 FORMAT ext4 MOUNT /' 'ADD base.tar /' 'COPY root/ /' 'RUN echo app:x:1000:1001::/:/bin/sh >>/etc/passwd' >>odd/Imagefile.base
+  timeout 800 "$KILN" image build --name made -f odd/Imagefile.base odd
+  "$KILN" image export --format qcow2 made exported.qcow2
+  # what kiln knows of its partitions is not in it any more
+  qemu-img convert -f qcow2 -O raw exported.qcow2 disk.raw
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/plain"
+  { echo 'FROM plain'; sed '1,/base.tar/d' odd/Imagefile; } >odd/Imagefile.steps
+  cat >>odd/Imagefile.steps <<'END'
+USER root
+RUN mkdir -p /ran/a && echo one >/ran/a/one && ln /ran/a/one /ran/two && ln -s one /ran/a/link && mkfifo -m 600 /ran/pipe
+RUN chown 12:34 /ran/two && chmod 4711 /ran/two && dd if=/dev/zero of=/ran/sparse bs=1k seek=900 count=1 && rm /many/000001
+RUN mknod /ran/node c 1 3 && mv /many/000002 /ran/ && rm -r /opt/odd/a && touch -d @1000000000 /ran/a/one
+COPY names/ /ran/names/
+END
+  since=$(date +%s)
+  timeout 800 "$KILN" image build --runner vm --name by-vm -f odd/Imagefile.steps odd
+  build --no-cache -v --name by-guestfs -f odd/Imagefile.steps odd >log 2>&1 || { cat log; return 1; }
+  grep -q "libguestfs: / is '/dev/sda1'" log
+  for name in by-vm by-guestfs; do
+    python3 "$BATS_TEST_DIRNAME/ext4_tree.py" "$KILN_HOME/backend/.layers/$(layer_of $name)/disk.qcow2" "$since" >"$name"
+  done
+  diff by-vm by-guestfs
+  [ "$(wc -l <by-vm)" -gt 4600 ]
+  grep -q '^/ran/two regular 04711 12:34 links=2' by-guestfs
+}
+
+@test "what fails, fails as in the builder VM" {
+  make_ext4
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/plain"
+  head -c 60M /dev/urandom >work/large
+  local runner steps
+  for steps in 'RUN echo said >&2; exit 7' 'COPY large /' 'RUN head -c 60M /dev/zero >/full' 'COPY file /etc/passwd/x' 'RUN kill -9 $$'; do
+    printf '%s\n' 'FROM plain' "$steps" >work/Imagefile
+    for runner in vm guestfs; do
+      run timeout 800 "$KILN" image build --runner $runner --progress plain --name failed work
+      [ "$status" = 1 ]
+      sed -n '/error:/,$p' <<<"$output" >"$runner"
+    done
+    diff vm guestfs
+    case $steps in
+      *'exit 7') grep -q 'exit status 7' guestfs ;;
+      *large* | *full*) grep -q 'the file system is full\|No space left' guestfs ;;
+    esac
+  done
+  [ "$(layers)" = 1 ] # the base
+}
+
+@test "the host's disk is full: a clear error, nothing left, and with space it goes on" {
+  make_ext4
+  mkdir -p small
+  head -c 30M /dev/urandom >work/large
+  printf '%s\n' 'FROM plain' 'COPY file /srv/' 'COPY large /' >work/Imagefile
+  qemu-img convert -f raw -O qcow2 disk.raw plain.qcow2
+  cat >full <<'END'
+mount -t tmpfs -o size=20m tmpfs small || exit 9
+cp plain.qcow2 small/plain
+"$KILN" image build --runner guestfs --progress plain --image-backend "$PWD/small" --name big work
+status=$?
+find small/.working -type f -size +0 ! -name '*.name' ! -name '*.build'
+find small/.layers -name layer.json | wc -l
+mount -o remount,size=200m small
+"$KILN" image build --runner guestfs --progress plain --image-backend "$PWD/small" --name big work || exit 8
+"$KILN" system verify --image-backend "$PWD/small" || exit 7
+exit $status
+END
+  run timeout 800 unshare -m sh full
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"error: "*"No space left on device"*$'\n2\n'*"Built image 'big'"* ]]
+}
+
+@test "Ctrl-C in COPY and in RUN leaves nothing but the layers before" {
+  make_ext4
+  head -c 30M /dev/urandom >work/large
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/plain"
+  local pid status=0 before when
+  for when in 'Step 3/' 'it runs'; do
+    before=$(layers)
+    if [ "$when" = 'it runs' ]; then
+      printf '%s\n' 'FROM plain' 'COPY file /b' 'RUN echo it runs; sleep 1000' 'COPY file /a' >work/Imagefile
+    else
+      printf '%s\n' 'FROM plain' 'COPY file /a' 'COPY large /' >work/Imagefile
+    fi
+    env --default-signal=INT "$KILN" image build --runner guestfs --progress plain --name stopped work >log 2>&1 3>&- &
+    pid=$!
+    until grep -q "^$when" log; do kill -0 "$pid" || { cat log; return 1; }; sleep 0.05; done
+    kill -INT "$pid"
+    wait "$pid" || status=$?
+    [ "$status" = 130 ] || { echo "$status"; cat log; return 1; }
+    no_leftovers "$KILN_HOME"
+    [ -z "$(pgrep -f "^/proc/self/fd/.*$KILN_HOME")" ]
+    [ "$(layers)" -le $((before + 2)) ] # the base, once, and the first COPY
+    run "$KILN" image inspect stopped
+    [ "$status" = 1 ]
+  done
+}
+
+@test "several mount points by fstab; RAID and LVM" {
+  make_root root
+  mkdir -p root/boot root/home
+  printf '%s\n' 'LABEL=root / ext4 defaults 0 1' 'LABEL=boot /boot ext4 defaults 0 2' '/dev/sda2 /home ext4 defaults 0 2' >root/etc/fstab
+  mke2fs -q -t ext4 -L boot boot.raw 16M
+  mke2fs -q -t ext4 -L home home.raw 16M
+  mke2fs -q -t ext4 -L root -d root root.raw 48M
+  truncate -s 90M disk.raw
+  printf '%s\n' 'start=2048, size=16M' 'size=16M' 'size=48M' | sfdisk -q disk.raw
+  dd if=boot.raw of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
+  dd if=home.raw of=disk.raw bs=1M seek=17 conv=notrunc,sparse status=none
+  dd if=root.raw of=disk.raw bs=1M seek=33 conv=notrunc,sparse status=none
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/three"
+  printf '%s\n' 'FROM three' 'COPY file /boot/one' 'COPY file /home/new/two' 'RUN cat /boot/one /home/new/two >/boot/both && rm /boot/one' >work/Imagefile
+  build --name mounted work
+  "$KILN" image export --format raw mounted out.raw
+  dd if=out.raw of=boot.raw bs=1M skip=1 count=16 status=none
+  dd if=out.raw of=home.raw bs=1M skip=17 count=16 status=none
+  e2fsck -fn boot.raw
+  e2fsck -fn home.raw
+  [ "$(debugfs -R 'cat /both' boot.raw 2>/dev/null)" = $'content\ncontent' ]
+  [ "$(debugfs -R 'cat /new/two' home.raw 2>/dev/null)" = content ]
+
+  # a logical volume on a RAID1 of two partitions
+  rm root/etc/fstab
+  mke2fs -q -F -t ext4 -L root -d root root.raw 48M
+  python3 "$BATS_TEST_DIRNAME/lvm.py" root.raw >pv.raw
+  truncate -s %1M pv.raw
+  python3 "$BATS_TEST_DIRNAME/raid1.py" pv.raw member0 member1
+  local sectors=$(($(stat -c %s member0) / 512))
+  rm disk.raw
+  truncate -s 110M disk.raw
+  printf '%s\n' "start=2048, size=$sectors, type=fd" "start=$((2048 * 54)), size=$sectors, type=fd" | sfdisk -q disk.raw
+  dd if=member0 of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
+  dd if=member1 of=disk.raw bs=1M seek=54 conv=notrunc,sparse status=none
+  qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/raid"
+  printf '%s\n' 'FROM raid' 'COPY file /srv/' 'RUN cat /srv/file /srv/file >/twice' >work/Imagefile
+  build --name striped work
+  "$KILN" image export --format raw striped out.raw
+  # both members have it: the volume begins at 1 MiB of each
+  for at in 1 54; do
+    dd if=out.raw of=root.raw bs=1M skip=$((at + 1)) count=48 status=none
+    e2fsck -fn root.raw
+    [ "$(debugfs -R 'cat /twice' root.raw 2>/dev/null)" = $'content\ncontent' ]
+  done
+}
+
+@test "a file system that the kernel has not is refused by name" {
+  local kind
+  for kind in hfsplus ufs; do
+    python3 - "$kind" <<'END'
+import struct, sys
+# the superblock alone, as blkid knows it
+with open("fs.raw", "wb") as f:
+    if sys.argv[1] == "ufs":
+        f.seek(8192 + 1372)
+        f.write(struct.pack("<I", 0x00011954))
+    else:
+        f.seek(1024)
+        f.write(b"H+" + struct.pack(">HI4sI", 4, 0x100, b"10.0", 0) + bytes(24) + struct.pack(">III", 4096, 4096, 4000) + bytes(460))
+    f.truncate(16 << 20)
+END
+    rm -f disk.raw
+    one_partition fs.raw af $kind
+    printf 'FROM %s\nCOPY file /\n' $kind >work/Imagefile
+    run build --name refused work
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"error: "*"$kind"*"hint: "*"KILN_KERNEL"* ]]
+  done
+}
+
+@test "a Windows disk: COPY and inspect --deep, but no RUN" {
+  truncate -s 62M part.raw
+  mkntfs -q -F -Q part.raw
+  one_partition part.raw 7 ntfs
+  python3 "$BATS_TEST_DIRNAME/windows.py" work/tree
+  printf '%s\n' 'FROM ntfs' 'COPY tree/ /' >work/Imagefile
+  build --name windows work
+  run timeout 800 "$KILN" image inspect --deep windows
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"found          Windows Kiln Edition, x86_64, host name pane, 1 application"*"/dev/sda1 on /"* ]]
+  "$KILN" image inspect --json windows | python3 -c '
+import json, sys
+one = json.load(sys.stdin)["deep"]["systems"][0]
+assert (one["type"], one["major"], one["systemroot"]) == ("windows", 10, "/Windows"), one
+assert one["applications"][0]["name"] == "hello", one'
+  printf '%s\n' 'FROM windows' 'COPY file /Windows/Temp/' 'RUN echo' >work/Imagefile
+  run build --name refused work
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"Imagefile:3:1: error: no command can run in this image: the guest is no Linux, but Windows Kiln Edition"* ]]
+}
