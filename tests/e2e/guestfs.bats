@@ -144,7 +144,8 @@ END
     diff vm guestfs
     case $steps in
       *'exit 7') grep -q 'exit status 7' guestfs ;;
-      *large* | *full*) grep -q 'the file system is full\|No space left' guestfs ;;
+      *large*) grep -q "cannot write '/large' in the image: No space left on device" guestfs ;;
+      *full) [[ $output == *'No space left on device'* ]] ;;
     esac
   done
   [ "$(layers)" = 1 ] # the base
