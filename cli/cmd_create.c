@@ -12,6 +12,7 @@
 #include "cli/vm_prepare.h"
 #include "cli/vm_seed.h"
 #include "cli/vm_store.h"
+#include "cli/vm_warm.h"
 
 static const struct option_spec options[] = {
     {"name", 0, "NAME", "Name of the VM [default: the image's, with a number if a VM has that]",
@@ -24,6 +25,7 @@ static const struct option_spec options[] = {
     PREPARE_OPTIONS,
     SEED_OPTIONS,
     COPY_IN_OPTIONS,
+    WARM_OPTIONS,
     VM_OPTIONS,
     JSON_OPTION,
     {0},

@@ -14,8 +14,9 @@
 static const struct option_spec options[] = {
     PULL_OPTION,      REGISTRY_FETCH_OPTIONS,
     DISK_SIZE_OPTION, EXTRA_IMAGE_OPTION,
-    WARM_OPTIONS,     VM_OPTIONS,
-    JSON_OPTION,      {0},
+    WARM_OPTION,      READY_OPTION,
+    VM_OPTIONS,       JSON_OPTION,
+    {0},
 };
 
 static int open_all(struct session *s, const struct args *a, struct image_chain *chain,

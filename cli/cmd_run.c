@@ -194,10 +194,7 @@ static int run_new(struct session *s, const struct args *a, struct vm_spec *spec
     if (!changed && !args_has(a, "name") && !args_has(a, "detach"))
         return run_nameless(s, a, spec, copies, err);
     CLEANUP(vm_warm_request_clear) struct vm_warm_request request = {0};
-    if (warm && (changed || !args_has(a, "detach")))
-        session_notice(s, changed ? "no saved boot for a VM whose disk is changed first; booting"
-                                  : "no saved boot for a VM that is kept, but with -d; booting");
-    else if (warm && vm_warm_take(s, a, a->pos[0], &request, err) < 0)
+    if (warm && vm_warm_take(s, a, a->pos[0], &request, err) < 0)
         return -1;
     return run_named(s, a, spec, copies, &request, err);
 }
@@ -217,7 +214,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     bool warm = false;
     if (vm_warm_wanted(s, a, &warm, err) < 0)
         return -1;
-    if (warm && spec.session != VM_SERIAL)
+    if (warm && (spec.session != VM_SERIAL || args_has(a, "detach")))
         copies.direct = true; // the disk of a saved boot is in use already
     int status = run_new(s, a, &spec, &copies, warm, err);
     return status < 0 ? vm_find_instead(s, a->pos[0], "'kiln start %s' boots it", err) : status;

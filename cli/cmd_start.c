@@ -4,9 +4,10 @@
 #include "cli/vm_copy.h"
 #include "cli/vm_options.h"
 #include "cli/vm_store.h"
+#include "cli/vm_warm.h"
 
 static const struct option_spec options[] = {
-    DETACH_OPTION, COPY_OPTIONS, VM_OPTIONS, JSON_OPTION, {0}};
+    DETACH_OPTION, COPY_OPTIONS, WARM_OPTIONS, VM_OPTIONS, JSON_OPTION, {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/vm_live.h"
 #include "cli/waiting.h"
 #include "image/pull.h"
 #include "vm/bridge.h"
@@ -421,6 +422,21 @@ static int make_keys(const struct session *s, const struct boot *b, const struct
     return line ? 0 : -1;
 }
 
+/* What goes in once a VM in the background runs. */
+static int copy_in_detached(const struct boot *b, struct error **err)
+{
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    if (!b->copies || !b->copies->direct || !b->copies->in.len)
+        return 0;
+    if (vm_live_open(b->session, b->named->name, &live, err) < 0)
+        return -1;
+    CLEANUP(vm_ssh_freep)
+    struct vm_ssh *ssh = vm_live_first_login(b->session, &live, 0, err);
+    if (ssh && vm_copy_in_ssh(ssh, b->named->name, b->copies, err) == 0)
+        return 0;
+    return error_wrap(err, "VM '%s' is running, but without its files", b->named->name);
+}
+
 /* The VM's seed for cloud-init, owned; NULL = it has none. */
 static char *seed_of(const char *dir)
 {
@@ -463,12 +479,13 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     AUTO_FREE char *seed = named && disk->keep ? seed_of(named->dir) : NULL;
     b.o.seed = seed;
     CLEANUP(vm_share_links_clear) struct vm_share_links links = {0};
-    vm_share_links_open(s, spec, &links);
+    if (!b.o.wish)
+        vm_share_links_open(s, spec, &links);
     b.o.share_fds = links.fds;
     if (spec->session == VM_SERIAL && !detached)
         vm_volumes_tell(s, spec);
     if (copies && copies->direct && (copies->in.len || copies->out.len)) {
-        if (spec->session == VM_SERIAL) {
+        if (spec->session == VM_SERIAL && !detached) {
             error_set(err, ERR_USAGE, "argument --direct-copy: needs SSH");
             return error_hint(err, "--ssh or a command connects by it");
         }
@@ -482,7 +499,7 @@ int vm_options_boot(const struct session *s, const struct vm_spec *spec,
     if (detached && vm_volumes_mount(s, named->name, spec, err) < 0)
         return error_wrap(err, "VM '%s' is running, but without its folders", named->name);
     if (detached)
-        return 0;
+        return copy_in_detached(&b, err);
     int rc =
         b.o.wish ? vm_warm_run(s, &b.o, b.o.wish, &status, err) : vm_run(s, &b.o, &status, err);
     return rc < 0 ? -1 : status;

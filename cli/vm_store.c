@@ -19,6 +19,7 @@
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
 #include "cli/vm_seed.h"
+#include "cli/vm_warm.h"
 #include "qcow2/qcow2.h"
 #include "vm/state.h"
 
@@ -26,7 +27,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-extern const struct command cmd_start;
+extern const struct command cmd_start, cmd_create;
 
 static json_t *make_config(const struct vm_spec *spec, const char *image, const char *layer,
                            json_t *mounts, json_t *extra, bool temporary)
@@ -115,6 +116,8 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
         return error_set(err, ERR_USER, "an argument is not UTF-8");
     if (fleet)
         (void)json_object_set(config, "fleet", fleet);
+    if (!fleet && a->command == &cmd_create && vm_warm_note(s, a, image, config, err) < 0)
+        return -1;
     tell_all(s, &chain, config);
     AUTO_FREE char *folder = named_vm_folder(s->vmstore, name);
     session_debug(s, 1, "VM '%s': %zu %s in '%s'", name, 1 + extra.len,
@@ -233,12 +236,14 @@ int vm_store_start(const struct session *s, const struct args *a, const char *na
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(vm_spec_clear) struct vm_spec spec;
+    CLEANUP(vm_warm_request_clear) struct vm_warm_request warm = {0};
     vm_spec_init(&spec);
     if (vm_find(s, name, &vm, err) < 0 || vm_store_spec(&vm, &spec, err) < 0 ||
         (a->command == &cmd_start && vm_options_take(a, &spec, err) < 0) ||
-        named_vm_lock(&vm, err) < 0)
+        vm_warm_take_vm(s, a, &vm, &warm, err) < 0 || named_vm_lock(&vm, err) < 0)
         return -1;
-    return vm_store_boot(s, &vm, &spec, detach, copies, NULL, err);
+    const struct vm_warm_wish *wish = warm.wanted ? &warm.wish : NULL;
+    return vm_store_boot(s, &vm, &spec, detach, copies, wish, err);
 }
 
 bool vm_store_is_temporary(const struct named_vm *vm)

@@ -34,8 +34,8 @@ int vm_store_create(struct session *s, const struct args *a, struct vm_spec *spe
 char *vm_store_invent_name(const char *image);
 /* What it was created as; spec: as vm_spec_init leaves it. */
 int vm_store_spec(const struct named_vm *vm, struct vm_spec *spec, struct error **err);
-/* Boots a VM whose lock is held. copies: what goes in and out of it, or NULL. wish: with detach, and a
- * disk that nothing was written to, it starts from a saved boot (vm_warm_detach); NULL = it boots. As
+/* Boots a VM whose lock is held. copies: what goes in and out of it, or NULL. wish: with a
+ * disk that nothing was written to, it starts from a saved boot (vm/warm.h); NULL = it boots. As
  * vm_options_boot. */
 int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *spec, bool detach,
                   const struct vm_copies *copies, const struct vm_warm_wish *wish,

@@ -3,8 +3,10 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/json.h"
 #include "builder/build/image_chain.h"
 #include "image/backend.h"
+#include "vm/named.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,26 +39,60 @@ static char *identity(const struct session *s, const char *name)
     return id;
 }
 
-/* KILN_WARM or the option's value: *ret_strict. */
-static int mode(const struct session *s, const struct args *a, bool *ret_wanted, bool *ret_strict,
+/* What the option, KILN_WARM or vm.json says. */
+struct mode {
+    bool wanted, strict, compress;
+};
+
+/* "1", "0", "strict", "compress", or both with a comma. */
+static bool mode_parse(const char *text, struct mode *ret)
+{
+    struct mode m = {.wanted = strcmp(text, "0") != 0};
+    bool plain = !m.wanted || !strcmp(text, "1");
+    for (const char *p = text; !plain; p++) {
+        size_t n = strcspn(p, ",");
+        if (n == 6 && !strncmp(p, "strict", n))
+            m.strict = true;
+        else if (n == 8 && !strncmp(p, "compress", n))
+            m.compress = true;
+        else
+            return false;
+        p += n;
+        if (!*p)
+            break;
+    }
+    *ret = m;
+    return true;
+}
+
+/* kept: what was said when the VM was created; NULL = nothing. */
+static int mode(const struct session *s, const struct args *a, const char *kept, struct mode *ret,
                 struct error **err)
 {
     const char *env = session_setting(s, "KILN_WARM"), *given = args_get(a, "warm");
-    const char *text = given ? (*given ? given : "1") : env ? env : "0";
-    *ret_strict = !strcmp(text, "strict");
-    *ret_wanted = *ret_strict || !strcmp(text, "1");
-    if (*ret_wanted || !strcmp(text, "0") || (given && !strcmp(text, "off")))
+    const char *text = given ? (*given ? given : "1") : kept ? kept : "0";
+    *ret = (struct mode){0};
+    if (env && !mode_parse(env, ret)) {
+        error_set(err, ERR_USER, "KILN_WARM: '%s' is not 1, 0, strict or compress", env);
+        return error_hint(err, "KILN_WARM=strict,compress is both");
+    }
+    if (args_has(a, "cold"))
         return 0;
-    if (given)
-        return error_set(err, ERR_USAGE, "argument --warm: '%s' is not strict or off", text);
-    return error_set(err, ERR_USER, "KILN_WARM: '%s' is not 1, strict or 0", text);
+    if (env && !given && (!kept || !ret->wanted))
+        return 0;
+    if (mode_parse(!strcmp(text, "off") ? "0" : text, ret))
+        return 0;
+    error_set(err, given ? ERR_USAGE : ERR_USER, "%s: '%s' is not strict, compress or off",
+              given ? "argument --warm" : "vm.json: \"warm\"", text);
+    return error_hint(err, "--warm=strict,compress is both");
 }
 
 int vm_warm_wanted(const struct session *s, const struct args *a, bool *ret, struct error **err)
 {
-    bool strict;
-    if (mode(s, a, ret, &strict, err) < 0)
+    struct mode m;
+    if (mode(s, a, NULL, &m, err) < 0)
         return -1;
+    *ret = m.wanted;
     if (!*ret && args_has(a, "ready-when") && a->command != &cmd_image_warm)
         return error_set(err, ERR_USAGE, "argument --ready-when: needs --warm");
     return 0;
@@ -74,18 +110,13 @@ static int limit(const struct session *s, uint64_t *ret, struct error **err)
     return 0;
 }
 
-int vm_warm_take(const struct session *s, const struct args *a, const char *image,
-                 struct vm_warm_request *ret, struct error **err)
+/* What is wanted is taken from m; ready: text of --ready-when, borrowed by *ret, or NULL. */
+static int take(const struct session *s, const struct mode *m, const char *image, const char *ready,
+                struct vm_warm_request *ret, struct error **err)
 {
     struct vm_warm_wish *w = &ret->wish;
-    const char *ready = args_get(a, "ready-when");
-    if (vm_warm_wanted(s, a, &ret->wanted, err) < 0)
-        return -1;
-    ret->wanted |= a->command == &cmd_image_warm;
-    bool ignored;
-    (void)mode(s, a, &ignored, &w->strict, NULL);
-    if (!ret->wanted)
-        return 0;
+    w->strict = m->strict;
+    w->compress = m->compress;
     if (limit(s, &w->max_bytes, err) < 0 ||
         (ready && vm_warm_ready_parse(ready, &w->ready, err) < 0))
         return -1;
@@ -96,11 +127,86 @@ int vm_warm_take(const struct session *s, const struct args *a, const char *imag
     w->image = ret->image;
     w->backend = ret->backend;
     w->layer = ret->id;
-    if (ret->id)
+    ret->wanted = ret->id != NULL;
+    return 0;
+}
+
+int vm_warm_take(const struct session *s, const struct args *a, const char *image,
+                 struct vm_warm_request *ret, struct error **err)
+{
+    struct mode m;
+    bool wanted;
+    if (vm_warm_wanted(s, a, &wanted, err) < 0 || mode(s, a, NULL, &m, err) < 0)
+        return -1;
+    if (!wanted && a->command != &cmd_image_warm)
         return 0;
-    session_notice(s, "only images have saved boots, and '%s' is not the name of one; booting",
-                   image);
+    if (take(s, &m, image, args_get(a, "ready-when"), ret, err) < 0)
+        return -1;
+    if (!ret->wanted)
+        session_notice(s,
+                       "only images have saved boots, and '%s' is not the name of one; booting",
+                       image);
+    return 0;
+}
+
+/* --- VMs that are created --- */
+
+int vm_warm_note(const struct session *s, const struct args *a, const char *image, json_t *config,
+                 struct error **err)
+{
+    CLEANUP(vm_warm_request_clear) struct vm_warm_request r = {0};
+    struct mode m;
+    const char *given = args_get(a, "warm"), *env = session_setting(s, "KILN_WARM");
+    const char *ready = args_get(a, "ready-when");
+    bool wanted;
+    if (vm_warm_wanted(s, a, &wanted, err) < 0 || mode(s, a, NULL, &m, err) < 0)
+        return -1;
+    if (!wanted)
+        return 0;
+    if (take(s, &m, image, ready, &r, err) < 0)
+        return -1;
+    const char *mode = given && *given ? given : given ? "1" : env;
+    json_t *note = json_pack("{s:s, s:s*, s:s*}", "mode", mode, "ready", ready, "id", r.id);
+    return json_object_set_new(config, "warm", note) < 0
+               ? error_set(err, ERR_USER, "an argument is not UTF-8")
+               : 0;
+}
+
+/* Whether the VM's disk is on what the image's name stands for. */
+static bool same_image(const struct named_vm *vm, const json_t *kept, const char *id)
+{
+    const char *then = kept ? json_str(kept, "id") : json_str(vm->config, "layer");
+    const char *layer = json_str(vm->config, "layer");
+    bool is_layer = id && !strchr(id, ' ');
+    return id && then && !strcmp(id, then) && (!is_layer || (layer && !strcmp(id, layer)));
+}
+
+int vm_warm_take_vm(const struct session *s, const struct args *a, const struct named_vm *vm,
+                    struct vm_warm_request *ret, struct error **err)
+{
+    const json_t *kept = json_object_get(vm->config, "warm");
+    const char *image = json_str(vm->config, "image"), *ready = args_get(a, "ready-when");
+    struct mode m;
+    if (mode(s, a, json_str(kept, "mode"), &m, err) < 0)
+        return -1;
+    if (ready && !m.wanted)
+        return error_set(err, ERR_USAGE, "argument --ready-when: needs --warm");
+    if (!m.wanted || !image)
+        return 0;
+    json_auto_t *started = named_vm_noted(vm);
+    if (started) {
+        if (args_has(a, "warm"))
+            session_notice(
+                s, "only the first start of VM '%s' can be from a saved boot; booting", vm->name);
+        return 0;
+    }
+    if (take(s, &m, image, ready ? ready : json_str(kept, "ready"), ret, err) < 0)
+        return -1;
+    if (ret->wanted && same_image(vm, kept, ret->id))
+        return 0;
     ret->wanted = false;
+    session_notice(s, "no saved boot for VM '%s': the image '%s' is %s; booting", vm->name, image,
+                   ret->id ? "another one now" : "gone");
     return 0;
 }
 

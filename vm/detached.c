@@ -256,10 +256,12 @@ static int start(const struct session *s, const struct vm_run_options *o, const 
     add_plumbing(&argv);
     vec_foreach (char **, a, args)
         strv_add(&argv, *a);
-    AUTO_FREE int *keep = xcalloc(1 + VM_WARM_PORTS + o->spec->shares.len, sizeof *keep);
+    AUTO_FREE int *keep = xcalloc(2 + VM_WARM_PORTS + o->spec->shares.len, sizeof *keep);
     size_t n_keep = vm_run_keep(o, &o->hold, 1, keep);
     for (size_t i = 0; o->warm && i < VM_WARM_PORTS; i++)
         keep[n_keep++] = ports->theirs[i];
+    if (o->warm && o->warm->ram_fd >= 0)
+        keep[n_keep++] = o->warm->ram_fd;
     struct process_spec ps = {.argv = argv.ptr,
                               .cwd = dir,
                               .in = PROCESS_NULL,

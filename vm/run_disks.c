@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "qcow2/nodes.h"
+#include "vm/warm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static json_t *disk_nodes(const struct vm_run_options *o, size_t i, struct error
                            .files = (const char *const *)files.ptr,
                            .n_files = files.len,
                            .writable = true,
-                           .unsafe = !o->keep || o->warm, // saved: synced at the end
+                           .unsafe = !o->keep || (o->warm && o->warm->saving), // synced at its end
                            .top_fdset = o->keep ? 0 : (int)i + 1};
     return qcow2_nodes(&d, err);
 }

@@ -222,10 +222,11 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
     CLEANUP(strv_clear) struct strv extra = {0};
     if (o->warm) {
         machine.ram = o->warm->ram;
-        machine.ram_shared = o->warm->saving;
+        machine.ram_shared = o->warm->ram_fd >= 0;
         vm_warm_args(&extra);
+    } else {
+        vm_share_args(&extra, spec, o->share_fds);
     }
-    vm_share_args(&extra, spec, o->share_fds);
     if (o->uefi)
         vm_uefi_args(&extra, o->uefi);
     if (o->seed)

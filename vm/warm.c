@@ -15,6 +15,8 @@
 #include "vm/qemu.h"
 #include "vm/run_disks.h"
 #include "vm/run_machine.h"
+#include "vm/sftp_server.h"
+#include "vm/warm_memory.h"
 #include "vm/warm_private.h"
 
 #include <errno.h>
@@ -25,7 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FORMAT = 2, KEEP = 8, CHUNK = 1 << 16, PAGE = 4096 };
+enum { FORMAT = 3, KEEP = 8 };
 #define MAX_BYTES (4ULL << 30)
 /* What it takes, roughly, beside what its memory holds. */
 #define ROOM (64ULL << 20)
@@ -35,29 +37,7 @@ static const struct saved_kind default_kind = {.folder = "warm",
                                                .keep = KEEP,
                                                .max_bytes = MAX_BYTES,
                                                .waiting =
-                                                   "another kiln saves this boot: waiting for it"};
-
-int vm_warm_ready_parse(const char *text, struct vm_warm_ready *ret, struct error **err)
-{
-    struct vm_warm_ready r = {0};
-    char *end = NULL;
-    unsigned long port;
-    if (!strncmp(text, "serial:", 7) && text[7]) {
-        r.serial = text + 7;
-    } else if (!strncmp(text, "file:/", 6)) {
-        r.file = text + 5;
-    } else if (!strncmp(text, "port:", 5) && text[5] >= '1' && text[5] <= '9' &&
-               (port = strtoul(text + 5, &end, 10)) <= 65535 && !*end) {
-        r.port = (unsigned)port;
-    } else {
-        error_set(err, ERR_USAGE,
-                  "argument --ready-when: '%s' is not serial:REGEX, port:NUMBER or file:/PATH",
-                  text);
-        return error_hint(err, "port:80 saves the boot once the guest listens on port 80");
-    }
-    *ret = r;
-    return 0;
-}
+                                                   "another kiln is saving this boot: waiting for it"};
 
 /* --- what it depends on --- */
 
@@ -101,7 +81,8 @@ static char *make_key(const struct vm_run_options *o, const struct vm_warm_wish 
 {
     CLEANUP(strv_clear) struct strv args = {0};
     CLEANUP(buf_clear) struct buf b = BUF_INIT;
-    struct vm_warm warm = {.ram = "ram", .ram_fd = -1};
+    AUTO_FREE char *ram = xstrdup("ram");
+    struct vm_warm warm = {.ram = ram, .ram_fd = -1};
     struct vm_run_options k = *o;
     json_auto_t *none = json_array();
     for (size_t i = 0; i < o->n_disks; i++)
@@ -110,7 +91,8 @@ static char *make_key(const struct vm_run_options *o, const struct vm_warm_wish 
     k.restore = false;
     k.stop_when_full = false; // no guest sees a difference
     vm_run_machine(&k, none, &args);
-    buf_addf(&b, "kiln warm %d\n%s\n%s\n", FORMAT, wish->backend, wish->layer);
+    buf_addf(&b, "kiln warm %d %016llx\n%s\n%s\n", FORMAT,
+             (unsigned long long)warm_program_digest(), wish->backend, wish->layer);
     for (size_t i = 0; i < o->n_disks; i++) { // the top file tells all below it
         buf_addf(&b, "disk %llu\n", (unsigned long long)o->disks[i].size);
         if (i)
@@ -121,31 +103,37 @@ static char *make_key(const struct vm_run_options *o, const struct vm_warm_wish 
         buf_addf(&b, "%s\n", *a);
     add_file(&b, o->spec->kernel);
     add_file(&b, o->spec->initrd);
-    buf_addf(&b, "ready %s\n", wish->ready_text ? wish->ready_text : "");
+    buf_addf(&b, "ready %s\n%s", wish->ready_text ? wish->ready_text : "",
+             wish->compress ? "packed\n" : "");
     if (o->accel == ACCEL_KVM)
         accel_add_host(&b);
     return buf_detach(&b, NULL);
 }
 
-const char *warm_obstacle(const struct vm_run_options *o)
+const char *warm_obstacle(const struct vm_run_options *o, bool in_front)
 {
-    for (size_t i = 0; o->share_fds && i < o->spec->shares.len; i++)
-        if (o->share_fds[i] >= 0)
-            return "a folder is shared by virtiofs";
     vec_foreach (const struct vm_nic *, nic, &o->spec->nics)
         if (nic->bridge || nic->group)
             return "copies would have one address on its network";
-    if (o->spec->shares.len)
-        return "a folder is shared";
     if (o->spec->qemu_args.len)
         return "QEMU gets arguments of your own";
     if (o->spec->uefi)
         return "it boots by UEFI";
     if (o->seed)
         return "it has a seed for cloud-init";
-    if (o->keep)
-        return "its disk is kept";
-    return NULL;
+    if (!o->spec->shares.len)
+        return NULL;
+    if (!vm_spec_has_user_network(o->spec) || (in_front && o->spec->session == VM_SERIAL))
+        return "a folder is shared, which needs SSH";
+    AUTO_FREE char *server = sftp_server_find(o->spec->ssh.sftp_server, NULL);
+    return server ? NULL : "a folder is shared, and this host has no sftp-server for sshfs";
+}
+
+const char *warm_unfit(const struct vm_run_options *o, const json_t *note)
+{
+    return o->spec->shares.len && !json_flag(note, "sshfs")
+               ? "a folder is shared, and the guest has no sshfs"
+               : NULL;
 }
 
 /* --- making one --- */
@@ -189,31 +177,6 @@ static void add_disks(struct making *m, const struct vm_run_options *o, const ch
         m->lists[i][d->n_files] = path;
         m->disks[i] = (struct vm_run_disk){m->lists[i], d->n_files + 1, d->size};
     }
-}
-
-/* The pages that hold something. */
-static int copy_memory(int from, const char *path, struct error **err)
-{
-    AUTO_CLOSE int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    AUTO_FREE char *chunk = xmalloc(CHUNK), *zeros = xcalloc(1, PAGE);
-    off_t size = lseek(from, 0, SEEK_END);
-    if (to < 0 || ftruncate(to, size) < 0)
-        return error_errno(err, "cannot make '%s'", path);
-    ssize_t n;
-    for (off_t at = 0; (at = lseek(from, at, SEEK_DATA)) >= 0; at += n) {
-        n = pread_all(from, chunk, CHUNK, at);
-        if (n <= 0)
-            return error_errno(err, "cannot read the VM's memory");
-        for (ssize_t i = 0, end; i < n; i = end) { // runs of pages that are not zero
-            for (; i < n && !memcmp(chunk + i, zeros, PAGE); i += PAGE) {
-            }
-            for (end = i; end < n && memcmp(chunk + end, zeros, PAGE) != 0; end += PAGE) {
-            }
-            if (end > i && pwrite_all(to, chunk + i, (size_t)(end - i), at + i) < 0)
-                return error_errno(err, "cannot write '%s'", path);
-        }
-    }
-    return 0;
 }
 
 static int boot_and_save(const struct session *s, const struct vm_run_options *o,
@@ -291,9 +254,11 @@ static int make(const struct session *s, const struct vm_run_options *o,
     if (fstat(memory, &st) == 0 && free_bytes(t->dir) < (uint64_t)st.st_blocks * 512 + ROOM)
         return no_room(s, err);
     (void)json_object_update_new(t->note,
-                                 json_pack("{s:s, s:s, s:s}", "image", wish->image, "backend",
-                                           wish->backend, "layer", wish->layer));
-    if (copy_memory(memory, t->ram, err) < 0 || saved_commit(s, t, err) < 0)
+                                 json_pack("{s:s, s:s, s:s, s:b}", "image", wish->image, "backend",
+                                           wish->backend, "layer", wish->layer, "packed",
+                                           wish->compress));
+    if ((wish->compress ? warm_memory_pack : warm_memory_copy)(memory, t->ram, err) < 0 ||
+        saved_commit(s, t, err) < 0)
         return -1;
     session_debug(s, 1, "warm: booted in %.2f s, saved in %.2f s", (double)(booted - began) / 1000,
                   (double)(now_ms() - booted) / 1000);
@@ -305,16 +270,36 @@ static int make(const struct session *s, const struct vm_run_options *o,
 
 /* --- using one --- */
 
+void warm_clear(struct vm_warm *w)
+{
+    free(w->ram);
+    auto_closep(&w->ram_fd);
+}
+
+int warm_from(struct vm_warm *w, struct saved *t, const struct vm_run_options *o,
+              const struct vm_warm_wish *wish, struct error **err)
+{
+    w->saved = t;
+    w->wish = wish;
+    if (!json_flag(t->note, "packed")) {
+        w->ram = xstrdup(t->ram);
+        return 0;
+    }
+    w->ram_fd = warm_memory_unpack(t->ram, (uint64_t)o->spec->memory_mb << 20, err);
+    w->ram = xasprintf("/proc/self/fd/%d", w->ram_fd);
+    return w->ram_fd < 0 ? -1 : 0;
+}
+
 static int restore(const struct session *s, const struct vm_run_options *o,
                    const struct vm_warm_wish *wish, struct saved *t, bool *ret_resumed,
                    int *ret_status, struct error **err)
 {
     CLEANUP(making_clear) struct making m = {0};
-    struct vm_warm warm = {.saved = t, .ram = t->ram, .ram_fd = -1, .wish = wish};
-    AUTO_FREE char *ram = xstrdup(t->ram);
+    CLEANUP(warm_clear) struct vm_warm warm = WARM_INIT;
     struct vm_run_options copy = *o;
+    if (warm_from(&warm, t, o, wish, err) < 0)
+        return -1;
     add_disks(&m, o, t->dir);
-    warm.ram = ram;
     copy.disks = m.disks;
     copy.warm = &warm;
     copy.restore = true;
@@ -331,7 +316,7 @@ int warm_open(const struct session *s, const struct vm_run_options *o,
     CLEANUP(vm_spec_clear) struct vm_spec spec;
     struct vm_run_options k = *o;
     vm_spec_init(&spec);
-    if (common_spec(o->spec, &spec, err) < 0)
+    if (warm_ready_check(wish, o->spec, err) < 0 || common_spec(o->spec, &spec, err) < 0)
         return -1;
     k.spec = &spec;
     for (size_t i = 0; i < o->n_disks; i++)
@@ -381,15 +366,33 @@ static int run_saved(const struct session *s, const struct vm_run_options *o,
     return 1;
 }
 
+void warm_tell_boot(const struct session *s, const struct vm_warm_wish *wish, const char *why)
+{
+    AUTO_FREE char *line = xasprintf("no saved boot for '%s': %.*s; booting", wish->image,
+                                     (int)strcspn(why, "\n"), why);
+    if (wish->quiet)
+        session_debug(s, 1, "%s", line);
+    else
+        session_notice(s, "%s", line);
+}
+
+void warm_share(const struct session *s, struct vm_run_options *o, struct vm_share_links *links)
+{
+    vm_share_links_open(s, o->spec, links);
+    o->share_fds = links->fds;
+}
+
 static int boot_instead(const struct session *s, const struct vm_run_options *o,
                         const struct vm_warm_wish *wish, const char *why, int *ret_status,
                         struct error **err)
 {
-    const char *what = "no saved boot for";
+    struct vm_run_options boot = *o;
+    CLEANUP(vm_share_links_clear) struct vm_share_links links = {0};
     if (wish->only)
-        return error_set(err, ERR_USER, "%s '%s': %s", what, wish->image, why);
-    session_notice(s, "%s '%s': %.*s; booting", what, wish->image, (int)strcspn(why, "\n"), why);
-    return vm_run(s, o, ret_status, err);
+        return error_set(err, ERR_USER, "no saved boot for '%s': %s", wish->image, why);
+    warm_tell_boot(s, wish, why);
+    warm_share(s, &boot, &links);
+    return vm_run(s, &boot, ret_status, err);
 }
 
 int vm_warm_run(const struct session *s, const struct vm_run_options *o,
@@ -398,17 +401,22 @@ int vm_warm_run(const struct session *s, const struct vm_run_options *o,
     CLEANUP(saved_clear) struct saved t = SAVED_INIT;
     CLEANUP(error_freep) struct error *why = NULL;
     struct saved_kind kind;
-    const char *obstacle = warm_obstacle(o);
     *ret_status = 0;
+    if (o->keep)
+        return warm_run_kept(s, o, wish, ret_status, err);
+    const char *obstacle = warm_obstacle(o, true);
     if (obstacle)
         return boot_instead(s, o, wish, obstacle, ret_status, err);
     if (warm_open(s, o, wish, &kind, &t, &why) < 0 || warm_get_ready(s, o, wish, &t, &why) < 0) {
         if (wish->only || warm_is_final(why, o, false))
             return error_propagate(err, STEAL(why));
     } else {
-        int rc = run_saved(s, o, wish, &t, ret_status, &why, err);
+        const char *unfit = warm_unfit(o, t.note);
+        int rc = unfit ? 1 : run_saved(s, o, wish, &t, ret_status, &why, err);
         if (rc <= 0)
             return rc;
+        if (unfit)
+            error_set(&why, ERR_USER, "%s", unfit);
     }
     saved_clear(&t);
     return boot_instead(s, o, wish, why->message, ret_status, err);

@@ -38,7 +38,8 @@ struct vm_warm_ready {
     unsigned port;      /* the guest listens on this TCP port; 0 = not asked */
     const char *file;   /* an absolute path of the guest exists */
 };
-/* "serial:REGEX", "port:80", "file:/run/ready"; text is borrowed. ERR_USAGE. */
+/* "serial:REGEX", "port:80", "file:/run/ready"; text is borrowed. ERR_USAGE: another kind, no regular
+ * expression, no port, no absolute path. */
 int vm_warm_ready_parse(const char *text, struct vm_warm_ready *ret, struct error **err);
 
 /* All is borrowed. */
@@ -47,17 +48,21 @@ struct vm_warm_wish {
         *layer; /* where it is from, for vm_warm_sweep; backend is a real path */
     struct vm_warm_ready ready;
     const char *ready_text; /* as the user wrote it; NULL = none */
+    bool compress; /* the memory is packed: less disk, but a restore takes longer and shares no pages */
+    bool quiet;    /* why it boots is told with -v alone */
     bool strict; /* a guest that cannot be told the time, or given random bytes, is an error */
     bool
         only; /* vm_warm_run makes it, unless there is one, and that is all; an error if it cannot be */
     uint64_t max_bytes; /* what all saved boots may take on the disk; 0 = 4 GiB */
 };
 
-/* As vm_run. What has no saved boot and cannot have one boots, with one notice that says why. */
+/* As vm_run. What has no saved boot and cannot have one boots, with one notice that says why. Shared
+ * folders are opened here (o->share_fds is NULL): a copy has no device for them, and mounts them by sshfs. With o->keep
+ * the disks are as for vm_warm_detach. */
 int vm_warm_run(const struct session *s, const struct vm_run_options *o,
                 const struct vm_warm_wish *wish, int *ret_status, struct error **err);
 /* As vm_detach, for a VM that has never been started: its disks, overlays in which nothing is written
- * yet, become copies of those of the saved boot. */
+ * yet (if something is, it boots), become copies of those of the saved boot. */
 int vm_warm_detach(const struct session *s, const struct vm_run_options *o,
                    const struct vm_warm_wish *wish, const char *dir, struct error **err);
 /* Whether this QEMU was restored from a saved boot. */
@@ -76,8 +81,8 @@ void vm_warm_sweep(const struct session *s, vm_warm_layer_fn *layer_of);
 struct vm_warm {
     bool saving;
     struct saved *saved;
-    const char *ram; /* file that is the memory */
-    int ram_fd;      /* saving: that file, for QEMU to inherit; else -1 */
+    char *ram;  /* file that is the memory */
+    int ram_fd; /* that file, for QEMU to inherit and to write to; -1: it is mapped copy-on-write */
     const struct vm_warm_wish *wish;
     bool resumed; /* restored: it runs, and what happens from now on is not the state's fault */
     bool command; /* and a program in the guest runs the user's command: vm_warm_command */

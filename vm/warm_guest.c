@@ -17,18 +17,18 @@
 #include "vm/vm.h"
 #include "vm/wake.h"
 #include "vm/warm_link.h"
+#include "vm/warm_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <regex.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum {
     ANSWER_MS = 10000,
-    IDLE_S = 60, /* how long the guest may be busy after it is ready */
-    CONSOLE_LINES = 2000
+    IDLE_S = 60 /* how long the guest may be busy after it is ready */
 };
 #define BY_PORT \
     10 /* the script's status when the program waits at a port, not at the serial port */
@@ -36,6 +36,11 @@ enum {
 #define STRING(x) STRING_(x)
 
 extern const unsigned char wake_blob[], wake_blob_end[];
+
+uint64_t warm_program_digest(void)
+{
+    return XXH3_64bits(wake_blob, (size_t)(wake_blob_end - wake_blob));
+}
 
 void vm_warm_args(struct strv *args)
 {
@@ -47,73 +52,6 @@ void vm_warm_args(struct strv *args)
         "-device", "virtserialport,bus=kilnserial.0,chardev=command,name=" COMMAND_PORT};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         strv_add(args, fixed[i]);
-}
-
-/* --- readiness --- */
-
-static int not_ready(const struct vm_run_options *o, struct error **err)
-{
-    error_set(err, ERR_GUEST, "the guest was not ready in time: --ready-when %s did not come true",
-              o->warm->wish->ready_text);
-    return error_hint(err,
-                      "--ssh-timeout waits longer; --ssh-with-serial shows the guest's console");
-}
-
-static int await_console(const struct vm_run_options *o, struct vm *vm, long long deadline,
-                         struct error **err)
-{
-    regex_t re;
-    int rc = regcomp(&re, o->warm->wish->ready.serial, REG_EXTENDED | REG_NOSUB | REG_NEWLINE);
-    if (rc)
-        return error_set(err, ERR_USAGE, "'%s' is not a regular expression",
-                         o->warm->wish->ready.serial);
-    for (rc = 1; rc > 0;) {
-        AUTO_FREE char *text = vm_console_text(vm, CONSOLE_LINES);
-        if (regexec(&re, text, 0, NULL, 0) == 0)
-            break;
-        rc = vm_wait(vm, NULL, 0, deadline, err);
-    }
-    regfree(&re);
-    return rc > 0 ? 0 : rc < 0 ? -1 : not_ready(o, err);
-}
-
-/* Until the command succeeds in the guest. */
-static int await_command(const struct session *s, const struct vm_run_options *o,
-                         struct vm_ssh *ssh, const char *test, int timeout_ms, struct error **err)
-{
-    AUTO_FREE char *loop =
-        xasprintf("i=0; until %s; do i=$((i+1)); [ $i -lt %d ] || exit 1; sleep 1; done", test,
-                  timeout_ms / 1000 + 1);
-    CLEANUP(buf_clear) struct buf command = BUF_INIT;
-    int status = 0;
-    (void)s;
-    buf_adds(&command, "sh -c ");
-    buf_add_shell_word(&command, loop);
-    if (vm_ssh_run(ssh, command.data, &status, err) < 0)
-        return -1;
-    return status ? not_ready(o, err) : 0;
-}
-
-static int await_ready(const struct session *s, const struct vm_run_options *o, struct vm *vm,
-                       struct vm_ssh *ssh, struct error **err)
-{
-    const struct vm_warm_ready *ready = &o->warm->wish->ready;
-    int timeout = vm_run_ssh_timeout(o->spec, o->accel);
-    CLEANUP(buf_clear) struct buf test = BUF_INIT;
-    if (ready->serial)
-        return await_console(o, vm, now_ms() + timeout, err);
-    if (!ssh || (!ready->port && !ready->file))
-        return 0;
-    if (ready->file) {
-        buf_adds(&test, "[ -e ");
-        buf_add_shell_word(&test, ready->file);
-        buf_adds(&test, " ]");
-    } else { // its line of a socket that listens, proc(5)
-        buf_addf(&test,
-                 "grep -qi ':%04X [0-9A-F]*:0000 0A' /proc/net/tcp /proc/net/tcp6 2>/dev/null",
-                 ready->port);
-    }
-    return await_command(s, o, ssh, test.data, timeout, err);
 }
 
 /* --- the program that waits --- */
@@ -248,13 +186,23 @@ static int install_wake(const struct session *s, const struct vm_run_options *o,
     return status < 0 || (started && start_command(ssh, &root, ret_command, err) < 0) ? -1 : 0;
 }
 
+/* Folders are shared by it with copies. */
+static int look_for_sshfs(struct vm_ssh *ssh, json_t *note, struct error **err)
+{
+    AUTO_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int status;
+    if (vm_ssh_run_on(ssh, "command -v sshfs", (const int[3]){null, null, null}, &status, err) < 0)
+        return -1;
+    return json_object_set_new(note, "sshfs", json_boolean(status == 0));
+}
+
 int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, struct vm *vm,
                     struct vm_ssh *ssh, const char *user, struct error **err)
 {
     const char *why = "it has no network that kiln could log in by";
     bool command = false;
     json_t *note = o->warm->saved->note;
-    if (await_ready(s, o, vm, ssh, err) < 0 ||
+    if (warm_await_ready(o, vm, ssh, err) < 0 || (ssh && look_for_sshfs(ssh, note, err) < 0) ||
         (ssh && install_wake(s, o, vm, ssh, &why, &command, err) < 0))
         return -1;
     if (why)

@@ -173,6 +173,85 @@ PY
   [ "$status" = 1 ]
 }
 
+@test "a VM that is created starts from it the first time, and keeps its disk" {
+  "$KILN" create --name made --warm "${vm[@]}" tiny
+  run timeout 200 "$KILN" start made --ssh-command 'date +%s; echo data >/srv/file'
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == Restoring* ]]
+  [ $(($(date +%s) - ${lines[-1]})) -le 60 ]
+  run timeout 200 "$KILN" start --warm made --ssh-command 'cat /srv/file'
+  [[ $output == *"only the first start of VM 'made' can be from a saved boot; booting"*Booting*data ]]
+  [[ $output != *Restoring* ]]
+  "$KILN" rm made
+  run warm -- cat /srv/file
+  [ "$status" = 1 ]
+  # what is written to the disk before is kept, and the VM boots
+  "$KILN" create --name made --hostname other "${vm[@]}" tiny
+  run timeout 200 "$KILN" start --warm made --ssh-command 'cat /etc/hostname'
+  echo "$output"
+  [[ $output == *"no saved boot for 'tiny': its disk was changed before its first start; booting"*other ]]
+  "$KILN" rm made
+  # nor from that of an image that has its name now, nor when it is switched off
+  "$KILN" create --name made --warm "${vm[@]}" tiny
+  python3 - "$KILN_HOME/vmstore/made/vm.json" <<'PY'
+import json, sys
+v = json.load(open(sys.argv[1]))
+v["warm"]["id"] = "other"
+json.dump(v, open(sys.argv[1], "w"))
+PY
+  run timeout 100 "$KILN" start made --ssh-timeout 1 --ssh-command true
+  [[ $output == *"no saved boot for VM 'made': the image 'tiny' is another one now; booting"* ]]
+  "$KILN" rm made
+}
+
+@test "run --name in front and with -d; copies go in after the restore" {
+  run timeout 200 "$KILN" run --name front --warm "${vm[@]}" tiny sh -c 'date >/srv/when; exit 3'
+  [ "$status" = 3 ]
+  [[ $output == Restoring* ]]
+  # the guest was asked to power off, and its disk is whole
+  e2fsck=$(timeout 200 "$KILN" run --name front tiny sh -c 'test -s /srv/when && dmesg | grep -c "recovery complete"' 2>/dev/null) || true
+  [ "$e2fsck" = 0 ]
+  "$KILN" rm front
+  echo hello >hello
+  run timeout 200 "$KILN" run -d --warm --name back --ssh-user root -b hello:/srv "${vm[@]}" tiny
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == Restoring* ]]
+  [ "$("$KILN" exec back cat /srv/hello)" = hello ]
+  "$KILN" stop --kill back
+  "$KILN" rm back
+  run warm -- cat /srv/hello
+  [ "$status" = 1 ]
+}
+
+@test "--warm=compress takes less disk; --cold and KILN_WARM=0 switch it off" {
+  local plain packed
+  plain=$(du -sB1 "$saved" | cut -f1)
+  [ "$(KILN_WARM=compress timeout 300 "$KILN" run "${vm[@]}" tiny echo fine 2>said)" = fine ]
+  grep -q '^saved the boot' said
+  packed=$(($(du -sB1 "$saved" | cut -f1) - plain))
+  [ "$packed" -lt $((plain * 6 / 10)) ]
+  local random=() i
+  for i in 1 2; do
+    random+=("$(timeout 200 "$KILN" run --warm=compress "${vm[@]}" tiny sh -c 'head -c 16 /dev/urandom | od -An -tx1' 2>said)")
+    grep -q '^Restoring' said
+    [ "$(grep -c saved said)" = 0 ]
+  done
+  [ "${random[0]}" != "${random[1]}" ]
+  # one in the background has its own memory
+  timeout 200 "$KILN" run -d --warm=compress,strict --name packed "${vm[@]}" tiny
+  [ "$("$KILN" exec packed echo fine)" = fine ]
+  "$KILN" stop --kill packed
+  "$KILN" rm packed
+  KILN_WARM=1 run timeout 100 "$KILN" run --cold --ssh-timeout 1 "${vm[@]}" tiny true
+  [[ $output == Booting* ]]
+  KILN_WARM=1 run timeout 100 "$KILN" run --no-warm --warm --ssh-timeout 1 "${vm[@]}" tiny true
+  [[ $output == Booting* ]]
+  KILN_WARM=0 run timeout 100 "$KILN" run --ssh-timeout 1 "${vm[@]}" tiny true
+  [[ $output == Booting* ]]
+}
+
 @test "what is damaged is noticed and made anew, what does not restore boots" {
   local ram state
   ram=$(ls -t "$saved"/*/ram | while read -r f; do [ "$(stat -c %s "$f")" != $((200 << 20)) ] || echo "$f"; done)
@@ -226,15 +305,53 @@ PY
   [ "$status" = 2 ]
   run "$KILN" run --warm=yes tiny
   [ "$status" = 2 ]
-  [[ $output == *"argument --warm: 'yes' is not strict or off"* ]]
-  run "$KILN" run --warm --ready-when port:0 tiny
+  [[ $output == *"argument --warm: 'yes' is not strict, compress or off"* ]]
+  local wanted
+  while read -r wanted said; do
+    run "$KILN" run --warm --ready-when "$wanted" tiny
+    echo "$output"
+    [ "$status" = 2 ]
+    [[ $output == *"argument --ready-when: '$wanted' $said"*"hint: it is serial:REGEX, port:NUMBER or file:/PATH"* ]]
+  done <<'END'
+port:0 does not name a port from 1 to 65535
+port:65536 does not name a port from 1 to 65535
+port:80x does not name a port from 1 to 65535
+port:-1 does not name a port from 1 to 65535
+port: does not name a port from 1 to 65535
+file:run/ready does not name an absolute path
+file: does not name an absolute path
+serial:(login has no regular expression that is valid: Unmatched
+serial: has no regular expression
+login is not of a known kind
+tcp:80 is not of a known kind
+END
+  run "$KILN" run --warm --network none --ready-when file:/etc/passwd tiny
   [ "$status" = 2 ]
-  [[ $output == *"'port:0' is not serial:REGEX, port:NUMBER or file:/PATH"* ]]
+  [[ $output == *"'file:/etc/passwd' needs SSH, and so --network user"* ]]
   run "$KILN" run --ready-when port:80 tiny
   [ "$status" = 2 ]
+  [[ $output == *"argument --ready-when: needs --warm"* ]]
   KILN_WARM=maybe run "$KILN" run tiny
   [ "$status" = 1 ]
-  [[ $output == *"KILN_WARM: 'maybe' is not 1, strict or 0"* ]]
+  [[ $output == *"KILN_WARM: 'maybe' is not 1, 0, strict or compress"* ]]
+  run timeout 200 "$KILN" run --warm --uefi tiny --ssh-timeout 1 --cmd true
+  [[ $output == *"ovmf"* || $output == *"no saved boot for 'tiny': it boots by UEFI; booting"* ]]
+}
+
+@test "--ready-when: file and serial; what does not come true" {
+  run timeout 300 "$KILN" image warm --ready-when 'serial:^tiny login: *$' "${vm[@]}" tiny
+  [ "$status" = 0 ]
+  [[ $output == *"saved the boot"* ]]
+  run timeout 300 "$KILN" image warm --ready-when file:/etc/passwd "${vm[@]}" tiny
+  [ "$status" = 0 ]
+  [[ $output == *"saved the boot"* ]]
+  local wanted
+  for wanted in file:/no/such 'serial:no such line' port:81; do
+    run timeout 300 "$KILN" image warm --ready-when "$wanted" --ssh-timeout 30 "${vm[@]}" tiny
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"the guest was not ready in time: --ready-when $wanted did not come true"* ]]
+  done
 }
 
 @test "image warm, --ready-when, and what removes saved boots" {
