@@ -17,6 +17,7 @@
 #include "cli/vm_options.h"
 #include "cli/vm_prepare.h"
 #include "cli/vm_store.h"
+#include "cli/vm_warm.h"
 #include "image/backend.h"
 #include "image/spec.h"
 #include "qcow2/qcow2.h"
@@ -53,7 +54,9 @@ static const struct option_spec options[] = {
     {"ssh-timeout", 0, "SECONDS", "How long to wait for SSH [default: 90, without KVM 270]", NULL},
     {"uefi", 0, NULL, "Boot by UEFI firmware (the package ovmf) instead of a BIOS", NULL},
     {"accel", 0, "auto|kvm|tcg", "Accelerator [default: KILN_ACCEL or auto]", NULL},
+    KERNEL_OPTIONS,
     PREPARE_OPTIONS,
+    WARM_OPTIONS,
     CONFIG_OPTION,
     {0},
 };
@@ -194,8 +197,8 @@ static int take_spec(const struct args *a, struct vm_spec *spec, struct error **
 {
     long long seconds = -1;
     const char *accel = NULL;
-    if (take_size(a, spec, err) < 0 || args_accel(a, &accel, err) < 0 ||
-        args_seconds(a, "ssh-timeout", &seconds, err) < 0)
+    if (take_size(a, spec, err) < 0 || vm_options_kernel(a, spec, err) < 0 ||
+        args_accel(a, &accel, err) < 0 || args_seconds(a, "ssh-timeout", &seconds, err) < 0)
         return -1;
     if (seconds > 86400)
         return error_set(err, ERR_USAGE, "argument --ssh-timeout: at most a day");
@@ -233,7 +236,8 @@ static int boot(const struct session *s, struct making *m, struct image_chain *c
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     AUTO_FREE char *layer = image_chain_layer(s, chain->store, chain, err);
-    if (!layer)
+    CLEANUP(vm_warm_request_clear) struct vm_warm_request warm = {0};
+    if (!layer || vm_warm_take_job(s, m->args, m->image, layer, &warm, err) < 0)
         return -1;
     json_auto_t *ci = json_pack("{s:{s:s, s:s?}}", "ci", "job", m->job->id, "tmp", m->job->tmp);
     struct vm_store_place place = {
@@ -250,6 +254,7 @@ static int boot(const struct session *s, struct making *m, struct image_chain *c
                                .keep = true,
                                .hold = vm.lock,
                                .image = m->image,
+                               .wish = warm.wanted ? &warm.wish : NULL,
                                .stop_when_full = false};
     if (vm_options_boot(s, &m->spec, &o, &vm, NULL, true, err) < 0)
         return -1;

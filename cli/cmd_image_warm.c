@@ -12,10 +12,8 @@
 #include "cli/vm_warm.h"
 
 static const struct option_spec options[] = {
-    PULL_OPTION,      REGISTRY_FETCH_OPTIONS,
-    DISK_SIZE_OPTION, EXTRA_IMAGE_OPTION,
-    WARM_OPTION,      READY_OPTION,
-    VM_OPTIONS,       JSON_OPTION,
+    PULL_OPTION, REGISTRY_FETCH_OPTIONS, DISK_SIZE_OPTION, EXTRA_IMAGE_OPTION,
+    WARM_OPTION, READY_OPTION,           VM_OPTIONS,       JSON_OPTION,
     {0},
 };
 

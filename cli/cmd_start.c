@@ -6,8 +6,8 @@
 #include "cli/vm_store.h"
 #include "cli/vm_warm.h"
 
-static const struct option_spec options[] = {
-    DETACH_OPTION, COPY_OPTIONS, WARM_OPTIONS, VM_OPTIONS, JSON_OPTION, {0}};
+static const struct option_spec options[] = {DETACH_OPTION, COPY_OPTIONS, WARM_OPTIONS,
+                                             VM_OPTIONS,    JSON_OPTION,  {0}};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {

@@ -275,7 +275,7 @@ static int take_file(const struct args *a, const char *name, char **member, stru
     return 0;
 }
 
-static int take_kernel(const struct args *a, struct vm_spec *spec, struct error **err)
+int vm_options_kernel(const struct args *a, struct vm_spec *spec, struct error **err)
 {
     if (take_file(a, "kernel", &spec->kernel, err) < 0 ||
         take_file(a, "initrd", &spec->initrd, err) < 0)
@@ -335,7 +335,7 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     spec->uefi |= args_has(a, "uefi");
     if (take_key(a, spec, err) < 0 || ssh_options_take(a, spec, err) < 0 ||
         take_network(a, spec, err) < 0 || take_bus(a, spec, err) < 0 ||
-        take_kernel(a, spec, err) < 0 || take_console(a, spec, err) < 0 ||
+        vm_options_kernel(a, spec, err) < 0 || take_console(a, spec, err) < 0 ||
         vm_volumes_take(a, spec, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
         args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &spec->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &spec->ssh.timeout_ms, err) < 0 ||

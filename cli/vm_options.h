@@ -28,6 +28,8 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
 bool vm_options_port(const char **at, unsigned *ret);
 /* --disk-size: *size, that of the image's disk in bytes, grows to it. ERR_USER if it is smaller. */
 int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **err);
+/* --kernel, --initrd and --append. ERR_USAGE: the others without --kernel; ERR_NOT_FOUND… of a file. */
+int vm_options_kernel(const struct args *a, struct vm_spec *spec, struct error **err);
 /* Finds QEMU, chooses the accelerator and runs the VM for this user; the exit status or -1. Of
  * `disk` the members that are about the disks count, stop_when_full with them. named: the VM of the store that it is, whose
  * lock is held; NULL = none. copies: what
@@ -45,6 +47,10 @@ int vm_options_check_detach(const struct args *a, struct error **err);
 #define DETACH_OPTION {"detach", 'd', NULL, "Leave the VM running in the background", NULL}
 #define DISK_SIZE_OPTION \
     {"disk-size", 0, "SIZE", "A disk larger than the image's, such as 20GB; its file system grows", NULL}
+#define KERNEL_OPTIONS \
+    {"kernel", 0, "FILE", "Boot this kernel instead of what the disk would boot", NULL}, \
+    {"initrd", 0, "FILE", "Initramfs for --kernel", NULL}, \
+    {"append", 0, "TEXT", "Command line for --kernel", NULL}
 #define VM_OPTIONS \
     {"ssh-command", 0, "CMD", "Run a command over SSH; its exit status becomes kiln's", "cmd"}, \
     {"ssh-console", 0, NULL, "A shell over SSH instead of the serial console", "ssh"}, \
@@ -68,9 +74,7 @@ int vm_options_check_detach(const struct args *a, struct error **err);
     {"disk-bus", 0, "virtio|scsi|ide", "What the disk is attached to; scsi: it is /dev/sda [default: virtio]", NULL}, \
     {"no-virtio", 0, NULL, "As --disk-bus ide, for guests without virtio drivers", "no-virtio-scsi"}, \
     {"uefi", 0, NULL, "Boot by UEFI firmware (the package ovmf) instead of a BIOS", NULL}, \
-    {"kernel", 0, "FILE", "Boot this kernel instead of what the disk would boot", NULL}, \
-    {"initrd", 0, "FILE", "Initramfs for --kernel", NULL}, \
-    {"append", 0, "TEXT", "Command line for --kernel", NULL}, \
+    KERNEL_OPTIONS, \
     {"console", 0, "FILE", "Write what the guest says on its serial console to FILE", NULL}, \
     {"timeout", 0, "SECONDS", "End the VM after this time, with exit status 124 [default: none]", NULL}
 // clang-format on

@@ -12,9 +12,15 @@
 
 enum growth { GROW_NO, GROW_TRY, GROW_MUST };
 
+/* A CI job's VM has none. */
+static bool has_seed(const struct args *a)
+{
+    return command_option(a->command, "cloud-init") && args_has(a, "cloud-init");
+}
+
 static bool injects(const struct args *a, const struct vm_copies *copies)
 {
-    return args_has(a, "inject") || (args_has(a, "hostname") && !args_has(a, "cloud-init")) ||
+    return args_has(a, "inject") || (args_has(a, "hostname") && !has_seed(a)) ||
            (copies && copies->in.len && !copies->direct);
 }
 
@@ -33,8 +39,7 @@ bool vm_prepare_wanted(const struct args *a, const struct vm_copies *copies)
 static int inject(struct offline *off, const struct args *a, struct vm_spec *spec, const char *dir,
                   struct error **err)
 {
-    struct offline_login login = {.hostname =
-                                      args_has(a, "cloud-init") ? NULL : args_get(a, "hostname")};
+    struct offline_login login = {.hostname = has_seed(a) ? NULL : args_get(a, "hostname")};
     AUTO_FREE char *private = NULL, *line = NULL;
     if (args_has(a, "inject")) {
         private = vm_ssh_key_in(dir, err);
@@ -55,7 +60,7 @@ static bool guest_grows(struct offline *off, const struct args *a)
     static const char *const argv[] = {"command -v growpart && command -v cloud-init", "sh", NULL};
     struct runner_wait w = {-1, NULL, NULL};
     int status;
-    return args_has(a, "cloud-init") && offline_shell(off, argv, w, &status, NULL) == 0 && !status;
+    return has_seed(a) && offline_shell(off, argv, w, &status, NULL) == 0 && !status;
 }
 
 static struct offline *open_grown(const struct session *s, const struct args *a,

@@ -65,19 +65,27 @@ static bool mode_parse(const char *text, struct mode *ret)
     return true;
 }
 
+/* NULL: it is not given, or the command has none of that name. */
+static const char *option(const struct args *a, const char *name)
+{
+    return command_option(a->command, name) ? args_get(a, name) : NULL;
+}
+
 /* kept: what was said when the VM was created; NULL = nothing. */
 static int mode(const struct session *s, const struct args *a, const char *kept, struct mode *ret,
                 struct error **err)
 {
-    const char *env = session_setting(s, "KILN_WARM"), *given = args_get(a, "warm");
+    const char *env = session_setting(s, "KILN_WARM"), *given = option(a, "warm");
     const char *text = given ? (*given ? given : "1") : kept ? kept : "0";
     *ret = (struct mode){0};
     if (env && !mode_parse(env, ret)) {
         error_set(err, ERR_USER, "KILN_WARM: '%s' is not 1, 0, strict or compress", env);
         return error_hint(err, "KILN_WARM=strict,compress is both");
     }
-    if (args_has(a, "cold"))
+    if (option(a, "cold")) {
+        *ret = (struct mode){0};
         return 0;
+    }
     if (env && !given && (!kept || !ret->wanted))
         return 0;
     if (mode_parse(!strcmp(text, "off") ? "0" : text, ret))
@@ -143,9 +151,25 @@ int vm_warm_take(const struct session *s, const struct args *a, const char *imag
     if (take(s, &m, image, args_get(a, "ready-when"), ret, err) < 0)
         return -1;
     if (!ret->wanted)
-        session_notice(s,
-                       "only images have saved boots, and '%s' is not the name of one; booting",
+        session_notice(s, "only images have saved boots, and '%s' is not the name of one; booting",
                        image);
+    return 0;
+}
+
+int vm_warm_take_job(const struct session *s, const struct args *a, const char *image,
+                     const char *layer, struct vm_warm_request *ret, struct error **err)
+{
+    const char *env = session_setting(s, "KILN_WARM");
+    struct mode m;
+    if (mode(s, a, env ? env : "1", &m, err) < 0)
+        return -1;
+    if (!m.wanted)
+        return 0;
+    if (take(s, &m, image, args_get(a, "ready-when"), ret, err) < 0)
+        return -1;
+    ret->wish.quiet = true;
+    if (ret->id && !strchr(ret->id, ' ') && strcmp(ret->id, layer) != 0)
+        ret->wanted = false; // somebody gave the name to another image
     return 0;
 }
 
@@ -154,19 +178,14 @@ int vm_warm_take(const struct session *s, const struct args *a, const char *imag
 int vm_warm_note(const struct session *s, const struct args *a, const char *image, json_t *config,
                  struct error **err)
 {
-    CLEANUP(vm_warm_request_clear) struct vm_warm_request r = {0};
-    struct mode m;
     const char *given = args_get(a, "warm"), *env = session_setting(s, "KILN_WARM");
-    const char *ready = args_get(a, "ready-when");
-    bool wanted;
-    if (vm_warm_wanted(s, a, &wanted, err) < 0 || mode(s, a, NULL, &m, err) < 0)
-        return -1;
-    if (!wanted)
-        return 0;
-    if (take(s, &m, image, ready, &r, err) < 0)
-        return -1;
     const char *mode = given && *given ? given : given ? "1" : env;
-    json_t *note = json_pack("{s:s, s:s*, s:s*}", "mode", mode, "ready", ready, "id", r.id);
+    AUTO_FREE char *id = identity(s, image);
+    bool wanted;
+    if (vm_warm_wanted(s, a, &wanted, err) < 0)
+        return -1;
+    json_t *note = json_pack("{s:s*, s:s*, s:s*}", "mode", wanted ? mode : NULL, "ready",
+                             args_get(a, "ready-when"), "id", id);
     return json_object_set_new(config, "warm", note) < 0
                ? error_set(err, ERR_USER, "an argument is not UTF-8")
                : 0;
@@ -175,7 +194,7 @@ int vm_warm_note(const struct session *s, const struct args *a, const char *imag
 /* Whether the VM's disk is on what the image's name stands for. */
 static bool same_image(const struct named_vm *vm, const json_t *kept, const char *id)
 {
-    const char *then = kept ? json_str(kept, "id") : json_str(vm->config, "layer");
+    const char *then = json_str(kept, "id");
     const char *layer = json_str(vm->config, "layer");
     bool is_layer = id && !strchr(id, ' ');
     return id && then && !strcmp(id, then) && (!is_layer || (layer && !strcmp(id, layer)));
@@ -185,7 +204,7 @@ int vm_warm_take_vm(const struct session *s, const struct args *a, const struct 
                     struct vm_warm_request *ret, struct error **err)
 {
     const json_t *kept = json_object_get(vm->config, "warm");
-    const char *image = json_str(vm->config, "image"), *ready = args_get(a, "ready-when");
+    const char *image = json_str(vm->config, "image"), *ready = option(a, "ready-when");
     struct mode m;
     if (mode(s, a, json_str(kept, "mode"), &m, err) < 0)
         return -1;
@@ -195,9 +214,9 @@ int vm_warm_take_vm(const struct session *s, const struct args *a, const struct 
         return 0;
     json_auto_t *started = named_vm_noted(vm);
     if (started) {
-        if (args_has(a, "warm"))
-            session_notice(
-                s, "only the first start of VM '%s' can be from a saved boot; booting", vm->name);
+        if (option(a, "warm"))
+            session_notice(s, "only the first start of VM '%s' can be from a saved boot; booting",
+                           vm->name);
         return 0;
     }
     if (take(s, &m, image, ready ? ready : json_str(kept, "ready"), ret, err) < 0)

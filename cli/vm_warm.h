@@ -28,14 +28,18 @@ void vm_warm_request_clear(struct vm_warm_request *r);
  * ERR_USAGE, ERR_USER. */
 int vm_warm_take(const struct session *s, const struct args *a, const char *image,
                  struct vm_warm_request *ret, struct error **err);
-/* For a VM that is created: what its first start is to do, as "warm" of config, its vm.json. Nothing if no
- * saved boot is wanted. */
+/* For a VM that is created: what its first start is to do, and what its image is, as "warm" of config, its
+ * vm.json. */
 int vm_warm_note(const struct session *s, const struct args *a, const char *image, json_t *config,
                  struct error **err);
 /* For a start of it: not wanted if it is not the first one. *ret borrows from vm and args. Before its lock is
  * taken, which forgets earlier starts. */
 int vm_warm_take_vm(const struct session *s, const struct args *a, const struct named_vm *vm,
                     struct vm_warm_request *ret, struct error **err);
+/* For a VM of ci, on this layer: wanted unless it is switched off; why one is not possible is told with -v
+ * alone. */
+int vm_warm_take_job(const struct session *s, const struct args *a, const char *image,
+                     const char *layer, struct vm_warm_request *ret, struct error **err);
 /* Whether they ask for a saved boot. ERR_USAGE, ERR_USER: another value. */
 int vm_warm_wanted(const struct session *s, const struct args *a, bool *ret, struct error **err);
 /* Removes those whose image is gone or another one now. */

@@ -413,8 +413,8 @@ static void finish(struct run *r, bool failed)
     if (!r->vm || vm_ended(r->vm))
         return;
     // what is saved has ended already; a copy that is thrown away, or has not begun, is not waited for
-    bool warm = o->warm && (o->warm->saving || !o->warm->resumed ||
-                            (!o->keep && !o->spec->shares.len));
+    bool warm =
+        o->warm && (o->warm->saving || !o->warm->resumed || (!o->keep && !o->spec->shares.len));
     if (r->panicked || r->halted || warm || (failed && !o->keep))
         (void)vm_quit(r->vm, 3000, NULL); // nothing of it stays: no reason to let the user wait
     else if (vm_powerdown(r->vm, o->spec->shutdown_timeout_ms, &e) < 0)

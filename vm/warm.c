@@ -32,12 +32,12 @@ enum { FORMAT = 3, KEEP = 8 };
 /* What it takes, roughly, beside what its memory holds. */
 #define ROOM (64ULL << 20)
 
-static const struct saved_kind default_kind = {.folder = "warm",
-                                               .record = "warm.json",
-                                               .keep = KEEP,
-                                               .max_bytes = MAX_BYTES,
-                                               .waiting =
-                                                   "another kiln is saving this boot: waiting for it"};
+static const struct saved_kind default_kind = {
+    .folder = "warm",
+    .record = "warm.json",
+    .keep = KEEP,
+    .max_bytes = MAX_BYTES,
+    .waiting = "another kiln is saving this boot: waiting for it"};
 
 /* --- what it depends on --- */
 
@@ -253,10 +253,9 @@ static int make(const struct session *s, const struct vm_run_options *o,
     struct stat st;
     if (fstat(memory, &st) == 0 && free_bytes(t->dir) < (uint64_t)st.st_blocks * 512 + ROOM)
         return no_room(s, err);
-    (void)json_object_update_new(t->note,
-                                 json_pack("{s:s, s:s, s:s, s:b}", "image", wish->image, "backend",
-                                           wish->backend, "layer", wish->layer, "packed",
-                                           wish->compress));
+    (void)json_object_update_new(t->note, json_pack("{s:s, s:s, s:s, s:b}", "image", wish->image,
+                                                    "backend", wish->backend, "layer", wish->layer,
+                                                    "packed", wish->compress));
     if ((wish->compress ? warm_memory_pack : warm_memory_copy)(memory, t->ram, err) < 0 ||
         saved_commit(s, t, err) < 0)
         return -1;

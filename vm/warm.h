@@ -48,8 +48,9 @@ struct vm_warm_wish {
         *layer; /* where it is from, for vm_warm_sweep; backend is a real path */
     struct vm_warm_ready ready;
     const char *ready_text; /* as the user wrote it; NULL = none */
-    bool compress; /* the memory is packed: less disk, but a restore takes longer and shares no pages */
-    bool quiet;    /* why it boots is told with -v alone */
+    bool
+        compress; /* the memory is packed: less disk, but a restore takes longer and shares no pages */
+    bool quiet;  /* why it boots is told with -v alone */
     bool strict; /* a guest that cannot be told the time, or given random bytes, is an error */
     bool
         only; /* vm_warm_run makes it, unless there is one, and that is all; an error if it cannot be */

@@ -111,8 +111,7 @@ struct kept {
 
 static int go(const struct kept *k, const struct vm_run_options *o, struct error **err)
 {
-    return k->dir ? vm_detach(k->session, o, k->dir, err)
-                  : vm_run(k->session, o, k->status, err);
+    return k->dir ? vm_detach(k->session, o, k->dir, err) : vm_run(k->session, o, k->status, err);
 }
 
 static int boot_instead(const struct kept *k, const char *why, struct error **err)

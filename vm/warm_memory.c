@@ -146,7 +146,7 @@ static int unpack(struct unpacker *u, void *to, size_t n, struct error **err)
 
 static int unpack_runs(struct unpacker *u, char *memory, uint64_t size, struct error **err)
 {
-    struct run r;
+    struct run r = {0, 0};
     int rc;
     while ((rc = unpack(u, &r, sizeof r, err)) > 0) {
         if (r.at > size || r.n > size - r.at)

@@ -161,6 +161,47 @@ END
   nothing_left
 }
 
+@test "jobs start from a saved boot, unless told not to" {
+  mkdir -p "$BATS_TEST_TMPDIR/kiln"
+  cat >"$BATS_TEST_TMPDIR/kiln/config.toml" <<END
+[ci]
+shell = "sh"
+builds-dir = "/srv/builds"
+memory = "200M"
+kernel = "$BATS_FILE_TMPDIR/vmlinuz"
+initrd = "$BATS_FILE_TMPDIR/initrd.img"
+append = "console=ttyS0 panic=1 net.ifnames=0 mitigations=off"
+END
+  export XDG_CONFIG_HOME=$BATS_TEST_TMPDIR
+  local script='echo "time $(date +%s) $(cat /srv/left 2>/dev/null || echo fresh) $(cat /proc/sys/kernel/random/uuid)"; echo left >/srv/left; sync' before i
+  for i in 1 2 3; do
+    before=$(date +%s)
+    run job --job 3$i --image tiny --script "$script"
+    echo "$output"
+    [ "$status" = 0 ]
+    [[ $output == *Restoring* ]]
+    [ "$(grep -c "saved the boot of 'tiny'" <<<"$output")" = $((i == 1)) ]
+    [ "$(grep -c ^Booting <<<"$output")" = $((i == 1)) ]
+    [[ $output == *"time "*" fresh "* ]]
+    [ "$(sed -n 's/^time \([0-9]*\) .*/\1/p' <<<"$output")" -ge "$before" ]
+    sed -n 's/^time .* //p' <<<"$output" >>"$BATS_TEST_TMPDIR/random"
+    nothing_left
+  done
+  [ "$(sort -u "$BATS_TEST_TMPDIR/random" | wc -l)" = 3 ]
+  for i in "job --prepare=--cold" "job --prepare=--warm=off" "env KILN_WARM=0 $BATS_TEST_DIRNAME/../servers/gitlab_runner.py" "job --prepare=--hostname=x"; do
+    # shellcheck disable=SC2086
+    run $i --job 35 --image tiny --script 'echo it "runs"' $([[ $i == job* ]] || echo "$KILN")
+    echo "$output"
+    [ "$status" = 0 ]
+    [[ $output == *Booting*"it runs"* ]]
+    [[ $output != *"saved boot"* && $output != *Restoring* ]]
+  done
+  run job --job 36 --image tiny --prepare=--warm=maybe
+  [ "$status" = 2 ]
+  [[ $output == *"argument --warm: 'maybe' is not strict, compress or off"* ]]
+  nothing_left
+}
+
 @test "a VM that dies, a job that is cancelled, a runner that is killed" {
   job --job 10 --image tiny --script $'echo started\nsleep 600' --on started cancel >"$BATS_TEST_TMPDIR/cancelled" 2>&1 &
   local cancelled=$!

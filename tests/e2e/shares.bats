@@ -167,3 +167,34 @@ END
   [ "$status" = 1 ]
   [[ $output == *"program 'none-such' not found"*"--sftp-bin-name names"* ]]
 }
+
+@test "sshfs in a VM from a saved boot; one without it, and a serial console, boot" {
+  local vm=(--warm --ssh-user root --kernel unpacked/boot/vmlinuz-*-amd64 --initrd initrd.generic)
+  vm+=(--append 'console=ttyS0 panic=1 net.ifnames=0 mitigations=off' ${SFTP_SERVER:+--sftp-bin-name "$SFTP_SERVER"})
+  echo one >shared/file
+  timeout 400 "$KILN" image warm "${vm[@]}" shares
+  run --separate-stderr timeout 200 "$KILN" run -v -v ./shared:/mnt/c "${vm[@]}" shares sh -c 'cat /mnt/c/file; echo two >/mnt/c/file; grep -c "/mnt/c fuse.sshfs" /proc/mounts'
+  echo "$output / $stderr"
+  [ "$status" = 0 ]
+  [ "$output" = $'one\n1' ]
+  [[ $stderr == *Restoring*"mounted at '/mnt/c' by sshfs"* ]]
+  [[ $stderr != *Booting* ]]
+  [ "$(cat shared/file)" = two ]
+  # in the background, a folder that may not be written to; no virtiofsd waits for a VM that has no device for it
+  timeout 200 "$KILN" run -d --name warm -v ./shared:/mnt/ro:ro "${vm[@]}" shares
+  [ "$("$KILN" exec warm cat /mnt/ro/file)" = two ]
+  run "$KILN" exec warm sh -c 'echo x >/mnt/ro/y'
+  [ "$status" = 1 ]
+  if pgrep -f "virtiofsd.*source=$PWD/shared"; then return 1; fi
+  "$KILN" stop --kill warm
+  "$KILN" rm warm
+  [ -z "$(keepers)" ]
+  run timeout 200 "$KILN" run -v ./shared:/mnt/c "${vm[@]}" --sftp-bin-name "$PWD/gone" shares true
+  [ "$status" = 1 ]
+  run timeout 30 "$KILN" run --warm -v ./shared:/mnt/c --memory 200M --ssh-timeout 1 tiny </dev/null
+  [[ $output == *"no saved boot for 'tiny': a folder is shared, which needs SSH; booting"* ]]
+  # no sshfs
+  run timeout 400 "$KILN" run -v ./shared:/mnt/c "${vm[@]:0:1}" -m 200M --kernel vmlinuz --initrd initrd.img \
+    --append 'console=ttyS0 panic=1 net.ifnames=0 mitigations=off' ${SFTP_SERVER:+--sftp-bin-name "$SFTP_SERVER"} --ssh-user root tiny true
+  [[ $output == *"no saved boot for 'tiny': a folder is shared, and the guest has no sshfs; booting"* ]]
+}
