@@ -189,11 +189,11 @@ int vm_store_chain(const struct session *s, const struct named_vm *vm, struct st
 }
 
 /* A VM that is suspended to disk goes on with what it was started with. */
-static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool detach, bool *ret,
-                      struct error **err)
+static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool detach,
+                      struct vm_warm *again, struct vm_run_options *o, struct error **err)
 {
     json_auto_t *state = vm_state_read(vm->dir);
-    *ret = state != NULL;
+    o->restore = state != NULL;
     if (!state) {
         (void)vm_state_drop(vm->dir, NULL); // of a suspend that was killed
         return 0;
@@ -203,6 +203,7 @@ static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool deta
     if (vm_spec_from_json(json_object_get(state, "spec"), spec, err) < 0)
         return error_wrap(err, "state of VM '%s'", vm->name);
     vm_spec_set(&spec->accel, json_str(state, "accel"));
+    o->warm = json_flag(state, "warm") ? again : NULL;
     return 0;
 }
 
@@ -215,9 +216,10 @@ int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *
     CLEANUP(store_freep) struct store *st = NULL;
     struct vm_run_options o = {
         .keep = true, .hold = vm->lock, .stop_when_full = true, .wish = wish};
+    struct vm_warm again = VM_WARM_AGAIN;
     uint64_t size;
     if (vm_store_chain(s, vm, &st, &files, &size, err) < 0 ||
-        vm_disks_open(vm, st, &extra, err) < 0 || take_state(vm, spec, detach, &o.restore, err) < 0)
+        vm_disks_open(vm, st, &extra, err) < 0 || take_state(vm, spec, detach, &again, &o, err) < 0)
         return -1;
     struct vm_run_disk first = {(const char *const *)files.ptr, files.len, size};
     AUTO_FREE struct vm_run_disk *disks = vm_disks_all(first, &extra, &o.n_disks);

@@ -258,7 +258,8 @@ static int start(const struct session *s, const struct vm_run_options *o, const 
         strv_add(&argv, *a);
     AUTO_FREE int *keep = xcalloc(2 + VM_WARM_PORTS + o->spec->shares.len, sizeof *keep);
     size_t n_keep = vm_run_keep(o, &o->hold, 1, keep);
-    for (size_t i = 0; o->warm && i < VM_WARM_PORTS; i++)
+    bool warm = o->warm && !o->warm->again;
+    for (size_t i = 0; warm && i < VM_WARM_PORTS; i++)
         keep[n_keep++] = ports->theirs[i];
     if (o->warm && o->warm->ram_fd >= 0)
         keep[n_keep++] = o->warm->ram_fd;
@@ -281,14 +282,15 @@ int vm_detach(const struct session *s, const struct vm_run_options *o, const cha
     CLEANUP(process_clear) struct process p = PROCESS_INIT; // ended by it on errors
     CLEANUP(strv_clear) struct strv args = {0};
     CLEANUP(vm_warm_ports_clear) struct vm_warm_ports links = VM_WARM_PORTS_INIT;
-    if ((o->restore && !o->warm && vm_state_check(dir, o, err) < 0) ||
+    bool warm = o->warm && !o->warm->again;
+    if ((o->restore && !warm && vm_state_check(dir, o, err) < 0) ||
         vm_run_check_disks(o, err) < 0 || vm_run_check_ports(o->spec, err) < 0 ||
         make_room(dir, err) < 0)
         return -1;
     json_auto_t *disks = vm_run_disks(o, err);
     if (!disks)
         return -1;
-    if (o->warm && vm_warm_ports_open(&links, &args, err) < 0)
+    if (warm && vm_warm_ports_open(&links, &args, err) < 0)
         return -1;
     vm_run_machine(o, disks, &args);
     if (o->started)
@@ -299,8 +301,8 @@ int vm_detach(const struct session *s, const struct vm_run_options *o, const cha
     struct qmp *q = first_answer(s, dir, &p, o->spec->qmp_timeout_ms, err);
     if (!q)
         return vm_run_explain(o->spec, err);
-    if (o->warm ? vm_warm_resume_detached(s, o->warm, q, &links, err) < 0
-                : o->restore && vm_state_load(s, q, dir, err) < 0)
+    if (warm ? vm_warm_resume_detached(s, o->warm, q, &links, err) < 0
+             : o->restore && vm_state_load(s, q, dir, err) < 0)
         return -1;
     unsigned port = 0;
     (void)vm_run_ssh_port(q, &port, NULL);

@@ -222,8 +222,8 @@ void vm_run_machine(const struct vm_run_options *o, const json_t *nodes, struct 
     CLEANUP(strv_clear) struct strv extra = {0};
     if (o->warm) {
         machine.ram = o->warm->ram;
-        machine.ram_shared = o->warm->ram_fd >= 0;
-        vm_warm_args(&extra);
+        machine.ram_shared = o->warm->ram_fd >= 0 || o->warm->again;
+        vm_warm_args(o->warm, &extra);
     } else {
         vm_share_args(&extra, spec, o->share_fds);
     }

@@ -71,7 +71,7 @@ static json_t *disk_state(const char *path, struct error **err)
 }
 
 /* The stream is whole: from now on the VM counts as suspended. */
-static int write_record(const struct named_vm *vm, struct error **err)
+static int write_record(const struct named_vm *vm, bool warm, struct error **err)
 {
     AUTO_FREE char *path = record_path(vm->dir);
     json_auto_t *run = named_vm_running(vm);
@@ -83,9 +83,10 @@ static int write_record(const struct named_vm *vm, struct error **err)
             return -1;
         (void)json_array_append_new(disks, state);
     }
-    json_auto_t *record = json_pack("{s:O, s:O, s:O, s:O}", "spec", json_object_get(run, "spec"),
-                                    "accel", json_object_get(run, "accel"), "qemu",
-                                    json_object_get(run, "qemu"), "disks", disks);
+    json_auto_t *record =
+        json_pack("{s:O, s:O, s:O, s:O, s:b}", "spec", json_object_get(run, "spec"), "accel",
+                  json_object_get(run, "accel"), "qemu", json_object_get(run, "qemu"), "disks",
+                  disks, "warm", warm);
     if (!record)
         return error_set(err, ERR_USER, "VM '%s' was started by an older kiln", vm->name);
     return json_write_file(path, 0600, record, err);
@@ -103,7 +104,8 @@ static int save(const struct session *s, const struct named_vm *vm, struct qmp *
             (void)error_hint(err, "no space left in '%s'", vm->dir);
         return -1;
     }
-    return fsync(fd) < 0 ? error_errno(err, "cannot write '%s'", path) : write_record(vm, err);
+    return fsync(fd) < 0 ? error_errno(err, "cannot write '%s'", path)
+                         : write_record(vm, vm_warm_was(q), err);
 }
 
 /* As if nothing had happened. */
@@ -118,12 +120,6 @@ static void go_on(const struct named_vm *vm, struct qmp *q)
 int vm_state_save(const struct session *s, const struct named_vm *vm, struct error **err)
 {
     CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, vm->dir, err);
-    if (q && vm_warm_is(q)) {
-        error_set(err, ERR_USER,
-                  "VM '%s' was started from a saved boot: it cannot be suspended to disk",
-                  vm->name);
-        return error_hint(err, "once it was stopped and started again it can");
-    }
     if (!q || vm_state_drop(vm->dir, err) < 0 ||
         qmp_command(q, "stop", NULL, ANSWER_MS, NULL, err) < 0)
         return -1;

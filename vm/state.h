@@ -5,7 +5,8 @@
  *
  *   <dir>/state        QEMU's migration stream, 0600
  *   <dir>/state.json   there once the stream is whole: {"qemu": "7.2.22", "accel": "tcg", "spec": {…},
- *                      "disks": [{"size": bytes, "time": ns}, …]}
+ *                      "disks": [{"size": bytes, "time": ns}, …], "warm": true: it has the
+ *                      devices of a saved boot's copy (vm/warm.h)}
  *
  *     #include "vm/named.h"
  *     // given struct named_vm vm; struct vm_run_options options; struct qmp *qmp;

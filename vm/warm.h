@@ -66,8 +66,10 @@ int vm_warm_run(const struct session *s, const struct vm_run_options *o,
  * yet (if something is, it boots), become copies of those of the saved boot. */
 int vm_warm_detach(const struct session *s, const struct vm_run_options *o,
                    const struct vm_warm_wish *wish, const char *dir, struct error **err);
-/* Whether this QEMU was restored from a saved boot. */
+/* Whether this QEMU was restored from a saved boot, and not from a state of its own since. */
 bool vm_warm_is(struct qmp *qmp);
+/* Whether it has the devices of one that was, then or earlier. */
+bool vm_warm_was(struct qmp *qmp);
 struct saved_sum vm_warm_usage(const struct session *s);
 /* Removes those that were not used for max_age seconds (0: all). */
 struct saved_sum vm_warm_prune(const struct session *s, long long max_age, bool dry_run);
@@ -85,11 +87,18 @@ struct vm_warm {
     char *ram;  /* file that is the memory */
     int ram_fd; /* that file, for QEMU to inherit and to write to; -1: it is mapped copy-on-write */
     const struct vm_warm_wish *wish;
+    bool
+        again; /* neither: a copy that was suspended to disk (vm/state.h) goes on; the rest is unset */
     bool resumed; /* restored: it runs, and what happens from now on is not the state's fault */
     bool command; /* and a program in the guest runs the user's command: vm_warm_command */
 };
+/* For a VM of a state whose "warm" is true. */
+#define VM_WARM_AGAIN \
+    { \
+        .again = true, .ram_fd = -1 \
+    }
 /* QEMU's arguments for it. */
-void vm_warm_args(struct strv *args);
+void vm_warm_args(const struct vm_warm *w, struct strv *args);
 /* Saving: `user` is logged in (ssh NULL: the guest has no network). When the guest is ready, the
  * program that waits is put into it, and one that runs this user's commands. */
 int vm_warm_prepare(const struct session *s, const struct vm_run_options *o, struct vm *vm,

@@ -42,16 +42,23 @@ uint64_t warm_program_digest(void)
     return XXH3_64bits(wake_blob, (size_t)(wake_blob_end - wake_blob));
 }
 
-void vm_warm_args(struct strv *args)
+void vm_warm_args(const struct vm_warm *w, struct strv *args)
 {
-    static const char *const fixed[] = {
-        "-serial", "chardev:wake",
-        "-device", "vmgenid,guid=auto",
-        "-device", "virtio-serial-pci,id=kilnserial",
-        "-device", "virtserialport,bus=kilnserial.0,chardev=wakeport,name=" WAKE_PORT,
-        "-device", "virtserialport,bus=kilnserial.0,chardev=command,name=" COMMAND_PORT};
+    static const char *const fixed[] = {"-device", "vmgenid,guid=auto", "-device",
+                                        "virtio-serial-pci,id=kilnserial"};
+    const char *end = w->again ? WARM_AGAIN : "";
+    for (size_t i = 0; i < VM_WARM_PORTS && w->again; i++) { // nobody waits there any more
+        strv_add(args, "-chardev");
+        strv_addf(args, "null,id=%s%s", warm_ports[i], end);
+    }
+    strv_add(args, "-serial");
+    strv_addf(args, "chardev:wake%s", end);
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         strv_add(args, fixed[i]);
+    strv_add(args, "-device");
+    strv_addf(args, "virtserialport,bus=kilnserial.0,chardev=wakeport%s,name=" WAKE_PORT, end);
+    strv_add(args, "-device");
+    strv_addf(args, "virtserialport,bus=kilnserial.0,chardev=command%s,name=" COMMAND_PORT, end);
 }
 
 /* --- the program that waits --- */

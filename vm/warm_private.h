@@ -10,6 +10,9 @@
 
 #include <stdint.h>
 
+/* Names of the chardevs of its ports; with WARM_AGAIN behind in a VM whose ports lead nowhere. */
+extern const char *const warm_ports[VM_WARM_PORTS];
+#define WARM_AGAIN "-again"
 /* Why this VM has to boot, a phrase; NULL = it need not. in_front: its user has its console, or is logged
  * in by vm_run. */
 const char *warm_obstacle(const struct vm_run_options *o, bool in_front);

@@ -13,6 +13,7 @@
 #include "vm/vm.h"
 #include "vm/wake.h"
 #include "vm/warm_link.h"
+#include "vm/warm_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +29,8 @@ enum {
     EXACT_MS = 50, /* the clock is this exact, if a request can be answered so fast */
     TRIES = 8
 };
+
+const char *const warm_ports[VM_WARM_PORTS] = {"wake", "wakeport", "command"};
 
 struct warm_link warm_link_of(struct vm *vm)
 {
@@ -165,7 +168,6 @@ void vm_warm_ports_clear(struct vm_warm_ports *p)
 
 int vm_warm_ports_open(struct vm_warm_ports *p, struct strv *args, struct error **err)
 {
-    static const char *const names[VM_WARM_PORTS] = {"wake", "wakeport", "command"};
     for (size_t i = 0; i < VM_WARM_PORTS; i++) {
         int pair[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -174,7 +176,7 @@ int vm_warm_ports_open(struct vm_warm_ports *p, struct strv *args, struct error 
         p->theirs[i] = pair[1];
         (void)fcntl(pair[0], F_SETFL, O_NONBLOCK);
         strv_add(args, "-chardev");
-        strv_addf(args, "socket,id=%s,fd=%d", names[i], pair[1]);
+        strv_addf(args, "socket,id=%s,fd=%d", warm_ports[i], pair[1]);
     }
     return 0;
 }
@@ -190,7 +192,7 @@ int vm_warm_resume_detached(const struct session *s, struct vm_warm *w, struct q
     return 0;
 }
 
-bool vm_warm_is(struct qmp *qmp)
+static bool has_chardev(struct qmp *qmp, const char *wanted)
 {
     json_auto_t *all = NULL;
     size_t i;
@@ -198,8 +200,18 @@ bool vm_warm_is(struct qmp *qmp)
     (void)qmp_command(qmp, "query-chardev", NULL, ANSWER_MS, &all, NULL);
     json_array_foreach (all, i, v) {
         const char *label = json_str(v, "label");
-        if (label && !strcmp(label, "wakeport"))
+        if (label && !strcmp(label, wanted))
             return true;
     }
     return false;
+}
+
+bool vm_warm_is(struct qmp *qmp)
+{
+    return has_chardev(qmp, "wakeport");
+}
+
+bool vm_warm_was(struct qmp *qmp)
+{
+    return vm_warm_is(qmp) || has_chardev(qmp, "wakeport" WARM_AGAIN);
 }

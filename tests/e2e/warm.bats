@@ -154,9 +154,22 @@ PY
   [ "${lines[0]}" -ge "$before" ]
   [ "${lines[0]}" -le "$(date +%s)" ]
   [ "${lines[1]}" = 0 ]
-  run "$KILN" suspend --to-disk kept
-  [ "$status" = 1 ]
-  [[ $output == *"VM 'kept' was started from a saved boot: it cannot be suspended to disk"* ]]
+  # what the guest flushes is on the disk
+  local pid
+  pid=$("$KILN" status --json kept | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+  tr '\0' '\n' <"/proc/$pid/cmdline" >words
+  grep -q '"no-flush":false.*"node-name":"disk"' words
+  run ! grep '"no-flush":true' words
+  # to disk and back, twice: the second time it is restored from a state of its own
+  local i
+  "$KILN" exec kept sh -c 'echo memory >/run/file; sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >>/run/file'
+  for i in 1 2; do
+    run timeout 100 "$KILN" suspend --to-disk kept
+    echo "$output"
+    [ "$status" = 0 ]
+    timeout 100 "$KILN" resume kept
+    [ "$("$KILN" exec kept sh -c 'kill -0 $(tail -n 1 /run/file) && head -n 1 /run/file')" = memory ]
+  done
   # its disk has no need of the saved boot
   "$KILN" stop --kill kept
   mv "$saved" "$saved.away"
@@ -269,6 +282,9 @@ PY
   warm -- true
   grep -q "the saved boot of 'tiny' is damaged: making it anew" said
   grep -q '^saved the boot' said
+  truncate -s 100M "$ram"
+  warm -- true
+  grep -q "the saved boot of 'tiny' is damaged: making it anew" said
   # a stream that QEMU refuses, with a record that says it is right
   state=${ram%ram}state
   head -c 1000 /dev/urandom >"$state"
@@ -295,6 +311,19 @@ PY
   run timeout 60 "$KILN" run --warm=strict "${vm[@]}" tiny
   [ "$status" = 1 ]
   [[ $output == *"error: the guest of 'tiny' cannot be given the time and random bytes: it has no network"*'hint: --warm alone'* ]]
+}
+
+@test "another QEMU makes another one" {
+  cp "$(command -v qemu-system-x86_64)" qemu
+  KILN_QEMU=$PWD/qemu warm -- true
+  grep -q '^saved the boot' said
+  KILN_QEMU=$PWD/qemu warm -- true
+  [ "$(grep -c '^saved the boot' said)" = 0 ]
+  # an upgrade: another file under the name
+  cp qemu new
+  mv new qemu
+  KILN_QEMU=$PWD/qemu warm -- true
+  grep -q '^saved the boot' said
 }
 
 @test "who cannot have a saved boot is told why; mistakes are" {
