@@ -162,13 +162,13 @@ PY
   run ! grep '"no-flush":true' words
   # to disk and back, twice: the second time it is restored from a state of its own
   local i
-  "$KILN" exec kept sh -c 'echo memory >/run/file; sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >>/run/file'
+  "$KILN" exec kept sh -c 'echo memory >/srv/memory; sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >>/srv/memory'
   for i in 1 2; do
     run timeout 100 "$KILN" suspend --to-disk kept
     echo "$output"
     [ "$status" = 0 ]
     timeout 100 "$KILN" resume kept
-    [ "$("$KILN" exec kept sh -c 'kill -0 $(tail -n 1 /run/file) && head -n 1 /run/file')" = memory ]
+    [ "$("$KILN" exec kept sh -c 'kill -0 $(tail -n 1 /srv/memory) && head -n 1 /srv/memory')" = memory ]
   done
   # its disk has no need of the saved boot
   "$KILN" stop --kill kept
