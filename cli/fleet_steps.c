@@ -94,6 +94,16 @@ static int run_command(struct vm_ssh *ssh, int log, const char *command, const c
     return rc;
 }
 
+/* The command line that runs its input as a script, which has no input. Nobody else of the guest can write to its
+ * folder, or know its name before. */
+static void add_script(struct buf *out, size_t number)
+{
+    buf_adds(out,
+             "d=$(mktemp -d) || exit; trap 'rm -rf \"$d\"' EXIT; trap 'exit 129' HUP INT TERM\n");
+    buf_addf(out, "s=$d/provision-%zu.sh; cat >\"$s\" && chmod 0700 \"$s\" && \"$s\" </dev/null",
+             number);
+}
+
 /* The command line that puts its input into a file of the guest. */
 static void add_upload(struct buf *out, const char *path)
 {
@@ -110,18 +120,17 @@ static int run_step(struct vm_ssh *ssh, int log, const struct fleet_vm *vm, size
                     int *ret_status, struct error **err)
 {
     const struct fleet_step *step = &vm->steps[i];
-    CLEANUP(buf_clear) struct buf command = BUF_INIT, upload = BUF_INIT;
-    AUTO_FREE char *script = xasprintf("/tmp/kiln-provision-%zu.sh", i + 1);
-    if (step->kind != FLEET_INLINE) {
-        add_upload(&upload, step->kind == FLEET_SCRIPT ? script : step->destination);
-        if (run_command(ssh, log, upload.data, step->text, ret_status, err) < 0)
-            return -1;
-        if (*ret_status || step->kind == FLEET_UPLOAD)
-            return 0;
-    }
-    buf_addf(&command, "export KILN_VM=%s\n%s", vm->name,
-             step->kind == FLEET_INLINE ? step->text : script);
-    return run_command(ssh, log, command.data, NULL, ret_status, err);
+    CLEANUP(buf_clear) struct buf command = BUF_INIT;
+    if (step->kind == FLEET_UPLOAD)
+        add_upload(&command, step->destination);
+    else
+        buf_addf(&command, "export KILN_VM=%s\n", vm->name);
+    if (step->kind == FLEET_SCRIPT)
+        add_script(&command, i + 1);
+    if (step->kind == FLEET_INLINE)
+        buf_adds(&command, step->text);
+    return run_command(ssh, log, command.data, step->kind == FLEET_INLINE ? NULL : step->text,
+                       ret_status, err);
 }
 
 /* A line before each step, here and in the log. */

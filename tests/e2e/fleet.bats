@@ -74,7 +74,7 @@ teardown_file() {
   echo "$output"
   [ "$status" = 0 ]
   [[ $output == *"db  | created from 'tiny'"*"db  | is up"*"web | created"*"web | is up"* ]]
-  [ "$(curl -sS --retry 20 --retry-connrefused --max-time 60 "http://127.0.0.1:$port/")" = "greeting: hello from db" ]
+  [ "$(curl -sS --retry 20 --retry-all-errors --max-time 60 "http://127.0.0.1:$port/")" = "greeting: hello from db" ]
   run "$KILN" exec db ping -c 1 web
   [ "$status" = 0 ]
   "$KILN" status --json | python3 -c '
@@ -126,6 +126,22 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [ "$status" = 1 ]
   [[ $output == *"web | to stderr"*"web | VMFile.kdl:"*"error: provision 2 of VM 'web' ended with exit status 7"* ]]
   [[ $("$KILN" logs web --provision -n 1) == "to stderr" ]]
+}
+
+@test "a script of a provision lies where nobody else can write, gets no input, and is gone afterwards" {
+  "$KILN" exec web sh -c 'mkdir -p /tmp/before; ln -sf /tmp/before/target /tmp/kiln-provision-1.sh; ln -sf /tmp/before/target /tmp/provision-1.sh'
+  printf '%s\n' '#!/bin/sh' 'echo "script $0"; stat -c "%a %u" "$0" "${0%/*}"; cat; echo "vm $KILN_VM"; exit 9' >ninth.sh
+  sed 's|inline "(while.*|script "ninth.sh"|' VMFile.kdl >Failing.kdl
+  cp VMFile.kdl Good.kdl && cp Failing.kdl VMFile.kdl
+  run "$KILN" provision web </etc/hostname
+  cp Good.kdl VMFile.kdl
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"web | script /tmp/"*$'\nweb | 700 0\nweb | 700 0\nweb | vm web\n'*"provision 2 of VM 'web' ended with exit status 9"* ]]
+  local script
+  script=$(sed -n 's/.*| script //p' <<<"$output")
+  [[ $script =~ ^/tmp/[^/]*\.[A-Za-z0-9]{6,}/ ]]
+  "$KILN" exec web sh -c "! ls -d '${script%/*}' /tmp/before/target 2>/dev/null"
 }
 
 @test "up that is terminated ends what it has begun" {
