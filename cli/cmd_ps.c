@@ -24,6 +24,8 @@ static const struct option_spec options[] = {
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
     LIST_FORMAT_OPTION,
+    {"pid", 0, NULL, "Accepted for transient's users: the process is shown anyway", NULL},
+    {"ssh", 0, NULL, "Accepted for transient's users: the port is shown anyway", NULL},
     {0},
 };
 

@@ -69,7 +69,7 @@ int vm_options_check_detach(const struct args *a, struct error **err);
     {"qemu-bin-name", 0, "PROGRAM", "QEMU [default: KILN_QEMU or qemu-system-x86_64]", NULL}, \
     {"accel", 0, "auto|kvm|tcg", "Accelerator [default: KILN_ACCEL or auto]", NULL}, \
     {"memory", 'm', "SIZE", "Memory of the VM [default: 1GB]", NULL}, \
-    {"cpus", 0, "N", "CPUs of the VM [default: 2, or 1 on a host with one]", NULL}, \
+    {"cpus", 0, "N", "CPUs of the VM [default: 2, or 1 on a host with one]", "vcpus"}, \
     {"network", 0, "user|none|tap,bridge=NAME", "Network of the guest; none: no device at all [default: user]", NULL}, \
     {"disk-bus", 0, "virtio|scsi|ide", "What the disk is attached to; scsi: it is /dev/sda [default: virtio]", NULL}, \
     {"no-virtio", 0, NULL, "As --disk-bus ide, for guests without virtio drivers", "no-virtio-scsi"}, \

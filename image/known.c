@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static void known_clear(struct known_image *k)
 {
@@ -209,6 +210,11 @@ char *known_images_advice(const struct session *s, const char *name, bool *ret_n
 {
     bool ignored = false, *is_near = ret_near ? ret_near : &ignored;
     CLEANUP(known_images_free) struct known_images known = {0};
+    struct stat st;
+    *is_near = stat(name, &st) == 0 && S_ISREG(st.st_mode);
+    if (*is_near)
+        return xasprintf("'%s' is a file here: write NAME,file=%s to make an image of it", name,
+                         name);
     AUTO_FREE char *near = backend_nearest(s->backend, name);
     *is_near = near != NULL;
     if (near)

@@ -141,7 +141,7 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   local script
   script=$(sed -n 's/.*| script //p' <<<"$output")
   [[ $script =~ ^/tmp/[^/]*\.[A-Za-z0-9]{6,}/ ]]
-  "$KILN" exec web sh -c "! ls -d '${script%/*}' /tmp/before/target 2>/dev/null"
+  "$KILN" exec web sh -c "[ ! -e '${script%/*}' ] && [ ! -e /tmp/before/target ]"
 }
 
 @test "up that is terminated ends what it has begun" {

@@ -517,22 +517,35 @@ END
 
 @test "Ctrl-C ends each phase of a run, and leaves nothing" {
   make_qemu "$BATS_TEST_TMPDIR/qemu" 'echo $$ >'"$BATS_TEST_TMPDIR/started; exec sleep 300"
-  local how signal
-  for how in -d ""; do # QEMU does not answer
+  local how signal ended
+  "$KILN" create --name slow tiny "${boot[@]}"
+  while read -r signal how; do # QEMU does not answer
     rm -f "$BATS_TEST_TMPDIR/started"
+    ended=0
     # shellcheck disable=SC2086
-    "$KILN" run $how --qmp-timeout 200 --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" tiny 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+    env --default-signal "$KILN" $how --qmp-timeout 200 --qemu-bin-name "$BATS_TEST_TMPDIR/qemu" >/dev/null 2>"$BATS_TEST_TMPDIR/said" 3>&- &
     until [ -s "$BATS_TEST_TMPDIR/started" ]; do kill -0 $!; done
-    kill -TERM $!
-    wait $! || true
+    kill -"$signal" $!
+    wait $! || ended=$?
+    echo "$signal $how: $ended $(cat "$BATS_TEST_TMPDIR/said")"
+    [ "$ended" = $((128 + $(kill -l "$signal"))) ]
     [[ $(cat "$BATS_TEST_TMPDIR/said") != *qmp.sock* ]]
     run kill -0 "$(cat "$BATS_TEST_TMPDIR/started")"
     [ "$status" != 0 ]
-  done
+    [ "$("$KILN" ps -qa | xargs)" = "slow web" ]
+    [ "$("$KILN" status slow)" = stopped ]
+  done <<<'TERM run tiny
+INT run -d tiny
+HUP run -d tiny
+TERM start -d slow
+INT start slow
+HUP start -d slow'
+  "$KILN" start -d slow
+  "$KILN" rm --force slow
   for signal in INT TERM HUP QUIT; do # SSH is awaited; env: a shell's background jobs ignore SIGINT
     env --default-signal "$KILN" run tiny --ssh-command true >/dev/null 2>"$BATS_TEST_TMPDIR/said" 3>&- &
     until grep -q 'waiting for SSH' "$BATS_TEST_TMPDIR/said"; do kill -0 $!; done
-    local ended=0
+    ended=0
     kill -"$signal" $!
     wait $! || ended=$?
     [ "$ended" = $((128 + $(kill -l "$signal"))) ]

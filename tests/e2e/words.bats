@@ -91,6 +91,14 @@ END
   says 2 "kiln exec NAME env" run -e A=B base
   says 2 "argument --tty: standard input is not a terminal" run -it base
   says 2 "'x' has no {{.FIELD}}" images --format x
+  says 2 "NAME,file=FILE" create --name a --image disk.qcow2
+  says 2 "NAME,http=URL" create --name a --image-url http://x/y
+  says 2 "--disk-size 20GB" run --disk 20 base
+  says 2 "--network tap,bridge=NAME" create base --bridge br0
+  says 2 "kiln run -d --name NAME IMAGE" create --start base
+  says 0 "NAME" ps -a --pid --ssh
+  touch disk.qcow2
+  says 1 "'disk.qcow2' is a file here: write NAME,file=disk.qcow2" create disk.qcow2
   says 2 "--json" image inspect base --format x
   says 2 "kiln image flatten" build --squash .
   says 2 "kiln image export" save base
