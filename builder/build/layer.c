@@ -163,7 +163,11 @@ static int get_ready(struct build *b, const struct runner_ops *ops, const struct
     t->ops = &guestfs_runner;
     if (target_ready_on(t, t->ops, disk, &missing) == 0)
         return 0;
-    return error_propagate(err, missing->kind == ERR_NOT_FOUND ? STEAL(why) : STEAL(missing));
+    if (missing->kind != ERR_NOT_FOUND && (missing->hint || session_cancelled(b->s)))
+        return error_propagate(err, STEAL(missing));
+    // what the VM says of a disk that nobody can mount tells more
+    session_notice(b->s, "%.*s", (int)strcspn(missing->message, "\n"), missing->message);
+    return error_propagate(err, STEAL(why));
 }
 
 /* In a VM on the right disk; *ret_start: when the step began, which the VM's start is not part of.

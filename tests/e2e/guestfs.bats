@@ -134,7 +134,7 @@ END
   qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/plain"
   head -c 60M /dev/urandom >work/large
   local runner steps
-  for steps in 'RUN echo said >&2; exit 7' 'COPY large /' 'RUN head -c 60M /dev/zero >/full' 'COPY file /etc/passwd/x' 'RUN kill -9 $$'; do
+  for steps in 'RUN echo said >&2; exit 7' 'COPY large /' 'RUN dd if=/dev/zero of=/full bs=1M count=60' 'COPY file /etc/passwd/x' 'RUN kill -9 $$'; do
     printf '%s\n' 'FROM plain' "$steps" >work/Imagefile
     for runner in vm guestfs; do
       run timeout 800 "$KILN" image build --runner $runner --progress plain --name failed work
@@ -248,7 +248,7 @@ END
   done
 }
 
-@test "a file system that the kernel has not is refused by name" {
+@test "what no kernel can mount is refused by name" {
   local kind
   for kind in hfsplus ufs; do
     python3 - "$kind" <<'END'
@@ -271,6 +271,13 @@ END
     [ "$status" = 1 ]
     [[ $output == *"error: "*"$kind"*"hint: "*"KILN_KERNEL"* ]]
   done
+  # what nobody knows is told as the builder VM tells it
+  qemu-img create -q -f qcow2 "$KILN_HOME/backend/blank" 16M
+  printf 'FROM blank\nCOPY file /\n' >work/Imagefile
+  run timeout 800 "$KILN" image build --name refused work
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"trying libguestfs"*"libguestfs finds no operating system"*"Imagefile:2:1: error: no root file system found"*"hint: a root has"* ]]
 }
 
 @test "a Windows disk: COPY and inspect --deep, but no RUN" {
