@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FILE_MAX = 64 << 20, SHOWN_MAX = 100 };
@@ -127,12 +128,24 @@ static int take_timeout(const struct args *a, int *ret_ms, struct error **err)
     return 0;
 }
 
+/* A pipe could not be named as the VMs' VMFile, and might never end. */
+static int check_file(const char *path, struct error **err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0 || S_ISREG(st.st_mode)) // what else is wrong is said when it is read
+        return 0;
+    bool folder = S_ISDIR(st.st_mode);
+    error_set(err, ERR_USER, "'%s' is %s", path,
+              folder ? "a folder, not a VMFile" : "not a regular file");
+    return folder ? error_hint(err, "name the file itself, such as '%s/" VMFILE "'", path) : -1;
+}
+
 int fleet_file_open(const struct session *s, const struct args *a, struct fleet_file *ret,
                     struct error **err)
 {
     const char *given = args_get(a, "file") ? args_get(a, "file") : VMFILE;
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    if (take_timeout(a, &ret->login_ms, err) < 0)
+    if (take_timeout(a, &ret->login_ms, err) < 0 || check_file(given, err) < 0)
         return -1;
     if (file_read(given, FILE_MAX, &text, err) < 0) {
         if (err && (*err)->kind == ERR_NOT_FOUND)

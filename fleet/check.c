@@ -150,8 +150,8 @@ bool fleet_path_value(struct fleet_reader *r, const struct kdl_node *node,
                   "paths are relative to the folder of this file");
         return false;
     }
-    if (what && folder != S_ISDIR(st.st_mode)) {
-        fleet_error(r, v->span, "'%s' is not a %s", path, what);
+    if (what && !(folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode))) {
+        fleet_error(r, v->span, "'%s' is not a %s", path, folder ? what : "regular file");
         return false;
     }
     *ret = path;

@@ -117,6 +117,17 @@ void fleet_read_forward(struct fleet_reader *r, const struct kdl_node *node)
         fleet_push(r, r->vm->forwards, r->vm->n_forwards, f);
 }
 
+/* Two paths but for slashes at their end. */
+static bool same_place(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    while (n > 1 && a[n - 1] == '/')
+        n--;
+    while (m > 1 && b[m - 1] == '/')
+        m--;
+    return n == m && !memcmp(a, b, n);
+}
+
 /* share "./src" "/src" read-only=true */
 void fleet_read_share(struct fleet_reader *r, const struct kdl_node *node)
 {
@@ -135,6 +146,12 @@ void fleet_read_share(struct fleet_reader *r, const struct kdl_node *node)
         !fleet_path_value(r, node, &node->args[0], "folder", &share.host) ||
         !fleet_text_value(r, node, &node->args[1], &share.guest))
         return;
+    for (size_t i = 0; i < r->vm->n_shares; i++)
+        if (same_place(r->vm->shares[i].guest, share.guest)) {
+            diag_help(fleet_error(r, node->args[1].span, "two folders at '%.60s'", share.guest),
+                      "each needs a place of its own in the guest");
+            return;
+        }
     if (*share.guest != '/')
         diag_help(
             fleet_error(r, node->args[1].span, "'%.60s' is not an absolute path", share.guest),
@@ -149,7 +166,7 @@ void fleet_read_volume(struct fleet_reader *r, const struct kdl_node *node)
     struct fleet_volume v = {0};
     if (!fleet_plain(r, node, 2, 2, "\"NAME\" GIGABYTES") ||
         !fleet_text_value(r, node, &node->args[0], &v.name) ||
-        !fleet_number_value(r, node, &node->args[1], 1, 65536, &v.gigabytes))
+        !fleet_number_value(r, node, &node->args[1], 1, DISK_GB_MAX, &v.gigabytes))
         return;
     size_t n = strlen(v.name);
     for (size_t i = 0; i < r->vm->n_volumes; i++)

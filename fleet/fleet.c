@@ -39,6 +39,8 @@ struct fleet *fleet_parse(const struct fleet_given *given, const char *text, siz
     static const struct fleet_row rows[] = {{"vm", true, fleet_read_vm}, {0}};
     struct fleet *f = xcalloc(1, sizeof *f);
     f->doc = kdl_parse(given->path, text, len);
+    if (f->doc->unclean) // what it holds may be another text
+        return f;
     struct fleet_reader r = {.fleet = f, .arena = f->doc->arena, .given = given};
     fleet_read_body(&r, &f->doc->top, "at the top of a VMFile", rows, NULL);
     fleet_check_order(&r);

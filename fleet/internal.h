@@ -12,6 +12,8 @@
 
 #include "fleet/fleet.h"
 
+enum { DISK_GB_MAX = 8192 }; /* qcow2's limit here, 8 TiB */
+
 struct fleet_reader {
     struct fleet *fleet;
     struct arena *arena;

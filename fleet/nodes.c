@@ -79,7 +79,7 @@ static void read_build(struct fleet_reader *r, const struct kdl_node *node)
 
 static void read_vcpus(struct fleet_reader *r, const struct kdl_node *node)
 {
-    (void)fleet_number(r, node, "N", 1, 256, &r->vm->vcpus);
+    (void)fleet_number(r, node, "N", 1, 255, &r->vm->vcpus);
 }
 
 static void read_memory(struct fleet_reader *r, const struct kdl_node *node)
@@ -102,7 +102,7 @@ static void read_disk(struct fleet_reader *r, const struct kdl_node *node)
         else
             r->vm->no_grow = !p->value.truth;
     }
-    (void)fleet_number(r, &bare, "GIGABYTES", 1, 65536, &r->vm->disk_gb);
+    (void)fleet_number(r, &bare, "GIGABYTES", 1, DISK_GB_MAX, &r->vm->disk_gb);
 }
 
 /* A bare "uefi" means yes. */

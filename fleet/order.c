@@ -73,23 +73,71 @@ static void check_circles(struct fleet_reader *r)
         }
 }
 
-/* One that is alone in a network has misspelt a word, more likely than not. */
-static void check_networks(struct fleet_reader *r)
+/* A name that a VM has in a network: its own, or its host name. */
+struct member {
+    const char *network, *name;
+    const struct fleet_vm *vm;
+};
+
+/* By network, then by name, in which case does not count; then as in the file. */
+static int by_name(const void *a, const void *b)
 {
-    static const char *const modes[] = {"user", "tap", "none", NULL};
-    const struct fleet *f = r->fleet;
+    const struct member *x = a, *y = b;
+    int order = strcmp(x->network, y->network);
+    order = order ? order : strcasecmp(x->name, y->name);
+    return order ? order : x->vm < y->vm ? -1 : x->vm > y->vm;
+}
+
+/* Owned; sorted. */
+static struct member *list_members(const struct fleet *f, size_t *ret)
+{
+    size_t all = 0, n = 0;
+    for (size_t i = 0; i < f->n_vms; i++)
+        all += f->vms[i].n_networks * 2;
+    struct member *list = xcalloc(all + 1, sizeof *list);
     for (size_t i = 0; i < f->n_vms; i++)
         for (size_t j = 0; j < f->vms[i].n_networks; j++) {
-            const char *name = f->vms[i].networks[j], *near = nearest_name(str_of(name), modes);
-            size_t members = 0;
-            for (size_t k = 0; near && members < 2 && k < f->n_vms; k++)
-                for (size_t l = 0; l < f->vms[k].n_networks; l++)
-                    members += !strcmp(f->vms[k].networks[l], name);
-            if (near && members < 2)
-                diag_help(fleet_error(r, f->vms[i].span, "VM '%s' is alone in the network '%s'",
-                                      f->vms[i].name, name),
-                          "did you mean '%s'?", near);
+            const struct fleet_vm *vm = &f->vms[i];
+            list[n++] = (struct member){vm->networks[j], vm->name, vm};
+            if (vm->hostname)
+                list[n++] = (struct member){vm->networks[j], vm->hostname, vm};
         }
+    qsort(list, n, sizeof *list, by_name);
+    *ret = n;
+    return list;
+}
+
+/* One that is alone in a network has misspelt a word, more likely than not. */
+static void check_alone(struct fleet_reader *r, const struct member *m, size_t n)
+{
+    static const char *const modes[] = {"user", "tap", "none", NULL};
+    const char *near = nearest_name(str_of(m->network), modes);
+    for (size_t i = 1; near && i < n; i++)
+        if (m[i].vm != m->vm)
+            return;
+    if (near)
+        diag_help(fleet_error(r, m->vm->span, "VM '%s' is alone in the network '%s'", m->vm->name,
+                              m->network),
+                  "did you mean '%s'?", near);
+}
+
+static void check_networks(struct fleet_reader *r)
+{
+    size_t n, first = 0;
+    AUTO_FREE struct member *list = list_members(r->fleet, &n);
+    for (size_t i = 1; i <= n; i++) {
+        if (i < n && !strcmp(list[i].network, list[first].network)) {
+            const struct member *m = &list[i - 1], *next = &list[i];
+            if (m->vm != next->vm && !strcasecmp(m->name, next->name))
+                diag_help(fleet_error(r, next->vm->span,
+                                      "VMs '%s' and '%s' have the same name in the network '%s'",
+                                      m->vm->name, next->vm->name, m->network),
+                          "names and host names there differ in more than case");
+            continue;
+        }
+        check_alone(r, &list[first], i - first);
+        first = i;
+    }
 }
 
 /* A forward, and whose it is. */
@@ -145,8 +193,10 @@ static void check_ports(struct fleet_reader *r)
         }
         const struct fleet_vm *a = list[first].vm, *b = list[i].vm;
         const struct fleet_vm *later = a > b ? a : b;
-        diag_help(fleet_error(r, later->span, "VMs '%s' and '%s' forward the same port %u",
-                              (a > b ? b : a)->name, later->name, list[i].forward->host),
+        unsigned port = list[i].forward->host;
+        diag_help(a == b ? fleet_error(r, a->span, "VM '%s' forwards port %u twice", a->name, port)
+                         : fleet_error(r, later->span, "VMs '%s' and '%s' forward the same port %u",
+                                       (a > b ? b : a)->name, later->name, port),
                   "choose another port of the host");
     }
 }

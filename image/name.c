@@ -58,7 +58,7 @@ static const char *fault(const char *name)
 int image_name_check(const char *name, struct error **err)
 {
     const char *why = fault(name);
-    return why ? error_set(err, ERR_USER, "invalid image name '%s': it %s", name, why) : 0;
+    return why ? error_set(err, ERR_USER, "invalid image name '%.80s': it %s", name, why) : 0;
 }
 
 char *image_name_encode(const char *name)

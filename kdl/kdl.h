@@ -60,6 +60,7 @@ struct kdl_node {
 struct kdl_document {
     struct source source;
     struct diags diags; /* sorted */
+    bool unclean;       /* some bytes are not UTF-8, or characters that must not be in a document */
     struct arena *arena;
     struct kdl_node top; /* without a name; its children are the document's nodes */
 };

@@ -196,6 +196,7 @@ struct kdl_document *kdl_parse(const char *path, const char *text, size_t len)
     if (kdl_at(&r, "\xef\xbb\xbf"))
         r.at = 3;
     kdl_check_text(&r);
+    doc->unclean = doc->diags.errors > 0;
     read_nodes(&r, &doc->top);
     diags_sort(&doc->diags);
     return doc;

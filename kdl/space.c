@@ -125,6 +125,10 @@ static bool is_forbidden(uint32_t c)
 void kdl_check_text(struct kdl_reader *r)
 {
     bool bad = false;
+    if (kdl_at(r, "\xff\xfe") || kdl_at(r, "\xfe\xff")) {
+        diag_help(kdl_error(r, 0, 2, "the file is UTF-16"), "save it as UTF-8");
+        r->at = r->len; // none of it can be read
+    }
     for (size_t at = r->at, n; at < r->len; at += n) {
         uint32_t c;
         n = char_at(r, at, &c);

@@ -45,6 +45,34 @@ teardown_file() {
   [[ $output == *"no VM 'wbe'"*"did you mean 'web'?"* ]]
 }
 
+@test "a VMFile that is none is refused at once" {
+  mkdir -p ../odd/folder
+  cd ../odd
+  refused() { # WHY FILE
+    run timeout -k 1 60 "$KILN" up --file "$2"
+    [ "$status" = 1 ]
+    [[ $output == *"$1"* ]]
+    [ "$(grep -c error: <<<"$output")" = 1 ]
+  }
+  mkfifo pipe
+  refused "'pipe' is not a regular file" pipe
+  refused "hint: name the file itself, such as 'folder/VMFile.kdl'" folder
+  refused "'/dev/zero' is not a regular file" /dev/zero
+  printf 'vm "a\0" { imag "tiny"; }' >nul.kdl
+  refused "nul.kdl:1:6: error: the character U+0000 must not be here" nul.kdl
+  python3 -c 'open("utf16.kdl", "wb").write("vm \"a\" { image \"tiny\"; }".encode("utf-16"))'
+  refused "utf16.kdl:1:1: error: the file is UTF-16" utf16.kdl
+  echo 'vm "a" { image "tiny"; cloud-init { user-data "pipe"; }; }' >pipe.kdl
+  refused "/odd/pipe' is not a regular file" pipe.kdl
+  python3 -c 'print("{ " * 100000)' >deep.kdl
+  run timeout -k 1 60 "$KILN" up --file deep.kdl
+  [ "$status" = 1 ]
+  python3 -c 'print("vm \"a\" { image \"" + 10**7 * "x" + "\"; }")' >long.kdl
+  refused "invalid image name 'xxx" long.kdl
+  [ "${#output}" -lt 1000 ]
+  [ -z "$("$KILN" ls -q)" ]
+}
+
 @test "a file of 100000 nodes, most of them wrong, is read in a moment" {
   python3 -c 'print("vm \"a\" { image \"tiny\"; }"); [print(f"vm \"x{i}\" {{ imag \"tiny\"; }}") for i in range(100000)]' >../many.kdl
   run timeout 60 "$KILN" up --file ../many.kdl
