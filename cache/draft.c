@@ -181,6 +181,12 @@ static int seal_file(const char *path, bool optional, struct error **err)
     return 0;
 }
 
+static void start_writing(const char *path)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 /* Digest and header of the overlay into the record. */
 static int describe_disk(struct draft *d, const char *known_digest, json_t *record,
                          struct error **err)
@@ -228,17 +234,19 @@ static int describe_parent(struct draft *d, json_t *record, struct error **err)
     return 0;
 }
 
-/* Drops what is neither a layer's nor has content, syncs the rest. */
-static int seal_folder(struct draft *d, struct error **err)
+/* Drops what is neither a layer's nor has content, syncs the rest, the record last: it was told to be
+ * written before the disk's bytes were waited for, so most file systems have it by then. */
+static int seal_folder(struct draft *d, const char *record, struct error **err)
 {
     AUTO_FREE char *manifest = path_join(d->folder, "manifest.zst");
     struct stat st;
     if (stat(d->log, &st) == 0 && st.st_size == 0)
         (void)unlink(d->log);
+    start_writing(record);
     if (seal_file(d->disk, false, err) < 0 || seal_file(d->log, true, err) < 0 ||
-        seal_file(manifest, true, err) < 0)
+        seal_file(manifest, true, err) < 0 || seal_file(record, false, err) < 0)
         return -1;
-    return 0;
+    return fsync_dir(d->folder, err);
 }
 
 /* Moves the layer's own files into a folder that holds nothing else. */
@@ -279,9 +287,9 @@ int draft_finish(struct draft *d, json_t *record, const char *known_digest, stru
 {
     AUTO_FREE char *path = path_join(d->folder, "layer.json");
     if (clean_folder(d, err) < 0 || describe_disk(d, known_digest, record, err) < 0 ||
-        seal_folder(d, err) < 0)
+        record_write(path, record, err) < 0)
         return -1;
-    return record_write(path, record, err); // syncs the folder too
+    return seal_folder(d, path, err);
 }
 
 /* The draft's path goes on to lead to the disk until the store is closed, for a QEMU that opens it
@@ -330,7 +338,7 @@ int draft_publish(struct draft *d, bool replace, struct layer **ret, struct erro
     if (rc < 0)
         return error_errno(err, "cannot rename '%s' to '%s'", d->folder, final);
     leave_link(d);
-    if (fsync_dir(st->layers, err) < 0)
+    if (!d->lasts_later && fsync_dir(st->layers, err) < 0)
         return -1;
     // what came from elsewhere takes no key from what was built here
     if (last && !replace && point_key(d, true, err) < 0)

@@ -3,6 +3,7 @@
 // The record is kept as it came, so that its check, its digest and its header go on to hold; what the
 // file says is computed here and compared with it.
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "cache/internal.h"
 
@@ -59,6 +60,7 @@ int store_import_begin(struct store *st, const json_t *record, struct layer **la
     CLEANUP(draft_freep) struct draft *d = xcalloc(1, sizeof *d);
     d->store = st;
     d->key_fd = -1;
+    d->lasts_later = true;
     d->step = xstrdup(layer_step(l));
     memcpy(d->id, l->id, sizeof d->id);
     memcpy(d->key, l->key, sizeof d->key);
@@ -87,4 +89,9 @@ int store_import_commit(struct draft *d, const json_t *record, const char *diges
                              "the file of layer %.12s does not match the %s in its record", d->id,
                              facts[i]);
     return draft_publish(d, true, ret, err);
+}
+
+int store_sync(struct store *st, struct error **err)
+{
+    return fsync_dir(st->layers, err);
 }

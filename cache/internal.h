@@ -29,8 +29,9 @@ struct draft {
     struct store *store;
     char id[DIGEST_HEX + 1], key[DIGEST_HEX + 1], parent[DIGEST_HEX + 1];
     char *step, *folder, *disk, *log, *backing;
-    char *key_path; /* lock file of the key */
-    int key_fd;     /* its lock, -1 = none */
+    char *key_path;   /* lock file of the key */
+    int key_fd;       /* its lock, -1 = none */
+    bool lasts_later; /* its folder's new name is synced by store_sync */
 };
 
 /* Takes the key's lock as store_build_begin does. */

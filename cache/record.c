@@ -132,7 +132,11 @@ int record_write(const char *path, json_t *record, struct error **err)
     char check[DIGEST_HEX + 1];
     check_of(record, check);
     json_object_set_new(record, "check", json_string(check));
-    return json_write_file(path, 0444, record, err);
+    AUTO_FREE char *text = json_dumps(record, JSON_INDENT(2) | JSON_SORT_KEYS);
+    if (!text)
+        alloc_failed();
+    AUTO_FREE char *line = xasprintf("%s\n", text);
+    return file_write_unsynced(path, 0444, line, strlen(line), err);
 }
 
 struct layer *record_load(const char *layers, const char *id, struct error **err)

@@ -41,7 +41,8 @@ bool is_id(const char *s); /* 64 lower-case hex letters */
 /* Parses and checks the text of a record. The layer's folder and disk are NULL. ERR_USER: why it is
  * not a record, in a few words. Takes any bytes. */
 struct layer *record_parse(const char *bytes, size_t n, struct error **err);
-/* Sets "check" and writes the file durably. The fields must make a good record: a bug if not. */
+/* Sets "check" and writes the file, which the caller syncs. The fields must make a good record: a bug if
+ * not. */
 int record_write(const char *path, json_t *record, struct error **err);
 /* Reads <layers>/<id>/layer.json; the record must be of that id. ERR_NOT_FOUND: no such folder;
  * any other error: the layer is damaged, and why. */

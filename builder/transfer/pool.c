@@ -57,7 +57,8 @@ void pool_start(struct pool *p, unsigned threads)
 
 static void show(struct pool *p, bool end)
 {
-    session_progress(p->session, "layers", p->moved, p->total, end);
+    if (p->session)
+        session_progress(p->session, "layers", p->moved, p->total, end);
 }
 
 /* The mutex is held. */

@@ -29,9 +29,10 @@ struct pool {
     void *arg;
     size_t n;     /* items */
     size_t ahead; /* most items begun that pool_wait was not asked for; 0 = any number */
-    const struct session *session; /* told of the progress, from the thread that waits */
-    _Atomic uint64_t moved;        /* bytes, by the workers */
-    _Atomic uint64_t total;        /* 0 = not known; may change */
+    const struct session
+        *session;           /* told of the progress, from the thread that waits; may be NULL */
+    _Atomic uint64_t moved; /* bytes, by the workers */
+    _Atomic uint64_t total; /* 0 = not known; may change */
     /* the pool's own */
     pthread_t threads[16];
     unsigned n_threads;

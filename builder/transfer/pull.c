@@ -2,9 +2,9 @@
 //
 // Threads fetch the pieces of the layers that are missing into a folder named after the manifest's
 // digest, where the next pull finds what an interrupted one had, and unpack each into its layer's file,
-// no more at once than there are cores, the first ones first: this thread follows them, digests what is
-// there of the file, makes the disk write it, and commits the layer to the store, from the base up; then
-// its pieces go.
+// no more at once than there are cores, the first ones first, and make the disk write it. One more thread
+// follows them and digests what is there of the files. This one commits the layers to the store, from the
+// base up, while the next ones arrive; then their pieces go.
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -27,7 +27,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 256 << 10, TELL = 2 << 20, WRITE_OUT = 32 << 20 };
+enum { CHUNK = 256 << 10, TELL = 2 << 20, WRITE_OUT = 8 << 20 };
 
 struct pull {
     const struct session *session;
@@ -40,15 +40,19 @@ struct pull {
     char *folder; /* of the pieces */
     char *lock;   /* its lock file */
     int lock_fd;
-    struct pool pool;
-    size_t unpacked_at_once; /* pieces */
+    struct pool pieces;          /* that are missing */
+    struct pool digests;         /* of the layers that are missing, by one thread */
+    char (*hex)[DIGEST_HEX + 1]; /* what they became */
+    size_t unpacked_at_once;     /* pieces */
 };
 
 /* A piece that is being unpacked. */
 struct unpacking {
     struct pull *pull;
     size_t item;
-    uint64_t raw, told;
+    const struct plan_piece *piece;
+    int fd; /* of the layer's file */
+    uint64_t told, written_out;
 };
 
 static void pull_clear(struct pull *p)
@@ -58,6 +62,7 @@ static void pull_clear(struct pull *p)
     store_free(p->store);
     free(p->folder);
     free(p->lock);
+    free(p->hex);
     if (p->lock_fd >= 0)
         (void)close(p->lock_fd);
 }
@@ -87,10 +92,16 @@ static int open_raw(const struct pull *p, size_t layer, struct error **err)
 static void tell(void *arg, uint64_t done)
 {
     struct unpacking *u = arg;
-    if (done - u->told < TELL && done < u->raw)
-        return;
-    pool_tell(&u->pull->pool, u->item, done);
-    u->told = done;
+    bool end = done == u->piece->raw;
+    if (done - u->told >= TELL || end) {
+        pool_tell(&u->pull->pieces, u->item, done);
+        u->told = done;
+    }
+    if (done - u->written_out >= WRITE_OUT || end) {
+        (void)sync_file_range(u->fd, (off_t)(u->piece->at + u->written_out),
+                              (off_t)(done - u->written_out), SYNC_FILE_RANGE_WRITE);
+        u->written_out = done;
+    }
 }
 
 /* On a thread of the pool. */
@@ -98,24 +109,19 @@ static int fetch_piece(void *arg, size_t item, struct error **err)
 {
     struct pull *p = arg;
     const struct plan_piece *piece = &p->plan.pieces.ptr[p->first + item];
-    struct unpacking u = {.pull = p, .item = item, .raw = piece->raw};
+    struct unpacking u = {.pull = p, .item = item, .piece = piece};
     struct unpack_piece to = {
         .name = piece->hex, .at = piece->at, .raw = piece->raw, .wrote = tell, .arg = &u};
     AUTO_FREE char *path = piece_path(p, p->first + item);
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
-    if (registry_blob_to(p->registry, piece->hex, piece->size, fd, &p->pool.moved, err) < 0)
+    if (registry_blob_to(p->registry, piece->hex, piece->size, fd, &p->digests.moved, err) < 0)
         return -1;
-    if (!pool_turn(&p->pool, item, p->unpacked_at_once))
+    if (!pool_turn(&p->pieces, item, p->unpacked_at_once))
         return 0; // nobody waits for it
-    AUTO_CLOSE int raw = open_raw(p, piece->layer, err);
-    if (raw < 0 || unpack_piece(&to, fd, raw, err) < 0)
-        return -1;
-    // the layer is synced when it is committed: a small one then finds that done
-    if (p->plan.layers.ptr[piece->layer].n == 1)
-        (void)fdatasync(raw);
-    return 0;
+    AUTO_CLOSE int raw = u.fd = open_raw(p, piece->layer, err);
+    return raw < 0 ? -1 : unpack_piece(&to, fd, raw, err);
 }
 
 /* The strangers' reader; its backing name is compared by the store. */
@@ -147,7 +153,6 @@ struct follower {
     int fd;
     struct sha256 *sha;
     char *chunk;
-    uint64_t written_out; /* bytes that the disk was told to write */
 };
 
 static void follower_clear(struct follower *f)
@@ -166,11 +171,6 @@ static int digest_part(struct follower *f, uint64_t from, uint64_t to, struct er
         sha256_add(f->sha, f->chunk, n);
         at += n;
     }
-    if (to - f->written_out < WRITE_OUT)
-        return 0;
-    (void)sync_file_range(f->fd, (off_t)f->written_out, (off_t)(to - f->written_out),
-                          SYNC_FILE_RANGE_WRITE);
-    f->written_out = to;
     return 0;
 }
 
@@ -178,31 +178,39 @@ static int follow_piece(struct pull *p, size_t i, struct follower *f, struct err
 {
     const struct plan_piece *piece = &p->plan.pieces.ptr[i];
     for (uint64_t done = 0, there; done < piece->raw; done = there) {
-        if (!pool_wait_part(&p->pool, i - p->first, done, &there) || there == done)
+        if (!pool_wait_part(&p->pieces, i - p->first, done, &there) || there == done)
             return error_set(err, ERR_CANCELLED, "interrupted"); // the pool has the reason
         if (digest_part(f, piece->at + done, piece->at + there, err) < 0)
             return -1;
     }
     // only then it is known that nothing follows the piece's last byte
-    return pool_wait(&p->pool, i - p->first) ? 0 : error_set(err, ERR_CANCELLED, "interrupted");
+    return pool_wait(&p->pieces, i - p->first) ? 0 : error_set(err, ERR_CANCELLED, "interrupted");
 }
 
-/* Digests the layer's file while its pieces arrive, and gives it the name. */
-static int write_disk(struct pull *p, size_t layer, const char *disk, char hex[DIGEST_HEX + 1],
-                      struct error **err)
+/* On the thread of the digests: of the layer's file, while its pieces arrive. */
+static int digest_layer(void *arg, size_t item, struct error **err)
 {
-    const struct plan_layer *l = &p->plan.layers.ptr[layer];
-    AUTO_FREE char *path = raw_path(p, layer);
+    struct pull *p = arg;
+    const struct plan_layer *l = &p->plan.layers.ptr[p->have + item];
     CLEANUP(follower_clear)
     struct follower f = {
-        .fd = open_raw(p, layer, err), .sha = sha256_new(), .chunk = xmalloc(CHUNK)};
+        .fd = open_raw(p, p->have + item, err), .sha = sha256_new(), .chunk = xmalloc(CHUNK)};
     if (f.fd < 0)
         return -1;
     for (size_t i = l->first; i < l->first + l->n; i++)
         if (follow_piece(p, i, &f, err) < 0)
             return -1;
     struct digest d = sha256_finish(STEAL(f.sha));
-    digest_hex(&d, hex);
+    digest_hex(&d, p->hex[item]);
+    return 0;
+}
+
+/* Gives the layer's file that name, once it is whole. */
+static int write_disk(struct pull *p, size_t layer, const char *disk, struct error **err)
+{
+    AUTO_FREE char *path = raw_path(p, layer);
+    if (!pool_wait(&p->digests, layer - p->have))
+        return error_set(err, ERR_CANCELLED, "interrupted"); // the pools have the reason
     return rename(path, disk) < 0 ? error_errno(err, "cannot rename '%s'", path) : 0;
 }
 
@@ -211,13 +219,12 @@ static int take_layer(struct pull *p, size_t i, const struct layer *parent, stru
 {
     CLEANUP(draft_freep) struct draft *d = NULL;
     const struct plan_layer *l = &p->plan.layers.ptr[i];
-    char hex[DIGEST_HEX + 1];
     int here = store_import_begin(p->store, l->record, ret, &d, err);
     if (here)
         return here < 0 ? -1 : 0;
-    if (write_disk(p, i, draft_disk(d), hex, err) < 0 ||
+    if (write_disk(p, i, draft_disk(d), err) < 0 ||
         check_header(p->session, draft_disk(d), parent, err) < 0 ||
-        store_import_commit(d, l->record, hex, ret, err) < 0)
+        store_import_commit(d, l->record, p->hex[i - p->have], ret, err) < 0)
         return -1;
     remember(p, l, *ret);
     for (size_t piece = l->first; piece < l->first + l->n; piece++) {
@@ -227,7 +234,7 @@ static int take_layer(struct pull *p, size_t i, const struct layer *parent, stru
     return 0;
 }
 
-/* The layers that are not here. The pool runs. */
+/* The layers that are not here. The pools run. */
 static int take_layers(struct pull *p, struct error **err)
 {
     CLEANUP(layer_freep) struct layer *parent = NULL;
@@ -243,32 +250,44 @@ static int take_layers(struct pull *p, struct error **err)
     return 0;
 }
 
+/* The error that ended what waited for it, which was interrupted; frees the other one. */
+static struct error *cause(struct error *first, struct error *waiting)
+{
+    bool was_first = first && (first->kind != ERR_CANCELLED || !waiting);
+    error_free(was_first ? waiting : first);
+    return was_first ? first : waiting;
+}
+
 static int fetch(struct pull *p, const struct transfer_options *o, struct error **err)
 {
     unsigned jobs = o->jobs ? o->jobs : TRANSFER_JOBS;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    struct error *why = NULL, *fetched = NULL;
+    struct error *why = NULL, *digested = NULL, *fetched = NULL;
     p->unpacked_at_once = cores > 1 ? (size_t)cores : 1;
-    p->pool = (struct pool){.work = fetch_piece,
-                            .arg = p,
-                            .n = p->plan.pieces.len - p->first,
-                            .ahead = 2 * jobs,
-                            .session = p->session};
+    p->pieces = (struct pool){
+        .work = fetch_piece, .arg = p, .n = p->plan.pieces.len - p->first, .ahead = 2 * jobs};
+    p->digests = (struct pool){
+        .work = digest_layer, .arg = p, .n = p->plan.layers.len - p->have, .session = p->session};
+    p->hex = xcalloc(p->digests.n + 1, sizeof *p->hex);
     for (size_t i = p->first; i < p->plan.pieces.len; i++)
-        p->pool.total += p->plan.pieces.ptr[i].size;
+        p->digests.total += p->plan.pieces.ptr[i].size;
     for (size_t i = p->have; i < p->plan.layers.len; i++) {
         AUTO_FREE char *old = raw_path(p, i); // of an interrupted pull; its blobs are taken again
         (void)unlink(old);
     }
-    pool_start(&p->pool, jobs);
+    pool_start(&p->pieces, jobs);
+    pool_start(&p->digests, 1);
     int rc = take_layers(p, &why);
-    if (rc < 0)
-        pool_stop(&p->pool);
-    if (pool_end(&p->pool, &fetched) < 0) {
-        error_free(why);
-        return error_propagate(err, fetched);
+    if (rc == 0 && p->have < p->plan.layers.len)
+        rc = store_sync(p->store, &why);
+    if (rc < 0) {
+        pool_stop(&p->pieces);
+        pool_stop(&p->digests);
     }
-    return rc < 0 ? error_propagate(err, why) : 0;
+    (void)pool_end(&p->digests, &digested);
+    (void)pool_end(&p->pieces, &fetched);
+    why = cause(fetched, cause(digested, why));
+    return why ? error_propagate(err, why) : 0;
 }
 
 static bool is_record_of(const struct layer *l, const json_t *record)
