@@ -298,6 +298,7 @@ static int prepare(struct build *b, struct error **err)
     if (choose_name(b, err) < 0 || build_read(b, err) < 0)
         return -1;
     b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
+    b->orders = xcalloc(b->file->n_stages, sizeof *b->orders);
     for (size_t i = 0; i < b->file->n_stages; i++)
         b->stages[i].build = b;
     if (stages_choose(b, err) < 0)
@@ -333,6 +334,7 @@ static void stage_reset(struct stage_run *st)
     for (size_t p = 0; p < st->n_parts; p++)
         partition_spec_clear(&st->parts[p]);
     free(st->parts);
+    local_layers_clear(&st->locals);
     *st = (struct stage_run){.build = st->build, .needed = st->needed, .no_cache = st->no_cache};
 }
 
@@ -347,6 +349,7 @@ static void build_clear(struct build *b)
     for (size_t i = 0; b->stages && i < b->file->n_stages; i++)
         stage_reset(&b->stages[i]);
     free(b->stages);
+    free(b->orders);
     settings_clear(&b->global_args);
     strv_clear(&b->pulled);
     prefetched_free(b->prefetched);
@@ -373,14 +376,13 @@ static int build_once(struct build *b, struct build_result *ret, struct error **
     return rc < 0 ? -1 : finish(b, ret, err);
 }
 
-/* Once more without a cache that could not give what it said it had. */
+/* Once more without a cache that could not give what it said it had, or with one's layers. */
 static int build_all(struct build *b, struct build_result *ret, struct error **err)
 {
     struct error *why = NULL;
     int rc;
     while ((rc = build_once(b, ret, &why)) < 0 && b->again) {
         error_free(STEAL(why));
-        session_notice(b->s, "Building again without it");
         target_drop(&b->target);
         remote_begin_again(b);
         for (size_t i = 0; i < b->file->n_stages; i++)

@@ -290,9 +290,7 @@ static int find_or_draft(struct build *b, struct stage_run *st, const struct ima
                          struct layer **ret, struct draft **draft, struct error **err)
 {
     const char *option = forced(b, st);
-    int found = option ? 0 : store_find(b->store, key, ret, err);
-    if (!option && !found)
-        found = remote_find(b, st, key, ret, err);
+    int found = option ? 0 : remote_find(b, st, key, ret, err);
     if (found)
         return found;
     AUTO_FREE char *why = option ? xstrdup(option) : explain(b, st, step, inputs, manifest);

@@ -22,6 +22,20 @@
 struct build;
 
 /* A stage while it is walked, and what is left of it afterwards. */
+/* A layer that was here, and what it was looked for by. */
+struct local_layer {
+    char key[ID_SIZE], parent[ID_SIZE], id[ID_SIZE];
+};
+DEFINE_VECTOR(local_layers, struct local_layer);
+
+/* Where a stage's layers are looked for first. A build goes through all its steps again when that
+ * changes, so it is not part of the stage. */
+struct stage_order {
+    bool caches_first;
+    bool settled; /* not to be changed again */
+    size_t here;  /* layers that were found when the backend came first */
+};
+
 struct stage_run {
     struct build *build; /* NULL: nobody is told of undefined variables */
     bool needed, done;
@@ -34,6 +48,8 @@ struct stage_run {
         args; /* declared so far, with their values; an ARG without value is not in it */
     struct settings unset; /* the ones without */
     struct disk_state disk;
+    size_t found;               /* layers that it did not have to make */
+    struct local_layers locals; /* of these the ones that were here, with --cache-from */
     struct partition_spec *parts; /* gathered until the last PARTITION */
     size_t n_parts;
     struct disk_spec spec;
@@ -57,11 +73,12 @@ struct build {
     struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
     size_t step, total; /* number shown, and of how many */
     size_t layers, cached;
+    struct stage_order *orders;    /* file->n_stages */
     struct remote_caches *caches;  /* of --cache-from; NULL = not looked at yet */
     struct transfer_cache *upload; /* to --cache-to; NULL = nothing yet */
     char uploaded[ID_SIZE];        /* the layer that it was given last */
     struct strv sources;           /* ids of layers that the step's --from name */
-    bool again;                    /* what a cache said it has could not be fetched */
+    bool again; /* what a cache said it has could not be fetched, or a stage_order changed */
 
     struct target target; /* what the steps change */
     bool host_declined;   /* the host runner has: the VM does the rest */
@@ -160,8 +177,9 @@ int from_manifest(struct build *b, const struct disk_state *for_disk, const stru
 struct stage_run *target_stage(struct build *b);
 
 /* remote.c */
-/* After store_find gave nothing for the key: the layer that a --cache-from has. 1, 0, -1. It is not
- * fetched: its folder and record are NULL, and its id is good for keys only, until remote_bring. */
+/* The layer of the key, here or in a --cache-from. 1, 0, -1. One of a cache is not fetched: its folder
+ * and record are NULL, and its id is good for keys only, until remote_bring. -1 with b->again: a cache
+ * has another layer under a key of the stage, and perhaps more on top of that than there is here. */
 int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
                 struct error **err);
 /* Whether that is what is known of a layer. */

@@ -3,7 +3,9 @@
 // Caches in registries. A layer that one of them has is only looked up: its id makes the next step's
 // key, and its bytes are fetched when a step is run on it, or reads it, or when it is the image's. One
 // that fails is reported once and not asked again, unless --cache-strict; if it fails when a layer is to
-// be fetched, the build begins again without it. What goes to one is sent by a thread of its own while
+// be fetched, the build begins again without it. Where a cache has other layers of the steps that were
+// built here, too, the build begins again with the cache's layers, and once more with its own if there
+// are not more of the cache's. What goes to one is sent by a thread of its own while
 // the build goes on.
 #include "base/alloc.h"
 #include "base/session.h"
@@ -104,32 +106,114 @@ static struct layer *layer_of(const struct transfer_layer *found)
     return l;
 }
 
-int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
-                struct error **err)
+/* The first cache that has the key. 1, 0, -1. */
+static int ask(struct build *b, const char *key, const char *parent, struct remote_layer *ret,
+               struct error **err)
 {
-    int ready = st->missed ? 0 : caches_ready(b, err);
-    if (ready <= 0)
-        return ready;
     for (size_t i = 0; i < b->caches->len; i++) {
         struct remote_layer l = {.cache = i};
         struct error *why = NULL;
-        int found = b->caches->ptr[i] ? transfer_find_key(b->s, b->caches->ptr[i], key, st->disk.id,
-                                                          &l.layer, &why)
-                                      : 0;
+        int found =
+            b->caches->ptr[i]
+                ? transfer_find_key(b->s, b->caches->ptr[i], key, parent, &l.layer, &why)
+                : 0;
         if (found < 0 && drop(b, i, why, err) < 0)
             return -1;
         if (found <= 0)
             continue;
-        *remote_layers_push(&b->caches->layers) = l;
-        *ret = layer_of(&l.layer);
+        *ret = l;
         return 1;
     }
-    st->missed = true;
     return 0;
 }
 
+/* Whether a cache has another layer under a key of the stage than the one that is here. */
+static int has_other(struct build *b, const struct stage_run *st, struct error **err)
+{
+    vec_foreach (const struct local_layer *, local, &st->locals) {
+        struct remote_layer l;
+        int found = ask(b, local->key, local->parent, &l, err);
+        if (found <= 0)
+            return found;
+        bool other = strcmp(l.layer.id, local->id) != 0;
+        transfer_layer_clear(&l.layer);
+        if (other)
+            return 1;
+    }
+    return 0;
+}
+
+static int begin_again(struct build *b, struct stage_order *o, bool caches_first,
+                       struct error **err)
+{
+    o->caches_first = caches_first;
+    b->again = true;
+    return error_set(err, ERR_SYSTEM, "the layers of the other chain are looked up");
+}
+
+/* At the first step of the stage that nobody has: of two chains, the one that is here and that of a
+ * cache, the one with more layers counts. 0, or -1 with b->again. */
+static int choose_chain(struct build *b, const struct stage_run *st, struct error **err)
+{
+    struct stage_order *o = &b->orders[st - b->stages];
+    if (o->settled)
+        return 0;
+    if (o->caches_first) {
+        o->settled = true;
+        return st->found > o->here ? 0 : begin_again(b, o, false, err);
+    }
+    int other = has_other(b, st, err);
+    if (other <= 0) {
+        o->settled = true;
+        return other;
+    }
+    o->here = st->found;
+    session_notice(b->s, "A cache has other layers of these steps: looking whether it has more");
+    return begin_again(b, o, true, err);
+}
+
+static int find_away(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
+                     struct error **err)
+{
+    struct remote_layer l;
+    int ready = st->missed ? 0 : caches_ready(b, err);
+    int found = ready > 0 ? ask(b, key, st->disk.id, &l, err) : ready;
+    if (found > 0) {
+        *remote_layers_push(&b->caches->layers) = l;
+        *ret = layer_of(&l.layer);
+    }
+    return found;
+}
+
+static int find_here(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
+                     struct error **err)
+{
+    int found = store_find(b->store, key, ret, err);
+    if (found <= 0 || !b->o->n_cache_from || b->orders[st - b->stages].caches_first)
+        return found;
+    struct local_layer *l = local_layers_push(&st->locals);
+    memcpy(l->key, key, sizeof l->key);
+    memcpy(l->parent, st->disk.id, sizeof l->parent);
+    memcpy(l->id, (*ret)->id, sizeof l->id);
+    return found;
+}
+
+int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
+                struct error **err)
+{
+    bool caches_first = b->orders[st - b->stages].caches_first;
+    int found = (caches_first ? find_away : find_here)(b, st, key, ret, err);
+    if (!found)
+        found = (caches_first ? find_here : find_away)(b, st, key, ret, err);
+    st->found += found > 0;
+    if (found || st->missed || !b->caches)
+        return found;
+    st->missed = true;
+    return choose_chain(b, st, err);
+}
+
 /* A layer that a cache has and that is not here; NULL: it is here, or nowhere. */
-static const struct remote_layer *find_away(struct build *b, const char *id)
+static const struct remote_layer *looked_up(struct build *b, const char *id)
 {
     CLEANUP(layer_freep) struct layer *here = NULL;
     if (!b->caches || !*id)
@@ -142,7 +226,7 @@ static const struct remote_layer *find_away(struct build *b, const char *id)
 
 bool remote_is_away(struct build *b, const char *id)
 {
-    return find_away(b, id);
+    return looked_up(b, id);
 }
 
 /* There is no room for the layer here: building it would not help. */
@@ -153,7 +237,7 @@ static bool is_ours(const struct error *why)
 
 int remote_bring(struct build *b, const char *id, struct error **err)
 {
-    const struct remote_layer *l = find_away(b, id);
+    const struct remote_layer *l = looked_up(b, id);
     struct registry *r = l ? b->caches->ptr[l->cache] : NULL;
     struct error *why = NULL;
     if (!l || (r && transfer_fetch_layer(b->s, r, b->store, &l->layer, &b->o->transfer, &why) == 0))
@@ -163,6 +247,7 @@ int remote_bring(struct build *b, const char *id, struct error **err)
     if (why && drop(b, l->cache, why, err) < 0)
         return -1;
     b->again = true;
+    session_notice(b->s, "Building again without it");
     return error_set(err, ERR_SYSTEM, "layer %.12s cannot be fetched from the cache", id);
 }
 
@@ -232,7 +317,7 @@ int remote_store(struct build *b, const struct stage_run *st, struct error **err
     bool wanted = b->o->cache_to && (b->o->cache_all || st == target_stage(b));
     if (!wanted || !*id || !strcmp(id, b->uploaded))
         return 0;
-    const struct remote_layer *away = find_away(b, id);
+    const struct remote_layer *away = looked_up(b, id);
     if (away && is_in_cache_to(b, away))
         return 0;
     if (remote_bring(b, id, err) < 0 || open_upload(b, err) < 0)

@@ -541,6 +541,41 @@ EOF
   [[ "$stderr" == *"a checksum is not for"* ]]
 }
 
+# chain NAME: the ids of the image's layers, base first.
+chain() { "$KILN" image history --json "$1" | jq -r '.[].layer // empty'; }
+
+@test "of the layers that are here and those of a cache the longer chain is used" {
+  local long=$BATS_TEST_TMPDIR/long own
+  cp -a build "$long"
+  printf '%s\n' 'RUN echo two >/etc/two' >>"$long/Imagefile"
+  on_a image build --cache-strict --cache-to "oci://$PLAIN/ci/long" --name long "$long"
+  on_a image build --cache-strict --require-cached --cache-to "oci://$PLAIN/ci/short" --name short build
+  # this machine made the first ones itself, and so they have other bytes than those in the cache
+  "$KILN" image build --name own build
+  own=$(chain own)
+  KILN_ACCEL=none "$KILN" image build --require-cached --cache-strict --cache-from "oci://$PLAIN/ci/long" --name long "$long" >out 2>&1
+  cat out
+  [ "$(grep -c 'A cache has other layers' out)" -eq 1 ]
+  [ "$(chain long)" = "$(KILN_HOME=$BATS_FILE_TMPDIR/a chain long)" ]
+  "$KILN" system verify
+  # a cache that has no more than there is here is not preferred
+  cp -a "$long" "$long.mine"
+  echo 'RUN echo mine >/etc/mine' >>"$long.mine/Imagefile"
+  sed -i '/two/d' "$long.mine/Imagefile"
+  "$KILN" image build --cache-strict --cache-from "oci://$PLAIN/ci/short" --name mine "$long.mine" >out 2>&1
+  cat out
+  [ "$(grep -c 'A cache has other layers' out)" -eq 1 ]
+  [[ $(chain mine) == "$own"* ]]
+  # nor asked for more when it has the very layers
+  on_a image build --cache-strict --require-cached --cache-to "oci://$BAD/ci/same" --name long "$long"
+  rm -f bad/log
+  echo 'RUN echo three >/etc/three' >>"$long/Imagefile"
+  on_a image build --cache-strict --cache-from "oci://$BAD/ci/same" --name long "$long" >out 2>&1
+  [ "$(grep -c 'A cache has other layers' out)" -eq 0 ]
+  [ "$(grep -c '^GET .*/manifests/k-' bad/log)" -eq 5 ]
+  on_a image rm long short
+}
+
 @test "a remote cache: built here, cached there, without a VM; what fails is one warning" {
   "$KILN" image build --cache-to "oci://$BAD/ci/cache" --name app build
   [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 3 ]
