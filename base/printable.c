@@ -29,6 +29,18 @@ void printable_add(struct buf *out, const char *text, size_t n)
     }
 }
 
+char *printable_line(const char *text)
+{
+    CLEANUP(buf_clear) struct buf line = BUF_INIT;
+    for (size_t n; *text; text += n) {
+        n = strcspn(text, "\n\t");
+        printable_add(&line, text, n);
+        if (!n)
+            buf_addf(&line, "\\x%02x", (unsigned char)text[n++]);
+    }
+    return buf_detach(&line, NULL);
+}
+
 void printable_print(FILE *f, const char *text)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT;

@@ -16,6 +16,8 @@
  * that are no UTF-8 (RFC 3629) and bidirectional overrides become \x1b, \u009b.
  */
 void printable_add(struct buf *out, const char *text, size_t n);
+/* A word or a phrase of a stranger's, on one line: newlines and tabs, too. Owned. */
+char *printable_line(const char *text);
 /* Writes the text to f; the caller adds newlines. */
 void printable_print(FILE *f, const char *text);
 

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/http.h"
 #include "base/json.h"
+#include "base/printable.h"
 #include "base/session.h"
 #include "registry/private.h"
 
@@ -101,12 +102,10 @@ int registry_refused(const struct registry *r, const char *what, long status,
     json_auto_t *answer = body ? json_loadb(body->data, body->len, 0, NULL) : NULL;
     const json_t *first = json_array_get(json_object_get(answer, "errors"), 0);
     const char *message = json_str(first, "message"), *code = json_str(first, "code");
+    AUTO_FREE char *said = printable_line(message ? message : code ? code : "");
     error_set(err, status == 404 ? ERR_NOT_FOUND : ERR_USER,
               "registry '%s' answers %ld to %s%s%.300s", r->ref.host, status, what,
-              message || code ? ": " : "",
-              message ? message
-              : code  ? code
-                      : "");
+              *said ? ": " : "", said);
     if (status == 401 || status == 403)
         error_hint(err, "'kiln login %s' logs in as a user who may do that", r->ref.host);
     return -1;
@@ -376,8 +375,12 @@ static int fetch_part(struct registry *r, struct download *d, struct error **err
                         .reply = &reply,      .reply_max = REPLY_MAX, .reply_at = (uint64_t)have,
                         .reply_end = d->size, .moved = d->moved,      .reply_sha = d->sha};
     q.reply_fd = d->fd;
-    if (registry_request(r, &q, &a, err) < 0)
-        return a.written ? 1 : -1;
+    struct error *why = NULL;
+    if (registry_request(r, &q, &a, &why) < 0) {
+        bool goes_on = a.written && why->kind == ERR_SYSTEM; // a broken connection
+        error_propagate(err, why);
+        return goes_on ? 1 : -1;
+    }
     if (a.status != 200 && a.status != 206 && a.status != 416)
         return registry_refused(r, "the request for a blob", a.status, &reply, err);
     return !a.written && have ? empty(d, err) : 0;

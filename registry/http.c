@@ -12,6 +12,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+enum { REDIRECTS_MAX = 10 };
+
 struct attempt {
     const struct request *q;
     struct registry *r;
@@ -25,6 +27,7 @@ void answer_clear(struct answer *a)
 {
     free(a->location);
     free(a->challenge);
+    free(a->next);
     memset(a, 0, sizeof *a);
 }
 
@@ -79,6 +82,16 @@ static void take_range(struct answer *a, const char *value)
     a->range_end = a->has_range ? strtoull(end + 1, NULL, 10) : 0;
 }
 
+/* <address>; rel="next" (RFC 8288). */
+static void take_link(struct answer *a, const char *value)
+{
+    const char *end = *value == '<' ? strchr(value, '>') : NULL;
+    if (!end || !(strstr(end, "rel=\"next\"") || strstr(end, "rel=next")))
+        return;
+    free(a->next);
+    a->next = xstrndup(value + 1, (size_t)(end - value - 1));
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
     struct attempt *t = arg;
@@ -91,6 +104,9 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         t->answer->location = v;
     } else if ((v = value_of(line, n, "www-authenticate"))) {
         take_challenge(t->answer, v);
+        free(v);
+    } else if ((v = value_of(line, n, "link"))) {
+        take_link(t->answer, v);
         free(v);
     } else if ((v = value_of(line, n, "range"))) {
         take_range(t->answer, v);
@@ -182,9 +198,9 @@ static void set_common(CURL *c, struct attempt *t)
 static void set_method(CURL *c, struct attempt *t)
 {
     const struct request *q = t->q;
+    curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
     if (!strcmp(q->method, "GET")) {
         curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-        curl_easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
     } else if (!strcmp(q->method, "HEAD")) {
         curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
         curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/printable.h"
 #include "base/lock.h"
 #include "base/session.h"
 #include "base/working.h"
@@ -56,12 +57,19 @@ static int not_layout(const char *dir, struct error **err)
                       "'kiln image push NAME oci-layout:DIR' makes one");
 }
 
+/* Not a pipe, which would not end. */
+static bool is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int check_version(const struct layout *l, struct error **err)
 {
     AUTO_FREE char *path = path_join(l->dir, "oci-layout");
-    json_auto_t *j = json_read_file(path, NULL);
+    json_auto_t *j = is_file(path) ? json_read_file(path, NULL) : NULL;
     const char *version = json_str(j, "imageLayoutVersion");
-    if (!version || access(l->index, F_OK) < 0)
+    if (!version || !is_file(l->index))
         return not_layout(l->dir, err);
     if (strncmp(version, "1.", 2) != 0)
         return error_set(err, ERR_USER, "OCI image layout '%s' has version '%s', not 1", l->dir,
@@ -220,8 +228,9 @@ static int no_tag(const struct layout *l, const json_t *index, const char *tag, 
     size_t i, n = 0;
     json_array_foreach (json_object_get(index, "manifests"), i, d) {
         const char *its = tag_of(d);
+        AUTO_FREE char *line = its ? printable_line(its) : NULL;
         if (its && n++ < TAGS_SHOWN)
-            buf_addf(&tags, "%s'%s'", n > 1 ? ", " : "", its);
+            buf_addf(&tags, "%s'%s'", n > 1 ? ", " : "", line);
     }
     error_set(err, ERR_NOT_FOUND, "OCI image layout '%s' has no tag '%s'", l->dir, tag);
     return n ? error_hint(err, "it has %s%s", tags.data, n > TAGS_SHOWN ? ", …" : "") : -1;

@@ -51,6 +51,7 @@ struct request {
 struct answer {
     long status;
     char *location, *challenge; /* owned; challenge: the first Bearer one, or else any */
+    char *next;                 /* owned: the Link to the next page; NULL = none */
     uint64_t written;           /* bytes put into reply_fd */
     bool has_range;     /* it says up to which byte (range_end) an upload has come; 0 may mean */
     uint64_t range_end; /* that it has none */

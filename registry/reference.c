@@ -102,12 +102,15 @@ static int refuse(const char *text, const char *what, const char *part, struct e
     return error_hint(err, "write oci://HOST/REPOSITORY:TAG, as in oci://ghcr.io/team/app:1.0");
 }
 
-static int check_version(const char *text, const struct reference *r, struct error **err)
+/* A digest's letters become small ones, as registries write them. */
+static int check_version(const char *text, struct reference *r, struct error **err)
 {
     if (r->tag && !tag_is_good(r->tag))
         return refuse(text, "tag", r->tag, err);
     if (r->digest && !digest_is_good(r->digest))
         return refuse(text, "digest", r->digest, err);
+    for (char *p = r->digest; p && *p; p++)
+        *p = (char)tolower((unsigned char)*p);
     return 0;
 }
 

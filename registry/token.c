@@ -18,11 +18,13 @@ static char *parameter(const char *challenge, const char *name)
     while (*p) {
         p += strspn(p, " ,\t");
         size_t key = strcspn(p, "= ,");
-        bool found = key == len && !strncasecmp(p, name, len) && p[key] == '=';
+        bool found = key == len && !strncasecmp(p, name, len);
         p += key;
+        p += strspn(p, " \t");
         if (*p != '=')
             continue;
-        bool quoted = *++p == '"';
+        p += 1 + strspn(p + 1, " \t");
+        bool quoted = *p == '"';
         CLEANUP(buf_clear) struct buf value = BUF_INIT;
         for (p += quoted; *p && (quoted ? *p != '"' : !strchr(", ", *p)); p++) {
             if (quoted && *p == '\\' && p[1])
@@ -64,11 +66,21 @@ static void build_query(const struct registry *r, const char *challenge, struct 
         add_query(b, "scope", scope ? scope : need);
 }
 
+/* Whether the host of an address is the registry's own, whatever the port, or this machine. */
+static bool is_near(const struct registry *r, const char *authority)
+{
+    AUTO_FREE char *text = xstrndup(authority, strcspn(authority, "/?#"));
+    const char *at = strrchr(text, '@'), *host = at ? at + 1 : text;
+    size_t n = strcspn(host, ":");
+    return host_is_loopback(host) ||
+           (n == strcspn(r->ref.host, ":") && !strncasecmp(host, r->ref.host, n));
+}
+
 /* The password goes to this address. */
 static int check_realm(const struct registry *r, const char *realm, struct error **err)
 {
     bool https = !strncasecmp(realm, "https://", 8), http = !strncasecmp(realm, "http://", 7);
-    if (https || (http && r->http))
+    if (https || (http && r->http && (r->options.plain_http || is_near(r, realm + 7))))
         return 0;
     return error_set(err, ERR_USER,
                      "registry '%s' wants a token from '%s', which is not https: not asked",

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "base/printable.h"
 
 #include <string.h>
 
@@ -26,7 +27,8 @@ static bool is_layer(const char *type)
 
 static int not_container(const char *type, struct error **err)
 {
-    error_set(err, ERR_USER, "it is not a container image: it has a layer of type '%.100s'", type);
+    AUTO_FREE char *line = printable_line(type);
+    error_set(err, ERR_USER, "it is not a container image: it has a layer of type '%.100s'", line);
     return error_hint(err, !strncmp(type, "application/vnd.kiln.", 21)
                                ? "it is an image with a disk: write FROM in place of ADD"
                                : "ADD unpacks images whose layers are tar archives");

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "base/printable.h"
 #include "builder/transfer/transfer.h"
 
 #include <string.h>
@@ -98,7 +99,8 @@ static int unknown(const json_t *layers, struct error **err)
     CLEANUP(buf_clear) struct buf types = BUF_INIT;
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(layers) && n < TYPES_SHOWN; i++) {
-        AUTO_FREE char *quoted = xasprintf("'%s'", type_of(json_array_get(layers, i)));
+        AUTO_FREE char *type = printable_line(type_of(json_array_get(layers, i)));
+        AUTO_FREE char *quoted = xasprintf("'%s'", type);
         if (types.len && strstr(types.data, quoted))
             continue;
         buf_addf(&types, "%s%s", n++ ? ", " : "", quoted);

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "base/printable.h"
 #include "registry/client.h"
 
 #include <string.h>
@@ -81,9 +82,12 @@ static int none_fits(const json_t *entries, const char *platform, struct error *
         const char *os = json_str(p, "os"), *arch = json_str(p, "architecture");
         const char *variant = json_str(p, "variant");
         // attestations are of "unknown/unknown"
-        if (os && arch && strcmp(os, "unknown") != 0)
-            buf_addf(&list, "%s%s/%s%s%s", shown++ ? ", " : "", os, arch, variant ? "/" : "",
-                     variant ? variant : "");
+        if (os && arch && strcmp(os, "unknown") != 0) {
+            AUTO_FREE char *name =
+                xasprintf("%s/%s%s%s", os, arch, variant ? "/" : "", variant ? variant : "");
+            AUTO_FREE char *line = printable_line(name);
+            buf_addf(&list, "%s%s", shown++ ? ", " : "", line);
+        }
     }
     error_set(err, ERR_NOT_FOUND, "it has no image for '%s', but for %s", platform,
               shown ? list.data : "none that it names");

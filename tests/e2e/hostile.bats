@@ -1,0 +1,211 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# Registries and layouts that want harm (tests/servers/hostile.py). No VM is needed.
+bats_require_minimum_version 1.5.0
+load common
+
+setup_file() {
+  export KILN_ACCEL=none KILN_HTTP_RETRY_MS=10 HOME="$BATS_FILE_TMPDIR" HOST OTHER
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY XDG_CONFIG_HOME XDG_RUNTIME_DIR DOCKER_CONFIG \
+    REGISTRY_AUTH_FILE KILN_REGISTRY_USER KILN_REGISTRY_PASSWORD
+  cd "$BATS_FILE_TMPDIR" || return
+  python3 "$BATS_TEST_DIRNAME/../servers/hostile.py" evil >ports 3>&- &
+  echo $! >pid
+  until [ -s ports ]; do sleep 0.05; done
+  read -r HOST OTHER <ports
+  HOST=127.0.0.1:$HOST
+}
+
+teardown_file() { kill "$(cat "$BATS_FILE_TMPDIR/pid")"; }
+
+setup() {
+  export KILN_HOME="$BATS_TEST_TMPDIR/home"
+  cd "$BATS_FILE_TMPDIR" || return
+  rm -f evil/*
+}
+
+# pull MODE: as the registry then is; fails within a minute.
+pull() {
+  echo "$1" >evil/mode
+  rm -rf "$KILN_HOME/backend" evil/log evil/other
+  run timeout 60 "$KILN" image pull --name x "oci://$HOST/a/b:1"
+  echo "$1: $output"
+}
+
+nothing_here() {
+  [ "$("$KILN" image ls -q | wc -l)" -eq 0 ]
+  [ -z "$(find "$KILN_HOME/backend/.layers" -name disk.qcow2 2>/dev/null)" ]
+}
+
+@test "answers that never end, or are not what they say, end in words" {
+  local want
+  for want in loop:'redirects followed' headers:'response headers' chunked:'outstanding read data' \
+    longer:'sent more bytes than it should' shorter:'sends too little' file:'Protocol "file" not supported'; do
+    pull "${want%%:*}"
+    [ "$status" -eq 1 ]
+    [[ $output == "error: cannot pull 'oci://$HOST/a/b:1': "*"${want#*:}"* ]]
+    nothing_here
+  done
+  # what is only odd is taken
+  for want in normal early packed elsewhere; do
+    pull $want
+    [ "$status" -eq 0 ]
+    [ "$("$KILN" image ls -q)" = x ]
+  done
+  [ "$(cat evil/other)" = "GET $(tail -n 1 evil/log | cut -d ' ' -f 2) -" ]
+  # what is asked before a push goes round in circles, too
+  echo loop >evil/mode
+  run -1 timeout 60 "$KILN" image push x "oci://$HOST/a/b:2"
+  [[ $output == *'redirects followed'* ]]
+}
+
+@test "Retry-After is waited for" {
+  local began=$SECONDS
+  pull wait
+  [ "$status" -eq 0 ]
+  [ $((SECONDS - began)) -ge 2 ]
+}
+
+@test "challenges: the one for Bearer is found among others; the password goes to no other host, nor a token with a line break" {
+  export KILN_REGISTRY_USER=u KILN_REGISTRY_PASSWORD=p:w
+  pull token
+  [ "$status" -eq 0 ]
+  grep -qx 'GET /token?account=u&service=s&scope=repository%3Aa%3Apull%20repository%3Ab%2Fc%3Apull%2Cpush Basic dTpwOnc=' evil/log
+  local want
+  for want in ftp:"a token from 'ftp://127.0.0.1/token'" far:"a token from 'http://localhost@far.invalid/token'" newline:'gives u no token' \
+    weak:'answers 401'; do
+    pull "${want%%:*}"
+    [ "$status" -eq 1 ]
+    [[ $output == *"${want#*:}"* ]]
+    nothing_here
+  done
+  [ "$(grep -c '/token' evil/log)" -eq 1 ] # a token that is too weak is not asked for again
+  [ "$(grep -c X-Evil evil/log)" -eq 0 ]
+}
+
+@test "tags: pages by their Links, on this registry only, and not without end" {
+  echo tags >evil/mode
+  [ "$("$KILN" image ls --remote "$HOST/a/b" | sort -u | wc -l)" -eq 2500 ]
+  echo tags-away >evil/mode
+  [ "$("$KILN" image ls --remote "$HOST/a/b" | wc -l)" -eq 1000 ]
+  [ ! -e evil/other ]
+  for mode in tags-loop million; do
+    echo $mode >evil/mode
+    run -1 timeout 120 "$KILN" image ls --remote "$HOST/a/b"
+    [ "$output" = "error: registry '$HOST' lists more than 1000000 tags" ]
+  done
+}
+
+# manifest CHANGE: the registry's manifest is one of an artifact, m, changed by this; put(bytes) makes a blob and is its descriptor.
+manifest() {
+  python3 - "$1" <<'PY'
+import gzip, hashlib, json, sys
+def put(data, kind="application/octet-stream", **more):
+    digest = hashlib.sha256(data).hexdigest()
+    open("evil/" + digest, "wb").write(data)
+    return {"mediaType": kind, "digest": "sha256:" + digest, "size": len(data), **more}
+def title(text):
+    return {"annotations": {"org.opencontainers.image.title": text}}
+disk = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 4094
+kind = "application/vnd.oci.image.manifest.v1+json"
+m = {"schemaVersion": 2, "mediaType": kind, "config": put(b"{}"), "layers": [put(disk)]}
+def index(*entries):
+    return {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": list(entries)}
+def nested(n):
+    d = put(json.dumps(m).encode(), kind)
+    for _ in range(n):
+        d = put(json.dumps(index(d)).encode(), "application/vnd.oci.image.index.v1+json")
+    return index(d)
+exec(sys.argv[1])
+text = m if isinstance(m, bytes) else json.dumps(m).encode()
+open("evil/made", "wb").write(text)
+PY
+}
+
+@test "manifests: other digests, sizes and types, nested indexes, titles that lead away" {
+  local change
+  while IFS='|' read -r change want; do
+    manifest "$change"
+    pull made
+    [ "$status" -eq 1 ]
+    [[ $output == "error: cannot pull"*"$want"* ]]
+    [[ $output != *$'\e'* && $output != *$'\a'* ]]
+    [ "$(grep -c . <<<"$output")" -le 2 ]
+    nothing_here
+  done <<'EOF2'
+m["layers"][0]["digest"] = "sha512:" + "0" * 128|a digest is not SHA-256
+m["layers"][0]["digest"] = "md5:00"|a digest is not SHA-256
+m["layers"][0]["digest"] = "sha256:../../../etc/passwd"|a digest is not SHA-256
+m["layers"][0]["digest"] = 7|a digest is not SHA-256
+del m["layers"][0]["digest"]|a digest is not SHA-256
+m["layers"][0]["size"] = 0|a size is missing
+m["layers"][0]["size"] = -1|a size is missing
+m["layers"][0]["size"] = 1e30|a size is missing
+m["layers"][0]["size"] = 1 << 62|
+m["layers"] = [put(b"")]|a size is missing
+m["layers"] = []|its layers are none
+m["layers"] = {"a": 1}|its layers are none
+m["layers"] = [7, None, "x"]|its layers are ''
+m["layers"] *= 70000|sent more bytes than it should
+m["layers"] *= 10000|
+m["layers"] = [put(disk, **title("../../../a.qcow2")), put(disk, **title("/etc/b.img"))]|it has 2 disks
+m["layers"][0]["mediaType"] = "a\x1b[2J\x07\nb"|its layers are
+m = b"[" * 100000|it is not JSON
+m = b""|it is not JSON
+m = b'{"layers": [], "layers": []}'|it is not JSON
+m = b"\xff\xfe" + json.dumps(m).encode()|it is not JSON
+m = index()|it has no image for 'linux/amd64', but for none that it names
+m = index({"digest": "sha256:" + "0" * 64, "platform": {"os": "a\x1b[2J", "architecture": "b\x07"}})|it has no image for 'linux/amd64'
+m = index(7, None, [])|it has no image for 'linux/amd64'
+m = index({"digest": "sha512:" + "0" * 128})|a digest is not SHA-256
+m = index(*[{"digest": "sha256:" + "0" * 64, "platform": {"os": "linux", "architecture": "arm64"}}] * 9)|'linux/amd64', but for linux/arm64
+m = nested(4)|it is of indexes of indexes
+m["layers"] = [put(gzip.compress(bytes(1 << 20) * 64))]|
+m["layers"] = [put(disk[:100])]|
+EOF2
+  # letters of a digest may be large ones; a disk's name is not used; a layer that has other addresses, too, is fetched from here
+  for change in 'm["layers"][0]["digest"] = m["layers"][0]["digest"].upper().replace("SHA", "sha")' 'm["layers"] = [put(disk, **title("../../../a.img"))]' \
+    'm["layers"][0]["urls"] = ["http://far.invalid/x", "file:///etc/passwd"]' 'm = nested(1)' \
+    'm["annotations"] = {"a\x1b[2J": "\x07"}; m["layers"][0]["annotations"] = {"org.opencontainers.image.title": "\x1b[2J.img"}'; do
+    manifest "$change"
+    pull made
+    [ "$status" -eq 0 ]
+    [ ! -e evil/other ]
+  done
+  run -0 "$KILN" image inspect "oci://$HOST/a/b:1"
+  [[ $output != *$'\e'* && $output != *$'\a'* ]]
+}
+
+@test "a layout whose files are pipes, links or folders is refused in words" {
+  local lay=$BATS_TEST_TMPDIR/lay file
+  mkdir -p "$lay/blobs/sha256"
+  for file in oci-layout index.json; do
+    echo '{"imageLayoutVersion": "1.0.0"}' >"$lay/oci-layout"
+    echo '{"manifests": []}' >"$lay/index.json"
+    rm "$lay/$file"
+    mkfifo "$lay/$file"
+    run -1 timeout 20 "$KILN" image pull "oci-layout:$lay:1"
+    [[ $output == *"is not an OCI image layout"* ]]
+    rm "$lay/$file"
+    mkdir "$lay/$file"
+    run -1 timeout 20 "$KILN" image pull "oci-layout:$lay:1"
+    [[ $output == *"is not an OCI image layout"* ]]
+    rmdir "$lay/$file"
+    ln -s "$file" "$lay/$file"
+    run -1 timeout 20 "$KILN" image pull "oci-layout:$lay:1"
+    [[ $output == *"is not an OCI image layout"* ]]
+    rm "$lay/$file"
+  done
+  echo '{"imageLayoutVersion": "1.0.0"}' >"$lay/oci-layout"
+  for file in sha256:../../../../../etc/passwd sha512:00 7; do
+    printf '{"manifests": [{"digest": "%s", "size": 3, "annotations": {"org.opencontainers.image.ref.name": "1"}}]}' "$file" >"$lay/index.json"
+    run -1 "$KILN" image pull "oci-layout:$lay:1"
+    [[ $output == *"is not SHA-256"* ]]
+  done
+  # a blob that leads to a file elsewhere
+  file=$(printf '%064d' 0)
+  printf '{"manifests": [{"digest": "sha256:%s", "size": 3, "annotations": {"org.opencontainers.image.ref.name": "1"}}]}' "$file" >"$lay/index.json"
+  ln -s /etc/passwd "$lay/blobs/sha256/$file"
+  run -1 "$KILN" image pull "oci-layout:$lay:1"
+  [[ $output == *"cannot read blob"* ]]
+}
