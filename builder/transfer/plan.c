@@ -72,6 +72,10 @@ static int take_layer(struct plan *p, const json_t *record, const json_t *list, 
     int64_t size = json_int(record, "size", -1);
     if (!id || !digest_parse(id, &parsed) || size <= 0)
         return wrong("a layer's record has no id or size", err);
+    const char *below = p->layers.len ? p->layers.ptr[p->layers.len - 1].id : NULL;
+    const char *parent = json_str(record, "parent");
+    if (below ? !parent || strcmp(parent, below) != 0 : parent != NULL)
+        return wrong("its layers do not stand on one another", err);
     struct plan_layer *l = plan_layers_push(&p->layers);
     *l = (struct plan_layer){.record = record, .first = p->pieces.len};
     digest_hex(&parsed, l->id);

@@ -294,7 +294,7 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
 # push_manifest NAME PYTHON: the manifest m and config c of team/app:1, changed, go to that tag.
 push_manifest() {
   python3 - "$PLAIN" "$1" "$2" <<'EOF'
-import hashlib, json, sys, urllib.request
+import hashlib, json, subprocess, sys, urllib.request
 host, tag, change = sys.argv[1:]
 def ask(method, path, body=None, **headers):
     url = path if path.startswith("http") else f"http://{host}/v2/team/app/{path}"
@@ -303,12 +303,26 @@ def ask(method, path, body=None, **headers):
 kind = "application/vnd.oci.image.manifest.v1+json"
 m = json.loads(ask("GET", "manifests/1", Accept=kind)[0])
 c = json.loads(ask("GET", "blobs/" + m["config"]["digest"])[0])
+def put(data):
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    to = ask("POST", "blobs/uploads/", b"")[1]["Location"]
+    ask("PUT", to + "&digest=" + digest, data, **{"Content-Type": "application/octet-stream"})
+    return {"digest": digest, "size": len(data)}
+def zstd(*flags, data):
+    return subprocess.run(["zstd", "-qc", *flags], input=data, stdout=subprocess.PIPE, check=True).stdout
+# the top layer's file and record
+disk = bytearray(zstd("-d", data=ask("GET", "blobs/" + m["layers"][-1]["digest"])[0]))
+record = c["dev.kiln"]["layers"][-1]
+def layer(blob=None, **fields):
+    """Sends the file, as that blob if there is one, and makes the record fit, but for these fields."""
+    record.update(seconds=1, size=len(disk), digest=hashlib.sha256(disk).hexdigest(), header=hashlib.sha256(disk[:4096]).hexdigest())
+    record.update(fields)
+    del record["check"]
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    record["check"] = hashlib.sha256(text.encode()).hexdigest()
+    m["layers"][-1].update(put(zstd(data=disk) if blob is None else blob))
 exec(change)
-text = json.dumps(c).encode()
-digest = "sha256:" + hashlib.sha256(text).hexdigest()
-to = ask("POST", "blobs/uploads/", b"")[1]["Location"]
-ask("PUT", to + "&digest=" + digest, text, **{"Content-Type": "application/octet-stream"})
-m["config"].update(digest=digest, size=len(text))
+m["config"].update(put(json.dumps(c).encode()))
 ask("PUT", "manifests/" + tag, json.dumps(m).encode(), **{"Content-Type": kind})
 EOF
 }
@@ -345,6 +359,44 @@ EOF
   run -1 "$KILN" image build --cache-strict --cache-from "oci://$PLAIN/team/app" --name app build
   [[ "$output" == *"has a disk of 67108864 bytes, not of 4096 as it says"* ]]
   nothing_here
+}
+
+@test "layers that were made up, with digests that fit, are refused" {
+  local change want
+  push_manifest made-up 'layer()'
+  "$KILN" image pull "oci://$PLAIN/team/app:made-up" # the same layer, said in other words
+  while IFS='|' read -r change want; do
+    rm -rf "$KILN_HOME/backend"
+    push_manifest made-up "$change"
+    run --separate-stderr timeout 60 "$KILN" image pull "oci://$PLAIN/team/app:made-up"
+    echo "$change: $stderr"
+    [ "$status" -eq 1 ]
+    [[ "$stderr" == "error: cannot pull"*"$want"* ]]
+    nothing_here
+    [ "$(find "$KILN_HOME/backend/.layers" -name disk.qcow2 2>/dev/null | wc -l)" -le 2 ] # those below
+  done <<'EOF'
+n = int.from_bytes(disk[8:16], "big"); disk[n:n + 11] = b"/etc/passwd"; layer()|the backing file of
+n = int.from_bytes(disk[8:16], "big"); disk[n + 10] ^= 1; layer()|the backing file of
+disk[8:20] = bytes(12); layer()|the backing file of
+disk[79] += 4; layer()|its data in an external file
+disk[79] += 128; layer()|unknown incompatible features
+disk[35] = 1; layer()|is encrypted
+disk[40:48] = (1 << 40).to_bytes(8, "big"); layer()|
+disk[24:32] = (1 << 62).to_bytes(8, "big"); layer(virtual_size=1 << 62); c["dev.kiln"]["virtual_size"] = 1 << 62|
+layer(digest="0" * 64)|does not match the digest
+layer(header="0" * 64)|does not match the header
+layer(virtual_size=4096); c["dev.kiln"]["virtual_size"] = 4096|does not match the virtual_size
+layer(parent_digest="0" * 64)|has changed since it was built
+layer(parent="0" * 64)|its layers do not stand on one another
+layer(parent=None, parent_digest=None)|its layers do not stand on one another
+layer(depth=2)|has changed since it was built
+layer(blob=zstd(data=bytes(disk) + bytes(32 << 20)))|does not unpack to
+layer(blob=zstd(data=disk[:-1]))|does not unpack to
+layer(blob=zstd(data=disk) + b"more")|does not unpack to
+layer(blob=zstd("--long=27", data=disk))|does not unpack to
+layer(blob=bytes(disk[:1000]))|does not unpack to
+layer(blob=zstd(data=disk)[:-4])|does not unpack to
+EOF
 }
 
 @test "connections that break, 429, 503 and a blob that another sent are got over" {
