@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/printable.h"
 #include "base/lock.h"
+#include "base/printable.h"
 #include "base/session.h"
 #include "base/working.h"
 

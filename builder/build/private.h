@@ -48,8 +48,8 @@ struct stage_run {
         args; /* declared so far, with their values; an ARG without value is not in it */
     struct settings unset; /* the ones without */
     struct disk_state disk;
-    size_t found;               /* layers that it did not have to make */
-    struct local_layers locals; /* of these the ones that were here, with --cache-from */
+    size_t found;                 /* layers that it did not have to make */
+    struct local_layers locals;   /* of these the ones that were here, with --cache-from */
     struct partition_spec *parts; /* gathered until the last PARTITION */
     size_t n_parts;
     struct disk_spec spec;

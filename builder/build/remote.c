@@ -113,10 +113,9 @@ static int ask(struct build *b, const char *key, const char *parent, struct remo
     for (size_t i = 0; i < b->caches->len; i++) {
         struct remote_layer l = {.cache = i};
         struct error *why = NULL;
-        int found =
-            b->caches->ptr[i]
-                ? transfer_find_key(b->s, b->caches->ptr[i], key, parent, &l.layer, &why)
-                : 0;
+        int found = b->caches->ptr[i]
+                        ? transfer_find_key(b->s, b->caches->ptr[i], key, parent, &l.layer, &why)
+                        : 0;
         if (found < 0 && drop(b, i, why, err) < 0)
             return -1;
         if (found <= 0)
