@@ -35,7 +35,7 @@ int registry_pause(const struct registry *r, unsigned failures, long asked, stru
     return 0;
 }
 
-static bool same_origin(const struct registry *r, const char *url)
+bool registry_owns(const struct registry *r, const char *url)
 {
     size_t n = strlen(r->base);
     return !strncasecmp(url, r->base, n) && (url[n] == '/' || url[n] == '?' || !url[n]);
@@ -62,7 +62,7 @@ static int renew(struct registry *r, const char *challenge, unsigned seen, struc
 static char *authorization_for(struct registry *r, const char *url, unsigned *generation)
 {
     pthread_mutex_lock(&r->mutex);
-    char *copy = r->authorization && same_origin(r, url) ? xstrdup(r->authorization) : NULL;
+    char *copy = r->authorization && registry_owns(r, url) ? xstrdup(r->authorization) : NULL;
     *generation = r->generation;
     pthread_mutex_unlock(&r->mutex);
     return copy;
@@ -78,7 +78,8 @@ int registry_request(struct registry *r, const struct request *q, struct answer 
         long asked = 0;
         AUTO_FREE char *authorization = authorization_for(r, q->url, &generation);
         int rc = http_once(r, q, authorization, &asked, ret, &why);
-        if (rc == 0 && ret->status == 401 && ret->challenge && !renewed && same_origin(r, q->url)) {
+        if (rc == 0 && ret->status == 401 && ret->challenge && !renewed &&
+            registry_owns(r, q->url)) {
             renewed = true;
             if (renew(r, ret->challenge, generation, err) < 0)
                 return -1;
@@ -156,8 +157,16 @@ int registry_open(const struct session *s, const struct reference *ref,
     r->options.user = r->options.password = NULL;
     if (ref->layout)
         return open_layout(r, ret, err);
+    r->base = xasprintf("https://%s", ref->host);
+    if (certs_find(s, ref->host, &r->certs, err) < 0) {
+        registry_free(r);
+        return -1;
+    }
     r->http = o->plain_http || (host_is_loopback(ref->host) && !speaks_tls(r));
-    r->base = xasprintf("%s://%s", r->http ? "http" : "https", ref->host);
+    if (r->http) {
+        free(r->base);
+        r->base = xasprintf("http://%s", ref->host);
+    }
     if (s && session_cancelled(s)) {
         registry_free(r);
         return error_set(err, ERR_CANCELLED, "interrupted");
@@ -176,6 +185,7 @@ void registry_free(struct registry *r)
     credentials_clear(&r->credentials);
     reference_clear(&r->ref);
     free(r->base);
+    certs_clear(&r->certs);
     layout_free(r->layout);
     http_end(r);
     pthread_mutex_destroy(&r->mutex);

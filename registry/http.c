@@ -180,6 +180,18 @@ static int on_seek(void *arg, curl_off_t at, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* The system's authorities stay trusted: libcurl looks for those in a folder, too. */
+static void set_certs(CURL *c, const struct certs *certs)
+{
+    struct curl_blob blob = {certs->authorities.data, certs->authorities.len, CURL_BLOB_COPY};
+    if (blob.len)
+        curl_easy_setopt(c, CURLOPT_CAINFO_BLOB, &blob);
+    if (certs->cert) {
+        curl_easy_setopt(c, CURLOPT_SSLCERT, certs->cert);
+        curl_easy_setopt(c, CURLOPT_SSLKEY, certs->key);
+    }
+}
+
 static void set_common(CURL *c, struct attempt *t)
 {
     http_prepare(c, t->r->session, t->q->url, !t->r->http);
@@ -189,6 +201,8 @@ static void set_common(CURL *c, struct attempt *t)
     curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    if (registry_owns(t->r, t->q->url))
+        set_certs(c, &t->r->certs);
     if (t->r->options.insecure) {
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);

@@ -5,6 +5,7 @@
 #ifndef REGISTRY_PRIVATE_H
 #define REGISTRY_PRIVATE_H
 
+#include "registry/certs.h"
 #include "registry/client.h"
 #include "registry/credentials.h"
 #include "registry/layout.h"
@@ -20,6 +21,7 @@ struct registry {
     struct layout *layout; /* in place of all that follows; NULL = a registry */
     bool http;             /* plain */
     char *base;            /* "https://host" */
+    struct certs certs;    /* for that address only */
     struct credentials credentials;
     int have_credentials;  /* -1 = not looked yet */
     pthread_mutex_t mutex; /* of what follows and the credentials */
@@ -59,6 +61,8 @@ struct answer {
     bool no_tls;        /* the server does not speak it */
 };
 void answer_clear(struct answer *a);
+/* Whether the address is of the registry itself. */
+bool registry_owns(const struct registry *r, const char *url);
 
 /* One request with all that the client does by itself. An answer of any status below 500 is a
  * success here. */

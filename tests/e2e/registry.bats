@@ -528,6 +528,27 @@ EOF
   "$KILN" image pull --insecure --name x "oci://$TLS/team/app:1"
 }
 
+@test "TLS: certs.d has the authorities and the client's certificate of one registry" {
+  local port dir=.config/containers/certs.d
+  port=$(free_port)
+  serve mutual "$port" "http: {addr: '127.0.0.1:$port', tls: {certificate: $PWD/cert.pem, key: $PWD/key.pem, clientcas: [$PWD/cert.pem]}}"
+  mkdir -p "$dir/$TLS" "$dir/127.0.0.1:$port"
+  cp cert.pem "$dir/$TLS/ca.crt"
+  cp cert.pem "$dir/127.0.0.1:$port/ca.crt"
+  "$KILN" image pull --name own "oci://$TLS/team/app:1"
+  "$KILN" image inspect "oci://$TLS/team/app:1" >/dev/null
+  run -1 "$KILN" image pull --name client "oci://127.0.0.1:$port/team/app:1"
+  [[ $output == *certificate* ]]
+  cp cert.pem "$dir/127.0.0.1:$port/client.cert"
+  run -1 "$KILN" image pull --name client "oci://127.0.0.1:$port/team/app:1"
+  [[ $output == *"client.cert' has no '"*"client.key' beside it"* ]]
+  cp key.pem "$dir/127.0.0.1:$port/client.key"
+  "$KILN" image pull --name client "oci://127.0.0.1:$port/team/app:1"
+  echo nonsense >"$dir/$TLS/ca.crt"
+  run -1 "$KILN" image pull --name other "oci://$TLS/team/app:1"
+  rm -r "$dir"
+}
+
 @test "--insecure and --plain-http hold for images that are used, and for caches" {
   # an address that is not called loopback
   local far=0.0.0.0:${PLAIN#*:}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+#include "registry/certs.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/session.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 1 << 20 };
+
+void certs_clear(struct certs *c)
+{
+    buf_clear(&c->authorities);
+    free(c->cert);
+    free(c->key);
+    *c = (struct certs){.authorities = BUF_INIT};
+}
+
+static bool ends(const char *name, const char *with)
+{
+    size_t n = strlen(name), len = strlen(with);
+    return n > len && !strcmp(name + n - len, with);
+}
+
+static int add_authority(struct certs *c, const char *path, struct error **err)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    if (file_read(path, FILE_MAX, &text, err) < 0)
+        return -1;
+    buf_add(&c->authorities, text.data, text.len);
+    buf_addc(&c->authorities, '\n');
+    return 0;
+}
+
+/* The other half of a pair: where `path` ends with its own ending, with that one. */
+static char *partner(const char *path, const char *own, const char *other)
+{
+    return xasprintf("%.*s%s", (int)(strlen(path) - strlen(own)), path, other);
+}
+
+static int take_pair(struct certs *c, const char *path, struct error **err)
+{
+    bool is_cert = ends(path, ".cert");
+    AUTO_FREE char *other =
+        is_cert ? partner(path, ".cert", ".key") : partner(path, ".key", ".cert");
+    if (access(other, F_OK) < 0)
+        return error_set(err, ERR_USER, "'%s' has no '%s' beside it", path, other);
+    if (c->cert || !is_cert)
+        return 0;
+    c->cert = xstrdup(path);
+    c->key = STEAL(other);
+    return 0;
+}
+
+static int take_file(struct certs *c, const char *path, struct error **err)
+{
+    if (ends(path, ".crt"))
+        return add_authority(c, path, err);
+    return ends(path, ".cert") || ends(path, ".key") ? take_pair(c, path, err) : 0;
+}
+
+/* 1; 0: no such folder; -1. */
+static int look_in(const char *dir, struct certs *ret, struct error **err)
+{
+    struct dirent **list;
+    int n = scandir(dir, &list, NULL, alphasort), rc = 1;
+    if (n < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : error_errno(err, "cannot read '%s'", dir);
+    for (int i = 0; i < n; i++) {
+        AUTO_FREE char *path = path_join(dir, list[i]->d_name);
+        if (rc > 0 && take_file(ret, path, err) < 0)
+            rc = -1;
+        free(list[i]);
+    }
+    free(list);
+    return rc;
+}
+
+int certs_find(const struct session *s, const char *host, struct certs *ret, struct error **err)
+{
+    const char *config = session_setting(s, "XDG_CONFIG_HOME"), *home = session_setting(s, "HOME");
+    AUTO_FREE char *own = config ? xstrdup(config) : home ? path_join(home, ".config") : NULL;
+    const char *const above[] = {own, "/etc", "/etc"};
+    static const char *const below[] = {"containers", "containers", "docker"};
+    *ret = (struct certs){.authorities = BUF_INIT};
+    for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
+        AUTO_FREE char *dir =
+            above[i] ? xasprintf("%s/%s/certs.d/%s", above[i], below[i], host) : NULL;
+        int found = dir ? look_in(dir, ret, err) : 0;
+        if (found)
+            return found < 0 ? -1 : 0;
+    }
+    return 0;
+}

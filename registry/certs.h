@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Certificates for one registry (containers-certs.d(5), docker's "Verify repository client with
+ * certificates"). The first folder that is there counts:
+ *
+ *   ~/.config/containers/certs.d/HOST[:PORT]
+ *   /etc/containers/certs.d/HOST[:PORT]
+ *   /etc/docker/certs.d/HOST[:PORT]
+ *
+ * In it: *.crt, authorities that are trusted besides those of the system; NAME.cert and NAME.key, what
+ * kiln shows the registry. XDG_CONFIG_HOME stands for ~/.config.
+ *
+ *     // given struct session *session;
+ *     CLEANUP(certs_clear) struct certs certs = {0};
+ *     certs_find(session, "registry.example:5000", &certs, &err);
+ */
+#ifndef REGISTRY_CERTS_H
+#define REGISTRY_CERTS_H
+
+#include "base/buf.h"
+#include "base/error.h"
+
+struct session;
+
+struct certs {
+    struct buf authorities; /* PEM, one behind the other; empty = none */
+    char *cert, *key;       /* paths; NULL = none */
+};
+/* ERR_USER: a certificate without its key, or the other way round; a file that is too large. */
+int certs_find(const struct session *s, const char *host, struct certs *ret, struct error **err);
+void certs_clear(struct certs *c);
+
+#endif
