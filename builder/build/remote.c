@@ -155,7 +155,7 @@ static int begin_again(struct build *b, struct stage_order *o, bool caches_first
 static int choose_chain(struct build *b, const struct stage_run *st, struct error **err)
 {
     struct stage_order *o = &b->orders[st - b->stages];
-    if (o->settled)
+    if (o->settled || b->o->n_no_cache_stages) // those stages would be built twice
         return 0;
     if (o->caches_first) {
         o->settled = true;
