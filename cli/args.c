@@ -241,8 +241,10 @@ static int too_many(const struct args *a, const char *word, struct error **err)
 /* docker's -v; alone it is --verbose, as transient has it: oci://HOST/IMAGE is no folder. */
 static bool is_volume(const struct command *c, const char *word, const char *next)
 {
-    const char *colon = !strcmp(word, "-v") && next ? strstr(next, ":/") : NULL;
-    return colon && (strchr("/.~", *next) || colon[2] != '/') && find_option(c, "volume", 6, 0);
+    if (strcmp(word, "-v") != 0 || !next || !*next || !find_option(c, "volume", 6, 0))
+        return false;
+    const char *colon = strstr(next, ":/");
+    return strchr("/.~", *next) ? strchr(next, ':') != NULL : colon && colon[2] != '/';
 }
 
 int args_take(struct args *a, const char *word, const char *next, struct error **err)

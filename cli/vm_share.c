@@ -30,6 +30,10 @@ static int take_volume(struct vm_spec *spec, const char *text, struct error **er
         *mode++ = '\0';
     if (mode && strcmp(mode, "ro") != 0 && strcmp(mode, "rw") != 0)
         return wrong(text, err);
+    if (!guest[strspn(guest, "/.")]) {
+        error_set(err, ERR_USAGE, "argument --volume: '%s' is the guest's root folder", guest);
+        return error_hint(err, "name a folder below it, as in -v ./src:/src");
+    }
     AUTO_FREE char *host = realpath(copy, NULL); // as `start` may run in another directory
     if (!host || stat(host, &st) < 0)
         return error_errno(err, "argument --volume: cannot open '%s'", copy);

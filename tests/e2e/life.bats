@@ -357,6 +357,16 @@ make_qemu() { # FILE COMMANDS
   [ ! -e "$store/$name" ]
 }
 
+@test "a VM in the background outlives the terminal that it was started on" {
+  local name pid
+  name=$(on_terminal "$KILN" run -d tiny 2>/dev/null | tr -d '\r' | grep -o 'tiny-....$')
+  pid=$(field "$name" pid)
+  [ "$(ps -o sid= -p "$pid")" -eq "$pid" ]
+  [ "$(ps -o tty= -p "$pid" | xargs)" = '?' ]
+  [ "$("$KILN" status "$name")" = running ]
+  "$KILN" stop --kill "$name"
+}
+
 @test "temporary VMs go, whatever has ended them" {
   local name
   name=$("$KILN" run -d tiny)

@@ -97,6 +97,10 @@ END
   says 2 "--network tap,bridge=NAME" create base --bridge br0
   says 2 "kiln run -d --name NAME IMAGE" create --start base
   says 0 "NAME" ps -a --pid --ssh
+  says 2 "'.:x' is not FOLDER:/GUEST[:ro]" run -v .:x base
+  says 2 "'./a:' is not FOLDER:/GUEST[:ro]" create -v ./a: base
+  says 2 "'/' is the guest's root folder" run -v .:/ base
+  says 2 "'//.' is the guest's root folder" create -s .://.:ro base
   touch disk.qcow2
   says 1 "'disk.qcow2' is a file here: write NAME,file=disk.qcow2" create disk.qcow2
   says 2 "--json" image inspect base --format x
