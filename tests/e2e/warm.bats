@@ -307,7 +307,7 @@ PY
   run bash -c 'mkfifo keys; exec 3<>keys; (timeout 200 "$0" "$@" 3<&- <keys 2>said) | grep -m 1 -a "tiny login:"; printf "\001x" >keys' \
     "$KILN" run --warm "${vm[@]}" tiny
   [[ $output == *'tiny login:'* ]]
-  grep -q "have its time, and may have equal random bytes: it has no network" said
+  grep -q "have a wrong clock and may have equal random bytes: it has no network" said
   run timeout 60 "$KILN" run --warm=strict "${vm[@]}" tiny
   [ "$status" = 1 ]
   [[ $output == *"error: the guest of 'tiny' cannot be given the time and random bytes: it has no network"*'hint: --warm alone'* ]]
