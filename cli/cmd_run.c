@@ -135,9 +135,12 @@ static int run_again(struct session *s, const struct args *a, struct named_vm *v
         vm_store_spec(vm, &spec, err) < 0)
         return -1;
     spec.tty = args_has(a, "tty") && !detach;
-    if (vm_options_take(a, &spec, err) < 0 || named_vm_lock(vm, err) < 0)
+    CLEANUP(vm_warm_request_clear) struct vm_warm_request warm = {0};
+    if (vm_options_take(a, &spec, err) < 0 || vm_warm_take_vm(s, a, vm, &warm, err) < 0 ||
+        named_vm_lock(vm, err) < 0)
         return -1;
-    int status = vm_store_boot(s, vm, &spec, detach, copies, NULL, err);
+    const struct vm_warm_wish *wish = warm.wanted ? &warm.wish : NULL;
+    int status = vm_store_boot(s, vm, &spec, detach, copies, wish, err);
     if (status == 0 && detach)
         report(a, name);
     named_vm_clear(vm); // whoever copies takes the lock

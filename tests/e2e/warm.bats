@@ -238,6 +238,29 @@ PY
   [ "$status" = 1 ]
 }
 
+@test "a shell over SSH, the serial console meanwhile, another disk, a VM that create made" {
+  run bash -c 'echo "echo a shell; exit 3" | timeout 200 "$0" "$@"' "$KILN" run --warm "${vm[@]}" --ssh-console tiny
+  [ "$status" = 3 ]
+  [ "$output" = $'Restoring (TCG), waiting for SSH\na shell' ]
+  run timeout 200 "$KILN" run --warm "${vm[@]}" --ssh-with-serial --ssh-command 'echo words; exit 4' tiny
+  [ "$status" = 4 ]
+  [[ $output == Restoring*words ]]
+  # its first start makes the saved boot of a VM with two disks
+  "$KILN" create --name two --warm --extra-image tiny "${vm[@]}" tiny
+  run timeout 200 "$KILN" run --name two tiny sh -c 'ls /dev/vd?; date >/srv/file'
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"saved the boot"*Restoring*/dev/vda*/dev/vdb ]]
+  "$KILN" rm two
+  # and that of another one is restored, without what the first one has written
+  "$KILN" create --name other --extra-image tiny "${vm[@]}" tiny
+  run timeout 200 "$KILN" start --warm other --ssh-command 'ls /dev/vd? /srv'
+  echo "$output"
+  [[ $output == Restoring*/dev/vda*/dev/vdb* ]]
+  [[ $output != *"saved the boot"* && $output != *file* ]]
+  "$KILN" rm other
+}
+
 @test "--warm=compress takes less disk; --cold and KILN_WARM=0 switch it off" {
   local plain packed
   plain=$(du -sB1 "$saved" | cut -f1)
