@@ -223,7 +223,8 @@ int warm_tell_lacking(const struct session *s, const struct vm_warm_wish *wish, 
         return error_hint(err, "--warm alone goes on, with a warning; without it the VM boots");
     }
     AUTO_FREE char *text = xasprintf(
-        "warning: VMs from the saved boot of '%s' have a wrong clock and may have equal random bytes: "
+        "warning: VMs from the saved boot of '%s' have a wrong clock and may have equal random "
+        "bytes: "
         "%s\n",
         wish->image, why);
     session_warning(s, text);
