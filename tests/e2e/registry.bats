@@ -368,7 +368,8 @@ EOF
   while IFS='|' read -r change want; do
     rm -rf "$KILN_HOME/backend"
     push_manifest made-up "$change"
-    run --separate-stderr timeout 60 "$KILN" image pull "oci://$PLAIN/team/app:made-up"
+    # no file gets larger than 32 MiB
+    run --separate-stderr timeout 60 sh -c 'ulimit -f 65536; exec "$@"' sh "$KILN" image pull "oci://$PLAIN/team/app:made-up"
     echo "$change: $stderr"
     [ "$status" -eq 1 ]
     [[ "$stderr" == "error: cannot pull"*"$want"* ]]
@@ -391,6 +392,7 @@ layer(parent="0" * 64)|its layers do not stand on one another
 layer(parent=None, parent_digest=None)|its layers do not stand on one another
 layer(depth=2)|has changed since it was built
 layer(blob=zstd(data=bytes(disk) + bytes(32 << 20)))|does not unpack to
+layer(blob=zstd(data=b"bomb" * (50 << 20)))|does not unpack to
 layer(blob=zstd(data=disk[:-1]))|does not unpack to
 layer(blob=zstd(data=disk) + b"more")|does not unpack to
 layer(blob=zstd("--long=27", data=disk))|does not unpack to

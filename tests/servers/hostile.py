@@ -14,10 +14,12 @@ AUTHORIZATION", to FOLDER/log, and of the other server to FOLDER/other. What it 
   longer       a blob is longer than the manifest says, and so is its Content-Length
   shorter      a blob's Content-Length is a half of what it has
   packed       a blob says that it is packed by gzip
-  wait         the first request for a blob is answered 429, with Retry-After: 2
+  wait         the first request for a blob is answered 429, with Retry-After: 2; FOLDER/waited has
+               how many ms later it comes again
   token        a token is wanted, among challenges of other schemes; the user is u with the password p:w
   ftp          so, and it is to be asked for at ftp://
   far          so, and it is to be asked for at another host, over plain HTTP
+  away         so, and blobs are at the other server, to be fetched and to be sent
   newline      so, and it has a line break and a header in it
   weak         so, and it is never good enough
   tags         2500 tags; only the Link leads to the next page, by a word of its own
@@ -33,13 +35,14 @@ import json
 import os
 import sys
 import threading
+import time
 import urllib.parse
 
 FOLDER = sys.argv[1]
-LOCK, SEEN = threading.Lock(), set()
+LOCK, SEEN, REFUSED = threading.Lock(), set(), []
 DISK = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 4094
 EMPTY = b"{}"
-TOKENS = ("token", "ftp", "far", "newline", "weak")
+TOKENS = ("token", "away", "ftp", "far", "newline", "weak")
 
 
 def named(data):
@@ -126,8 +129,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         half = len(data) // 2
         if mode == "file":
             self.answer(307, Location="file:///etc/passwd")
-        elif mode == "elsewhere":
-            self.answer(307, Location=f"http://x:y@{Handler.other}{self.path}")
+        elif mode in ("elsewhere", "away"):
+            user = "x:y@" if mode == "elsewhere" else ""
+            self.answer(307, Location=f"http://{user}{Handler.other}{self.path}")
         elif mode == "chunked" and len(data) > 1000:
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
@@ -141,8 +145,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif mode == "packed":
             self.answer(200, data, Content_Encoding="gzip")
         elif mode == "wait" and self.first():
+            REFUSED.append(time.monotonic())
             self.answer(429, Retry_After="2")
         else:
+            if REFUSED:
+                with open(FOLDER + "/waited", "w", encoding="ascii") as f:
+                    f.write(f"{(time.monotonic() - REFUSED.pop()) * 1000:.0f}")
             self.answer(200, data)
 
     def do_GET(self):  # pylint: disable=invalid-name
@@ -173,6 +181,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200)
 
     do_HEAD = do_GET
+
+    def do_PUT(self):  # pylint: disable=invalid-name
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with LOCK, open(f"{FOLDER}/{self.log}", "a", encoding="utf-8") as f:
+            f.write(f"{self.command} {self.path} {self.headers.get('Authorization', '-')}\n")
+        if self.log == "log" and self.token("away"):
+            return
+        if self.command == "POST":
+            self.answer(202, Location=f"http://{Handler.other}/upload")
+        else:
+            self.answer(201)
+
+    do_POST = do_PUT
 
 
 class Other(Handler):
