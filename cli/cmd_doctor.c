@@ -194,7 +194,7 @@ static void check_libguestfs(struct doctor *d)
     if (dlopen("libguestfs.so.0", RTLD_NOW | RTLD_LOCAL))
         add(d, "libguestfs", FINE, "installed");
     else
-        add(d, "libguestfs", WARN, "not installed; only --runner guestfs needs it");
+        add(d, "libguestfs", WARN, "not installed; only NTFS, LUKS and inspect --deep need it");
 }
 
 /* proc(5): a line a route. IPv4: interface, destination in hex …; IPv6: destination, its prefix

@@ -166,7 +166,8 @@ static int get_ready(struct build *b, const struct runner_ops *ops, const struct
     if (missing->kind != ERR_NOT_FOUND && (missing->hint || session_cancelled(b->s)))
         return error_propagate(err, STEAL(missing));
     // what the VM says of a disk that nobody can mount tells more
-    session_notice(b->s, "%.*s", (int)strcspn(missing->message, "\n"), missing->message);
+    session_notice(b->s, "%.*s%s%s", (int)strcspn(missing->message, "\n"), missing->message,
+                   missing->hint ? "; " : "", missing->hint ? missing->hint : "");
     return error_propagate(err, STEAL(why));
 }
 

@@ -19,7 +19,7 @@
 
 int guestfs_missing(struct error **err)
 {
-    error_set(err, ERR_NOT_FOUND, "libguestfs is not installed, which --runner guestfs needs");
+    error_set(err, ERR_NOT_FOUND, "libguestfs is not installed");
     return error_hint(err,
                       "on Debian and Ubuntu: apt-get install libguestfs0; elsewhere the package "
                       "is called libguestfs");

@@ -189,7 +189,7 @@ assert set(d) == {"qemu", "qemu-img", "kvm", "kernel", "backend", "cache", "libg
   [[ "$output" == *"warning  kvm         "*"builds work without it (TCG)"* ]]
   [[ "$output" == *"warning  kernel      no kernel with modules in /boot"*"apt-get install linux-image"* ]]
   [[ "$output" == *"failed   backend     only "*" free for"*"'kiln prune' frees"* ]]
-  [[ "$output" == *"warning  libguestfs  not installed; only --runner guestfs needs it"* ]]
+  [[ "$output" == *"warning  libguestfs  not installed; only NTFS, LUKS and inspect --deep need it"* ]]
   [[ "$output" == *"warning  network     no default route"*"/etc/resolv.conf"* ]]
   # shellcheck disable=SC2016
   KILN_HOME=$PWD/bare run unshare -rmn sh -c 'mount -t tmpfs -o ro none "$KILN_HOME"; "$KILN" doctor'
