@@ -237,7 +237,18 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
   run "$KILN" rename web other
   [ "$status" = 1 ]
   "$KILN" create --name two tiny "${boot[@]}"
-  "$KILN" start -d two
+  # of two starts at the same time, one
+  local first ended=0 other=0
+  "$KILN" start -d two 2>"$BATS_TEST_TMPDIR/first" 3>&- &
+  first=$!
+  "$KILN" start -d two 2>"$BATS_TEST_TMPDIR/other" 3>&- || other=$?
+  wait "$first" || ended=$?
+  cat "$BATS_TEST_TMPDIR"/{first,other}
+  [ $((ended + other)) = 1 ]
+  grep -q "VM 'two' is running" "$BATS_TEST_TMPDIR"/{first,other}
+  run "$KILN" start two
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'two' is running"*"process $(field two pid) runs it"* ]]
   "$KILN" ssh --wait 100 two 'sleep 100' &
   local kiln=$! pid
   pid=$(field two pid)
@@ -634,6 +645,10 @@ assert seen[3] == before[3], (seen, before)
   run timeout 20 "$KILN" console web
   [ "$status" = 1 ]
   [[ $output == *'belongs to the kiln that runs it'* ]]
+  run "$KILN" commit web committed
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'web' runs attached to another kiln"*"'kiln stop web'"* ]]
+  [ ! -e "$KILN_HOME/backend/committed" ]
   exec 8>&-
   wait "$kiln"
   grep -q over "$BATS_TEST_TMPDIR/out"
