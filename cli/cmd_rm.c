@@ -15,8 +15,11 @@ static int remove_one(const struct session *s, const struct args *a, const char 
                       struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
-    if (vm_find(s, name, &vm, err) < 0 ||
-        (args_has(a, "force") && vm_live_stop(s, &vm, true, 0, err) < 0))
+    bool force = args_has(a, "force");
+    if ((!force || named_vm_open_any(s->vmstore, name, &vm, NULL) < 0) &&
+        vm_find(s, name, &vm, err) < 0)
+        return -1;
+    if (force && vm_live_stop(s, &vm, true, 0, err) < 0)
         return -1;
     if (named_vm_remove(s->vmstore, &vm, err) < 0)
         return -1;

@@ -96,7 +96,8 @@ int named_vm_commit(const char *vmstore, const char *name, struct working *w, co
     return fsync_dir(vmstore, err);
 }
 
-int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, struct error **err)
+int named_vm_open_any(const char *vmstore, const char *name, struct named_vm *ret,
+                      struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     struct stat st;
@@ -110,9 +111,22 @@ int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, s
         error_set(err, ERR_NOT_FOUND, "no VM '%s' in '%s'", name, vmstore);
         return error_hint(err, "'kiln ls' lists the VMs");
     }
-    vm.config = json_read_file(file, err);
-    if (!vm.config)
-        return error_wrap(err, "VM '%s'", name);
+    vm.config = json_read_file(file, NULL);
+    *ret = vm;
+    vm = (struct named_vm)NAMED_VM_INIT;
+    return 0;
+}
+
+int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, struct error **err)
+{
+    CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
+    if (named_vm_open_any(vmstore, name, &vm, err) < 0)
+        return -1;
+    AUTO_FREE char *file = path_join(vm.dir, "vm.json");
+    if (!vm.config && !(vm.config = json_read_file(file, err))) {
+        error_wrap(err, "VM '%s'", name);
+        return error_hint(err, "'kiln rm --force %s' removes it", name);
+    }
     *ret = vm;
     vm = (struct named_vm)NAMED_VM_INIT;
     return 0;

@@ -80,6 +80,9 @@ int named_vm_appear(const char *vmstore, const char *name, json_t *config, struc
 
 /* ERR_NOT_FOUND; ERR_USER: no name, or vm.json is not readable. */
 int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, struct error **err);
+/* The same to remove it: where vm.json is not readable, its config is NULL. */
+int named_vm_open_any(const char *vmstore, const char *name, struct named_vm *ret,
+                      struct error **err);
 /* Takes the lock and notes our process number. ERR_BUSY: "VM 'web' is running (process 123)". */
 int named_vm_lock(struct named_vm *vm, struct error **err);
 /*

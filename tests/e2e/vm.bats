@@ -229,6 +229,17 @@ END
     [[ "$output" == *"can't be the name of a VM"* ]]
   done
   [ "$("$KILN" ls -q)" = "" ]
+  # one that cannot be read
+  "$KILN" create --name cut tiny
+  printf '{' >"$store/cut/vm.json"
+  "$KILN" ls | grep -q ' cut *- *broken .*(.*vm.json'
+  for name in "start cut" "rm cut"; do
+    run "$KILN" $name
+    [ "$status" = 1 ]
+    [[ "$output" == *"VM 'cut': '$store/cut/vm.json'"*"'kiln rm --force cut' removes it"* ]]
+  done
+  "$KILN" rm --force cut
+  [ "$("$KILN" ls -q)" = "" ]
   run "$KILN" create nosuch
   [ "$status" = 1 ]
   [[ "$output" == *"unable to find image 'nosuch'"* ]]
