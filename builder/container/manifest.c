@@ -44,7 +44,8 @@ static int descriptor(const json_t *d, char hex[DIGEST_HEX + 1], uint64_t *ret_s
         return error_set(err, ERR_USER,
                          "the image's manifest is not valid: a digest is not SHA-256");
     if (size <= 0)
-        return error_set(err, ERR_USER, "the image's manifest is not valid: a size is missing");
+        return error_set(err, ERR_USER,
+                         "the image's manifest is not valid: a size is missing, or not positive");
     digest_hex(&parsed, hex);
     *ret_size = (uint64_t)size;
     return 0;
@@ -60,9 +61,11 @@ int container_take_manifest(struct container *c, struct str text, struct error *
         return error_hint(
             err, "'skopeo copy docker://… docker://…' or docker 1.10 and later writes schema 2");
     }
-    if (!json_is_array(layers) || json_array_size(layers) > LAYERS_MAX)
+    if (!json_is_array(layers))
         return error_set(err, ERR_USER,
                          "the image's manifest is not valid: it has no list of layers");
+    if (json_array_size(layers) > LAYERS_MAX)
+        return error_set(err, ERR_USER, "it has more than %d layers", LAYERS_MAX);
     if (descriptor(json_object_get(m, "config"), c->config, &c->config_size, err) < 0)
         return -1;
     json_array_foreach (layers, i, layer) {
@@ -86,9 +89,12 @@ int container_check_config(const struct container *c, struct str text, struct er
     const char *want = c->platform ? c->platform : "linux/amd64", *slash = strchr(want, '/');
     const char *want_arch = slash ? slash + 1 : want;
     size_t n = strcspn(want_arch, "/");
+    if (!json_is_object(config))
+        return error_set(err, ERR_USER, "the image's config is not valid: it is not JSON");
     if (!arch || !*arch || (strlen(arch) == n && !strncmp(arch, want_arch, n)))
         return 0;
-    error_set(err, ERR_USER, "it is an image for '%s/%s', not for '%s'", os ? os : "linux", arch,
-              want);
-    return error_hint(err, "ADD --platform=%s/%s unpacks it nevertheless", os ? os : "linux", arch);
+    AUTO_FREE char *name = xasprintf("%s/%s", os ? os : "linux", arch);
+    AUTO_FREE char *line = printable_line(name);
+    error_set(err, ERR_USER, "it is an image for '%s', not for '%s'", line, want);
+    return error_hint(err, "ADD --platform=%s unpacks it nevertheless", line);
 }

@@ -120,7 +120,8 @@ static int take_blob(const json_t *layer, size_t disk, struct foreign_blob *ret,
         return error_set(err, ERR_USER,
                          "the image's manifest is not valid: a digest is not SHA-256");
     if (size <= 0)
-        return error_set(err, ERR_USER, "the image's manifest is not valid: a size is missing");
+        return error_set(err, ERR_USER,
+                         "the image's manifest is not valid: a size is missing, or not positive");
     digest_hex(&parsed, blob.hex);
     *ret = blob;
     return 0;

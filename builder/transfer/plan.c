@@ -35,7 +35,7 @@ static int take_descriptor(const json_t *d, char hex[DIGEST_HEX + 1], uint64_t *
     if (!digest_parse_named(digest, &parsed))
         return wrong("a digest is not SHA-256", err);
     if (n <= 0)
-        return wrong("a size is missing", err);
+        return wrong("a size is missing, or not positive", err);
     digest_hex(&parsed, hex);
     *size = (uint64_t)n;
     return 0;

@@ -107,7 +107,7 @@ nothing_here() {
 # manifest CHANGE: the registry's manifest is one of an artifact, m, changed by this; put(bytes) makes a blob and is its descriptor.
 manifest() {
   python3 - "$1" <<'PY'
-import gzip, hashlib, json, sys
+import gzip, hashlib, io, json, sys, tarfile
 def put(data, kind="application/octet-stream", **more):
     digest = hashlib.sha256(data).hexdigest()
     open("evil/" + digest, "wb").write(data)
@@ -117,6 +117,11 @@ def title(text):
 disk = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 4094
 kind = "application/vnd.oci.image.manifest.v1+json"
 m = {"schemaVersion": 2, "mediaType": kind, "config": put(b"{}"), "layers": [put(disk)]}
+def container(config=b'{"os": "linux", "architecture": "amd64"}'):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as t:
+        t.addfile(tarfile.TarInfo("a"), io.BytesIO())
+    return dict(m, config=put(config), layers=[put(data.getvalue(), "application/vnd.oci.image.layer.v1.tar")])
 def index(*entries):
     return {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": list(entries)}
 def nested(n):
@@ -182,6 +187,39 @@ EOF2
   done
   run -0 "$KILN" image inspect "oci://$HOST/a/b:1"
   [[ $output != *$'\e'* && $output != *$'\a'* ]]
+}
+
+@test "container images for ADD that are not what they say" {
+  local change want
+  mkdir -p build
+  printf '%s\n' 'FROM scratch' 'DISK 64 MB MBR' 'PARTITION 1 FORMAT ext4 MOUNT /' "ADD oci://$HOST/a/b:1 /" >build/Imagefile
+  echo made >evil/mode
+  while IFS='|' read -r change want; do
+    manifest "m = container(); $change"
+    run timeout 60 "$KILN" image build --runner auto --name x build
+    echo "$change: $output"
+    if [ "$want" = taken ]; then
+      [ "$status" -eq 0 ]
+      continue
+    fi
+    [ "$status" -eq 1 ]
+    [[ $output == *"build/Imagefile:4:1: error: 'oci://$HOST/a/b:1': "*"$want"* ]]
+    [[ $output != *$'\e'* ]]
+  done <<'EOF2'
+m["layers"] *= 3|taken
+m["layers"] = []|taken
+m["layers"][0]["size"] = 0|a size is missing, or not positive
+m["layers"][0]["size"] += 1|sends too little
+m["layers"][0]["size"] -= 1|sent more bytes than it should
+m["layers"][0]["size"] = 1 << 61|there is room for
+m["layers"][0]["digest"] = "sha512:" + "0" * 128|a digest is not SHA-256
+m["layers"][0].update(mediaType="application/vnd.oci.image.layer.nondistributable.v1.tar", digest="sha256:" + "0" * 64, urls=["http://far.invalid/"])|answers 404
+m["layers"] *= 2000|it has more than 1024 layers
+m["layers"][0]["mediaType"] = "a\nb\x1b"|it has a layer of type 'a\x0ab\x1b'
+m = container(b"[1, 2")|config is not valid
+m = container(b'{"os": "a\\nb", "architecture": "c\\u001b"}')|it is an image for 'a\x0ab/c\x1b', not for
+m["config"]["digest"] = "../../etc"|a digest is not SHA-256
+EOF2
 }
 
 @test "a layout whose files are pipes, links or folders is refused in words" {
