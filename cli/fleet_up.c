@@ -64,13 +64,23 @@ int fleet_look(const struct session *s, const struct fleet_file *f, const struct
         return -1;
     AUTO_FREE char *done = done_path(vm);
     json_auto_t *state = vm_state_read(vm->dir);
-    ret->state = named_vm_runs(vm) ? "running" : state ? "suspended" : "stopped";
+    bool runs = named_vm_runs(vm);
+    ret->state = runs && vm_live_halted(vm) ? "paused"
+                 : runs                     ? "running"
+                 : state                    ? "suspended"
+                                            : "stopped";
     ret->provisioned = !def->n_steps || access(done, F_OK) == 0;
     json_auto_t *record = named_vm_running(vm);
     ret->joined = !record || fleet_network_joined(def, record);
     ret->change = fleet_changes(json_object_get(json_object_get(vm->config, "fleet"), "definition"),
                                 now, &ret->changes);
     return 0;
+}
+
+/* Only `kiln resume` is for one that is paused. ERR_USER */
+static int check_paused(const struct named_vm *vm, const struct fleet_state *st, struct error **err)
+{
+    return strcmp(st->state, "paused") != 0 ? 0 : vm_live_check_halted(vm, err);
 }
 
 static char *lock_path(const struct session *s, const char *name)
@@ -329,7 +339,7 @@ static int up(const struct fleet_work *w, const struct fleet_vm *def, struct err
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(fleet_state_clear) struct fleet_state st = {0};
     if (fleet_look(w->session, w->file, def, &vm, &st, err) < 0 ||
-        note_owner(w->file, &vm, err) < 0)
+        note_owner(w->file, &vm, err) < 0 || check_paused(&vm, &st, err) < 0)
         return -1;
     bool runs = !strcmp(st.state, "running"), absent = !strcmp(st.state, "absent");
     if (runs)
@@ -414,7 +424,8 @@ int fleet_provision(const struct fleet_work *w, const struct fleet_vm *def, stru
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(fleet_state_clear) struct fleet_state st = {0};
     AUTO_CLOSE int lock = take_lock(w->session, def->name, "it", err);
-    if (lock < 0 || fleet_look(w->session, w->file, def, &vm, &st, err) < 0)
+    if (lock < 0 || fleet_look(w->session, w->file, def, &vm, &st, err) < 0 ||
+        check_paused(&vm, &st, err) < 0)
         return -1;
     if (strcmp(st.state, "running") != 0) {
         error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", def->name);
@@ -429,7 +440,7 @@ int fleet_explain(const struct fleet_work *w, const struct fleet_vm *def, struct
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     CLEANUP(fleet_state_clear) struct fleet_state st = {0};
-    if (fleet_look(w->session, w->file, def, &vm, &st, err) < 0)
+    if (fleet_look(w->session, w->file, def, &vm, &st, err) < 0 || check_paused(&vm, &st, err) < 0)
         return -1;
     bool runs = !strcmp(st.state, "running"), absent = !strcmp(st.state, "absent");
     bool suspended = !strcmp(st.state, "suspended");

@@ -26,7 +26,7 @@ struct fleet_work {
 
 /* What stands in a VM's way, or what is to be done: of up and status. */
 struct fleet_state {
-    const char *state;        /* "absent", "stopped", "suspended", "running" */
+    const char *state;        /* "absent", "stopped", "suspended", "running", "paused" */
     bool provisioned;         /* its provisions have run to their end */
     bool joined;              /* of one that runs: its addresses in the file's networks are set */
     enum fleet_change change; /* between the file and the VM */

@@ -126,6 +126,17 @@ assert [(v["name"], v["state"], v["provisioned"], v["changes"]) for v in vms] ==
   [ "$status" = 0 ]
   [[ $output == *"db  | running; changed: provision; 'kiln provision db' runs it"* ]]
   [[ $output == *"web | running; changed: memory 128 → 192; 'kiln down web', then 'kiln up web' applies it"* ]]
+  "$KILN" suspend web
+  for words in up "up --explain" provision; do
+    # shellcheck disable=SC2086
+    run "$KILN" $words web
+    [ "$status" = 1 ]
+    [[ $output == *"error: VM 'web' is suspended"*"hint: 'kiln resume web' lets it go on"* ]]
+  done
+  run "$KILN" status
+  [ "$status" = 3 ]
+  [[ $output == *"web  "*paused* ]]
+  "$KILN" resume web
 }
 
 @test "a guest that boots again by itself is in its networks still" {
