@@ -230,15 +230,15 @@ EOF2
     echo '{"manifests": []}' >"$lay/index.json"
     rm "$lay/$file"
     mkfifo "$lay/$file"
-    run -1 timeout 20 "$KILN" image pull "oci-layout:$lay:1"
+    run -1 timeout -k 1 20 "$KILN" image pull "oci-layout:$lay:1"
     [[ $output == *"is not an OCI image layout"* ]]
     rm "$lay/$file"
     mkdir "$lay/$file"
-    run -1 timeout 20 "$KILN" image pull "oci-layout:$lay:1"
+    run -1 timeout -k 1 20 "$KILN" image pull "oci-layout:$lay:1"
     [[ $output == *"is not an OCI image layout"* ]]
     rmdir "$lay/$file"
     ln -s "$file" "$lay/$file"
-    run -1 timeout 20 "$KILN" image pull "oci-layout:$lay:1"
+    run -1 timeout -k 1 20 "$KILN" image pull "oci-layout:$lay:1"
     [[ $output == *"is not an OCI image layout"* ]]
     rm "$lay/$file"
   done
