@@ -112,8 +112,10 @@ static int add_pattern_match(struct finder *f, struct node *n, const char *shown
         return -1;
     if (!visible)
         return 0;
-    if (n->type == NODE_SOCKET)
+    if (n->type == NODE_SOCKET) {
+        f->socket = n;
         return 0;
+    }
     if (n->type == MANIFEST_SYMLINK) {
         CLEANUP(error_freep) struct error *ignored = NULL;
         struct node *target;
@@ -245,10 +247,12 @@ static int not_found(struct finder *f, const char *cleaned, struct error **err)
     return error_hint(err, "'%s' may make it: run that first", program);
 }
 
-static int is_socket(struct finder *f, struct error **err)
+static int is_socket(struct finder *f, bool pattern, struct error **err)
 {
-    error_set(err, ERR_USER, "%s source '%s' is a socket, which can't be copied", f->instruction,
-              f->source);
+    error_set(err, ERR_USER,
+              pattern ? "%s source '%s' matches only the socket '%s', which can't be copied"
+                      : "%s source '%s' is a socket, which can't be copied",
+              f->instruction, f->source, f->socket->name);
     return error_hint(err, "the program that listens on a socket makes it again when it starts");
 }
 
@@ -272,15 +276,19 @@ int source_expand(struct context *ctx, const char *instruction, const char *sour
     if (glob_magic(path.data) && !glob_valid(path.data))
         return error_set(err, ERR_USER, "%s source '%s' is not a valid pattern", instruction,
                          source);
-    if (glob_magic(path.data))
-        return expand(&f, tree_root(ctx->tree), path.data, &shown, err);
+    if (glob_magic(path.data)) {
+        size_t before = ret->len;
+        if (expand(&f, tree_root(ctx->tree), path.data, &shown, err) < 0)
+            return -1;
+        return f.socket && ret->len == before ? is_socket(&f, true, err) : 0;
+    }
     struct node *n;
     int got = resolve(&f, tree_root(ctx->tree), path.data, &n, err);
     if (got < 0)
         return -1;
     size_t len = strlen(source);
     if (!got || (len && source[len - 1] == '/' && n->type != MANIFEST_DIR))
-        return f.socket ? is_socket(&f, err) : not_found(&f, path.data, err);
+        return f.socket ? is_socket(&f, false, err) : not_found(&f, path.data, err);
     add_match(&f, path.data, n);
     return 0;
 }

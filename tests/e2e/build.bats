@@ -708,6 +708,10 @@ END
   [ "$status" -eq 1 ]
   [[ $output != *"Step"* && $output == *"Imagefile:3:6: error: COPY source 'd1/sock' is a socket"* ]]
   [[ $output == *"'Imagefile.dockerignore' excludes it with the pattern 'hidden'"*"'none' was not found"* ]]
+  printf 'FROM base\nCOPY d1/so* /x/\n' >Imagefile
+  run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
+  [ "$status" -eq 1 ]
+  [[ $output == *"COPY source 'd1/so*' matches only the socket 'sock', which can't be copied"* ]]
   ln -s ../../etc t/up && echo evil >t/evil && tar -cf 3.tar -C t up && tar --transform s,^,up/, -rf 3.tar -C t evil
   printf 'FROM base\nADD 3.tar /d/\n' >Imagefile
   run "$KILN" image build --name "t$BATS_TEST_NUMBER" "$DIR"
