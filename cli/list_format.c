@@ -137,7 +137,7 @@ int list_format_parse(const char *text, const struct list_column *columns, struc
                       struct error **err)
 {
     const char *rest = text ? text + strspn(text, " ") : "";
-    ret->table = !*rest || (!strncmp(rest, "table", 5) && (!rest[5] || strchr(" \t\\", rest[5])));
+    ret->table = !*rest || (!strncmp(rest, "table", 5) && (!rest[5] || strchr(" \t\\{", rest[5])));
     if (ret->table && *rest)
         rest += 5 + (rest[5] == ' ' || rest[5] == '\t');
     if (ret->table && !rest[strspn(rest, " ")]) {

@@ -23,9 +23,11 @@
 #include "qcow2/qcow2.h"
 #include "vm/state.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 extern const struct command cmd_start, cmd_create;
 
@@ -182,6 +184,10 @@ int vm_store_chain(const struct session *s, const struct named_vm *vm, struct st
     const char *layer = json_str(vm->config, "layer");
     if (!layer)
         return error_set(err, ERR_USER, "vm.json of VM '%s' names no layer", vm->name);
+    if (access(vm->disk, F_OK) < 0 && errno == ENOENT) {
+        error_set(err, ERR_NOT_FOUND, "the disk of VM '%s' is missing: '%s'", vm->name, vm->disk);
+        return error_hint(err, "'kiln rm %s' removes what is left of it", vm->name);
+    }
     if (store_open(s, s->backend, st, err) < 0 || store_chain(*st, layer, files, err) < 0)
         return error_wrap(err, "VM '%s'", vm->name);
     strv_add(files, vm->disk);

@@ -239,6 +239,12 @@ END
     [[ "$output" == *"VM 'cut': '$store/cut/vm.json'"*"'kiln rm --force cut' removes it"* ]]
   done
   "$KILN" rm --force cut
+  "$KILN" create --name cut tiny
+  rm "$store/cut/disk.qcow2"
+  run "$KILN" start cut
+  [ "$status" = 1 ]
+  [[ "$output" == *"the disk of VM 'cut' is missing: '$store/cut/disk.qcow2'"*"'kiln rm cut' removes what is left"* ]]
+  "$KILN" rm cut
   [ "$("$KILN" ls -q)" = "" ]
   run "$KILN" create nosuch
   [ "$status" = 1 ]

@@ -235,6 +235,7 @@ assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user
   [ "$output" = $'a-second-one\tthin\\t\n64.00 MiB"a-second-one"\nbase\tthin\\t\n64.00 MiB"base"' ]
   run "$KILN" images --format 'table {{.Name}}\t{{.Size}}\t{{.Type}}'
   [[ ${lines[0]} = 'NAME          REAL SIZE  TYPE' && ${lines[1]} =~ ^a-second-one\ \ [0-9.]+\ .iB\ +thin$ && ${#lines[@]} = 3 ]]
+  [ "$("$KILN" images --format 'table{{.Name}}' | head -1)" = NAME ]
   [ "$("$KILN" images --format table)" = "$("$KILN" images)" ]
   [ "$("$KILN" images --format '')" = "$("$KILN" images)" ]
   [ "$("$KILN" images --format json)" = "$("$KILN" images --json | jq -cS '.[]')" ]
