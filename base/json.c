@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/printable.h"
 
 const char *json_str(const json_t *object, const char *field)
 {
@@ -24,6 +25,15 @@ double json_num(const json_t *object, const char *field, double absent)
 bool json_flag(const json_t *object, const char *field)
 {
     return json_is_true(json_object_get(object, field));
+}
+
+json_t *json_path(const char *path)
+{
+    json_t *value = path ? json_string(path) : NULL;
+    if (value || !path)
+        return value;
+    AUTO_FREE char *shown = printable_line(path);
+    return json_string(shown);
 }
 
 json_t *json_parse_object(const char *text)

@@ -16,6 +16,9 @@ const char *json_str(const json_t *object, const char *field); /* borrowed; NULL
 int64_t json_int(const json_t *object, const char *field, int64_t absent);
 double json_num(const json_t *object, const char *field, double absent);
 bool json_flag(const json_t *object, const char *field);
+/* A file's name or path, with escapes for bytes that are not UTF-8 (JSON has no others). New
+ * reference; NULL for NULL. */
+json_t *json_path(const char *path);
 /* Text of a stranger's into a new reference; NULL unless it is an object. */
 json_t *json_parse_object(const char *text);
 /* File of at most 16 MiB into a new reference. ERR_NOT_FOUND, or ERR_USER with line and column. */

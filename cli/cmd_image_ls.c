@@ -23,12 +23,13 @@ static const struct option_spec options[] = {
 static json_t *describe(const struct backend_image *i)
 {
     if (i->broken)
-        return json_pack("{s:s, s:s, s:I, s:s}", "name", i->name, "path", i->path, "modified",
-                         (json_int_t)i->mtime, "broken", i->broken);
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s?}", "name", i->name, "path", i->path,
-                     "modified", (json_int_t)i->mtime, "virtual_size", (json_int_t)i->virtual_size,
-                     "real_size", (json_int_t)i->real_size, "type", i->thin ? "thin" : "standalone",
-                     "layer", i->layer);
+        return json_pack("{s:o, s:o, s:I, s:o}", "name", json_path(i->name), "path",
+                         json_path(i->path), "modified", (json_int_t)i->mtime, "broken",
+                         json_path(i->broken));
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:s, s:s?}", "name", json_path(i->name), "path",
+                     json_path(i->path), "modified", (json_int_t)i->mtime, "virtual_size",
+                     (json_int_t)i->virtual_size, "real_size", (json_int_t)i->real_size, "type",
+                     i->thin ? "thin" : "standalone", "layer", i->layer);
 }
 
 static const struct list_column columns[] = {

@@ -36,17 +36,17 @@ static json_t *describe(const struct session *s, const char *name)
     if (elsewhere)
         size = (uint64_t)elsewhere; // of a nameless run: it is a file without a name
     else if (!found || qcow2_size(vm.disk, &size, &err) < 0 || (used = vm_disks_usage(&vm)) < 0)
-        return json_pack("{s:s, s:s, s:s}", "name", name, "state", "broken", "broken",
-                         err ? err->message : "its disk is missing");
-    json_t *v =
-        json_pack("{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:s?, s:O*}", "name", name, "state",
-                  runs    ? vm_live_halted(&vm) ? "paused" : "running"
-                  : state ? "suspended"
-                          : "stopped",
-                  "image", json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
-                  "virtual_size", (json_int_t)size, "real_size", (json_int_t)used, "created",
-                  (json_int_t)json_int(vm.config, "created", 0), "disk", elsewhere ? NULL : vm.disk,
-                  "spec", json_object_get(vm.config, "spec"));
+        return json_pack("{s:s, s:s, s:o}", "name", name, "state", "broken", "broken",
+                         json_path(err ? err->message : "its disk is missing"));
+    json_t *v = json_pack(
+        "{s:s, s:s, s:s?, s:s?, s:I, s:I, s:I, s:o*, s:O*}", "name", name, "state",
+        runs    ? vm_live_halted(&vm) ? "paused" : "running"
+        : state ? "suspended"
+                : "stopped",
+        "image", json_str(vm.config, "image"), "layer", json_str(vm.config, "layer"),
+        "virtual_size", (json_int_t)size, "real_size", (json_int_t)used, "created",
+        (json_int_t)json_int(vm.config, "created", 0), "disk",
+        json_path(elsewhere ? NULL : vm.disk), "spec", json_object_get(vm.config, "spec"));
     vm_disks_add_names(vm.config, v);
     return v;
 }

@@ -8,6 +8,7 @@
 #include "cli/vm_live.h"
 #include "cli/waiting.h"
 #include "image/pull.h"
+#include "qcow2/qcow2.h"
 #include "vm/bridge.h"
 #include "vm/detached.h"
 #include "vm/seed.h"
@@ -23,8 +24,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-#define DISK_MAX (64ULL << 40)
 
 /* What vm/run.h calls back with. */
 struct boot {
@@ -337,7 +336,8 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
         take_network(a, spec, err) < 0 || take_bus(a, spec, err) < 0 ||
         vm_options_kernel(a, spec, err) < 0 || take_console(a, spec, err) < 0 ||
         vm_volumes_take(a, spec, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
-        args_num(a, "cpus", 1, 256, &cpus, err) < 0 || args_memory(a, &spec->memory_mb, err) < 0 ||
+        args_num(a, "cpus", 1, VM_CPUS_MAX, &cpus, err) < 0 ||
+        args_memory(a, &spec->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &spec->ssh.timeout_ms, err) < 0 ||
         take_seconds(a, "timeout", &spec->timeout_ms, err) < 0 ||
         take_seconds(a, "shutdown-timeout", &spec->shutdown_timeout_ms, err) < 0 ||
@@ -368,8 +368,8 @@ int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **er
                   has.data);
         return error_hint(err, "a disk can be made larger than its image's, not smaller");
     }
-    if (wanted > DISK_MAX)
-        return error_set(err, ERR_USAGE, "argument --disk-size: at most 64T");
+    if (wanted > QCOW2_SIZE_MAX)
+        return error_set(err, ERR_USAGE, "argument --disk-size: at most 8T");
     *size = (wanted + 511) / 512 * 512;
     return 0;
 }

@@ -31,7 +31,7 @@ static const char *const sessions[] = {"serial", "ssh", "command", NULL};
 #define AT(member) offsetof(struct vm_spec, member)
 static const struct member members[] = {
     {NULL, "memory_mb", NUMBER, AT(memory_mb), 1, 16 << 20, NULL},
-    {NULL, "cpus", NUMBER, AT(cpus), 1, 256, NULL},
+    {NULL, "cpus", NUMBER, AT(cpus), 1, VM_CPUS_MAX, NULL},
     {NULL, "accel", TEXT, AT(accel), 0, 0, NULL},
     {NULL, "qemu", TEXT, AT(qemu), 0, 0, NULL},
     {NULL, "disk_bus", CHOICE, AT(disk_bus), 0, 0, buses},

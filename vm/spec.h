@@ -75,11 +75,13 @@ struct vm_nic {
 };
 DEFINE_VECTOR(vm_nics, struct vm_nic);
 
+enum { VM_CPUS_MAX = 255 }; /* of QEMU's machine q35 */
+
 /* All strings are owned; NULL = not given. */
 struct vm_spec {
-    unsigned memory_mb, cpus;
-    char *accel; /* as accel_parse takes it */
-    char *qemu;  /* program, as qemu_find takes it */
+    unsigned memory_mb, cpus; /* 1 to VM_CPUS_MAX */
+    char *accel;              /* as accel_parse takes it */
+    char *qemu;               /* program, as qemu_find takes it */
     enum vm_bus disk_bus;
     char *kernel, *initrd; /* files that QEMU boots instead of the disk's own */
     char *append;          /* command line of kernel */

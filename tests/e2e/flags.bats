@@ -210,6 +210,12 @@ assert [f["host_port"] for f in spec["nics"][0]["forwards"]] == [18081, 18082], 
   run "$KILN" run tiny --disk-size 1M
   [ "$status" = 1 ]
   [[ "$output" == *"a disk of 1.00 MiB is too small: the image's has 96.00 MiB"* ]]
+  run "$KILN" run tiny --disk-size 9T
+  [ "$status" = 2 ]
+  [[ "$output" == *"--disk-size: at most 8T"* ]]
+  run "$KILN" run tiny --cpus 256
+  [ "$status" = 2 ]
+  [[ "$output" == *"not a whole number from 1 to 255"* ]]
   run "$KILN" run -P --network tap,bridge=none-such --serial tiny
   [ "$status" -le 2 ]
   run "$KILN" run -v ./none:/x tiny

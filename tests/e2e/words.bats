@@ -228,6 +228,16 @@ assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user
   [[ "$output" != *next:* ]]
 }
 
+@test "images and VMs in a folder whose name is no UTF-8 are listed" {
+  export KILN_HOME=$BATS_TEST_TMPDIR/$'odd\xff'
+  mke2fs -q -t ext4 "$BATS_TEST_TMPDIR/disk.raw" 4M
+  "$KILN" import "$BATS_TEST_TMPDIR/disk.raw" odd
+  "$KILN" create --name v odd
+  [ "$("$KILN" images -q) $("$KILN" ls -q)" = 'odd v' ]
+  "$KILN" images --json | jq -e '.[0].path | endswith("/odd\\xff/backend/odd")'
+  "$KILN" ls --json | jq -e '.[0].disk | endswith("/odd\\xff/vmstore/v/disk.qcow2")'
+}
+
 @test "lists are printed as --format says; what it does not know is an error that lists the fields" {
   local fields='fields are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, .Path' words
   "$KILN" tag base a-second-one
