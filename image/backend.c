@@ -63,6 +63,8 @@ int backend_not_found(const char *dir, const char *name, struct error **err)
 {
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, dir);
     AUTO_FREE char *near = backend_nearest(dir, name);
+    if (image_name_is_file(name))
+        return error_hint(err, "'kiln image import %s NAME' makes an image of this file", name);
     if (near)
         return error_hint(err, "did you mean '%s'?", near);
     AUTO_FREE char *elsewhere = image_name_elsewhere(name);

@@ -12,7 +12,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static void known_clear(struct known_image *k)
 {
@@ -210,8 +209,7 @@ char *known_images_advice(const struct session *s, const char *name, bool *ret_n
 {
     bool ignored = false, *is_near = ret_near ? ret_near : &ignored;
     CLEANUP(known_images_free) struct known_images known = {0};
-    struct stat st;
-    *is_near = stat(name, &st) == 0 && S_ISREG(st.st_mode);
+    *is_near = image_name_is_file(name);
     if (*is_near)
         return xasprintf("'%s' is a file here: write NAME,file=%s to make an image of it", name,
                          name);

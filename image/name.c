@@ -5,6 +5,7 @@
 #include "base/buf.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 enum { FILE_NAME_MAX = 240 }; // leaves room for suffixes within NAME_MAX
 
@@ -55,10 +56,21 @@ static const char *fault(const char *name)
     return len > IMAGE_NAME_MAX || encoded > FILE_NAME_MAX ? "is too long" : NULL;
 }
 
+bool image_name_is_file(const char *name)
+{
+    struct stat st;
+    return stat(name, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 int image_name_check(const char *name, struct error **err)
 {
     const char *why = fault(name);
-    return why ? error_set(err, ERR_USER, "invalid image name '%.80s': it %s", name, why) : 0;
+    if (!why)
+        return 0;
+    error_set(err, ERR_USER, "invalid image name '%.80s': it %s", name, why);
+    if (image_name_is_file(name))
+        error_hint(err, "'kiln image import %s NAME' makes an image of this file", name);
+    return -1;
 }
 
 char *image_name_encode(const char *name)

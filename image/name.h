@@ -24,6 +24,8 @@
  * specs) or is not UTF-8.
  */
 int image_name_check(const char *name, struct error **err);
+/* Whether it is the path of a regular file, and its user meant that. */
+bool image_name_is_file(const char *name);
 char *image_name_encode(const char *name); /* owned; does not check */
 /* The name a file of a backend has, owned; NULL if the file name is none that encode makes of a
  * valid name. */

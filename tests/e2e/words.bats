@@ -102,6 +102,8 @@ END
   says 2 "'/' is the guest's root folder" run -v .:/ base
   says 2 "'//.' is the guest's root folder" create -s .://.:ro base
   touch disk.qcow2
+  says 1 "'kiln image import ./disk.qcow2 NAME'" image inspect ./disk.qcow2
+  says 1 "'kiln image import disk.qcow2 NAME'" history disk.qcow2
   says 1 "'disk.qcow2' is a file here: write NAME,file=disk.qcow2" create disk.qcow2
   says 2 "--json" image inspect base --format x
   says 2 "kiln image flatten" build --squash .
@@ -240,6 +242,7 @@ assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user
 
 @test "lists are printed as --format says; what it does not know is an error that lists the fields" {
   local fields='fields are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, .Path' words
+  "$KILN" images -q | grep -vx base | xargs -r "$KILN" rmi --force # of the tests above
   "$KILN" tag base a-second-one
   run "$KILN" images --format '{{.Name}}\t{{ .TYPE }}\\t\n{{.virtsize}}{{json .Name}}'
   [ "$output" = $'a-second-one\tthin\\t\n64.00 MiB"a-second-one"\nbase\tthin\\t\n64.00 MiB"base"' ]
