@@ -120,11 +120,16 @@ void progress_end(struct progress *p, uint64_t done, uint64_t total)
     p->from = 0;
 }
 
-void progress_line(struct progress *p, const char *line)
+static void end_line(struct progress *p)
 {
     if (p->on_line)
         fputc('\n', p->out);
     p->on_line = false;
+}
+
+void progress_line(struct progress *p, const char *line)
+{
+    end_line(p);
     printable_print(p->out, line);
     fputc('\n', p->out);
     fflush(p->out);
@@ -132,9 +137,7 @@ void progress_line(struct progress *p, const char *line)
 
 void progress_clear(struct progress *p)
 {
-    if (p->on_line)
-        fputc('\n', p->out);
-    p->on_line = false;
+    end_line(p);
     if (p->session)
         p->session->events = p->before;
     p->session = NULL;
@@ -143,6 +146,14 @@ void progress_clear(struct progress *p)
 static void on_notice(void *arg, const char *line)
 {
     progress_line(arg, line);
+}
+
+static void on_warning(void *arg, const char *text)
+{
+    struct progress *p = arg;
+    end_line(p);
+    printable_print(p->out, text);
+    fflush(p->out);
 }
 
 static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total, bool end)
@@ -158,5 +169,6 @@ void progress_hear(struct progress *p, struct session *s)
 {
     p->session = s;
     p->before = s->events;
-    s->events = (struct session_events){.notice = on_notice, .progress = on_progress, .arg = p};
+    s->events = (struct session_events){
+        .notice = on_notice, .warning = on_warning, .progress = on_progress, .arg = p};
 }
