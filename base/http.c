@@ -22,12 +22,16 @@ long http_number(const struct session *s, const char *name, long absent, long mi
     return v && (*end || n < min) ? absent : n;
 }
 
-void http_prepare(CURL *c, const struct session *s, const char *url, bool https_only)
+const char *http_bundle(const struct session *s)
 {
     const char *bundle = session_setting(s, "CURL_CA_BUNDLE");
+    return bundle ? bundle : session_setting(s, "SSL_CERT_FILE");
+}
+
+void http_prepare(CURL *c, const struct session *s, const char *url, bool https_only)
+{
+    const char *bundle = http_bundle(s);
     const char *protocols = https_only ? "https" : "http,https";
-    if (!bundle)
-        bundle = session_setting(s, "SSL_CERT_FILE");
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, protocols);
     curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, protocols);

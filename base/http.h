@@ -22,6 +22,8 @@ CURL *http_new(void); /* never NULL */
  * (30 s to connect, KILN_HTTP_STALL or 60 s without progress), and the certificate authorities of
  * CURL_CA_BUNDLE or SSL_CERT_FILE. url is copied. */
 void http_prepare(CURL *c, const struct session *s, const char *url, bool https_only);
+/* That file; NULL = the system's. */
+const char *http_bundle(const struct session *s);
 /* The request ends with CURLE_ABORTED_BY_CALLBACK when the session is interrupted; s may be NULL. */
 void http_stop_with(CURL *c, const struct session *s);
 /* A setting that is a number of at least `min`; `absent` if it is not set, or anything else. */

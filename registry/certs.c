@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/http.h"
 #include "base/session.h"
 
 #include <dirent.h>
@@ -10,14 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILE_MAX = 1 << 20 };
+enum { FILE_MAX = 1 << 20, BUNDLE_MAX = 16 << 20 };
 
 void certs_clear(struct certs *c)
 {
     buf_clear(&c->authorities);
+    buf_clear(&c->warnings);
     free(c->cert);
     free(c->key);
-    *c = (struct certs){.authorities = BUF_INIT};
+    *c = (struct certs){.authorities = BUF_INIT, .warnings = BUF_INIT};
 }
 
 static bool ends(const char *name, const char *with)
@@ -26,10 +28,10 @@ static bool ends(const char *name, const char *with)
     return n > len && !strcmp(name + n - len, with);
 }
 
-static int add_authority(struct certs *c, const char *path, struct error **err)
+static int add_authority(struct certs *c, const char *path, size_t max, struct error **err)
 {
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
-    if (file_read(path, FILE_MAX, &text, err) < 0)
+    if (file_read(path, max, &text, err) < 0)
         return -1;
     buf_add(&c->authorities, text.data, text.len);
     buf_addc(&c->authorities, '\n');
@@ -51,6 +53,8 @@ static int take_pair(struct certs *c, const char *path, struct error **err)
         return error_set(err, ERR_USER, "'%s' has no '%s' beside it", path, other);
     if (c->cert || !is_cert)
         return 0;
+    if (access(path, R_OK) < 0 || access(other, R_OK) < 0)
+        return error_errno(err, "cannot read '%s' and '%s'", path, other);
     c->cert = xstrdup(path);
     c->key = STEAL(other);
     return 0;
@@ -59,25 +63,47 @@ static int take_pair(struct certs *c, const char *path, struct error **err)
 static int take_file(struct certs *c, const char *path, struct error **err)
 {
     if (ends(path, ".crt"))
-        return add_authority(c, path, err);
+        return add_authority(c, path, FILE_MAX, err);
     return ends(path, ".cert") || ends(path, ".key") ? take_pair(c, path, err) : 0;
+}
+
+/* What this user may not read is not for him. 0, or -1: it is another error. */
+static int pass_over(struct certs *c, struct error *why, struct error **err)
+{
+    if (why->errnum != EACCES)
+        return error_propagate(err, why);
+    buf_addf(&c->warnings, "warning: %s\n", why->message);
+    error_free(why);
+    return 0;
 }
 
 /* 1; 0: no such folder; -1. */
 static int look_in(const char *dir, struct certs *ret, struct error **err)
 {
+    struct error *why = NULL;
     struct dirent **list;
     int n = scandir(dir, &list, NULL, alphasort), rc = 1;
-    if (n < 0)
-        return errno == ENOENT || errno == ENOTDIR ? 0 : error_errno(err, "cannot read '%s'", dir);
+    if (n < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return 0;
+    if (n < 0) {
+        (void)error_errno(&why, "cannot read '%s'", dir);
+        return pass_over(ret, why, err);
+    }
     for (int i = 0; i < n; i++) {
         AUTO_FREE char *path = path_join(dir, list[i]->d_name);
-        if (rc > 0 && take_file(ret, path, err) < 0)
+        if (rc > 0 && take_file(ret, path, &why) < 0 && pass_over(ret, STEAL(why), err) < 0)
             rc = -1;
         free(list[i]);
     }
     free(list);
     return rc;
+}
+
+/* Authorities of certs.d take the place of the bundle that http_prepare names, unless they have it. */
+static int add_bundle(const struct session *s, struct certs *c, struct error **err)
+{
+    const char *bundle = http_bundle(s);
+    return c->authorities.len && bundle ? add_authority(c, bundle, BUNDLE_MAX, err) : 0;
 }
 
 int certs_find(const struct session *s, const char *host, struct certs *ret, struct error **err)
@@ -86,13 +112,13 @@ int certs_find(const struct session *s, const char *host, struct certs *ret, str
     AUTO_FREE char *own = config ? xstrdup(config) : home ? path_join(home, ".config") : NULL;
     const char *const above[] = {own, "/etc", "/etc"};
     static const char *const below[] = {"containers", "containers", "docker"};
-    *ret = (struct certs){.authorities = BUF_INIT};
+    *ret = (struct certs){.authorities = BUF_INIT, .warnings = BUF_INIT};
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
         AUTO_FREE char *dir =
             above[i] ? xasprintf("%s/%s/certs.d/%s", above[i], below[i], host) : NULL;
         int found = dir ? look_in(dir, ret, err) : 0;
         if (found)
-            return found < 0 ? -1 : 0;
+            return found < 0 ? -1 : add_bundle(s, ret, err);
     }
     return 0;
 }

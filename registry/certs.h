@@ -7,8 +7,9 @@
  *   /etc/containers/certs.d/HOST[:PORT]
  *   /etc/docker/certs.d/HOST[:PORT]
  *
- * In it: *.crt, authorities that are trusted besides those of the system; NAME.cert and NAME.key, what
- * kiln shows the registry. XDG_CONFIG_HOME stands for ~/.config.
+ * In it: *.crt, authorities that are trusted besides those of the system, or of http_bundle; NAME.cert
+ * and NAME.key, what kiln shows the registry. XDG_CONFIG_HOME stands for ~/.config. What the user may
+ * not read is left out, with a warning.
  *
  *     // given struct session *session;
  *     CLEANUP(certs_clear) struct certs certs = {0};
@@ -23,7 +24,8 @@
 struct session;
 
 struct certs {
-    struct buf authorities; /* PEM, one behind the other; empty = none */
+    struct buf authorities; /* PEM, one behind the other, with http_bundle's; empty = none */
+    struct buf warnings;    /* lines, for session_warning */
     char *cert, *key;       /* paths; NULL = none */
 };
 /* ERR_USER: a certificate without its key, or the other way round; a file that is too large. */

@@ -35,12 +35,6 @@ int registry_pause(const struct registry *r, unsigned failures, long asked, stru
     return 0;
 }
 
-bool registry_owns(const struct registry *r, const char *url)
-{
-    size_t n = strlen(r->base);
-    return !strncasecmp(url, r->base, n) && (url[n] == '/' || url[n] == '?' || !url[n]);
-}
-
 /* A token for the challenge, unless another thread got a newer one than `seen` meanwhile. */
 static int renew(struct registry *r, const char *challenge, unsigned seen, struct error **err)
 {
@@ -125,6 +119,24 @@ static bool speaks_tls(struct registry *r)
     return !a.no_tls;
 }
 
+/* Certificates are for HTTPS: what is wrong with them is no error where that is not spoken. */
+static int choose_protocol(struct registry *r, struct error **err)
+{
+    CLEANUP(error_freep) struct error *why = NULL;
+    bool plain = r->options.plain_http;
+    r->base = xasprintf("https://%s", r->ref.host);
+    if (!plain)
+        (void)certs_find(r->session, r->ref.host, &r->certs, &why);
+    r->http = plain || (host_is_loopback(r->ref.host) && !speaks_tls(r));
+    if (!r->http && r->certs.warnings.len)
+        session_warning(r->session, r->certs.warnings.data);
+    if (!r->http)
+        return why ? error_propagate(err, STEAL(why)) : 0;
+    free(r->base);
+    r->base = xasprintf("http://%s", r->ref.host);
+    return 0;
+}
+
 static int open_layout(struct registry *r, struct registry **ret, struct error **err)
 {
     if (layout_open(r->session, r->ref.layout, r->options.push, &r->layout, err) < 0) {
@@ -157,15 +169,9 @@ int registry_open(const struct session *s, const struct reference *ref,
     r->options.user = r->options.password = NULL;
     if (ref->layout)
         return open_layout(r, ret, err);
-    r->base = xasprintf("https://%s", ref->host);
-    if (certs_find(s, ref->host, &r->certs, err) < 0) {
+    if (choose_protocol(r, err) < 0) {
         registry_free(r);
         return -1;
-    }
-    r->http = o->plain_http || (host_is_loopback(ref->host) && !speaks_tls(r));
-    if (r->http) {
-        free(r->base);
-        r->base = xasprintf("http://%s", ref->host);
     }
     if (s && session_cancelled(s)) {
         registry_free(r);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One attempt of one request. libcurl drops a header of ours called Authorization when a redirect
-// leads to another host, port or protocol (tests/e2e/registry.bats sees to it).
+// One attempt of one request. Redirects are followed here and not by libcurl, so that what is for one
+// address (Authorization, certs.d) is not for another one that it leads to.
 #include "base/http.h"
 #include "base/alloc.h"
 #include "base/file.h"
@@ -17,10 +17,12 @@ enum { REDIRECTS_MAX = 10 };
 struct attempt {
     const struct request *q;
     struct registry *r;
+    char *url; /* owned: where the redirects so far lead */
     CURL *curl;
     struct answer *answer;
     uint64_t sent;
     bool too_long, write_failed;
+    char why[CURL_ERROR_SIZE];
 };
 
 void answer_clear(struct answer *a)
@@ -118,6 +120,13 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
     return n;
 }
 
+/* Whether the answer leads to another address, which is asked then. */
+static bool follows(const struct attempt *t, long status)
+{
+    bool asks = !strcmp(t->q->method, "GET") || !strcmp(t->q->method, "HEAD");
+    return asks && status >= 300 && status < 400 && t->answer->location;
+}
+
 static size_t to_file(struct attempt *t, const char *bytes, size_t n)
 {
     uint64_t at = t->q->reply_at + t->answer->written;
@@ -139,6 +148,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     long status = 0;
     n *= size;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (follows(t, status))
+        return n;
     // an answer from the start where a later part was asked for: the caller begins again
     if (t->q->reply_fd >= 0 && (status == 206 || (status == 200 && !t->q->reply_at)))
         return to_file(t, bytes, n);
@@ -181,12 +192,14 @@ static int on_seek(void *arg, curl_off_t at, int origin)
 }
 
 /* The system's authorities stay trusted: libcurl looks for those in a folder, too. */
-static void set_certs(CURL *c, const struct certs *certs)
+static void set_certs(CURL *c, const struct attempt *t)
 {
+    const struct certs *certs = &t->r->certs;
     struct curl_blob blob = {certs->authorities.data, certs->authorities.len, CURL_BLOB_COPY};
-    if (blob.len)
+    bool own = registry_owns(t->r, t->url);
+    if (blob.len && (own || (t->q->for_token && url_same_origin(t->url, t->q->url))))
         curl_easy_setopt(c, CURLOPT_CAINFO_BLOB, &blob);
-    if (certs->cert) {
+    if (certs->cert && own) {
         curl_easy_setopt(c, CURLOPT_SSLCERT, certs->cert);
         curl_easy_setopt(c, CURLOPT_SSLKEY, certs->key);
     }
@@ -194,15 +207,14 @@ static void set_certs(CURL *c, const struct certs *certs)
 
 static void set_common(CURL *c, struct attempt *t)
 {
-    http_prepare(c, t->r->session, t->q->url, !t->r->http);
+    http_prepare(c, t->r->session, t->url, !t->r->http);
     http_stop_with(c, t->r->session);
     curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    if (registry_owns(t->r, t->q->url))
-        set_certs(c, &t->r->certs);
+    set_certs(c, t);
     if (t->r->options.insecure) {
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -212,12 +224,10 @@ static void set_common(CURL *c, struct attempt *t)
 static void set_method(CURL *c, struct attempt *t)
 {
     const struct request *q = t->q;
-    curl_easy_setopt(c, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
-    if (!strcmp(q->method, "GET")) {
-        curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-    } else if (!strcmp(q->method, "HEAD")) {
+    if (!strcmp(q->method, "GET"))
+        return;
+    if (!strcmp(q->method, "HEAD")) {
         curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
-        curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
     } else if (q->body || !q->body_size) {
         curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->body ? q->body->data : "");
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, q->body ? (long)q->body->len : 0L);
@@ -267,9 +277,19 @@ static bool passes(CURLcode rc)
            rc == CURLE_HTTP2_STREAM;
 }
 
-/* What became of it: as http_once. */
-static int judge(struct attempt *t, CURLcode rc, const char *why, long *pause, struct error **err)
+/* Who was asked, for messages. */
+static char *whom(const struct attempt *t)
 {
+    AUTO_FREE char *place = url_place(t->url);
+    return registry_owns(t->r, t->url)
+               ? xasprintf("registry '%s'", t->r->ref.host)
+               : xasprintf("'%s', where registry '%s' leads", place, t->r->ref.host);
+}
+
+/* What became of it: as http_once. */
+static int judge(struct attempt *t, CURLcode rc, long *pause, struct error **err)
+{
+    AUTO_FREE char *who = whom(t);
     curl_off_t asked = 0;
     long status = t->answer->status;
     curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &asked);
@@ -277,7 +297,7 @@ static int judge(struct attempt *t, CURLcode rc, const char *why, long *pause, s
     if (t->r->session && session_cancelled(t->r->session))
         return error_set(err, ERR_CANCELLED, "interrupted");
     if (t->too_long)
-        return error_set(err, ERR_USER, "'%s' sent more bytes than it should", t->r->ref.host);
+        return error_set(err, ERR_USER, "%s sent more bytes than it should", who);
     if (t->write_failed)
         return error_errno(err, "cannot keep what was downloaded");
     if (rc == CURLE_WRITE_ERROR && status == 200)
@@ -286,8 +306,8 @@ static int judge(struct attempt *t, CURLcode rc, const char *why, long *pause, s
         rc = CURLE_OK; // refused before the end of what was sent
     t->answer->no_tls = rc == CURLE_SSL_CONNECT_ERROR;
     if (rc != CURLE_OK) {
-        error_set(err, ERR_SYSTEM, "cannot talk to registry '%s': %s", t->r->ref.host,
-                  *why ? why : curl_easy_strerror(rc));
+        error_set(err, ERR_SYSTEM, "cannot talk to %s: %s", who,
+                  *t->why ? t->why : curl_easy_strerror(rc));
         if (rc == CURLE_PEER_FAILED_VERIFICATION)
             error_hint(err,
                        "SSL_CERT_FILE names a file with further certificate authorities, "
@@ -296,7 +316,7 @@ static int judge(struct attempt *t, CURLcode rc, const char *why, long *pause, s
     }
     if (status != 408 && status != 429 && status < 500)
         return 0;
-    (void)registry_refused(t->r, "the request", status, NULL, err);
+    error_set(err, ERR_USER, "%s answers %ld to the request", who, status);
     return 1;
 }
 
@@ -327,26 +347,60 @@ void http_end(struct registry *r)
         curl_easy_cleanup(r->idle[--r->n_idle]);
 }
 
+/* The address that the answer leads to, without user and password; owned. NULL: nowhere. */
+static char *next_address(const struct attempt *t)
+{
+    const char *url = NULL;
+    long status = 0;
+    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, &url);
+    return url && follows(t, status) ? url_without_user(url) : NULL;
+}
+
+static CURLcode ask(struct attempt *t, const char *authorization)
+{
+    bool same = authorization && url_same_origin(t->url, t->q->url);
+    struct curl_slist *headers = headers_of(t->q, same ? authorization : NULL);
+    if (t->q->reply)
+        buf_reset(t->q->reply);
+    answer_clear(t->answer);
+    set_common(t->curl, t);
+    set_method(t->curl, t);
+    curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->why);
+    curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
+    CURLcode rc = curl_easy_perform(t->curl);
+    curl_slist_free_all(headers);
+    return rc;
+}
+
+static CURLcode ask_and_follow(struct attempt *t, const char *authorization)
+{
+    for (unsigned hops = 0;; hops++) {
+        CURLcode rc = ask(t, authorization);
+        char *next = rc == CURLE_OK ? next_address(t) : NULL;
+        if (!next)
+            return rc;
+        free(t->url);
+        t->url = next;
+        if (hops == REDIRECTS_MAX) {
+            (void)snprintf(t->why, sizeof t->why, "more than %d redirects followed", REDIRECTS_MAX);
+            return CURLE_TOO_MANY_REDIRECTS;
+        }
+        curl_easy_reset(t->curl);
+    }
+}
+
 int http_once(struct registry *r, const struct request *q, const char *authorization, long *pause,
               struct answer *ret, struct error **err)
 {
-    char why[CURL_ERROR_SIZE] = "";
-    CURL *c = take_handle(r);
-    struct attempt t = {.q = q, .r = r, .curl = c, .answer = ret};
-    struct curl_slist *headers = headers_of(q, authorization);
-    if (q->reply)
-        buf_reset(q->reply);
-    set_common(c, &t);
-    set_method(c, &t);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
-    answer_clear(ret);
-    CURLcode rc = curl_easy_perform(c);
-    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
-    int judged = judge(&t, rc, why, pause, err);
+    struct attempt t = {
+        .q = q, .r = r, .url = xstrdup(q->url), .curl = take_handle(r), .answer = ret};
+    CURLcode rc = ask_and_follow(&t, authorization);
+    curl_easy_getinfo(t.curl, CURLINFO_RESPONSE_CODE, &ret->status);
+    int judged = judge(&t, rc, pause, err);
     if (q->moved && (judged || ret->status >= 400))
         *q->moved -= t.sent; // it will be sent again
-    curl_slist_free_all(headers);
-    give_back(r, c);
+    free(t.url);
+    give_back(r, t.curl);
     return judged;
 }

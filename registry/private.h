@@ -21,7 +21,7 @@ struct registry {
     struct layout *layout; /* in place of all that follows; NULL = a registry */
     bool http;             /* plain */
     char *base;            /* "https://host" */
-    struct certs certs;    /* for that address only */
+    struct certs certs;    /* for that address; the authorities also for where it gives tokens */
     struct credentials credentials;
     int have_credentials;  /* -1 = not looked yet */
     pthread_mutex_t mutex; /* of what follows and the credentials */
@@ -46,6 +46,7 @@ struct request {
     uint64_t reply_at, reply_end;
     struct sha256 *reply_sha; /* is given what is written; may be NULL */
     bool no_retry;            /* the caller begins again after a broken connection */
+    bool for_token;           /* the address is the one where the registry gives tokens */
     _Atomic uint64_t *moved;
 };
 #define REQUEST_INIT .body_fd = -1, .reply_fd = -1
@@ -61,6 +62,12 @@ struct answer {
     bool no_tls;        /* the server does not speak it */
 };
 void answer_clear(struct answer *a);
+/* origin.c: parts of absolute addresses; the strings are owned. */
+char *url_host(const char *url);  /* an IPv6 one with its brackets; NULL = none */
+char *url_place(const char *url); /* HOST[:PORT], for messages */
+char *url_without_user(const char *url);
+/* Protocol, host and port. */
+bool url_same_origin(const char *a, const char *b);
 /* Whether the address is of the registry itself. */
 bool registry_owns(const struct registry *r, const char *url);
 

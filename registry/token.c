@@ -67,20 +67,17 @@ static void build_query(const struct registry *r, const char *challenge, struct 
 }
 
 /* Whether the host of an address is the registry's own, whatever the port, or this machine. */
-static bool is_near(const struct registry *r, const char *authority)
+static bool is_near(const struct registry *r, const char *url)
 {
-    AUTO_FREE char *text = xstrndup(authority, strcspn(authority, "/?#"));
-    const char *at = strrchr(text, '@'), *host = at ? at + 1 : text;
-    size_t n = strcspn(host, ":");
-    return host_is_loopback(host) ||
-           (n == strcspn(r->ref.host, ":") && !strncasecmp(host, r->ref.host, n));
+    AUTO_FREE char *host = url_host(url), *own = url_host(r->base);
+    return host && own && (host_is_loopback(host) || !strcasecmp(host, own));
 }
 
 /* The password goes to this address. */
 static int check_realm(const struct registry *r, const char *realm, struct error **err)
 {
     bool https = !strncasecmp(realm, "https://", 8), http = !strncasecmp(realm, "http://", 7);
-    if (https || (http && r->http && (r->options.plain_http || is_near(r, realm + 7))))
+    if (https || (http && r->http && (r->options.plain_http || is_near(r, realm))))
         return 0;
     return error_set(err, ERR_USER,
                      "registry '%s' wants a token from '%s', which is not https: not asked",
@@ -92,7 +89,8 @@ static int ask(struct registry *r, const char *realm, const char *challenge, str
 {
     CLEANUP(answer_clear) struct answer answer = {0};
     CLEANUP(buf_clear) struct buf url = BUF_INIT, form = BUF_INIT;
-    struct request q = {REQUEST_INIT, .method = "GET", .reply = reply, .reply_max = 1 << 20};
+    struct request q = {REQUEST_INIT, .method = "GET", .reply = reply, .reply_max = 1 << 20,
+                        .for_token = true};
     AUTO_FREE char *with = r->credentials.password ? basic(&r->credentials) : NULL;
     long pause;
     buf_addf(&url, "%s%s", realm, strchr(realm, '?') ? "&" : "?");

@@ -4,19 +4,31 @@
 bats_require_minimum_version 1.5.0
 load common
 
-setup_file() {
-  export KILN_ACCEL=none KILN_HTTP_RETRY_MS=10 HOME="$BATS_FILE_TMPDIR" HOST OTHER
-  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY XDG_CONFIG_HOME XDG_RUNTIME_DIR DOCKER_CONFIG \
-    REGISTRY_AUTH_FILE KILN_REGISTRY_USER KILN_REGISTRY_PASSWORD
-  cd "$BATS_FILE_TMPDIR" || return
-  python3 "$BATS_TEST_DIRNAME/../servers/hostile.py" evil >ports 3>&- &
-  echo $! >pid
-  until [ -s ports ]; do sleep 0.05; done
-  read -r HOST OTHER <ports
-  HOST=127.0.0.1:$HOST
+# serve FOLDER [PEM]: a registry with this folder; its ports are in FOLDER.ports.
+serve() {
+  python3 "$BATS_TEST_DIRNAME/../servers/hostile.py" "$@" >"$1.ports" 3>&- &
+  echo $! >>pids
+  until [ -s "$1.ports" ]; do sleep 0.05; done
 }
 
-teardown_file() { kill "$(cat "$BATS_FILE_TMPDIR/pid")"; }
+# certificate NAME: NAME.pem of this name, with its key.
+certificate() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" -days 2 \
+    -addext subjectAltName=IP:127.0.0.1 -keyout "$1.key" -out "$1.crt" 2>/dev/null
+  cat "$1.crt" "$1.key" >"$1.pem"
+}
+
+setup_file() {
+  export KILN_ACCEL=none KILN_HTTP_RETRY_MS=10 HOME="$BATS_FILE_TMPDIR" HOST OTHER HOST6
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY XDG_CONFIG_HOME XDG_RUNTIME_DIR DOCKER_CONFIG \
+    REGISTRY_AUTH_FILE KILN_REGISTRY_USER KILN_REGISTRY_PASSWORD CURL_CA_BUNDLE SSL_CERT_FILE
+  cd "$BATS_FILE_TMPDIR" || return
+  serve evil
+  read -r HOST OTHER HOST6 <evil.ports
+  HOST=127.0.0.1:$HOST HOST6=[::1]:$HOST6
+}
+
+teardown_file() { xargs kill <"$BATS_FILE_TMPDIR/pids"; }
 
 setup() {
   export KILN_HOME="$BATS_TEST_TMPDIR/home"
@@ -84,11 +96,109 @@ nothing_here() {
     weak:'answers 401'; do
     pull "${want%%:*}"
     [ "$status" -eq 1 ]
+    [ "$(grep -c X-Evil evil/log)" -eq 0 ]
     [[ $output == *"${want#*:}"* ]]
     nothing_here
   done
   [ "$(grep -c '/token' evil/log)" -eq 1 ] # a token that is too weak is not asked for again
-  [ "$(grep -c X-Evil evil/log)" -eq 0 ]
+}
+
+@test "challenges: an IPv6 address is the registry's own only if all of it is" {
+  [ "$HOST6" != '[::1]:0' ] || skip 'no IPv6 here'
+  export KILN_REGISTRY_USER=u KILN_REGISTRY_PASSWORD=p:w HOST=$HOST6
+  pull token
+  [ "$status" -eq 0 ]
+  pull far6
+  [ "$status" -eq 1 ]
+  [[ $output == *"wants a token from 'http://[::ffff:127.0.0.1]:${OTHER#*:}/token', which is not https: not asked"* ]]
+  [ ! -e evil/other ]
+}
+
+# tls_pull MODE: as pull, from the registry that speaks TLS; TLS is its address, FAR the one of the other server.
+tls_pull() {
+  echo "$1" >tls/mode
+  rm -rf "$KILN_HOME/backend" tls/log tls/other
+  run timeout 60 "$KILN" image pull --name x "oci://$TLS/a/b:1"
+  echo "$1: $output"
+}
+
+@test "certs.d: the authorities are also for where tokens are given, the client's certificate is for the registry only" {
+  local dir
+  certificate own
+  certificate foreign
+  serve tls own.pem
+  read -r TLS FAR _ <tls.ports
+  TLS=127.0.0.1:$TLS dir=.config/containers/certs.d/$TLS
+  mkdir -p "$dir"
+  cp own.crt "$dir/ca.crt"
+  cp own.crt "$dir/client.cert"
+  cp own.key "$dir/client.key"
+  tls_pull elsewhere-token
+  [ "$status" -eq 0 ]
+  [[ $(cat tls/other) == 'GET /token?'*' -' ]]
+  [ "$(grep -c ' Bearer good cert$' tls/log)" -eq 2 ]
+  # what a redirect leads to is trusted as any other address is
+  tls_pull elsewhere
+  [ "$status" -eq 1 ]
+  [[ $output == *"cannot talk to '$FAR', where registry '$TLS' leads: "*certificate* ]]
+  SSL_CERT_FILE=$PWD/own.crt tls_pull elsewhere
+  [ "$status" -eq 0 ]
+  [[ $(cat tls/other) == 'GET /v2/'*' -' ]]
+  [ "$(grep -cv ' cert$' tls/log)" -eq 0 ]
+  # SSL_CERT_FILE and CURL_CA_BUNDLE count besides certs.d
+  cp foreign.crt "$dir/ca.crt"
+  tls_pull normal
+  [ "$status" -eq 1 ]
+  [[ $output == *"cannot talk to registry '$TLS': "*certificate* ]]
+  SSL_CERT_FILE=$PWD/own.crt tls_pull normal
+  [ "$status" -eq 0 ]
+  CURL_CA_BUNDLE=$PWD/own.crt tls_pull elsewhere-token
+  [ "$status" -eq 0 ]
+  SSL_CERT_FILE=/none tls_pull normal
+  [ "$status" -eq 1 ]
+  [[ $output == *"'/none'"* ]]
+}
+
+# as_user COMMAND...: as one whom files without any rights are closed to; his home is $TOP.
+as_user() {
+  local become=()
+  [ "$(id -u)" -ne 0 ] || become=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+  "${become[@]}" env HOME="$TOP" KILN_HOME="$TOP/kiln-home" TMPDIR="$TOP" "$@"
+}
+
+@test "certs.d: what the user may not read is left out; of a registry without TLS nothing is looked at" {
+  local dir=.config/containers/certs.d TOP
+  mkdir -p "$dir/$HOST"
+  touch "$dir/$HOST/client.cert"
+  pull normal
+  [ "$status" -eq 0 ]
+  [ -z "$output" ]
+  certificate closed
+  serve closed closed.pem
+  read -r TLS _ _ <closed.ports
+  TLS=127.0.0.1:$TLS TOP=$(mktemp -d "${TMPDIR:-/tmp}/kiln-certs.XXXXXX")
+  dir=$TOP/.config/containers/certs.d/$TLS
+  mkdir -p "$dir"
+  cp "$KILN" "$TOP/kiln"
+  cp closed.crt "$dir/ca.crt"
+  cp closed.crt "$dir/client.cert"
+  cp closed.key "$dir/client.key"
+  touch "$dir/more.crt"
+  mkdir "$TOP/.config/containers/certs.d/$HOST"
+  chmod 0 "$dir/client.key" "$dir/more.crt" "$TOP/.config/containers/certs.d/$HOST"
+  [ "$(id -u)" -ne 0 ] || chown -R nobody "$TOP"
+  run -0 as_user "$TOP/kiln" image pull --name x "oci://$TLS/a/b:1"
+  echo "$output"
+  [[ $output == *"warning: cannot read '$dir/client.cert' and '$dir/client.key': Permission denied"* ]]
+  [[ $output == *"warning: cannot open '$dir/more.crt': Permission denied"* ]]
+  run -0 as_user "$TOP/kiln" image inspect "oci://$HOST/a/b:1"
+  [[ $output != *warning* ]]
+  chmod 0 "$dir"
+  run -1 --separate-stderr as_user "$TOP/kiln" image inspect "oci://$TLS/a/b:1"
+  chmod 700 "$dir"
+  rm -rf "$TOP"
+  [ "$output" = "" ]
+  [[ $stderr == "warning: cannot read '$dir': Permission denied"*"cannot talk to registry '$TLS'"*certificate* ]]
 }
 
 @test "tags: pages by their Links, on this registry only, and not without end" {

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""hostile.py FOLDER: a registry that wants harm; it has one image, a disk of 1 MiB, under any name and tag.
+"""hostile.py FOLDER [PEM]: a registry that wants harm; it has one image, a disk of 1 MiB, under any name and tag.
 
-Prints its port and that of another server, which stands for another host. Writes a line a request, "METHOD PATH
-AUTHORIZATION", to FOLDER/log, and of the other server to FOLDER/other. What it does is in FOLDER/mode:
+With PEM, a certificate and its key, it speaks TLS. A line of the log then ends with " cert" if the client showed one.
+
+Prints its port, the address of another server, which stands for another host, and its port at [::1] (0: this machine has
+none). Writes a line a request, "METHOD PATH AUTHORIZATION", to FOLDER/log, and of the other server to FOLDER/other; a
+header X-Evil is a line of its own there. What it does is in FOLDER/mode:
 
   loop         a manifest and a blob are at their own address, again and again
   file         a blob is at file:///etc/passwd
@@ -19,6 +22,8 @@ AUTHORIZATION", to FOLDER/log, and of the other server to FOLDER/other. What it 
   token        a token is wanted, among challenges of other schemes; the user is u with the password p:w
   ftp          so, and it is to be asked for at ftp://
   far          so, and it is to be asked for at another host, over plain HTTP
+  far6         so, and that host, too, is an IPv6 address: the other server's
+  elsewhere-token  so, and it is to be asked for at the other server
   away         so, and blobs are at the other server, to be fetched and to be sent
   newline      so, and it has a line break and a header in it
   weak         so, and it is never good enough
@@ -33,16 +38,20 @@ import hashlib
 import http.server
 import json
 import os
+import socket
+import ssl
 import sys
 import threading
 import time
 import urllib.parse
 
 FOLDER = sys.argv[1]
+PEM = sys.argv[2] if len(sys.argv) > 2 else None
+SCHEME = "https" if PEM else "http"
 LOCK, SEEN, REFUSED = threading.Lock(), set(), []
 DISK = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 4094
 EMPTY = b"{}"
-TOKENS = ("token", "away", "ftp", "far", "newline", "weak")
+TOKENS = ("token", "away", "ftp", "far", "far6", "elsewhere-token", "newline", "weak")
 
 
 def named(data):
@@ -69,6 +78,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     other = ""
     log = "log"
 
+    def write_log(self):
+        shown = " cert" if PEM and self.connection.getpeercert() else ""
+        evil = "X-Evil\n" if self.headers.get("X-Evil") else ""
+        with LOCK, open(f"{FOLDER}/{self.log}", "a", encoding="utf-8") as f:
+            f.write(f"{self.command} {self.path} {self.headers.get('Authorization', '-')}{shown}\n{evil}")
+
     def log_message(self, format, *args):  # pylint: disable=redefined-builtin
         pass
 
@@ -91,7 +106,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def token(self, mode):
         """Whether it was answered."""
-        given, here = self.headers.get("Authorization", ""), f"http://{self.headers['Host']}/token"
+        given, here = self.headers.get("Authorization", ""), f"{SCHEME}://{self.headers['Host']}/token"
         if self.path.startswith("/token"):
             good = given == "Basic " + base64.b64encode(b"u:p:w").decode()
             text = {"token": "a\r\nX-Evil: b" if mode == "newline" else "good"}
@@ -99,7 +114,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return True
         if given == "Bearer good" and mode != "weak":
             return False
-        realm = {"ftp": "ftp://127.0.0.1/token", "far": "http://localhost@far.invalid/token"}.get(mode, here)
+        realm = {"ftp": "ftp://127.0.0.1/token", "far": "http://localhost@far.invalid/token",
+                 "far6": f"http://[::ffff:127.0.0.1]:{Handler.other.rpartition(':')[2]}/token",
+                 "elsewhere-token": f"{SCHEME}://{Handler.other}/token"}.get(mode, here)
         self.send_response(401)
         self.send_header("WWW-Authenticate", 'Negotiate, Digest realm="a, Bearer realm=\\"http://wrong/\\"",nonce="x", qop="auth,auth-int"')
         self.send_header("WWW-Authenticate", 'Basic realm="none"')
@@ -131,7 +148,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(307, Location="file:///etc/passwd")
         elif mode in ("elsewhere", "away"):
             user = "x:y@" if mode == "elsewhere" else ""
-            self.answer(307, Location=f"http://{user}{Handler.other}{self.path}")
+            self.answer(307, Location=f"{SCHEME}://{user}{Handler.other}{self.path}")
         elif mode == "chunked" and len(data) > 1000:
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
@@ -155,8 +172,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):  # pylint: disable=invalid-name
         mode = (read("mode") or b"").decode().strip()
-        with LOCK, open(f"{FOLDER}/{self.log}", "a", encoding="utf-8") as f:
-            f.write(f"{self.command} {self.path} {self.headers.get('Authorization', '-')}\n")
+        self.write_log()
         if mode in TOKENS and self.token(mode):
             return
         if mode == "headers":
@@ -184,12 +200,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self):  # pylint: disable=invalid-name
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        with LOCK, open(f"{FOLDER}/{self.log}", "a", encoding="utf-8") as f:
-            f.write(f"{self.command} {self.path} {self.headers.get('Authorization', '-')}\n")
+        self.write_log()
         if self.log == "log" and self.token("away"):
             return
         if self.command == "POST":
-            self.answer(202, Location=f"http://{Handler.other}/upload")
+            self.answer(202, Location=f"{SCHEME}://{Handler.other}/upload")
         else:
             self.answer(201)
 
@@ -200,8 +215,7 @@ class Other(Handler):
     log = "other"
 
     def do_GET(self):  # pylint: disable=invalid-name
-        with LOCK, open(f"{FOLDER}/{self.log}", "a", encoding="utf-8") as f:
-            f.write(f"{self.command} {self.path} {self.headers.get('Authorization', '-')}\n")
+        self.write_log()
         if self.path.startswith("/token"):
             self.answer(200, b'{"token": "good"}')
         else:
@@ -213,13 +227,36 @@ class Other(Handler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, *args):
+        super().__init__(*args)
+        if not PEM:
+            return
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=PEM)
+        tls.load_cert_chain(PEM)
+        tls.verify_mode = ssl.CERT_OPTIONAL
+        self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
     def handle_error(self, request, client_address):
         pass
+
+
+class Server6(Server):
+    address_family = socket.AF_INET6
+
+
+def serve6():
+    """Its port."""
+    try:
+        server = Server6(("::1", 0), Handler)
+    except OSError:
+        return 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
 
 
 os.makedirs(FOLDER, exist_ok=True)
 other, main = Server(("127.0.0.1", 0), Other), Server(("127.0.0.1", 0), Handler)
 Handler.other = f"127.0.0.1:{other.server_address[1]}"
 threading.Thread(target=other.serve_forever, daemon=True).start()
-print(main.server_address[1], Handler.other, flush=True)
+print(main.server_address[1], Handler.other, serve6(), flush=True)
 main.serve_forever()
