@@ -393,7 +393,7 @@ END
 }
 
 @test "--ready-when: file and serial; what does not come true" {
-  run timeout 300 "$KILN" image warm --ready-when 'serial:^tiny login: *$' "${vm[@]}" tiny
+  run timeout 300 "$KILN" image warm --ready-when 'serial:^tiny login:' "${vm[@]}" tiny
   [ "$status" = 0 ]
   [[ $output == *"saved the boot"* ]]
   run timeout 300 "$KILN" image warm --ready-when file:/etc/passwd "${vm[@]}" tiny
