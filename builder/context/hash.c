@@ -18,6 +18,7 @@
 
 enum {
     READ_CHUNK = 512 * 1024,
+    HOLE_CHUNK = 16 << 20, // between two looks whether to go on
     THREADS_MAX = 8,
     ALONE_FILES = 16,              /* up to so many files ... */
     ALONE_BYTES = 4 * 1024 * 1024, /* ... and bytes no thread is started */
@@ -48,12 +49,16 @@ struct job {
     struct error *error; /* under lock: the first */
 };
 
-void hash_zeros(struct sha256 *h, uint64_t n)
+bool hash_zeros(const struct session *s, struct sha256 *h, uint64_t n)
 {
     static const char zeros[64 * 1024];
-    for (; n > sizeof zeros; n -= sizeof zeros)
-        sha256_add(h, zeros, sizeof zeros);
-    sha256_add(h, zeros, (size_t)n);
+    for (uint64_t done = 0, more; done < n; done += more) {
+        if (done % HOLE_CHUNK == 0 && session_cancelled(s))
+            return false;
+        more = n - done < sizeof zeros ? n - done : sizeof zeros;
+        sha256_add(h, zeros, (size_t)more);
+    }
+    return true;
 }
 
 static char *shown_path(const struct job *j, const struct node *n)
@@ -93,8 +98,12 @@ static int hash_sparse(struct job *j, int fd, off_t size, char *chunk, struct sh
             return hash_range(j, fd, at, size, chunk, h);
         if (data < 0 || data > size)
             data = size;
-        hash_zeros(h, (uint64_t)(data - at));
-        __atomic_add_fetch(&j->done, (uint64_t)(data - at), __ATOMIC_RELAXED);
+        for (off_t more; at < data; at += more) {
+            more = data - at < HOLE_CHUNK ? data - at : HOLE_CHUNK;
+            if (!hash_zeros(j->session, h, (uint64_t)more))
+                return 0; // as hash_range once j->stop is set
+            __atomic_add_fetch(&j->done, (uint64_t)more, __ATOMIC_RELAXED);
+        }
         off_t hole = data < size ? lseek(fd, data, SEEK_HOLE) : size;
         if (hole < 0 || hole > size)
             hole = size;

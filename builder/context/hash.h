@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,7 +26,8 @@ int hash_files(const struct session *s, struct tree *t, struct index *index,
                struct node *const *files, size_t n_files, struct error **err);
 
 struct sha256;
-/* Adds n zero bytes: what a hole stands for. */
-void hash_zeros(struct sha256 *h, uint64_t n);
+/* Adds n zero bytes: what a hole stands for. A hole may be of terabytes: false once the session is
+ * cancelled. */
+bool hash_zeros(const struct session *s, struct sha256 *h, uint64_t n);
 
 #endif

@@ -208,11 +208,22 @@ const struct digest *sender_expected(const struct sender *snd)
     return snd->pick->node ? snd->pick->node->content : &sender_part(snd)->remote.digest;
 }
 
+/* The zeros from what is hashed to `end`; false: interrupted. */
+static bool add_hole(struct sender *snd, uint64_t end)
+{
+    if (hash_zeros(snd->session, snd->hash, end - snd->hashed))
+        return true;
+    error_set(&snd->error, ERR_CANCELLED, "interrupted");
+    sender_abort(snd);
+    return false;
+}
+
 static void end_file(struct sender *snd)
 {
     const struct node *n = snd->pick->node;
     uint64_t size = n ? n->id.size : sender_part(snd)->remote.size;
-    hash_zeros(snd->hash, size - snd->hashed);
+    if (!add_hole(snd, size))
+        return;
     sender_add_done(snd, size - snd->hashed);
     struct digest d = sha256_finish(STEAL(snd->hash));
     struct stat st;
@@ -256,7 +267,8 @@ size_t sender_read_file(struct sender *snd, char *bytes, size_t n)
         return 0;
     }
     sender_add_done(snd, at - snd->hashed + (uint64_t)got);
-    hash_zeros(snd->hash, at - snd->hashed);
+    if (!add_hole(snd, at))
+        return 0;
     sha256_add(snd->hash, bytes, (size_t)got);
     snd->hashed = at + (uint64_t)got;
     sender_advance(snd, (size_t)got);
