@@ -90,8 +90,3 @@ int store_import_commit(struct draft *d, const json_t *record, const char *diges
                              facts[i]);
     return draft_publish(d, true, ret, err);
 }
-
-int store_sync(struct store *st, struct error **err)
-{
-    return fsync_dir(st->layers, err);
-}

@@ -31,7 +31,7 @@ struct draft {
     char *step, *folder, *disk, *log, *backing;
     char *key_path;   /* lock file of the key */
     int key_fd;       /* its lock, -1 = none */
-    bool lasts_later; /* its folder's new name is synced by store_sync */
+    bool lasts_later; /* its folder's new name is synced when it is needed */
 };
 
 /* Takes the key's lock as store_build_begin does. */

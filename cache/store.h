@@ -203,14 +203,13 @@ void store_base_id(const char *digest, char id[DIGEST_HEX + 1]);
  * on. 1 with *layer: it is here already; 0 with *ret, a draft, to whose draft_disk the file's bytes
  * are to be written; then store_import_commit takes it only if it is exactly the one of the record.
  * `digest` is the file's SHA-256 (hex) if the caller computed it as the file was written, or NULL. A
- * key that has a layer here keeps it. A crash may take away the last ones, whole, until store_sync,
- * which must come before anything is to need them. ERR_USER: what is wrong.
+ * key that has a layer here keeps it. A crash may take away the last ones, whole, until one is built
+ * on them or an image is registered (backend_register_thin). ERR_USER: what is wrong.
  */
 int store_import_begin(struct store *st, const json_t *record, struct layer **layer,
                        struct draft **ret, struct error **err);
 int store_import_commit(struct draft *d, const json_t *record, const char *digest,
                         struct layer **ret, struct error **err);
-int store_sync(struct store *st, struct error **err);
 
 /*
  * A failed step's overlay, kept for `shell NAME@failed` until the next failed build of that name or

@@ -185,6 +185,7 @@ int backend_register_thin(const char *dir, const char *name, const struct backen
     if (!layer_id_ok(thin->layer, strlen(thin->layer)))
         return error_set(err, ERR_USER, "'%s' is not a layer id", thin->layer);
     AUTO_FREE char *below = xasprintf(LAYERS "/%s/disk.qcow2", thin->layer);
+    AUTO_FREE char *layers = path_join(dir, LAYERS);
     AUTO_CLOSE int fd = backend_open(dir, below, err);
     CLEANUP(qcow2_info_clear) struct qcow2_info info = {0};
     if (fd < 0 || qcow2_read_fd(fd, QCOW2_OWN, &info, err) < 0)
@@ -201,6 +202,9 @@ int backend_register_thin(const char *dir, const char *name, const struct backen
         .metadata_len = thin->metadata ? strlen(thin->metadata) : 0,
         .sync = true,
     };
+    // whoever put the layer there may not have synced it yet, or have been killed before
+    if (fsync_dir(layers, err) < 0)
+        return error_wrap(err, "cannot register image '%s'", name);
     if (qcow2_create_overlay(made, &o, err) < 0)
         return error_wrap(err, "cannot register image '%s'", name);
     return publish(dir, name, made, err);

@@ -66,7 +66,7 @@ struct backend_thin {
     const char *metadata;  /* JSON text, at most QCOW2_METADATA_MAX bytes; NULL = none */
 };
 /* Makes name a thin image of that layer, replacing what had the name. Whole or not at all, durable
- * when it returns, copies nothing. */
+ * when it returns, as are the names of all layers by then; copies nothing. */
 int backend_register_thin(const char *dir, const char *name, const struct backend_thin *thin,
                           struct error **err);
 /* Makes the finished qcow2 `file` (below dir, so on its filesystem; moved) the image `name`: judged

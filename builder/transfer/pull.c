@@ -278,8 +278,6 @@ static int fetch(struct pull *p, const struct transfer_options *o, struct error 
     pool_start(&p->pieces, jobs);
     pool_start(&p->digests, 1);
     int rc = take_layers(p, &why);
-    if (rc == 0 && p->have < p->plan.layers.len)
-        rc = store_sync(p->store, &why);
     if (rc < 0) {
         pool_stop(&p->pieces);
         pool_stop(&p->digests);
