@@ -134,11 +134,11 @@ static int walk(struct build *b, struct error **err)
             error_at(err, b->file_path, step->line, step->column);
             return -1;
         }
+        st->done = i + 1 == b->file->stages[step->stage].end;
         if (remote_store(b, st, err) < 0)
             return -1;
         AUTO_FREE char *text = step_text(step);
         record_shown(&b->record, b->step, text, st->disk.id);
-        st->done = i + 1 == b->file->stages[step->stage].end;
     }
     return 0;
 }
@@ -299,6 +299,7 @@ static int prepare(struct build *b, struct error **err)
         return -1;
     b->stages = xcalloc(b->file->n_stages, sizeof *b->stages);
     b->orders = xcalloc(b->file->n_stages, sizeof *b->orders);
+    b->ran = xcalloc(b->file->n_steps + 1, sizeof *b->ran);
     for (size_t i = 0; i < b->file->n_stages; i++)
         b->stages[i].build = b;
     if (stages_choose(b, err) < 0)
@@ -350,6 +351,8 @@ static void build_clear(struct build *b)
         stage_reset(&b->stages[i]);
     free(b->stages);
     free(b->orders);
+    free(b->ran);
+    strv_clear(&b->held);
     settings_clear(&b->global_args);
     strv_clear(&b->pulled);
     prefetched_free(b->prefetched);

@@ -324,10 +324,11 @@ int step_layer(struct build *b, struct stage_run *st, const struct imagefile_ste
     int rc = find_or_draft(b, st, step, hex, inputs, manifest, &layer, &draft, err);
     b->layers++;
     if (rc == 1) {
-        b->cached++;
+        b->cached += !b->ran[b->step - 1]; // or it was made before the build began again
         step_shown(b, step, STEP_CACHED, NULL);
     } else if (rc == 0) {
         rc = make_layer(b, st, step, draft, inputs, manifest, &work, &layer, err);
+        b->ran[b->step - 1] = rc >= 0;
     }
     if (rc >= 0) {
         AUTO_FREE char *text = step_text(step);

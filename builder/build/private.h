@@ -21,7 +21,6 @@
 
 struct build;
 
-/* A stage while it is walked, and what is left of it afterwards. */
 /* A layer that was here, and what it was looked for by. */
 struct local_layer {
     char key[ID_SIZE], parent[ID_SIZE], id[ID_SIZE];
@@ -36,6 +35,7 @@ struct stage_order {
     size_t here;  /* layers that were found when the backend came first */
 };
 
+/* A stage while it is walked, and what is left of it afterwards. */
 struct stage_run {
     struct build *build; /* NULL: nobody is told of undefined variables */
     bool needed, done;
@@ -73,10 +73,12 @@ struct build {
     struct strv pulled; /* names and specs of images that were looked at: once a build is enough */
     size_t step, total; /* number shown, and of how many */
     size_t layers, cached;
+    bool *ran;                     /* file->n_steps, by `step` - 1: made here, not found */
     struct stage_order *orders;    /* file->n_stages */
     struct remote_caches *caches;  /* of --cache-from; NULL = not looked at yet */
     struct transfer_cache *upload; /* to --cache-to; NULL = nothing yet */
-    char uploaded[ID_SIZE];        /* the layer that it was given last */
+    char uploaded[ID_SIZE];        /* the layer that it was given last, or is to be */
+    struct strv held;              /* ids of layers for it, until the stage's order is settled */
     struct strv sources;           /* ids of layers that the step's --from name */
     bool again; /* what a cache said it has could not be fetched, or a stage_order changed */
 

@@ -197,20 +197,6 @@ static int find_here(struct build *b, struct stage_run *st, const char *key, str
     return found;
 }
 
-int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
-                struct error **err)
-{
-    bool caches_first = b->orders[st - b->stages].caches_first;
-    int found = (caches_first ? find_away : find_here)(b, st, key, ret, err);
-    if (!found)
-        found = (caches_first ? find_here : find_away)(b, st, key, ret, err);
-    st->found += found > 0;
-    if (found || st->missed || !b->caches)
-        return found;
-    st->missed = true;
-    return choose_chain(b, st, err);
-}
-
 /* A layer that a cache has and that is not here; NULL: it is here, or nowhere. */
 static const struct remote_layer *looked_up(struct build *b, const char *id)
 {
@@ -262,6 +248,7 @@ void remote_begin_again(struct build *b)
 {
     forget_layers(b->caches);
     *b->uploaded = '\0';
+    strv_clear(&b->held);
     b->again = false;
 }
 
@@ -310,20 +297,56 @@ static bool is_in_cache_to(struct build *b, const struct remote_layer *l)
     return !strcmp(a, z);
 }
 
-int remote_store(struct build *b, const struct stage_run *st, struct error **err)
+static int upload_layer(struct build *b, const char *id, struct error **err)
 {
-    const char *id = st->disk.id;
-    bool wanted = b->o->cache_to && (b->o->cache_all || st == target_stage(b));
-    if (!wanted || !*id || !strcmp(id, b->uploaded))
-        return 0;
     const struct remote_layer *away = looked_up(b, id);
     if (away && is_in_cache_to(b, away))
         return 0;
     if (remote_bring(b, id, err) < 0 || open_upload(b, err) < 0)
         return -1;
-    memcpy(b->uploaded, id, sizeof b->uploaded);
     transfer_cache_add(b->upload, id);
     return 0;
+}
+
+static int send_held(struct build *b, struct error **err)
+{
+    for (size_t i = 0; i < b->held.len; i++)
+        if (upload_layer(b, b->held.ptr[i], err) < 0)
+            return -1;
+    strv_clear(&b->held);
+    return 0;
+}
+
+/* Whether the layers of the stage may yet turn out to be those of another chain. */
+static bool may_change(const struct build *b, const struct stage_run *st)
+{
+    return b->o->n_cache_from && !b->o->no_cache && !b->o->n_no_cache_stages && !st->done &&
+           !st->missed && !b->orders[st - b->stages].settled;
+}
+
+int remote_store(struct build *b, const struct stage_run *st, struct error **err)
+{
+    const char *id = st->disk.id;
+    bool wanted = b->o->cache_to && (b->o->cache_all || st == target_stage(b));
+    if (wanted && *id && strcmp(id, b->uploaded) != 0) {
+        memcpy(b->uploaded, id, sizeof b->uploaded);
+        strv_add(&b->held, id);
+    }
+    return may_change(b, st) ? 0 : send_held(b, err);
+}
+
+int remote_find(struct build *b, struct stage_run *st, const char *key, struct layer **ret,
+                struct error **err)
+{
+    bool caches_first = b->orders[st - b->stages].caches_first;
+    int found = (caches_first ? find_away : find_here)(b, st, key, ret, err);
+    if (!found)
+        found = (caches_first ? find_here : find_away)(b, st, key, ret, err);
+    st->found += found > 0;
+    if (found || st->missed || !b->caches)
+        return found;
+    st->missed = true;
+    return choose_chain(b, st, err) < 0 ? -1 : send_held(b, err);
 }
 
 int remote_finish(struct build *b, struct error **err)

@@ -110,6 +110,23 @@ nothing_here() {
   [[ "$stderr" == *"Image 'x' is in the backend already"* ]]
 }
 
+# synced NAME COMMAND...: kiln, which registers NAME after it has synced the folder of the layers.
+synced() {
+  local name=$1
+  shift
+  strace -f -qq -y -s 4096 -e trace=fsync,rename,renameat,renameat2 -o trace "$KILN" "$@"
+  grep -q "fsync([0-9]*<$KILN_HOME/backend/.layers>) *= 0" <(sed "/backend\/$name\"/,\$d" trace)
+  grep -q "rename.*backend/$name\"" trace
+}
+
+@test "the names of layers are on the disk before that of the image, also if they were here" {
+  command -v strace >/dev/null || skip 'no strace'
+  synced one image pull --name one "oci://$PLAIN/team/app:1"
+  synced two image pull --name two "oci://$PLAIN/team/app:1"
+  synced three image build --require-cached --name three build
+  synced four image build --name four - <<<'FROM one'
+}
+
 @test "skopeo reads it, and copies it away and back byte for byte" {
   skopeo inspect --tls-verify=false "docker://$PLAIN/team/app:1" | grep -q '"Architecture": "amd64"'
   skopeo copy -q --src-tls-verify=false "docker://$PLAIN/team/app:1" "oci:$BATS_TEST_TMPDIR/layout:1"
@@ -628,10 +645,21 @@ chain() { "$KILN" image history --json "$1" | jq -r '.[].layer // empty'; }
   # this machine made the first ones itself, and so they have other bytes than those in the cache
   "$KILN" image build --name own build
   own=$(chain own)
-  KILN_ACCEL=none "$KILN" image build --require-cached --cache-strict --cache-from "oci://$PLAIN/ci/long" --name long "$long" >out 2>&1
+  KILN_ACCEL=none "$KILN" image build --require-cached --cache-strict --cache-from "oci://$PLAIN/ci/long" \
+    --cache-to "oci://$BAD/ci/to" --name long "$long" >out 2>&1
   cat out
   [ "$(grep -c 'A cache has other layers' out)" -eq 1 ]
   [ "$(chain long)" = "$(KILN_HOME=$BATS_FILE_TMPDIR/a chain long)" ]
+  # only the layers of the chain that is used go to --cache-to
+  [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq "$(chain long | wc -l)" ]
+  # what this build has run is not from the cache, also if it began again since
+  cp -a "$long" "$long.staged"
+  echo a >"$long.staged/a"
+  { printf '%s\n' 'FROM scratch AS files' 'COPY a /a' && cat "$long/Imagefile" && echo 'COPY --from=files /a /a'; } >"$long.staged/Imagefile"
+  "$KILN" image build --cache-strict --cache-from "oci://$PLAIN/ci/long" --name staged "$long.staged" >out 2>&1
+  cat out
+  [ "$(grep -c 'A cache has other layers' out)" -eq 1 ]
+  grep -q '(4 of 7 layers from the cache)$' out
   "$KILN" system verify
   # a cache that has no more than there is here is not preferred
   cp -a "$long" "$long.mine"
