@@ -660,6 +660,12 @@ chain() { "$KILN" image history --json "$1" | jq -r '.[].layer // empty'; }
   cat out
   [ "$(grep -c 'A cache has other layers' out)" -eq 1 ]
   grep -q '(4 of 7 layers from the cache)$' out
+  # a build that fails has sent what it found
+  rm bad/log
+  cp -a "$long" "$long.fails"
+  echo 'RUN false' >>"$long.fails/Imagefile"
+  run -1 "$KILN" image build --cache-from "oci://$PLAIN/ci/long" --cache-to "oci://$BAD/ci/fails" --name fails "$long.fails"
+  [ "$(grep -c '^PUT .*/manifests/k-' bad/log)" -eq 4 ]
   "$KILN" system verify
   # a cache that has no more than there is here is not preferred
   cp -a "$long" "$long.mine"
