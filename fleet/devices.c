@@ -108,6 +108,7 @@ void fleet_read_forward(struct fleet_reader *r, const struct kdl_node *node)
         !fleet_number_value(r, node, &node->args[1], 1, 65535, &f.guest))
         return;
     f.udp = !strcmp(protocol, "udp");
+    f.span = node->args[0].span;
     if (inet_pton(AF_INET, f.address, &ignored) != 1)
         fleet_error(r, kdl_prop(node, "address")->span, "'%.60s' is not an IPv4 address",
                     f.address);

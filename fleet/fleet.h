@@ -42,6 +42,7 @@ struct fleet_forward {
     const char *address;
     unsigned host, guest;
     bool udp;
+    struct span span; /* of the host's port */
 };
 
 struct fleet_share {

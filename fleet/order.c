@@ -34,6 +34,41 @@ static void check_names(struct fleet_reader *r)
         }
 }
 
+/* For each VM that is left (waits: not 0) the first `after` that is of one that is left, too; owned. */
+static size_t *choose_edges(const struct fleet *f, const size_t *waits)
+{
+    size_t *edges = xcalloc(f->n_vms, sizeof *edges);
+    for (size_t i = 0; i < f->n_vms; i++)
+        for (; waits[i]; edges[i]++) {
+            size_t on = index_of(f, f->vms[i].after[edges[i]]);
+            if (on < f->n_vms && waits[on])
+                break;
+        }
+    return edges;
+}
+
+/* From any VM that is left the way ends in a circle: that is reported, at the first of it in the file. */
+static void report_circle(struct fleet_reader *r, const size_t *waits, size_t from)
+{
+    const struct fleet *f = r->fleet;
+    AUTO_FREE size_t *edges = choose_edges(f, waits);
+    size_t first = f->n_vms;
+    for (size_t i = 0; i < 2 * f->n_vms; i++) {
+        if (i >= f->n_vms && from < first) // now it is in the circle
+            first = from;
+        from = index_of(f, f->vms[from].after[edges[from]]);
+    }
+    const struct fleet_vm *vm = &f->vms[first];
+    const char *by = vm->after[edges[first]];
+    if (!strcmp(by, vm->name))
+        diag_help(fleet_error(r, vm->after_at[edges[first]], "VM '%s' waits for itself", by),
+                  "remove it from this 'after'");
+    else
+        diag_help(fleet_error(r, vm->after_at[edges[first]],
+                              "VM '%s' waits for itself, by way of '%s'", vm->name, by),
+                  "remove one 'after' of the circle");
+}
+
 /* Takes away, again and again, the VMs that wait for none that is left: what stays goes in a
  * circle, or waits for one. Kahn's algorithm, from the back: linear. */
 static void check_circles(struct fleet_reader *r)
@@ -65,10 +100,7 @@ static void check_circles(struct fleet_reader *r)
                 ready[n_ready++] = who[at - 1];
     for (size_t i = 0; i < n; i++)
         if (waits[i]) {
-            diag_help(fleet_error(r, f->vms[i].after_at[0],
-                                  "VM '%s' waits for itself, by way of '%s'", f->vms[i].name,
-                                  f->vms[i].after[0]),
-                      "remove one 'after' of the circle");
+            report_circle(r, waits, i);
             return; // the others follow from it
         }
 }
@@ -192,11 +224,13 @@ static void check_ports(struct fleet_reader *r)
             continue;
         }
         const struct fleet_vm *a = list[first].vm, *b = list[i].vm;
-        const struct fleet_vm *later = a > b ? a : b;
-        unsigned port = list[i].forward->host;
-        diag_help(a == b ? fleet_error(r, a->span, "VM '%s' forwards port %u twice", a->name, port)
-                         : fleet_error(r, later->span, "VMs '%s' and '%s' forward the same port %u",
-                                       (a > b ? b : a)->name, later->name, port),
+        const struct fleet_forward *x = list[first].forward, *y = list[i].forward;
+        bool swap = a == b ? x > y : a > b;
+        const struct fleet_vm *earlier = swap ? b : a, *later = swap ? a : b;
+        struct span at = (swap ? x : y)->span;
+        diag_help(a == b ? fleet_error(r, at, "VM '%s' forwards port %u twice", a->name, y->host)
+                         : fleet_error(r, at, "VMs '%s' and '%s' forward the same port %u",
+                                       earlier->name, later->name, y->host),
                   "choose another port of the host");
     }
 }
