@@ -11,9 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const enum format formats[] = {FORMAT_QCOW2, FORMAT_RAW, FORMAT_VMDK, FORMAT_VHDX,
-                                      FORMAT_VDI};
-
 void build_outputs_free(struct build_outputs *o)
 {
     vec_foreach (struct build_output *, one, o)
@@ -23,25 +20,23 @@ void build_outputs_free(struct build_outputs *o)
 
 static int parse_type(const char *text, enum format *ret, struct error **err)
 {
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (strcmp(text, format_name(formats[i])) != 0)
-            continue;
-        *ret = formats[i];
+    *ret = format_by_name(text);
+    if (*ret != FORMAT_UNKNOWN)
         return 0;
-    }
     error_set(err, ERR_USAGE,
               "argument --output: the type '%s' is not qcow2, raw, vmdk, vhdx or vdi", text);
     return error_hint(err, "an image is a disk: --output type=raw,dest=disk.img");
 }
 
-/* What the end of a file's name says; qcow2 where it says nothing. */
-static enum format type_of(const char *dest)
+/* ERR_USAGE: the end of the file's name is of a format that kiln does not write. */
+static int parse_ending(const char *dest, enum format *ret, struct error **err)
 {
-    const char *dot = strrchr(dest, '.');
-    for (size_t i = 0; dot && i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(dot + 1, format_name(formats[i])))
-            return formats[i];
-    return dot && (!strcmp(dot, ".img") || !strcmp(dot, ".bin")) ? FORMAT_RAW : FORMAT_QCOW2;
+    *ret = format_by_ending(dest);
+    if (*ret != FORMAT_UNKNOWN)
+        return 0;
+    error_set(err, ERR_USAGE, "argument --output: the format of '%s' is none that kiln writes",
+              dest);
+    return error_hint(err, "name it .qcow2, .raw, .vmdk, .vhdx or .vdi, or give type=");
 }
 
 static int parse_output(const char *text, struct build_output *o, struct error **err)
@@ -60,8 +55,7 @@ static int parse_output(const char *text, struct build_output *o, struct error *
     if (!dest || !*dest)
         return error_set(err, ERR_USAGE, "argument --output: '%s' has no dest=", text);
     o->dest = xstrdup(dest);
-    o->format = type_of(dest);
-    return type ? parse_type(type, &o->format, err) : 0;
+    return type ? parse_type(type, &o->format, err) : parse_ending(dest, &o->format, err);
 }
 
 int build_outputs_parse(const struct args *a, struct build_outputs *ret, struct error **err)

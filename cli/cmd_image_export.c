@@ -11,28 +11,25 @@
 #include <unistd.h>
 
 static const struct option_spec options[] = {
-    {"format", 0, "FORMAT", "qcow2, raw, vmdk, vhdx or vdi [default: qcow2]", NULL},
+    {"format", 'f', "FORMAT",
+     "qcow2, raw, vmdk, vhdx or vdi [default: as FILE ends (.img is raw), else qcow2]", NULL},
     {"compress", 0, "METHOD", "zstd or zlib for qcow2, zlib for vmdk", NULL},
     QUIET_OPTION,
     JSON_OPTION,
     {0},
 };
 
-static int parse_format(const char *text, enum format *ret, struct error **err)
+/* text: of --format; NULL = the end of the file's name says it. */
+static int parse_format(const char *text, const char *file, enum format *ret, struct error **err)
 {
-    static const enum format known[] = {FORMAT_QCOW2, FORMAT_RAW, FORMAT_VMDK, FORMAT_VHDX,
-                                        FORMAT_VDI};
-    *ret = FORMAT_QCOW2;
-    if (!text)
+    *ret = text ? format_by_name(text) : format_by_ending(file);
+    if (*ret != FORMAT_UNKNOWN)
         return 0;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (!strcmp(text, format_name(known[i]))) {
-            *ret = known[i];
-            return 0;
-        }
-    }
-    return error_set(err, ERR_USAGE,
-                     "argument --format: '%s' is not one of qcow2, raw, vmdk, vhdx, vdi", text);
+    if (text)
+        return error_set(err, ERR_USAGE,
+                         "argument --format: '%s' is not one of qcow2, raw, vmdk, vhdx, vdi", text);
+    error_set(err, ERR_USAGE, "the format of '%s' is none that kiln writes", file);
+    return error_hint(err, "name it .qcow2, .raw, .vmdk, .vhdx or .vdi, or give --format");
 }
 
 /* No /dev/stdout or pipe, whose reader wants the image alone. */
@@ -49,7 +46,7 @@ static int run(struct session *s, const struct args *a, struct error **err)
     progress_init(&bar, stderr, PROGRESS_AUTO);
     struct image_export o = {.compress = args_get(a, "compress")};
     progress_hear(&bar, s);
-    if (parse_format(args_get(a, "format"), &o.format, err) < 0)
+    if (parse_format(args_get(a, "format"), a->pos[1], &o.format, err) < 0)
         return -1;
     if (!strcmp(a->pos[1], "-") && isatty(STDOUT_FILENO))
         return error_set(err, ERR_USAGE, "a disk image is not written to a terminal");
@@ -73,7 +70,7 @@ const struct command cmd_image_export = {
     .summary = "Write an image with all its layers to one file",
     .usage = "[--format FORMAT] [--compress METHOD] NAME FILE|-",
     .detail =
-        "- is standard output. What is zero takes no space in the file. A qcow2 keeps the image's "
+        "- is standard output, a qcow2 without --format. What is zero takes no space in the file. A qcow2 keeps the image's "
         "metadata.\n",
     .options = options,
     .min_args = 2,

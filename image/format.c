@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 enum { SECTOR = 512, VMDK_HEADER = 512, VMDK_DESCRIPTOR_MAX = 64 * 1024, VDI_HEADER = 512 };
@@ -70,6 +71,32 @@ const char *format_name(enum format f)
 {
     static const char *const names[] = {"unknown", "qcow2", "raw", "vmdk", "vhdx", "vdi"};
     return names[f];
+}
+
+enum format format_by_name(const char *name)
+{
+    for (enum format f = FORMAT_QCOW2; f <= FORMAT_VDI; f++)
+        if (!strcmp(name, format_name(f)))
+            return f;
+    return FORMAT_UNKNOWN;
+}
+
+enum format format_by_ending(const char *path)
+{
+    static const struct {
+        const char *ending;
+        enum format is;
+    } known[] = {
+        {".raw", FORMAT_RAW},     {".img", FORMAT_RAW},     {".bin", FORMAT_RAW},
+        {".dd", FORMAT_RAW},      {".qcow2", FORMAT_QCOW2}, {".vmdk", FORMAT_VMDK},
+        {".vhdx", FORMAT_VHDX},   {".vdi", FORMAT_VDI},     {".vhd", FORMAT_UNKNOWN},
+        {".vpc", FORMAT_UNKNOWN}, {".qed", FORMAT_UNKNOWN},
+    };
+    const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
+    for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
+        if (!strcasecmp(dot, known[i].ending))
+            return known[i].is;
+    return FORMAT_QCOW2;
 }
 
 int format_refuse(const void *head, size_t n, struct error **err)

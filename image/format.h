@@ -23,6 +23,11 @@ enum format { FORMAT_UNKNOWN, FORMAT_QCOW2, FORMAT_RAW, FORMAT_VMDK, FORMAT_VHDX
 #define FORMAT_HEAD (64 * 1024)
 enum format format_of(const void *head, size_t n);
 const char *format_name(enum format f); /* as qemu-img calls it; "unknown" */
+/* The other way round; FORMAT_UNKNOWN = none has this name. */
+enum format format_by_name(const char *name);
+/* What the end of a file's name says (".raw" and ".img" are raw), upper case or lower; FORMAT_QCOW2 where it
+ * says nothing, FORMAT_UNKNOWN for disks that kiln does not write, such as ".vhd". */
+enum format format_by_ending(const char *path);
 /* Refuses what kiln never takes, with the reason: texts, archives, other formats (ERR_USER). To be
  * called when format_of gave FORMAT_UNKNOWN; always returns -1. */
 int format_refuse(const void *head, size_t n, struct error **err);

@@ -595,6 +595,16 @@ EOF2
   "$KILN" image import --force disk.qcow2 x
   right x
   run -2 "$KILN" image export --format qed x out
+  # the end of the name, unless it is said
+  mkdir "$BATS_TEST_TMPDIR/e.d.raw"
+  for name in qcow2=e.qcow2 raw=e.raw raw=e.img raw=E.IMG vmdk=e.vmdk vdi=e.vdi qcow2=e.d.raw/none; do
+    "$KILN" image export x "$BATS_TEST_TMPDIR/${name#*=}"
+    [[ $(qemu-img info "$BATS_TEST_TMPDIR/${name#*=}") == *"file format: ${name%%=*}"$'\n'* ]]
+  done
+  run -2 "$KILN" image export x "$BATS_TEST_TMPDIR/e.vhd"
+  [[ "$output" == *"e.vhd' is none that kiln writes"*"hint: "*"--format"* ]]
+  [ ! -e "$BATS_TEST_TMPDIR/e.vhd" ]
+  "$KILN" image export -f vdi x "$BATS_TEST_TMPDIR/e.vhd"
   run -1 "$KILN" image export --format raw --compress zstd x "$BATS_TEST_TMPDIR/o"
   run -1 "$KILN" image export x /no/such/folder/o
   run -1 "$KILN" image export nosuch "$BATS_TEST_TMPDIR/o"
