@@ -70,7 +70,8 @@ const struct command cmd_image_export = {
     .summary = "Write an image with all its layers to one file",
     .usage = "[--format FORMAT] [--compress METHOD] NAME FILE|-",
     .detail =
-        "- is standard output, a qcow2 without --format. What is zero takes no space in the file. A qcow2 keeps the image's "
+        "- is standard output, a qcow2 without --format. What is zero takes no space in the file. "
+        "A qcow2 keeps the image's "
         "metadata.\n",
     .options = options,
     .min_args = 2,

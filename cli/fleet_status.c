@@ -24,8 +24,8 @@ static json_t *describe(const struct session *s, const struct fleet_file *f,
                                           [FLEET_RELOAD] = "reload"};
     json_auto_t *record = vm.dir ? named_vm_running(&vm) : NULL;
     json_t *v = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s?}", "name", def->name, "state", st.state,
-                          "image", def->image, "provisioned", st.provisioned && st.joined,
-                          "changes", st.changes.data, "applied_by", applied[st.change]);
+                          "image", def->image, "provisioned", fleet_is_finished(&st), "changes",
+                          st.changes.data, "applied_by", applied[st.change]);
     AUTO_FREE char *address = record ? vm_live_address(record) : NULL;
     if (v && address)
         (void)json_object_set_new(v, "address", json_string(address));

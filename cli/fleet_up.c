@@ -15,6 +15,7 @@
 #include "cli/fleet_volume.h"
 #include "cli/vm_live.h"
 #include "cli/vm_seed.h"
+#include "cli/vm_share.h"
 #include "cli/vm_store.h"
 #include "vm/seed.h"
 #include "vm/state.h"
@@ -56,7 +57,8 @@ int fleet_look(const struct session *s, const struct fleet_file *f, const struct
                struct named_vm *vm, struct fleet_state *ret, struct error **err)
 {
     CLEANUP(error_freep) struct error *why = NULL;
-    *ret = (struct fleet_state){.state = "absent", .joined = true, .changes = BUF_INIT};
+    *ret = (struct fleet_state){
+        .state = "absent", .joined = true, .mounted = true, .changes = BUF_INIT};
     if (named_vm_open(s->vmstore, def->name, vm, &why) < 0)
         return why->kind == ERR_NOT_FOUND ? 0 : error_propagate(err, STEAL(why));
     json_auto_t *now = fleet_definition(f, def, err);
@@ -72,6 +74,7 @@ int fleet_look(const struct session *s, const struct fleet_file *f, const struct
     ret->provisioned = !def->n_steps || access(done, F_OK) == 0;
     json_auto_t *record = named_vm_running(vm);
     ret->joined = !record || fleet_network_joined(def, record);
+    ret->mounted = !record || vm_volumes_mounted(record);
     ret->change = fleet_changes(json_object_get(json_object_get(vm->config, "fleet"), "definition"),
                                 now, &ret->changes);
     return 0;
@@ -234,10 +237,9 @@ static int apply_changes(const struct fleet_work *w, const struct fleet_vm *def,
     return named_vm_rewrite(vm, err);
 }
 
-/* What an earlier up did not come to. */
-static bool is_finished(const struct fleet_state *st)
+bool fleet_is_finished(const struct fleet_state *st)
 {
-    return st->joined && st->provisioned;
+    return st->mounted && st->joined && st->provisioned;
 }
 
 /* Of one that runs or is suspended, and stays as it is. */
@@ -245,6 +247,8 @@ static void tell_state(const struct fleet_work *w, const struct fleet_vm *def,
                        const struct fleet_state *st)
 {
     bool again = !st->provisioned && w->provision; // they are run now
+    if (!st->mounted)
+        printf("%s, but its shares are not mounted yet\n", st->state);
     if (!st->joined)
         printf("%s, but its networks are not set up yet\n", st->state);
     if (again)
@@ -252,7 +256,7 @@ static void tell_state(const struct fleet_work *w, const struct fleet_vm *def,
     else if (!st->provisioned)
         printf("%s, but its provisions have not finished; 'kiln provision %s' runs them\n",
                st->state, def->name);
-    if (st->change == FLEET_SAME && is_finished(st))
+    if (st->change == FLEET_SAME && fleet_is_finished(st))
         printf("%s, unchanged\n", st->state);
     else if (st->change == FLEET_PROVISION && !again)
         printf("%s; changed: %s; 'kiln provision %s' runs it\n", st->state, st->changes.data,
@@ -333,6 +337,18 @@ static int note_owner(const struct fleet_file *f, const struct named_vm *vm, str
     return named_vm_rewrite(vm, err);
 }
 
+/* Those of its start, which an earlier up could not mount. */
+static int mount_shares(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
+{
+    CLEANUP(vm_live_clear) struct vm_live live = VM_LIVE_INIT;
+    if (vm_live_open(w->session, def->name, &live, err) < 0)
+        return -1;
+    if (vm_volumes_mounted(live.record))
+        return 0;
+    CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = fleet_login(w->session, w->file, def, &live, err);
+    return ssh ? vm_volumes_mount_rest(w->session, ssh, &live, err) : -1;
+}
+
 /* The lock of the VM is held. */
 static int up(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)
 {
@@ -347,10 +363,11 @@ static int up(const struct fleet_work *w, const struct fleet_vm *def, struct err
     else if ((absent ? make(w, def, err) : start_stopped(w, def, &vm, &st, err)) < 0)
         return -1;
     bool done = (runs || !strcmp(st.state, "suspended")) && st.provisioned;
-    if (fleet_network_join(w->session, w->file, def, err) < 0 ||
+    if ((!st.mounted && mount_shares(w, def, err) < 0) ||
+        fleet_network_join(w->session, w->file, def, err) < 0 ||
         (w->provision && !done && provision(w, def, err) < 0))
         return -1;
-    if (!runs || !is_finished(&st))
+    if (!runs || !fleet_is_finished(&st))
         printf(w->provision || done || !def->n_steps ? "is up\n"
                                                      : "is up, without its provisions\n");
     return 0;
@@ -365,7 +382,7 @@ bool fleet_is_up(const struct fleet_work *w, const struct fleet_vm *def)
     if (lock < 0 || fleet_look(w->session, w->file, def, &vm, &st, NULL) < 0 ||
         strcmp(st.state, "running") != 0)
         return false;
-    return !w->file->adopt && st.change == FLEET_SAME && is_finished(&st);
+    return !w->file->adopt && st.change == FLEET_SAME && fleet_is_finished(&st);
 }
 
 int fleet_up(const struct fleet_work *w, const struct fleet_vm *def, struct error **err)

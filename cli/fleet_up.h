@@ -29,6 +29,7 @@ struct fleet_state {
     const char *state;        /* "absent", "stopped", "suspended", "running", "paused" */
     bool provisioned;         /* its provisions have run to their end */
     bool joined;              /* of one that runs: its addresses in the file's networks are set */
+    bool mounted;             /* of one that runs: its shares are */
     enum fleet_change change; /* between the file and the VM */
     struct buf changes;       /* their text */
 };
@@ -36,6 +37,8 @@ void fleet_state_clear(struct fleet_state *st);
 /* vm is open afterwards unless it is absent. ERR_EXISTS: a VM of this name that is not of this file. */
 int fleet_look(const struct session *s, const struct fleet_file *f, const struct fleet_vm *def,
                struct named_vm *vm, struct fleet_state *ret, struct error **err);
+/* Whether no earlier up left anything to do: shares, networks, provisions. */
+bool fleet_is_finished(const struct fleet_state *st);
 /* Tells what fleet_up would do. */
 int fleet_explain(const struct fleet_work *w, const struct fleet_vm *vm, struct error **err);
 

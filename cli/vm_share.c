@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "cli/vm_live.h"
 #include "vm/sftp_server.h"
 #include "vm/share.h"
@@ -68,7 +69,25 @@ int vm_volumes_mount(const struct session *s, const char *name, const struct vm_
     if (vm_live_open(s, name, &live, err) < 0)
         return -1;
     CLEANUP(vm_ssh_freep) struct vm_ssh *ssh = vm_live_first_login(s, &live, 0, err);
-    return ssh ? vm_share_mount(s, ssh, &live.login, spec, err) : -1;
+    return ssh ? vm_volumes_mount_rest(s, ssh, &live, err) : -1;
+}
+
+bool vm_volumes_mounted(const json_t *record)
+{
+    const json_t *shares = json_object_get(json_object_get(record, "spec"), "shares");
+    return !json_flag(record, "detached") ||
+           json_int(record, "mounted", 0) >= (long long)json_array_size(shares);
+}
+
+int vm_volumes_mount_rest(const struct session *s, struct vm_ssh *ssh, struct vm_live *live,
+                          struct error **err)
+{
+    size_t done = (size_t)json_int(live->record, "mounted", 0);
+    int rc = vm_share_mount(s, ssh, &live->login, &live->spec, &done, err);
+    json_auto_t *now = named_vm_running(&live->vm);
+    if (now && json_object_set_new(now, "mounted", json_integer((json_int_t)done)) == 0)
+        (void)named_vm_note(&live->vm, now, NULL);
+    return rc;
 }
 
 void vm_volumes_tell(const struct session *s, const struct vm_spec *spec)

@@ -12,6 +12,11 @@
 #include "cli/command.h"
 #include "vm/spec.h"
 
+#include <jansson.h>
+
+struct vm_live;
+struct vm_ssh;
+
 // clang-format off
 #define VOLUME_OPTION \
     {"volume", 's', "FOLDER:/GUEST[:ro]", "Share a folder of the host with the guest; also -v FOLDER:/GUEST", "shared-folder"}, \
@@ -23,6 +28,11 @@ int vm_volumes_take(const struct args *a, struct vm_spec *spec, struct error **e
 /* Waits for the guest's SSH and mounts them. Nothing without any. */
 int vm_volumes_mount(const struct session *s, const char *name, const struct vm_spec *spec,
                      struct error **err);
+/* Of a VM that runs, by its record: whether none is left to be mounted. An attached one does it itself. */
+bool vm_volumes_mounted(const json_t *record);
+/* Mounts those that are not yet, and notes it. live: logged in. */
+int vm_volumes_mount_rest(const struct session *s, struct vm_ssh *ssh, struct vm_live *live,
+                          struct error **err);
 /* Tells what to type in a guest on whose console the user is. */
 void vm_volumes_tell(const struct session *s, const struct vm_spec *spec);
 

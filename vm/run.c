@@ -372,7 +372,8 @@ static int ssh(struct run *r, int *ret_status, struct error **err)
     if (o->warm && o->warm->saving)
         return vm_warm_prepare(r->session, o, r->vm, ssh, user, err);
     so.user = user;
-    if (vm_share_mount(r->session, ssh, &so, o->spec, err) < 0 ||
+    size_t mounted = 0;
+    if (vm_share_mount(r->session, ssh, &so, o->spec, &mounted, err) < 0 ||
         (o->entered && o->entered(o->arg, ssh, err) < 0))
         return -1;
     int rc = session_over(r, &so, ssh, ret_status, err);

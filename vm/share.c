@@ -236,10 +236,10 @@ static int mount_one(const struct session *s, struct vm_ssh *ssh,
 }
 
 int vm_share_mount(const struct session *s, struct vm_ssh *ssh, const struct vm_ssh_options *login,
-                   const struct vm_spec *spec, struct error **err)
+                   const struct vm_spec *spec, size_t *done, struct error **err)
 {
-    for (size_t i = 0; i < spec->shares.len; i++)
-        if (mount_one(s, ssh, login, spec, i, err) < 0)
+    for (; *done < spec->shares.len; ++*done)
+        if (mount_one(s, ssh, login, spec, *done, err) < 0)
             return -1;
     return 0;
 }

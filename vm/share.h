@@ -10,7 +10,8 @@
  *     CLEANUP(vm_share_links_clear) struct vm_share_links links = {0};
  *     vm_share_links_open(session, &spec, &links);
  *     vm_share_args(&args, &spec, links.fds);      // for a QEMU that inherits links.fds
- *     vm_share_mount(session, ssh, login, &spec, &err);   // in the guest
+ *     size_t done = 0;
+ *     vm_share_mount(session, ssh, login, &spec, &done, &err);   // in the guest
  *
  * virtiofsd ends with QEMU's connection to it, so it outlives nobody. Not as root it runs in a user
  * namespace with our user as its root: in the guest only root can make files then.
@@ -43,9 +44,10 @@ void vm_share_links_clear(struct vm_share_links *l);
 void vm_share_args(struct strv *args, const struct vm_spec *spec, const int *fds);
 /* The commands that mount share `i` in a guest whose kernel can, as text for its shell; owned. */
 char *vm_share_command(const struct vm_spec *spec, size_t i);
-/* Mounts all, as the user who is logged in, if that is root or may use sudo without a password. login:
- * with whom and how he is. -1: ERR_GUEST, with what the guest said, or as share_sshfs_mount. */
+/* Mounts all but the first *done, as the user who is logged in, if that is root or may use sudo without a
+ * password; *done: how many are mounted afterwards, also after an error. login: with whom and how he is.
+ * -1: ERR_GUEST, with what the guest said, or as share_sshfs_mount. */
 int vm_share_mount(const struct session *s, struct vm_ssh *ssh, const struct vm_ssh_options *login,
-                   const struct vm_spec *spec, struct error **err);
+                   const struct vm_spec *spec, size_t *done, struct error **err);
 
 #endif

@@ -246,6 +246,36 @@ END
   "$KILN" down --destroy
 }
 
+@test "shares that could not be mounted are said, and mounted by the next up" {
+  mkdir -p ../shares/one ../shares/two
+  cd ../shares
+  cat >VMFile.kdl <<END
+vm "shared" { image "tiny"; $boot; memory 128; share "one" "/mnt/1"; share "two" "/etc/group/2"; ssh { user "root"; }; }
+END
+  run timeout 200 "$KILN" up
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'shared' is running, but without its folders"*"cannot mount '$PWD/two'"* ]]
+  [[ $("$KILN" status --file VMFile.kdl) == *"shared  running    no "* ]]
+  [ "$("$KILN" up --explain)" = "shared | running, but its shares are not mounted yet" ]
+  run timeout 200 "$KILN" up
+  echo "$output"
+  [ "$status" = 1 ]
+  [[ $output == *"shared | running, but its shares are not mounted yet"*"cannot mount '$PWD/two'"* ]]
+  "$KILN" exec shared rm /etc/group
+  run timeout 200 "$KILN" up
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"not mounted yet"*"shared | is up" ]]
+  echo seen >two/file
+  [ "$("$KILN" exec shared cat /etc/group/2/file)" = seen ]
+  [ "$("$KILN" exec shared grep -c ' /mnt/1 ' /proc/mounts)" = 1 ]
+  [[ $("$KILN" status --file VMFile.kdl) == *"shared  running    yes "* ]]
+  [ "$("$KILN" up)" = 'shared | running, unchanged' ]
+  "$KILN" stop --kill shared
+  "$KILN" down --destroy
+}
+
 @test "a VM of another VMFile or of none is not touched" {
   mkdir -p ../other
   cd ../other
