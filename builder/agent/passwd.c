@@ -30,6 +30,14 @@ static bool parse_id(struct str s, unsigned *ret)
     return n < UINT32_MAX; // -1 means "leave as it is" to chown
 }
 
+static const char *advice(struct str name, const char *command)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.ptr[i] < '0' || name.ptr[i] > '9')
+            return command;
+    return "a number is at most 4294967294";
+}
+
 // Takes the next line into its fields. False at the end of the text.
 static bool next_record(struct str *text, struct str *fields, int n_fields)
 {
@@ -86,7 +94,8 @@ static int resolve_group(struct str name, struct str group, gid_t *ret, struct e
         return 0;
     }
     error_set(err, ERR_USER, "the image has no group '" STR_FMT "'", STR_ARG(name));
-    return error_hint(err, "create it first with RUN groupadd, or give a number");
+    return error_hint(err, "%s",
+                      advice(name, "create it first with RUN groupadd, or give a number"));
 }
 
 // What both forms share; ret_known tells whether passwd has the user.
@@ -106,7 +115,8 @@ static int resolve(struct str user, struct str passwd, struct str *ret_name, str
     }
     if (!parse_id(user, &uid)) {
         error_set(err, ERR_USER, "the image has no user '" STR_FMT "'", STR_ARG(user));
-        return error_hint(err, "create it first with RUN useradd, or give a number");
+        return error_hint(err, "%s",
+                          advice(user, "create it first with RUN useradd, or give a number"));
     }
     ret->uid = uid;
     ret->gid = 0;

@@ -8,6 +8,7 @@
 #include "builder/agent/sys.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -266,6 +267,25 @@ static bool owner_refused(struct place *p)
     return true;
 }
 
+/* ENOSPC is also what a file system with room says of an attribute that it has no place for. */
+static int xattr_error(const struct place *p, const char *name, struct error **err)
+{
+    struct statfs fs;
+    int saved = errno;
+    AUTO_FREE char *what = xasprintf("set the attribute %s of", name);
+    bool room = p->parent >= 0 && fstatfs(p->parent, &fs) == 0 && fs.f_bfree;
+    errno = saved;
+    if (saved != E2BIG && (saved != ENOSPC || !room))
+        return place_error(p, what, err);
+    error_errno(err, "cannot %s '%s' in the image", what, p->path.data);
+    if (!room || fs.f_type != EXT4_SUPER_MAGIC)
+        return error_hint(err, "it is too large for an attribute of this file system");
+    return error_hint(err,
+                      "it is too large for this file system: all attributes of a file fit in one "
+                      "block, of %ld bytes here; larger blocks: OPTIONS \"-b 4096\" of PARTITION",
+                      (long)fs.f_bsize);
+}
+
 static int set_xattrs(struct place *p, const struct entry *e, int fd, const char *path,
                       struct error **err)
 {
@@ -276,10 +296,8 @@ static int set_xattrs(struct place *p, const struct entry *e, int fd, const char
         snprintf(text, sizeof text, STR_FMT, STR_ARG(name));
         int done = fd >= 0 ? fsetxattr(fd, text, value.ptr, value.len, 0)
                            : lsetxattr(path, text, value.ptr, value.len, 0);
-        if (done < 0 && errno != EOPNOTSUPP) {
-            AUTO_FREE char *what = xasprintf("set the attribute %s of", text);
-            return place_error(p, what, err);
-        }
+        if (done < 0 && errno != EOPNOTSUPP)
+            return xattr_error(p, text, err);
         if (done < 0)
             p->no_owner = true;
     }
@@ -331,7 +349,7 @@ static int set_folder_attrs(struct place *p, const struct entry *e, int fd, stru
         char text[256];
         snprintf(text, sizeof text, STR_FMT, STR_ARG(name));
         if (setxattr(path, text, value.ptr, value.len, 0) < 0 && errno != EOPNOTSUPP)
-            return place_error(p, "set an attribute of", err);
+            return xattr_error(p, text, err);
     }
     if (at && p->chmod && chmod(path, mode(p, e)) < 0 && !owner_refused(p))
         return place_error(p, "set the mode of", err);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "builder/agent/probe.h"
 
+#include <et/com_err.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -39,7 +40,8 @@ int volume_error(struct volume *v, errcode_t code, const char *what, struct erro
     }
     if (code == EXT2_ET_BLOCK_ALLOC_FAIL || code == EXT2_ET_INODE_ALLOC_FAIL)
         return error_set(err, ERR_USER, "cannot %s: the file system is full", what);
-    return error_set(err, ERR_USER, "cannot %s: libext2fs error %ld", what, (long)code);
+    initialize_ext2_error_table();
+    return error_set(err, ERR_USER, "cannot %s: %s", what, error_message(code));
 }
 
 static struct volume *volume_of(io_channel c)

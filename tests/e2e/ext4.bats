@@ -95,6 +95,17 @@ tree() { # IMAGE [SINCE]
   [ "$status" = 1 ]
   [[ $output == *'not on the host: cannot find room: the file system is full'* ]]
   [[ $output == *'make the DISK or PARTITION larger'* ]]
+  # attributes that fit in no block of the file system, which has room
+  printf '%s\n' 'FROM scratch' 'DISK 32 MB MBR' 'PARTITION 1 FORMAT ext4 OPTIONS "-b 1024" MOUNT /' 'COPY tagged /tagged' >Imagefile
+  for make in touch mkdir; do
+    rm -f tagged
+    "$make" tagged
+    setfattr -n user.big -v "$(head -c 3000 /dev/zero | tr '\0' a)" tagged
+    run "$KILN" -v image build --name x .
+    [ "$status" = 1 ]
+    [[ $output == *'not on the host: cannot set an attribute: Insufficient space to store extended attribute data'* ]]
+    [[ $output == *"cannot set the attribute user.big of '/tagged'"*"hint: it is too large for this file system: "*"of 1024 bytes"* ]]
+  done
   # what chattr keeps
   mkdir tools
   # shellcheck disable=SC2046 # paths of libraries
