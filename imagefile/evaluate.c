@@ -245,10 +245,23 @@ static const char *take_source(struct evaluation *e, const struct word *w)
     return arena_str(e->f->arena, str_of(name)).ptr;
 }
 
+/* The user and the group of --chown and USER, where they are numbers. */
+static void check_owner(struct evaluation *e, const struct word *w)
+{
+    const char *value = known(e, w);
+    struct str group = value ? str_of(value) : STR(""), user = str_cut(&group, ':');
+    if (!id_too_large(user) && !id_too_large(group))
+        return;
+    struct str wrong = str_clip(id_too_large(user) ? user : group);
+    diag_help(diag_add(&e->f->diags, &e->f->source, DIAG_ERROR, w->span,
+                       "'" STR_FMT "' is not the number of a user or group", STR_ARG(wrong)),
+              "it is at most 4294967294");
+}
+
 static void visit_copy(struct evaluation *e, struct imagefile_step *s)
 {
     struct copy_args *c = &s->copy;
-    const struct word *words[] = {&c->dest, &c->chown, &c->chmod, &c->platform};
+    const struct word *words[] = {&c->dest, &c->chmod, &c->platform};
     struct imagefile_vars vars = {get, e, missing};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         look_at(e, words[i]);
@@ -262,6 +275,7 @@ static void visit_copy(struct evaluation *e, struct imagefile_step *s)
             imagefile_expand_heredoc(e->f, h, &vars, &out, NULL);
         e->work += out.len;
     }
+    check_owner(e, &c->chown);
     c->checksum_known = known(e, &c->checksum);
     if (word_given(&c->from))
         c->from_name = take_source(e, &c->from);
@@ -321,8 +335,10 @@ static void visit(struct evaluation *e, struct imagefile_step *s)
         visit_run(e, s);
         break;
     case OP_WORKDIR:
-    case OP_USER:
         look_at(e, &s->word);
+        break;
+    case OP_USER:
+        check_owner(e, &s->word);
         break;
     case OP_DISK:
     case OP_PARTITION:

@@ -113,6 +113,17 @@ bool read_bool(const char *text, bool *ret)
     return false;
 }
 
+bool id_too_large(struct str text)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9')
+            return false;
+        n = n > UINT32_MAX ? n : n * 10 + (uint64_t)(text.ptr[i] - '0');
+    }
+    return n >= UINT32_MAX; // which is -1
+}
+
 /* Bytes of "100m", "1.5g", "1GiB", "4096"; false: it is not a size. */
 static bool read_size(const char *text, uint64_t *ret)
 {
@@ -165,9 +176,10 @@ static const char *read_value(struct mount_spec *spec, enum mount_field field, c
     case MOUNT_MODE:
         return are_digits(text, 8, *text == '0' ? 5 : 4) ? NULL : "octal, such as 0700";
     case MOUNT_UID:
-        return are_digits(text, 10, 9) ? NULL : "a number";
     case MOUNT_GID:
-        return are_digits(text, 10, 9) ? NULL : "a number";
+        return !are_digits(text, 10, strlen(text)) ? "a number"
+               : id_too_large(str_of(text))        ? "at most 4294967294"
+                                                   : NULL;
     case MOUNT_SIZE:
         return read_size(text, &spec->size) ? NULL : "a size, such as 100m or 1g";
     case MOUNT_SHARING:

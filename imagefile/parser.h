@@ -50,6 +50,8 @@ void parse_mount(struct parser *p, const struct logical *l, struct run_args *run
 
 /* Go's strconv.ParseBool, which Dockerfile uses: 1, t, true, TRUE… false: it is none. */
 bool read_bool(const char *text, bool *ret);
+/* Digits, and too large for a user or group: above 4294967294. */
+bool id_too_large(struct str text);
 
 /* A word of l, checked for the syntax of its quotes and variables. */
 struct word parse_word(struct parser *p, const struct logical *l, struct str raw,
