@@ -138,6 +138,18 @@ int args_accel(const struct args *a, const char **ret, struct error **err)
     return *ret ? accel_parse(NULL, *ret, &ignored, err) : 0;
 }
 
+int args_names(const struct args *a, const char *name, struct error **err)
+{
+    const char *v;
+    for (size_t i = 0; (v = args_nth(a, name, i)); i++) {
+        if (*v && *v != '=')
+            continue;
+        error_set(err, ERR_USAGE, "argument --%s: '%s' has no name", name, v);
+        return error_hint(err, "the form is --%s NAME=VALUE", name);
+    }
+    return 0;
+}
+
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err)
 {
     const char *v = args_get(a, name);

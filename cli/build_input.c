@@ -9,10 +9,12 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/session.h"
+#include "builder/build/imagefile_path.h"
 #include "imagefile/imagefile.h"
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,6 +84,14 @@ static int take_text(struct unpacking *u, struct error **err)
     return n < 0 ? failed(u->in, err) : 0;
 }
 
+static int is_empty(struct error **err)
+{
+    error_set(err, ERR_USER, "standard input is empty");
+    return error_hint(err,
+                      "it is to be a tar archive or an Imagefile: tar c . | kiln image build "
+                      "-t NAME -");
+}
+
 static int unpack_here(bool *ret_text, struct error **err)
 {
     CLEANUP(unpacking_clear)
@@ -108,6 +118,8 @@ static int unpack_here(bool *ret_text, struct error **err)
     }
     if (rc != ARCHIVE_EOF)
         return failed(u.in, err);
+    if (archive_format(u.in) == ARCHIVE_FORMAT_EMPTY)
+        return is_empty(err);
     return archive_write_close(u.out) < ARCHIVE_WARN ? failed(u.out, err) : 0;
 }
 
@@ -145,6 +157,17 @@ int build_input_open(const struct session *s, const char *arg, struct build_inpu
     ret->shown_file = text ? "stdin" : NULL;
     ret->dir = ret->unpacked.dir;
     return 0;
+}
+
+int build_input_check(const struct build_input *in, const char *file, struct error **err)
+{
+    if (file || !in->shown_dir)
+        return 0;
+    AUTO_FREE char *path = imagefile_path(in->dir, NULL);
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        return 0;
+    error_set(err, ERR_NOT_FOUND, "the archive on standard input has no Imagefile at its top");
+    return error_hint(err, "'tar tf' lists what is in it; --file names an Imagefile outside of it");
 }
 
 const char *build_input_file(const struct build_input *in, const char *file)

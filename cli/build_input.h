@@ -32,6 +32,8 @@ struct build_input {
  * Errors: a terminal (ERR_USAGE), what is neither an archive nor a text. */
 int build_input_open(const struct session *s, const char *arg, struct build_input *ret,
                      struct error **err);
+/* ERR_NOT_FOUND: the archive on standard input has no Imagefile; file: of --file, which is none of it, or NULL. */
+int build_input_check(const struct build_input *in, const char *file, struct error **err);
 /* What messages call the Imagefile; file: of --file, or NULL. NULL: by its path. */
 const char *build_input_file(const struct build_input *in, const char *file);
 void build_input_clear(struct build_input *in);

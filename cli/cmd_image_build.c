@@ -49,7 +49,7 @@ static const struct option_spec options[] = {
     {"check", 0, NULL, "Only look for mistakes, as 'kiln image check'", NULL},
     {"strict", 0, NULL, "CMD, EXPOSE and their like, which only a container runs, are errors",
      NULL},
-    {"label", 0, "NAME=VALUE", "Add a LABEL to the image", NULL},
+    {"label", 0, "NAME[=VALUE]", "Add a LABEL to the image", NULL},
     BUILD_RESULT_OPTIONS,
     BUILD_CONTEXT_OPTION,
     {"add-host", 0, "NAME:ADDRESS", "A line in the /etc/hosts of each RUN, not in the image", NULL},
@@ -340,7 +340,8 @@ static int take_values(const struct args *a, struct build_options *o, unsigned l
         args_seconds(a, "step-timeout", &o->step_timeout_s, err) < 0 ||
         parse_on_error(args_get(a, "on-error"), &o->on_error, err) < 0 ||
         parse_runner(args_get(a, "runner"), &o->runner, err) < 0 ||
-        check_terminal(o->on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0)
+        check_terminal(o->on_error, err) < 0 || check_dns(a, err) < 0 || check_words(a, err) < 0 ||
+        args_names(a, "build-arg", err) < 0 || args_names(a, "label", err) < 0)
         return -1;
     o->cpus = (unsigned)cpus;
     o->no_cache_from = (size_t)from;
@@ -425,7 +426,8 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
     if (host.url && build_host_check(a, err) < 0)
         return -1;
     if (take_agents(s, a, &w, err) < 0 ||
-        build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
+        build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0 ||
+        build_input_check(&in, w.o.file, err) < 0)
         return -1;
     w.o.dir = in.dir;
     w.o.shown_dir = in.shown_dir;

@@ -181,7 +181,9 @@ static void print_json(const struct imagefile *f)
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(build_input_clear) struct build_input in = BUILD_INPUT_INIT;
-    if (build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0)
+    if (args_names(a, "build-arg", err) < 0 ||
+        build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0 ||
+        build_input_check(&in, args_get(a, "file"), err) < 0)
         return -1;
     AUTO_FREE char *path = imagefile_path(in.dir, args_get(a, "file"));
     const char *shown = build_input_file(&in, args_get(a, "file"));

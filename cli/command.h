@@ -109,6 +109,8 @@ bool size_parse(const char *text, unsigned long long *ret); /* the same from any
 int args_memory(const struct args *a, unsigned *ret_mb, struct error **err);
 /* --accel, borrowed, NULL when it was not given; it or KILN_ACCEL is checked: ERR_USAGE. */
 int args_accel(const struct args *a, const char **ret, struct error **err);
+/* Each value of an option that takes NAME or NAME=VALUE has a name: ERR_USAGE. */
+int args_names(const struct args *a, const char *name, struct error **err);
 /* A time such as 90, 90s, 15m, 12h, 7d in seconds. As args_num. */
 int args_seconds(const struct args *a, const char *name, long long *ret, struct error **err);
 

@@ -155,6 +155,12 @@ print(i["layer"])')
   says 1 "Imagefile:2:1: error" build --check .
   says 2 "'oci' is not qcow2" build -o type=oci,dest=x .
   says 2 "has no dest=" build -o type=raw .
+  for option in build-arg label; do
+    for value in '' =x; do
+      says 2 "argument --$option: '$value' has no name" build "--$option=$value" .
+    done
+  done
+  says 2 "argument --build-arg: '' has no name" check --build-arg '' .
 }
 
 @test "standard input: an Imagefile, a tar archive as build directory" {
@@ -173,6 +179,9 @@ print(i["layer"])')
   printf '%s\n' 'FROM base' 'ARG X' | says 0 "[UnusedArg]" check -
   [ -z "$(printf '%s\n' 'FROM base' 'ARG X' | "$KILN" check --build-arg BUILDKIT_DOCKERFILE_CHECK=skip=UnusedArg - 2>&1)" ]
   printf '%s\n' 'FROM base' 'ARG X' | says 1 "error: " build -t x --build-arg 'BUILDKIT_DOCKERFILE_CHECK=error=true' -
+  says 1 "standard input is empty" build -t x - </dev/null
+  says 1 "standard input is empty" check - </dev/null
+  tar cf - a | says 1 "the archive on standard input has no Imagefile" build -t x -
   head -c 5000 /dev/urandom | says 1 "neither a tar archive nor an Imagefile" build -t x -
   echo 'FROM base' | says 2 "-t NAME" build -
   mkdir out

@@ -138,7 +138,10 @@ static void users_are_the_image_s(void **state)
     CLEANUP(error_freep) struct error *err = NULL;
     assert_int_equal(who_resolve("nobody", passwd, group, &w, &err), -1);
     assert_string_equal(err->message, "the image has no user 'nobody'");
-    assert_int_equal(who_resolve("4294967295", passwd, group, &w, NULL), -1);
+    who_clear(&w);
+    error_free(STEAL(err));
+    assert_int_equal(who_resolve("4294967295", passwd, group, &w, &err), -1);
+    assert_string_equal(err->hint, "a number is at most 4294967294");
     who_clear(&w);
 }
 
