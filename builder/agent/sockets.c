@@ -81,16 +81,18 @@ static void accept_line(struct sockets *s, size_t number)
 {
     int fd = accept4(s->listening.ptr[number], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0)
-        *sockets_lines_push(&s->lines) = (struct sockets_line){
-            .channel = ++s->channels, .socket = number, .fd = fd, .out = BUF_INIT};
+        *sockets_lines_push(&s->lines) =
+            (struct sockets_line){.socket = number, .fd = fd, .out = BUF_INIT};
 }
 
-static void read_line(struct sockets_line *l, struct agent *a)
+static void read_line(struct sockets *s, struct sockets_line *l, struct agent *a)
 {
     char chunk[CHUNK];
     ssize_t n = read(l->fd, chunk, sizeof chunk);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (!l->channel) // only now: the host takes a number below the newest it has seen for one that is over
+        l->channel = ++s->channels;
     answer_host(l, a, chunk, n > 0 ? (size_t)n : 0);
     l->read_ended = n <= 0;
     if (n < 0 || (l->read_ended && l->write_ended && !l->out.len))
@@ -118,7 +120,7 @@ void sockets_pump(struct sockets *s, struct agent *a, const struct pollfd *f, si
         if (l->fd >= 0 && f[i].revents & POLLOUT)
             write_line(l);
         if (l->fd >= 0 && !l->read_ended && f[i].revents & ~POLLOUT)
-            read_line(l, a);
+            read_line(s, l, a);
         else if (l->fd >= 0 && f[i].revents & (POLLHUP | POLLERR))
             close_line(l);
     }

@@ -133,7 +133,8 @@ END
   make_ext4
   qemu-img convert -f raw -O qcow2 disk.raw "$KILN_HOME/backend/plain"
   head -c 60M /dev/urandom >work/large
-  local runner steps
+  local runner steps before
+  before=$(layers)
   for steps in 'RUN echo said >&2; exit 7' 'COPY large /' 'RUN dd if=/dev/zero of=/full bs=1M count=60' 'COPY file /etc/passwd/x' 'RUN kill -9 $$'; do
     printf '%s\n' 'FROM plain' "$steps" >work/Imagefile
     for runner in vm guestfs; do
@@ -148,7 +149,7 @@ END
       *full) [[ $output == *'No space left on device'* ]] ;;
     esac
   done
-  [ "$(layers)" = 1 ] # the base
+  [ "$(layers)" -le $((before + 1)) ] # the base, once
 }
 
 @test "the host's disk is full: a clear error, nothing left, and with space it goes on" {

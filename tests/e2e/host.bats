@@ -215,6 +215,31 @@ start_agent() {
   timeout 20 sh -c "until SSH_AUTH_SOCK='$TOP/agent' ssh-add -q id 2>/dev/null; do sleep 0.1; done"
 }
 
+@test "clients of --ssh may ask in another order than they came" {
+  export KILN_HOME=$TOP/there
+  start_agent
+  add_programs keyed/tools perl
+  local modules=/usr/lib/x86_64-linux-gnu
+  install -d keyed/tools$modules
+  cp -r $modules/perl-base keyed/tools$modules/
+  cat >keyed/tools/ask <<'END'
+use Socket;
+alarm 60;
+sub call { my $s; socket($s, AF_UNIX, SOCK_STREAM, 0) && connect($s, sockaddr_un($ENV{SSH_AUTH_SOCK})) or die $!; $s }
+sub ask { my $s = shift; syswrite($s, "\0\0\0\1\x0b"); sysread($s, my $answer, 5); print "answer ", ord(substr $answer, 4), "\n" }
+my ($first, $second) = (call, call);
+sleep 1;
+ask $second;
+ask $first;
+END
+  printf '%s\n' 'FROM base' 'COPY tools/ /' 'RUN --mount=type=ssh perl /ask' >keyed/Imagefile
+  run timeout 200 "$KILN" build --progress plain --ssh default -t order keyed
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *$'\nanswer 12\nanswer 12\n'* ]]
+  kill "$AGENT"
+}
+
 @test "RUN --mount=type=ssh has the keys of --ssh, to use and nothing else" {
   export KILN_HOME=$TOP/there
   start_agent
