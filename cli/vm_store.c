@@ -213,6 +213,16 @@ static int take_state(const struct named_vm *vm, struct vm_spec *spec, bool deta
     return 0;
 }
 
+/* A VM of a VMFile has its ports from there, not from options. */
+static int name_forward(const struct named_vm *vm, struct error **err)
+{
+    const char *file = json_str(json_object_get(vm->config, "fleet"), "file");
+    if (!file || !err || !*err || !strstr((*err)->message, "cannot use port "))
+        return -1;
+    free(STEAL((*err)->hint));
+    return error_hint(err, "choose another one in its 'forward' in '%s'", file);
+}
+
 int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *spec, bool detach,
                   const struct vm_copies *copies, const struct vm_warm_wish *wish,
                   struct error **err)
@@ -236,7 +246,8 @@ int vm_store_boot(const struct session *s, struct named_vm *vm, struct vm_spec *
                        "in the background, --timeout and --console of VM '%s' do nothing; 'kiln "
                        "logs' has its console",
                        vm->name);
-    return vm_options_boot(s, spec, &o, vm, copies, detach, err);
+    int rc = vm_options_boot(s, spec, &o, vm, copies, detach, err);
+    return rc < 0 ? name_forward(vm, err) : rc;
 }
 
 int vm_store_start(const struct session *s, const struct args *a, const char *name, bool detach,

@@ -246,6 +246,27 @@ END
   "$KILN" down --destroy
 }
 
+@test "a port of a VMFile that is in use" {
+  mkdir -p ../ports
+  cd ../ports
+  local used
+  python3 -c 'import socket, time; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True); time.sleep(300)' >used 3>&- &
+  local listener=$!
+  until [ -s used ]; do sleep 0.1; done
+  used=$(cat used)
+  echo "vm \"ports\" { image \"tiny\"; $boot; memory 128; forward $used 80; }" >VMFile.kdl
+  # as it is made, and as it is started
+  for _ in 1 2; do
+    run timeout 100 "$KILN" up
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"cannot use port $used of 127.0.0.1"*"hint: choose another one in its 'forward' in '$PWD/VMFile.kdl'"* ]]
+    [[ $output != *--publish* ]]
+  done
+  kill "$listener"
+  "$KILN" down --destroy
+}
+
 @test "shares that could not be mounted are said, and mounted by the next up" {
   mkdir -p ../shares/one ../shares/two
   cd ../shares
