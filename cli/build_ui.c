@@ -23,8 +23,8 @@ enum { BAR_FROM = 4 << 20 };
 /* Whoever read our output has gone: nobody waits for the rest of the build either. */
 static void flush(void)
 {
-    if (fflush(stdout) != 0 && errno == EPIPE)
-        signals_reader_gone();
+    if (fflush(stdout) != 0)
+        signals_output_failed(errno);
 }
 
 static void end_line(struct build_shown *s)

@@ -31,8 +31,8 @@ static void raw_output(void *arg, int stream, const char *bytes, size_t n)
     FILE *out = stream == 2 ? stderr : stdout;
     (void)arg;
     fwrite(bytes, 1, n, out);
-    if (fflush(out) != 0 && errno == EPIPE && stream != 2)
-        signals_reader_gone();
+    if (fflush(out) != 0 && stream != 2)
+        signals_output_failed(errno);
 }
 
 static int run(struct session *s, const struct args *a, struct error **err)

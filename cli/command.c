@@ -209,7 +209,7 @@ static int flush_stdout(int rc, struct error **err)
     bool failed = fflush(stdout) != 0;
     if (!failed && !ferror(stdout))
         return rc;
-    int saved = failed ? errno : EIO;
+    int saved = failed ? errno : signals_output_errno();
     struct pollfd out = {.fd = STDOUT_FILENO};
     if (saved == EPIPE || (poll(&out, 1, 0) > 0 && out.revents & POLLERR))
         return 128 + SIGPIPE;

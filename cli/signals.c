@@ -8,11 +8,14 @@
 
 #include "base/session.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 static struct interrupt interrupt = {.wake_fd = -1};
+static atomic_int output_errno;
 static volatile sig_atomic_t times;
 
 static void on_signal(int sig)
@@ -54,4 +57,19 @@ int signals_caught(void)
 void signals_reader_gone(void)
 {
     session_interrupt(&(struct session){.interrupt = &interrupt}, SIGPIPE);
+}
+
+void signals_output_failed(int errnum)
+{
+    int none = 0;
+    if (errnum == EPIPE)
+        signals_reader_gone();
+    else
+        atomic_compare_exchange_strong(&output_errno, &none, errnum);
+}
+
+int signals_output_errno(void)
+{
+    int errnum = atomic_load(&output_errno);
+    return errnum ? errnum : EIO;
 }

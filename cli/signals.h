@@ -18,5 +18,10 @@ int signals_catch(struct session *s, struct error **err);
 int signals_caught(void);
 /* Whoever read our output has gone: as if SIGPIPE had interrupted. */
 void signals_reader_gone(void);
+/* Our output cannot be written, for this errno: EPIPE is signals_reader_gone; any other is remembered
+ * until the end, when stdio only knows that something failed. */
+void signals_output_failed(int errnum);
+/* The first of these; EIO = not told. */
+int signals_output_errno(void);
 
 #endif

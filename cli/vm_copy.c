@@ -11,6 +11,7 @@
 #include "builder/build/offline.h"
 #include "cache/store.h"
 #include "cli/cp_copy.h"
+#include "cli/signals.h"
 #include "cli/vm_find.h"
 #include "cli/vm_store.h"
 #include "qcow2/qcow2.h"
@@ -177,14 +178,14 @@ int vm_copy_in(const struct session *s, const char *name, const struct vm_copies
 /* Where a command's output goes; a runner_output_fn's argument. */
 struct sink {
     const int *fds;
-    bool gone;
+    int errnum; /* why it takes no more, 0 = it does */
 };
 
 static void pass_on(void *arg, int stream, const char *bytes, size_t n)
 {
     struct sink *k = arg;
-    if (!k->gone && write_all(k->fds[stream], bytes, n) < 0 && stream == 1)
-        k->gone = true;
+    if (!k->errnum && write_all(k->fds[stream], bytes, n) < 0 && stream == 1)
+        k->errnum = errno;
 }
 
 struct offline_guest {
@@ -197,15 +198,19 @@ static int run_offline(void *arg, const char *command, const int fds[3], int *re
                        struct error **err)
 {
     const struct offline_guest *g = arg;
-    struct sink sink = {fds, false};
+    struct sink sink = {fds, 0};
     const char *argv[] = {command, NULL};
     struct runner_wait w = {g->timeout_ms, pass_on, &sink};
     if (offline_shell(g->off, argv, w, ret_status, err) < 0)
         return -1;
-    if (!sink.gone)
+    if (!sink.errnum)
         return 0;
-    errno = EPIPE;
-    return error_errno(err, "cannot pass on what the command wrote");
+    if (sink.errnum == EPIPE && fds[1] == STDOUT_FILENO) {
+        signals_reader_gone();
+        return error_set(err, ERR_CANCELLED, "interrupted");
+    }
+    errno = sink.errnum;
+    return error_errno(err, "cannot write to standard output");
 }
 
 static const char *last_part(const char *path)

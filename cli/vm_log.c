@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -57,9 +58,12 @@ static int follow_log(const struct session *s, const struct named_vm *vm, int fd
             return 0;
         char events[4096];
         struct pollfd p[] = {{.fd = watch, .events = POLLIN},
-                             {.fd = s->cancel_fd, .events = POLLIN}};
-        (void)poll(p, 2, LOOK_MS);
-        if (p[1].revents)
+                             {.fd = s->cancel_fd, .events = POLLIN},
+                             {.fd = STDOUT_FILENO}}; // POLLERR: its reader has gone
+        (void)poll(p, 3, LOOK_MS);
+        if (p[2].revents & POLLERR)
+            session_interrupt(s, SIGPIPE);
+        if (p[1].revents || p[2].revents & POLLERR)
             return error_set(err, ERR_CANCELLED, "interrupted");
         while (read(watch, events, sizeof events) > 0)
             ;

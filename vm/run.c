@@ -37,6 +37,7 @@ struct run {
     int *overlays; /* descriptors of what the guest writes to its disks */
     size_t n_overlays;
     int console_to;  /* where console bytes are shown, -1 = nowhere */
+    int unwritten;   /* the errno for which they could not be, 0 = they were */
     int log;         /* descriptor of spec->console_log, -1 = none */
     bool panicked;   /* the guest's kernel said so on the console */
     long long until; /* end of the session by now_ms(), -1 = none */
@@ -161,7 +162,9 @@ static void show_console(void *arg, const char *bytes, size_t n)
     }
     if (r->console_to < 0 || write_all(r->console_to, bytes, n) == 0)
         return;
-    if (r->console_to == r->session->out && errno == EPIPE)
+    if (errno != EPIPE)
+        r->unwritten = errno;
+    else if (r->console_to == r->session->out)
         session_interrupt(r->session, SIGPIPE);
     r->console_to = -1;
 }
@@ -202,6 +205,10 @@ static int run_wait(void *arg, struct pollfd *fds, size_t n, long long deadline,
     if (rc < 0)
         return -1;
     go_on(r);
+    if (r->unwritten) {
+        errno = r->unwritten;
+        return error_errno(err, "cannot write to standard output");
+    }
     if (r->panicked) {
         fail(VM_EXIT_PANIC, err, "the guest's kernel panicked");
         return vm_add_console(r->vm, err);

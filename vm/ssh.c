@@ -412,11 +412,12 @@ bool vm_ssh_idle(struct vm_ssh *ssh)
         (void)ssh_event_remove_session(event, ssh->lib);
     }
     ssh_event_free(event);
-    return ssh_is_connected(ssh->lib);
+    return !ssh->in_use && ssh_is_connected(ssh->lib);
 }
 
 void vm_ssh_reuse(struct vm_ssh *ssh, vm_ssh_wait_fn *wait, void *wait_arg, int channel_ms)
 {
+    ssh->reused = true;
     ssh->o.wait = wait;
     ssh->o.wait_arg = wait_arg;
     ssh->channel_ms = channel_ms;

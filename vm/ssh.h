@@ -71,13 +71,15 @@ DEFINE_CLEANUP(struct vm_ssh, vm_ssh_free);
 
 /*
  * Runs a command with the session's three streams. *ret_status is its exit status; 128 + n if it
- * was killed by signal n. -1: the connection or the VM went away before the status came.
+ * was killed by signal n. -1: the connection or the VM went away before the status came, or stdout or
+ * stderr cannot be written to (with errnum). A command that is given up so, or as the wait failed, gets
+ * SIGHUP. Where nobody reads stdout any more, SIGPIPE interrupts the session.
  */
 int vm_ssh_run(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
 /* The same on a pseudo-terminal if the input is a terminal, as vm_ssh_console. */
 int vm_ssh_run_tty(struct vm_ssh *ssh, const char *command, int *ret_status, struct error **err);
-/* vm_ssh_run with three other descriptors, which stay the caller's. One in place of stdout that takes
- * no more ends it: -1, errnum EPIPE. */
+/* vm_ssh_run with three other descriptors, which stay the caller's. If nobody
+ * reads what stands for stdout, that ends it: -1, errnum EPIPE. */
 int vm_ssh_run_on(struct vm_ssh *ssh, const char *command, const int fds[3], int *ret_status,
                   struct error **err);
 /* What is run from now on may take timeout_ms in all, -1 = any time: then it is ERR_GUEST. */
@@ -88,7 +90,7 @@ int vm_ssh_console(struct vm_ssh *ssh, int *ret_status, struct error **err);
 
 /* For a connection that goes on in another process or for another command (vm/ssh_keep.h). */
 int vm_ssh_fd(const struct vm_ssh *ssh); /* its socket */
-/* Takes in what came; false: the connection has ended. */
+/* Takes in what came; false: the connection has ended, or a command that was given up goes on in it. */
 bool vm_ssh_idle(struct vm_ssh *ssh);
 /* The next command waits by this, and channel_ms for its channel. */
 void vm_ssh_reuse(struct vm_ssh *ssh, vm_ssh_wait_fn *wait, void *wait_arg, int channel_ms);

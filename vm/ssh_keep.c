@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,7 +36,8 @@ enum answer { TAKEN, NOT_STARTED, STATUS, FAILED };
 struct message {
     enum answer answer;
     int status; /* STATUS */
-    int errnum; /* FAILED; 0 = the connection broke */
+    int errnum; /* FAILED: of the error, and its text */
+    char why[240];
 };
 
 /* --- the keeper --- */
@@ -105,6 +107,13 @@ static void answer(int client, struct message m)
     (void)send(client, &m, sizeof m, MSG_NOSIGNAL);
 }
 
+static void answer_failed(int client, const struct error *why)
+{
+    struct message m = {.answer = FAILED, .errnum = why->errnum};
+    (void)snprintf(m.why, sizeof m.why, "%s", why->message);
+    answer(client, m);
+}
+
 /* One command; false: the connection is of no use any more. */
 static bool serve(struct vm_ssh *ssh, int listener)
 {
@@ -121,7 +130,7 @@ static bool serve(struct vm_ssh *ssh, int listener)
         else if (!vm_ssh_started(ssh))
             answer(client, (struct message){.answer = NOT_STARTED});
         else
-            answer(client, (struct message){.answer = FAILED, .errnum = err->errnum});
+            answer_failed(client, err);
     }
     for (int i = 0; i < 3; i++)
         if (fds[i] >= 0)
@@ -249,13 +258,14 @@ static int input(const struct session *s, struct feed *f, int *ret)
     return 0;
 }
 
-static int failed(const struct session *s, const struct message *m, struct error **err)
+static int failed(const struct session *s, struct message *m, struct error **err)
 {
     if (m->errnum == EPIPE) {
         session_interrupt(s, SIGPIPE);
         return error_set(err, ERR_CANCELLED, "interrupted");
     }
-    return error_set(err, ERR_GUEST, "SSH: the connection ended before the command's status came");
+    m->why[sizeof m->why - 1] = '\0';
+    return error_set(err, ERR_GUEST, "%s", m->why);
 }
 
 int vm_ssh_kept_run(const struct session *s, const char *dir, const char *command, int *ret_status,
@@ -279,7 +289,8 @@ int vm_ssh_kept_run(const struct session *s, const char *dir, const char *comman
     if (rc < 0)
         return -1;
     if (rc == 0)
-        m = (struct message){.answer = FAILED};
+        m = (struct message){.answer = FAILED,
+                             .why = "SSH: the connection ended before the command's status came"};
     if (m.answer == STATUS)
         *ret_status = m.status;
     return m.answer == NOT_STARTED ? 0 : m.answer == STATUS ? 1 : failed(s, &m, err);

@@ -17,6 +17,8 @@ struct vm_ssh {
     long long began; /* of the login, by now_ms(); 0 = it is over */
     int channel_ms;  /* how long a channel may take to open */
     bool started;    /* the last command was asked for */
+    bool reused;     /* others run theirs after this one */
+    bool in_use;     /* a command that was given up has not ended */
     long long until; /* end of what is run, by now_ms(); -1 = none */
 };
 

@@ -44,14 +44,36 @@ struct relay {
     struct buf out[2]; /* from the channel, not yet written to stdout, stderr */
     bool in_end;       /* our stdin has ended */
     bool in_told;      /* and the channel knows */
-    bool out_gone[2];  /* our stdout or stderr can't be written to any more: drop */
+    bool out_gone[2];  /* nobody reads our stdout or stderr any more: drop */
     struct terminal terminal;
 };
+
+/* A command that nobody waits for any more hears of it as if its terminal had gone. A server that only
+ * sees the channel close may let it go on (dropbear), or what does not write (OpenSSH). */
+static void hang_up(struct relay *r)
+{
+    enum { END_MS = 1000, LOOK_MS = 50 };
+    if (!r->ssh->started || r->status >= 0 || !ssh_channel_is_open(r->channel))
+        return;
+    (void)ssh_channel_request_send_signal(r->channel, "HUP");
+    if (!r->ssh->reused)
+        return;
+    // until the guest has closed the channel: what the library still says about it could come after
+    // that, for which dropbear ends the connection
+    r->out_gone[0] = r->out_gone[1] = true;
+    for (long long until = now_ms() + END_MS; !ssh_channel_is_closed(r->channel);) {
+        if (now_ms() > until || ssh_event_dopoll(r->event, LOOK_MS) == SSH_ERROR) {
+            r->ssh->in_use = true;
+            return;
+        }
+    }
+}
 
 static void relay_clear(struct relay *r)
 {
     terminal_restore(&r->terminal);
     if (r->channel) {
+        hang_up(r);
         (void)ssh_remove_channel_callbacks(r->channel, &r->callbacks);
         ssh_channel_free(r->channel);
     }
@@ -126,19 +148,22 @@ static void read_stdin(struct relay *r)
 }
 
 /* poll said that at least PIPE_BUF bytes do not block. */
-static void write_output(struct relay *r, int i)
+static int write_output(struct relay *r, int i, struct error **err)
 {
     size_t n = r->out[i].len < 4096 ? r->out[i].len : 4096;
     ssize_t wrote = write(r->fds[1 + i], r->out[i].data, n);
     if (wrote < 0 && (errno == EINTR || errno == EAGAIN))
-        return;
+        return 0;
+    if (wrote < 0 && (errno != EPIPE || (i == 0 && !is_users(r))))
+        return error_errno(err, "cannot write to standard %s", i ? "error" : "output");
     if (wrote < 0) {
-        if (errno == EPIPE && is_users(r))
+        if (i == 0)
             session_interrupt(r->ssh->o.session, SIGPIPE);
         r->out_gone[i] = true;
         wrote = (ssize_t)r->out[i].len;
     }
     buf_consume(&r->out[i], (size_t)wrote);
+    return 0;
 }
 
 static int wait_relay(struct relay *r, struct error **err)
@@ -158,12 +183,9 @@ static int wait_relay(struct relay *r, struct error **err)
         return rc < 0 ? -1 : error_set(err, ERR_GUEST, "it took too long");
     if (f[IN].revents)
         read_stdin(r);
-    if (f[OUT].revents)
-        write_output(r, 0);
-    if (f[ERRORS].revents)
-        write_output(r, 1);
-    if (r->out_gone[0] && !is_users(r))
-        return errno = EPIPE, error_errno(err, "cannot pass on what the command wrote");
+    if ((f[OUT].revents && write_output(r, 0, err) < 0) ||
+        (f[ERRORS].revents && write_output(r, 1, err) < 0))
+        return -1;
     unsigned columns, rows;
     if (f[WINCH].revents && terminal_take_resize(&r->terminal, &columns, &rows))
         (void)ssh_channel_change_pty_size(r->channel, (int)columns, (int)rows);

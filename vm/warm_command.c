@@ -110,16 +110,19 @@ static void send_out(struct talk *t)
 }
 
 /* poll said that at least PIPE_BUF bytes do not block. */
-static void write_output(struct talk *t, int i)
+static int write_output(struct talk *t, int i, struct error **err)
 {
     size_t n = t->out[i].len < 4096 ? t->out[i].len : 4096;
     ssize_t wrote = write(i ? t->session->errors : t->session->out, t->out[i].data, n);
     if (wrote < 0 && (errno == EINTR || errno == EAGAIN))
-        return;
-    if (wrote < 0 && errno == EPIPE && !i)
+        return 0;
+    if (wrote < 0 && errno != EPIPE)
+        return error_errno(err, "cannot write to standard %s", i ? "error" : "output");
+    if (wrote < 0 && !i)
         session_interrupt(t->session, SIGPIPE);
     t->out_gone[i] |= wrote < 0;
     buf_consume(&t->out[i], wrote < 0 ? t->out[i].len : (size_t)wrote);
+    return 0;
 }
 
 static int turn(struct talk *t, vm_ssh_wait_fn *wait, void *wait_arg, struct error **err)
@@ -144,8 +147,8 @@ static int turn(struct talk *t, vm_ssh_wait_fn *wait, void *wait_arg, struct err
     if (f[IN].revents)
         read_stdin(t);
     for (int i = 0; i < 2; i++)
-        if (f[OUT + i].revents)
-            write_output(t, i);
+        if (f[OUT + i].revents && write_output(t, i, err) < 0)
+            return -1;
     return 0;
 }
 

@@ -91,6 +91,28 @@ field() { # NAME FIELD: of a VM that runs
   [ "$status" = 1 ]
 }
 
+@test "output that cannot be written is an error" {
+  local command
+  for command in 'exec web echo hi' 'exec web yes' 'ssh web echo hi' 'cp web:/etc/passwd -' 'logs web'; do
+    # shellcheck disable=SC2086
+    run bash -c 'timeout 60 "$KILN" "$@" >/dev/full' - $command
+    echo "$command: $status $output"
+    [ "$status" = 1 ]
+    [ "$output" = 'error: cannot write to standard output: No space left on device' ]
+  done
+  run bash -c 'timeout 60 "$KILN" exec web sh -c "echo hi >&2" 2>/dev/full'
+  [ "$status" = 1 ]
+}
+
+@test "a command that nobody waits for any more hears SIGHUP" {
+  local tries=30
+  "$KILN" exec web yes 'left behind' | head -c 4 || true
+  run timeout -s INT 5 "$KILN" exec web sleep 1234
+  until [ "$("$KILN" exec web sh -c 'ps | grep -c "[l]eft behind\|sleep 123[4]"')" = 0 ]; do
+    [ $((tries -= 1)) -gt 0 ]
+  done
+}
+
 @test "exec uses the connection that is kept open, and does without it" {
   "$KILN" exec web true
   run "$KILN" exec -v web sh -c 'exit 3'
@@ -215,6 +237,9 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
 @test "logs and console: one writes, others read along" {
   "$KILN" logs web | grep -q 'Linux version\|login:'
   [ "$("$KILN" logs -n 1 web | wc -l)" -le 1 ]
+  # a quiet guest, and a reader that goes
+  run timeout 60 bash -c '"$0" logs -f web | head -1 >/dev/null; exit "${PIPESTATUS[0]}"' "$KILN"
+  [ "$status" = 141 ]
   run timeout 60 sh -c '(echo; sleep 3) | "$0" console web' "$KILN" # ends by the time-out
   [[ $output == *login* ]]
   mkfifo "$BATS_TEST_TMPDIR/hold"

@@ -144,6 +144,10 @@ work() { # LINE…: a build directory
     [ "$status" = 1 ]
     [[ $output == *"error: cannot write to standard output: No space left on device"* ]]
   done
+  "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' 'RUN a' >/dev/null
+  run bash -c '"$KILN" image build --name two "$1" >/dev/full' - "$(work 'FROM one' 'LABEL a=b')"
+  echo "$output"
+  [[ $output == *"error: cannot write to standard output: No space left on device"* ]]
   # the second one has more to write than a pipe holds
   for command in 'image ls' 'image check -f many .'; do
     seq -f 'X %g' 4000 >many

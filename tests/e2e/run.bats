@@ -88,6 +88,16 @@ type_at() {
   done
 }
 
+@test "a stdout that cannot be written to ends the VM" {
+  for how in '--ssh-command=echo x' --cpus=1; do
+    run timeout 200 bash -c '"$KILN" run tiny "$@" >/dev/full </dev/null' - "$how" "${boot[@]}"
+    echo "$status $output"
+    [ "$status" = 1 ]
+    [[ $output == *'error: cannot write to standard output: No space left on device' ]]
+    clean
+  done
+}
+
 @test "QEMU's answer to an option is no failure; a port that is taken is named" {
   run "$KILN" run tiny -- -version
   [ "$status" = 0 ]
