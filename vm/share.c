@@ -205,7 +205,9 @@ static char *ask(struct vm_ssh *ssh, const char *command, struct error **err)
     if (status == 0)
         return buf_detach(&said, NULL);
     error_set(err, ERR_GUEST, "%s", said.len ? said.data : "mount failed");
-    error_hint(err, "its user must be root or have sudo without a password: --ssh-user root");
+    error_hint(err,
+               "its user must be root or have sudo without a password: --ssh-user root, or in a "
+               "VMFile ssh { user \"root\"; }");
     return NULL;
 }
 

@@ -276,7 +276,7 @@ END
   run timeout 200 "$KILN" up
   echo "$output"
   [ "$status" = 1 ]
-  [[ $output == *"VM 'shared' is running, but without its folders"*"cannot mount '$PWD/two'"* ]]
+  [[ $output == *"VM 'shared' is running, but without its folders"*"cannot mount '$PWD/two'"*"in a VMFile ssh { user"* ]]
   [[ $("$KILN" status --file VMFile.kdl) == *"shared  running    no "* ]]
   [ "$("$KILN" up --explain)" = "shared | running, but its shares are not mounted yet" ]
   run timeout 200 "$KILN" up
