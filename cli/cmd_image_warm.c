@@ -38,12 +38,11 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(image_chain_clear) struct image_chain chain = {0};
     CLEANUP(vm_disks_free) struct vm_disks extra = {0};
     CLEANUP(vm_warm_request_clear) struct vm_warm_request warm = {0};
+    bool wanted;
     vm_spec_init(&spec);
-    if (vm_options_take(a, &spec, err) < 0 || open_all(s, a, &chain, &extra, err) < 0 ||
-        vm_warm_take(s, a, a->pos[0], &warm, err) < 0)
+    if (vm_warm_wanted(s, a, &wanted, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
+        open_all(s, a, &chain, &extra, err) < 0 || vm_warm_take(s, a, a->pos[0], &warm, err) < 0)
         return -1;
-    if (!warm.wanted)
-        return error_set(err, ERR_USER, "'%s' is not the name of an image", a->pos[0]);
     vm_image_take_labels(chain.metadata, &spec);
     if (vm_spec_has_user_network(&spec)) {
         spec.session = VM_SSH_COMMAND;

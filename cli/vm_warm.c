@@ -101,9 +101,16 @@ int vm_warm_wanted(const struct session *s, const struct args *a, bool *ret, str
     if (mode(s, a, NULL, &m, err) < 0)
         return -1;
     *ret = m.wanted;
-    if (!*ret && args_has(a, "ready-when") && a->command != &cmd_image_warm)
-        return error_set(err, ERR_USAGE, "argument --ready-when: needs --warm");
-    return 0;
+    if (m.wanted)
+        return 0;
+    if (a->command != &cmd_image_warm)
+        return args_has(a, "ready-when")
+                   ? error_set(err, ERR_USAGE, "argument --ready-when: needs --warm")
+                   : 0;
+    if (!option(a, "warm"))
+        return 0;
+    error_set(err, ERR_USAGE, "argument --warm: 'image warm' saves a boot, so it cannot be off");
+    return error_hint(err, "--warm=off is for run, create and start; leave it out here");
 }
 
 static int limit(const struct session *s, uint64_t *ret, struct error **err)
@@ -146,10 +153,14 @@ int vm_warm_take(const struct session *s, const struct args *a, const char *imag
     bool wanted;
     if (vm_warm_wanted(s, a, &wanted, err) < 0 || mode(s, a, NULL, &m, err) < 0)
         return -1;
-    if (!wanted && a->command != &cmd_image_warm)
+    bool ahead = a->command == &cmd_image_warm;
+    if (!wanted && !ahead)
         return 0;
     if (take(s, &m, image, args_get(a, "ready-when"), ret, err) < 0)
         return -1;
+    if (!ret->wanted && ahead)
+        return error_set(err, ERR_USER,
+                         "only images have saved boots, and '%s' is not the name of one", image);
     if (!ret->wanted)
         session_notice(s, "only images have saved boots, and '%s' is not the name of one; booting",
                        image);
@@ -213,7 +224,7 @@ int vm_warm_take_vm(const struct session *s, const struct args *a, const struct 
     if (!m.wanted || !image)
         return 0;
     json_auto_t *started = named_vm_noted(vm);
-    if (started) {
+    if (json_object_get(started, "ssh_port")) { // else it was not completed
         if (option(a, "warm"))
             session_notice(s, "only the first start of VM '%s' can be from a saved boot; booting",
                            vm->name);
@@ -221,6 +232,7 @@ int vm_warm_take_vm(const struct session *s, const struct args *a, const struct 
     }
     if (take(s, &m, image, ready ? ready : json_str(kept, "ready"), ret, err) < 0)
         return -1;
+    ret->wish.again = named_vm_was_started(vm);
     if (ret->wanted && same_image(vm, kept, ret->id))
         return 0;
     ret->wanted = false;

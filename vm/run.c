@@ -438,12 +438,15 @@ int vm_run(const struct session *s, const struct vm_run_options *o, int *ret_sta
     struct error *e = NULL;
     r.until = o->spec->timeout_ms ? now_ms() + o->spec->timeout_ms : -1;
     int rc = start(&r, &e);
-    if (rc == 0)
-        tell_up(&r);
-    if (rc == 0 && o->warm && !o->warm->saving)
+    if (rc == 0 && o->warm && !o->warm->saving) {
         rc = vm_warm_resume(s, o, r.vm, &e);
-    if (rc == 0)
+        if (rc < 0 && r.full_told)
+            o->warm->loading = false; // its disk is to blame, not its state
+    }
+    if (rc == 0) {
+        tell_up(&r);
         rc = session(&r, &status, &e);
+    }
     // the end of the connection comes first
     if (rc < 0 && r.vm && e->kind == ERR_GUEST && !e->status) {
         struct error *killed = NULL;

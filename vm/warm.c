@@ -110,7 +110,8 @@ static char *make_key(const struct vm_run_options *o, const struct vm_warm_wish 
     return buf_detach(&b, NULL);
 }
 
-const char *warm_obstacle(const struct vm_run_options *o, bool in_front)
+const char *warm_obstacle(const struct vm_run_options *o, const struct vm_warm_wish *wish,
+                          bool in_front)
 {
     vec_foreach (const struct vm_nic *, nic, &o->spec->nics)
         if (nic->bridge || nic->group)
@@ -121,6 +122,8 @@ const char *warm_obstacle(const struct vm_run_options *o, bool in_front)
         return "it boots by UEFI";
     if (o->seed)
         return "it has a seed for cloud-init";
+    if (!vm_spec_has_user_network(o->spec) && !wish->ready_text)
+        return "without a network for SSH, --ready-when serial:REGEX must say when it has booted";
     if (!o->spec->shares.len)
         return NULL;
     if (!vm_spec_has_user_network(o->spec) || (in_front && o->spec->session == VM_SERIAL))
@@ -223,9 +226,8 @@ int warm_tell_lacking(const struct session *s, const struct vm_warm_wish *wish, 
         return error_hint(err, "--warm alone goes on, with a warning; without it the VM boots");
     }
     AUTO_FREE char *text = xasprintf(
-        "warning: VMs from the saved boot of '%s' have a wrong clock and may have equal random "
-        "bytes: "
-        "%s\n",
+        "warning: VMs from the saved boot of '%s' have a wrong clock "
+        "and may have equal random bytes: %s\n",
         wish->image, why);
     session_warning(s, text);
     return 0;
@@ -287,25 +289,23 @@ int warm_from(struct vm_warm *w, struct saved *t, const struct vm_run_options *o
     }
     w->ram_fd = warm_memory_unpack(t->ram, (uint64_t)o->spec->memory_mb << 20, err);
     w->ram = xasprintf("/proc/self/fd/%d", w->ram_fd);
+    w->loading = w->ram_fd < 0 && err && !(*err)->errnum; // what is packed is wrong
     return w->ram_fd < 0 ? -1 : 0;
 }
 
 static int restore(const struct session *s, const struct vm_run_options *o,
-                   const struct vm_warm_wish *wish, struct saved *t, bool *ret_resumed,
+                   const struct vm_warm_wish *wish, struct saved *t, struct vm_warm *warm,
                    int *ret_status, struct error **err)
 {
     CLEANUP(making_clear) struct making m = {0};
-    CLEANUP(warm_clear) struct vm_warm warm = WARM_INIT;
     struct vm_run_options copy = *o;
-    if (warm_from(&warm, t, o, wish, err) < 0)
+    if (warm_from(warm, t, o, wish, err) < 0)
         return -1;
     add_disks(&m, o, t->dir);
     copy.disks = m.disks;
-    copy.warm = &warm;
+    copy.warm = warm;
     copy.restore = true;
-    int rc = vm_run(s, &copy, ret_status, err);
-    *ret_resumed = warm.resumed;
-    return rc;
+    return vm_run(s, &copy, ret_status, err);
 }
 
 int warm_open(const struct session *s, const struct vm_run_options *o,
@@ -328,14 +328,23 @@ int warm_open(const struct session *s, const struct vm_run_options *o,
     return saved_open(s, kind, (const char *const *)files.ptr, key, t, err);
 }
 
-/* Errors that are the user's, or that a boot would meet, too. What a restored guest does before anybody
- * uses it says nothing of a boot; and the serial console needs no SSH. */
-bool warm_is_final(const struct error *e, const struct vm_run_options *o, bool restored)
+/* Errors that are the user's, or another program's. */
+static bool is_from_outside(const struct error *e)
 {
-    bool boots = !restored && (e->status == VM_EXIT_PANIC ||
-                               (e->status == VM_EXIT_NO_SSH && o->spec->session != VM_SERIAL));
     return e->kind == ERR_CANCELLED || e->kind == ERR_KILLED || e->kind == ERR_USER ||
-           e->kind == ERR_USAGE || e->status == VM_EXIT_TIMEOUT || boots;
+           e->kind == ERR_USAGE || e->status == VM_EXIT_TIMEOUT;
+}
+
+/* The serial console needs no SSH. */
+bool warm_is_final(const struct error *e, const struct vm_run_options *o)
+{
+    return is_from_outside(e) || e->status == VM_EXIT_PANIC ||
+           (e->status == VM_EXIT_NO_SSH && o->spec->session != VM_SERIAL);
+}
+
+bool warm_is_at_fault(const struct vm_warm *w, const struct error *e)
+{
+    return w->loading && !w->resumed && !is_from_outside(e);
 }
 
 int warm_get_ready(const struct session *s, const struct vm_run_options *o,
@@ -353,13 +362,13 @@ static int run_saved(const struct session *s, const struct vm_run_options *o,
                      const struct vm_warm_wish *wish, struct saved *t, int *ret_status,
                      struct error **ret_why, struct error **err)
 {
+    CLEANUP(warm_clear) struct vm_warm warm = WARM_INIT;
     struct error *why = NULL;
-    bool resumed = false;
     if (warm_tell_lacking(s, wish, t->note, err) < 0)
         return -1;
-    if (wish->only || restore(s, o, wish, t, &resumed, ret_status, &why) == 0)
+    if (wish->only || restore(s, o, wish, t, &warm, ret_status, &why) == 0)
         return 0;
-    if (resumed || warm_is_final(why, o, true))
+    if (!warm_is_at_fault(&warm, why))
         return error_propagate(err, why);
     saved_reject(t);
     *ret_why = why;
@@ -404,11 +413,11 @@ int vm_warm_run(const struct session *s, const struct vm_run_options *o,
     *ret_status = 0;
     if (o->keep)
         return warm_run_kept(s, o, wish, ret_status, err);
-    const char *obstacle = warm_obstacle(o, true);
+    const char *obstacle = warm_obstacle(o, wish, true);
     if (obstacle)
         return boot_instead(s, o, wish, obstacle, ret_status, err);
     if (warm_open(s, o, wish, &kind, &t, &why) < 0 || warm_get_ready(s, o, wish, &t, &why) < 0) {
-        if (wish->only || warm_is_final(why, o, false))
+        if (wish->only || warm_is_final(why, o))
             return error_propagate(err, STEAL(why));
     } else {
         const char *unfit = warm_unfit(o, t.note);

@@ -53,6 +53,8 @@ struct vm_warm_wish {
     bool quiet;  /* why it boots is told with -v alone */
     bool strict; /* a guest that cannot be told the time, or given random bytes, is an error */
     bool
+        again; /* an earlier start of the VM was not completed: what is written to its disks may be its */
+    bool
         only; /* vm_warm_run makes it, unless there is one, and that is all; an error if it cannot be */
     uint64_t max_bytes; /* what all saved boots may take on the disk; 0 = 4 GiB */
 };
@@ -63,7 +65,8 @@ struct vm_warm_wish {
 int vm_warm_run(const struct session *s, const struct vm_run_options *o,
                 const struct vm_warm_wish *wish, int *ret_status, struct error **err);
 /* As vm_detach, for a VM that has never been started: its disks, overlays in which nothing is written
- * yet (if something is, it boots), become copies of those of the saved boot. */
+ * yet (if something is, it boots), become copies of those of the saved boot. If it does not get as far as
+ * to run, they are as before. */
 int vm_warm_detach(const struct session *s, const struct vm_run_options *o,
                    const struct vm_warm_wish *wish, const char *dir, struct error **err);
 /* Whether this QEMU was restored from a saved boot, and not from a state of its own since. */
@@ -89,6 +92,8 @@ struct vm_warm {
     const struct vm_warm_wish *wish;
     bool
         again; /* neither: a copy that was suspended to disk (vm/state.h) goes on; the rest is unset */
+    bool
+        loading; /* restored: the state is in use, and until `resumed` a failure may be its fault */
     bool resumed; /* restored: it runs, and what happens from now on is not the state's fault */
     bool command; /* and a program in the guest runs the user's command: vm_warm_command */
 };

@@ -2,6 +2,9 @@
 //
 // A VM that keeps its disk and starts from a saved boot must not need that later: what the boot wrote is
 // copied to its disks first. The memory stays a mapping of the saved file.
+//
+// Copies are dated 1970 until the VM runs: whatever writes to one gives it another time. So a start that
+// was killed is known by its disks, and is the first one once more if nothing has written to them.
 #include "vm/warm.h"
 
 #include "base/alloc.h"
@@ -60,15 +63,23 @@ static bool is_empty(const struct vm_run_options *o, size_t i)
            same_bytes(disk, empty, (size_t)is.st_size);
 }
 
+/* Whether it is a copy of a saved boot's disk that nobody has written to. */
+static bool is_copy(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !st.st_mtim.tv_sec && !st.st_mtim.tv_nsec;
+}
+
 static int copy_file(const char *from, const char *path, struct error **err)
 {
+    static const struct timespec times[] = {{0, UTIME_OMIT}, {0, 0}};
     AUTO_FREE char *new = xasprintf("%s.new", path);
     (void)unlink(new); // of a start that was killed
     AUTO_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC),
                    out = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (in < 0 || out < 0)
         return error_errno(err, "cannot copy '%s' to '%s'", from, new);
-    if (file_copy(in, out, err) < 0 || rename(new, path) < 0) {
+    if (file_copy(in, out, err) < 0 || futimens(out, times) < 0 || rename(new, path) < 0) {
         (void)unlink(new);
         return err && *err ? -1 : error_errno(err, "cannot rename '%s'", new);
     }
@@ -92,12 +103,24 @@ static int empty_disks(const struct vm_run_options *o, struct error **err)
         AUTO_FREE char *backing = NULL;
         struct qcow2_overlay overlay = new_overlay(o, i, &backing);
         const char *top = vm_run_disk_top(o, i);
-        if (unlink(top) < 0)
-            return error_errno(err, "cannot remove '%s'", top);
-        if (qcow2_create_overlay(top, &overlay, err) < 0)
+        AUTO_FREE char *new = xasprintf("%s.new", top);
+        (void)unlink(new);
+        if (qcow2_create_overlay(new, &overlay, err) < 0)
             return -1;
+        if (rename(new, top) < 0) {
+            (void)unlink(new);
+            return error_errno(err, "cannot rename '%s'", new);
+        }
     }
     return 0;
+}
+
+/* The VM has run. */
+static void date_disks(const struct vm_run_options *o)
+{
+    for (size_t i = 0; i < o->n_disks; i++)
+        if (is_copy(vm_run_disk_top(o, i)))
+            (void)utimensat(AT_FDCWD, vm_run_disk_top(o, i), NULL, 0);
 }
 
 /* A start of a VM that keeps its disk. */
@@ -130,26 +153,40 @@ static int start_saved(const struct kept *k, struct saved *t, struct error **ret
     struct vm_run_options copy = *k->o;
     CLEANUP(warm_clear) struct vm_warm warm = WARM_INIT;
     struct error *why = NULL;
+    int emptied = 0;
     copy.warm = &warm;
     copy.restore = true;
     if (warm_tell_lacking(k->session, k->wish, t->note, err) < 0)
         return -1;
-    if (warm_from(&warm, t, k->o, k->wish, &why) == 0 && take_disks(k->o, t, &why) == 0 &&
-        go(k, &copy, &why) == 0)
-        return 0;
-    if (warm.resumed || warm_is_final(why, k->o, true))
+    if (warm_from(&warm, t, k->o, k->wish, &why) == 0 && take_disks(k->o, t, &why) == 0)
+        (void)go(k, &copy, &why);
+    if (warm.resumed)
+        date_disks(k->o);
+    else
+        emptied = empty_disks(k->o, why ? NULL : err);
+    if (!why)
+        return emptied;
+    if (!warm_is_at_fault(&warm, why))
         return error_propagate(err, why);
     saved_reject(t);
     *ret_why = why;
-    return empty_disks(k->o, err) < 0 ? -1 : 1;
+    return emptied < 0 ? error_set(err, ERR_SYSTEM, "cannot empty the VM's disks again") : 1;
 }
 
-static const char *obstacle(const struct kept *k)
+/* Nothing of the VM's own is on its disks; copies of a start that was killed are removed. */
+static int look_at_disks(const struct kept *k, const char **ret_why, struct error **err)
 {
-    for (size_t i = 0; i < k->o->n_disks; i++)
-        if (!is_empty(k->o, i))
-            return "its disk was changed before its first start";
-    return warm_obstacle(k->o, !k->dir);
+    const char *why = k->wish->again ? "its disk was changed by an earlier start"
+                                     : "its disk was changed before its first start";
+    bool copies = false;
+    *ret_why = NULL;
+    for (size_t i = 0; i < k->o->n_disks; i++) {
+        bool copy = is_copy(vm_run_disk_top(k->o, i));
+        if (!copy && !is_empty(k->o, i))
+            *ret_why = why;
+        copies |= copy;
+    }
+    return copies && !*ret_why ? empty_disks(k->o, err) : 0;
 }
 
 static int start(const struct kept *k, struct error **err)
@@ -162,12 +199,16 @@ static int start(const struct kept *k, struct error **err)
     base.disks = below;
     base.keep = false;
     base.hold = -1;
-    const char *no = obstacle(k);
+    const char *no;
+    if (look_at_disks(k, &no, err) < 0)
+        return -1;
+    if (!no)
+        no = warm_obstacle(k->o, k->wish, !k->dir);
     if (no)
         return boot_instead(k, no, err);
     if (warm_open(k->session, &base, k->wish, &kind, &t, &why) < 0 ||
         warm_get_ready(k->session, &base, k->wish, &t, &why) < 0) {
-        if (warm_is_final(why, &base, false))
+        if (warm_is_final(why, &base))
             return error_propagate(err, STEAL(why));
     } else {
         const char *unfit = warm_unfit(k->o, t.note);

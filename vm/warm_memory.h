@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A guest's memory, saved: as it is, with holes for pages of zeros, or packed (--warm=compress), which
- * takes about a third of the disk and has to be unpacked for every VM.
+ * takes about half as much of the disk and has to be unpacked for every VM.
  *
  *     // given int memory; const char *path;
  *     warm_memory_pack(memory, path, &err);

@@ -15,7 +15,8 @@ extern const char *const warm_ports[VM_WARM_PORTS];
 #define WARM_AGAIN "-again"
 /* Why this VM has to boot, a phrase; NULL = it need not. in_front: its user has its console, or is logged
  * in by vm_run. */
-const char *warm_obstacle(const struct vm_run_options *o, bool in_front);
+const char *warm_obstacle(const struct vm_run_options *o, const struct vm_warm_wish *wish,
+                          bool in_front);
 /* The same, once it is known what the saved guest has. */
 const char *warm_unfit(const struct vm_run_options *o, const json_t *note);
 /* The saved boot for it; *kind is borrowed by *t. */
@@ -43,8 +44,11 @@ void warm_share(const struct session *s, struct vm_run_options *o, struct vm_sha
 /* What a copy needs is missing: refused, or told. */
 int warm_tell_lacking(const struct session *s, const struct vm_warm_wish *wish, const json_t *note,
                       struct error **err);
-/* Whether a boot would not help. restored: it happened to a copy. */
-bool warm_is_final(const struct error *e, const struct vm_run_options *o, bool restored);
+/* It could not be made: whether a boot would not help. */
+bool warm_is_final(const struct error *e, const struct vm_run_options *o);
+/* A copy failed: whether the saved boot may be the cause, and not this host, which a boot would meet,
+ * too. */
+bool warm_is_at_fault(const struct vm_warm *w, const struct error *e);
 /* ERR_USAGE: what is awaited can't be seen in a guest without network. */
 int warm_ready_check(const struct vm_warm_wish *wish, const struct vm_spec *spec,
                      struct error **err);

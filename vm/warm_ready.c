@@ -97,7 +97,7 @@ static int await_console(const struct vm_run_options *o, struct vm *vm, long lon
                          o->warm->wish->ready.serial);
     for (rc = 1; rc > 0;) {
         AUTO_FREE char *text = vm_console_text(vm, CONSOLE_LINES);
-        if (regexec(&re, text, 0, NULL, 0) == 0)
+        if (*text && regexec(&re, text, 0, NULL, 0) == 0)
             break;
         rc = vm_wait(vm, NULL, 0, deadline, err);
     }

@@ -124,6 +124,7 @@ static int load(const struct session *s, struct vm_warm *w, struct qmp *q,
     AUTO_CLOSE int fd = open(w->saved->state, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, "cannot read '%s'", w->saved->state);
+    w->loading = true;
     if (vm_migrate(s, q, VM_MIGRATE_IN, fd, true, err) < 0 ||
         qmp_command(q, "cont", NULL, ANSWER_MS, NULL, err) < 0 ||
         (!json_object_get(note, "lacking") && wake(s, l, warm_wake_port(l, note), err) < 0))

@@ -325,6 +325,78 @@ PY
   [ ! -e "${ram%ram}warm.json" ]
 }
 
+start_slow() { # [OPTION]: the VM "first", as the process $starter, until it is to be restored
+  "$KILN" start "$@" first >said 2>&1 </dev/null 3>&- &
+  starter=$!
+  timeout 60 sh -c 'until grep -q Restoring said; do sleep 0.1; done'
+}
+
+@test "a failure of the host's is not the saved boot's, a first start that did not end well is none" {
+  # for copies: does not start, or does not answer
+  cat >host-qemu <<END
+#!/bin/sh
+case " \$* " in *" -incoming "*)
+  case \$(cat "$PWD/how") in fail) exit 1 ;; slow) exec sleep 60 ;; esac
+esac
+exec qemu-system-x86_64 "\$@"
+END
+  chmod +x host-qemu
+  export KILN_QEMU=$PWD/host-qemu
+  echo >how
+  warm -- true
+  grep -q '^saved the boot' said
+  TMPDIR=/nonexistent run warm -- true
+  [ "$status" = 1 ]
+  grep -q "^error: cannot make a temporary file in '/nonexistent'" said
+  run ! grep -q 'saved boot' said
+  echo fail >how
+  run warm -- true
+  [ "$status" != 0 ]
+  run ! grep -q 'saved boot' said
+  echo >how
+  warm -- true
+  run ! grep -q 'saved\|Booting' said
+  # a VM that keeps its disk: one that fails, and one that is interrupted
+  "$KILN" create --name first --warm "${vm[@]}" tiny
+  local disk=$KILN_HOME/vmstore/first/disk.qcow2 before way starter
+  before=$(sha256sum "$disk")
+  echo fail >how
+  run timeout 100 "$KILN" start first --ssh-command true
+  [ "$status" != 0 ]
+  run ! grep 'saved boot' <<<"$output"
+  [ "$(sha256sum "$disk")" = "$before" ]
+  echo slow >how
+  for way in INT-d INT KILL; do
+    echo "$way"
+    start_slow ${way#*[TL]}
+    [ "$way" = KILL ] || [ "$(sha256sum "$disk")" != "$before" ]
+    kill -s ${way%-d} $starter
+    wait $starter || true
+    [ "$way" = KILL ] || [ "$(sha256sum "$disk")" = "$before" ]
+  done
+  echo >how
+  run timeout 200 "$KILN" start first --ssh-command 'echo data >/srv/file'
+  echo "$output"
+  [ "$status" = 0 ]
+  [ "$output" = 'Restoring (TCG), waiting for SSH' ]
+  run timeout 200 "$KILN" start first --ssh-command 'cat /srv/file'
+  [[ $output == Booting*data ]]
+  "$KILN" rm first
+  # what was written after such a start is kept
+  "$KILN" create --name first --warm "${vm[@]}" tiny
+  echo slow >how
+  start_slow
+  kill -s KILL $starter
+  wait $starter || true
+  before=$(stat -c %s "$disk")
+  touch "$disk"
+  echo >how
+  run timeout 100 "$KILN" start first --ssh-timeout 1 --ssh-command true
+  [[ $output == *"its disk was changed by an earlier start; booting"* ]]
+  [ "$(stat -c %s "$disk")" -ge "$before" ]
+  "$KILN" rm first
+}
+
 @test "the serial console of a saved boot; without root in the guest a warning, or with strict an error" {
   # nobody can log in: what is awaited is on the console
   vm+=(--network none --ready-when 'serial:tiny login')
@@ -357,6 +429,14 @@ PY
   [[ $output == *"no saved boot for 'tiny': QEMU gets arguments of your own; booting"* ]]
   run "$KILN" image warm tiny -- -version
   [ "$status" = 2 ]
+  run timeout 60 "$KILN" image warm --network none "${vm[@]}" tiny
+  [ "$status" = 1 ]
+  [[ $output == "error: no saved boot for 'tiny': without a network for SSH, --ready-when serial:REGEX must say"* ]]
+  run timeout 60 "$KILN" run --warm --network none --timeout 2 "${vm[@]}" tiny
+  [[ $output == "no saved boot for 'tiny': without a network for SSH, "*"; booting"*Booting* ]]
+  run "$KILN" image warm --warm=off tiny
+  [ "$status" = 2 ]
+  [[ $output == "error: argument --warm: 'image warm' saves a boot"*"hint: "*"leave it out here" ]]
   run "$KILN" run --warm=yes tiny
   [ "$status" = 2 ]
   [[ $output == *"argument --warm: 'yes' is not strict, compress or off"* ]]
@@ -399,6 +479,9 @@ END
   run timeout 300 "$KILN" image warm --ready-when file:/etc/passwd "${vm[@]}" tiny
   [ "$status" = 0 ]
   [[ $output == *"saved the boot"* ]]
+  # no line is there before the guest has run
+  run timeout 60 "$KILN" image warm --network none --ready-when 'serial:.*' "${vm[@]}" tiny
+  [[ $output =~ "saved the boot of 'tiny' ("[0-9.]+" MiB)" ]]
   local wanted
   for wanted in file:/no/such 'serial:no such line' port:81; do
     run timeout 300 "$KILN" image warm --ready-when "$wanted" --ssh-timeout 30 "${vm[@]}" tiny
