@@ -368,7 +368,7 @@ END
   echo slow >how
   for way in INT-d INT KILL; do
     echo "$way"
-    start_slow ${way#*[TL]}
+    start_slow ${way#${way%-d}}
     [ "$way" = KILL ] || [ "$(sha256sum "$disk")" != "$before" ]
     kill -s ${way%-d} $starter
     wait $starter || true
