@@ -28,7 +28,7 @@ static const struct option_spec done_options[] = {JSON_OPTION, {0}};
 
 static const struct option_spec history_options[] = {
     {"json", 0, NULL, "Print JSON", NULL},
-    LIST_FORMAT_OPTION,
+    LIST_FORMAT_OPTION("{{.Step}}\\t{{.Instruction}}"),
     {"cost", 0, NULL, "The steps that took longest first", NULL},
     {"graph", 0, NULL,
      "All layers as a tree; with NAME, those its image is made of or is a base of", NULL},
@@ -228,12 +228,19 @@ static json_t *describe(const struct history *h)
             (void)json_object_set_new(e, "key", json_string(r->key));
             (void)json_object_set_new(e, "layer", json_string(r->id));
             (void)json_object_set_new(e, "created", json_integer((json_int_t)r->created));
-            (void)json_object_set_new(e, "seconds", json_real(r->seconds));
+            (void)json_object_set_new(e, "seconds",
+                                      json_real((double)(int64_t)(r->seconds * 1000 + 0.5) / 1000));
             (void)json_object_set_new(e, "bytes", json_integer((json_int_t)r->bytes));
         }
         (void)json_array_append_new(list, e);
     }
     return list;
+}
+
+/* docker's .Comment: a step has none */
+static void add_nothing(struct buf *b, const json_t *item, const char *key)
+{
+    (void)b, (void)item, (void)key;
 }
 
 static const struct list_column columns[] = {
@@ -245,6 +252,7 @@ static const struct list_column columns[] = {
     {.field = "Size", .key = "bytes", .add = list_add_size, .head = "SIZE", .right = true},
     {.field = "Instruction", .alias = "CreatedBy", .key = "step", .head = "INSTRUCTION"},
     {.field = "Layer", .alias = "ID", .key = "layer"},
+    {.field = "Comment", .key = "comment", .add = add_nothing},
     {0},
 };
 
@@ -277,7 +285,7 @@ const struct command cmd_image_history = {
     .usage = "[--json | --format TEMPLATE] [--cost] [--no-trunc] NAME | --graph [NAME]",
     .detail =
         "Fields of --format are .Step, .Key, .Age, .Created, .Seconds, .Size, .Instruction, "
-        ".Layer.\n",
+        ".Layer, .Comment.\n",
     .options = history_options,
     .max_args = 1,
     .run = run_history,

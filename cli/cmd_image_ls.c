@@ -13,7 +13,7 @@
 static const struct option_spec options[] = {
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
-    LIST_FORMAT_OPTION,
+    LIST_FORMAT_OPTION("{{.Name}}\\t{{.RealSize}}"),
     {"remote", 0, "REF", "List the images of HOST/REPOSITORY or oci-layout:DIR", NULL},
     REGISTRY_OPTIONS,
     {0},
@@ -30,6 +30,26 @@ static json_t *describe(const struct backend_image *i)
                      json_path(i->path), "modified", (json_int_t)i->mtime, "virtual_size",
                      (json_int_t)i->virtual_size, "real_size", (json_int_t)i->real_size, "type",
                      i->thin ? "thin" : "standalone", "layer", i->layer);
+}
+
+/* Where ":tag" begins in a name; its end if it has none. A colon before a slash is a server's port. */
+static const char *tag_of(const char *name)
+{
+    const char *colon = strrchr(name, ':');
+    return colon && !strchr(colon, '/') ? colon : name + strlen(name);
+}
+
+static void add_repository(struct buf *b, const json_t *item, const char *key)
+{
+    const char *name = json_str(item, key);
+    if (name)
+        buf_add(b, name, (size_t)(tag_of(name) - name));
+}
+
+static void add_tag(struct buf *b, const json_t *item, const char *key)
+{
+    const char *name = json_str(item, key), *tag = name ? tag_of(name) : "";
+    buf_adds(b, *tag ? tag + 1 : "latest");
 }
 
 static const struct list_column columns[] = {
@@ -51,6 +71,8 @@ static const struct list_column columns[] = {
     {.field = "Type", .key = "type"},
     {.field = "Layer", .key = "layer"},
     {.field = "Path", .key = "path"},
+    {.field = "Repository", .key = "name", .add = add_repository},
+    {.field = "Tag", .key = "name", .add = add_tag},
     {0},
 };
 
@@ -101,8 +123,8 @@ const struct command cmd_image_ls = {
         "REAL SIZE is what an image takes on this disk, with every layer it stands on; images\n"
         "that share layers count them each. --remote asks a registry, and fetches no image.\n"
         "Fields of --format are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, "
-        ".Path; with\n"
-        "--remote .Name and .Tag.\n",
+        ".Path,\n"
+        ".Repository, .Tag (latest without one); with --remote .Name and .Tag.\n",
     .options = options,
     .run = run,
 };

@@ -18,7 +18,7 @@ static const struct option_spec options[] = {
      NULL},
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
-    LIST_FORMAT_OPTION,
+    LIST_FORMAT_OPTION("{{.Name}}\\t{{.State}}"),
     {0},
 };
 

@@ -23,7 +23,7 @@ static const struct option_spec options[] = {
     {"all", 'a', NULL, "Also VMs that do not run", NULL},
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
-    LIST_FORMAT_OPTION,
+    LIST_FORMAT_OPTION("{{.Name}}\\t{{.State}}"),
     {"pid", 0, NULL, "Accepted for transient's users: the process is shown anyway", NULL},
     {"ssh", 0, NULL, "Accepted for transient's users: the port is shown anyway", NULL},
     {0},

@@ -75,8 +75,9 @@ static void add_cell(struct buf *b, const struct list_column *c, const json_t *i
 
 static void add_json(struct buf *b, const json_t *value)
 {
-    AUTO_FREE char *text =
-        value ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : NULL;
+    AUTO_FREE char *text = value ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS |
+                                                         JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))
+                                 : NULL;
     buf_adds(b, text ? text : "null");
 }
 

@@ -3,7 +3,7 @@
  * How commands print lists: as a table, as JSON (--json), and as --format says. What a list can show are
  * columns, each made from a member of an item, which is the JSON object that --json prints.
  *
- *     static const struct option_spec options[] = {LIST_FORMAT_OPTION, {0}};
+ *     static const struct option_spec options[] = {LIST_FORMAT_OPTION("{{.Name}}"), {0}};
  *     static const struct list_column columns[] = {
  *         {.field = "Name", .head = "NAME", .key = "name"},
  *         {.field = "RealSize", .head = "REAL SIZE", .key = "real_size", .add = list_add_size, .right = true},
@@ -52,10 +52,10 @@ int list_check(const struct args *a, const struct list_column *columns, struct e
 int list_print(const struct args *a, const struct list_column *columns, const json_t *items,
                struct error **err);
 
-/* A row of a command's table of options. */
+/* A row of a command's table of options; the example has fields that its list has. */
 // clang-format off
-#define LIST_FORMAT_OPTION \
-    {"format", 0, "TEMPLATE", "Print each as TEMPLATE says, '{{.Name}}\\t{{.State}}'; 'table …': with a head; json: an object a line", NULL}
+#define LIST_FORMAT_OPTION(example) \
+    {"format", 0, "TEMPLATE", "Print each as TEMPLATE says, '" example "'; 'table …': with a head; json: an object a line", NULL}
 // clang-format on
 
 #endif

@@ -130,7 +130,8 @@ void cli_print_text(const char *text, size_t max)
 
 void cli_print_json(const json_t *value)
 {
-    AUTO_FREE char *text = json_dumps(value, JSON_INDENT(2) | JSON_SORT_KEYS);
+    AUTO_FREE char *text =
+        json_dumps(value, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     puts(text ? text : "null");
 }
 

@@ -250,7 +250,7 @@ assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user
 }
 
 @test "lists are printed as --format says; what it does not know is an error that lists the fields" {
-  local fields='fields are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, .Path' words
+  local fields='fields are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, .Path, .Repository, .Tag' words
   "$KILN" images -q | grep -vx base | xargs -r "$KILN" rmi --force # of the tests above
   "$KILN" tag base a-second-one
   run "$KILN" images --format '{{.Name}}\t{{ .TYPE }}\\t\n{{.virtsize}}{{json .Name}}'
@@ -265,8 +265,14 @@ assert i["labels"] == {"maintainer": "O\x27Neil <o@example.org>", "kiln.ssh-user
   [ "$("$KILN" history base --format '{{json .n}}' 2>&1 | head -1)" = "error: argument --format: there is no field '.n'" ]
   says 2 "there is no field '.Nmae'
 hint: did you mean {{.Name}}? $fields" images --format '{{.Nmae}}'
-  says 2 "there is no field '.Repository'
-hint: $fields; --json prints all there is, for jq" images --format '{{.Repository}}:{{.Tag}}'
+  says 2 "there is no field '.Digest'
+hint: $fields; --json prints all there is, for jq" images --format '{{.Digest}}:{{.Tag}}'
+  "$KILN" tag base host:5000/a/b:1.2
+  [ "$("$KILN" images --format '{{.Repository}} {{.Tag}}')" = $'a-second-one latest\nbase latest\nhost:5000/a/b 1.2' ]
+  "$KILN" rmi --quiet host:5000/a/b:1.2
+  "$KILN" history base --format '{{json .}}' | jq -e '.n'
+  run -0 "$KILN" history base --format '{{json .Seconds}}{{.Comment}}'
+  [[ $output =~ [0-9]-$ && ! $output =~ \.[0-9]{4} ]]
   says 2 "'{{if .Name}}' is not {{.FIELD}}" images --format '{{if .Name}}x{{end}}'
   says 2 "'{{.}}' is not {{.FIELD}}" images --format '{{.}}'
   says 2 "'{{}}' is not {{.FIELD}}" images --format 'table {{}}'
