@@ -9,6 +9,7 @@ setup_file() {
   export TERM=xterm
   share_appliance "$KILN_HOME"
   make_base "$BATS_FILE_TMPDIR/base" base
+  printf 'FROM base\nRUN true\n' | "$KILN" build -t ready - # makes the builder VM's template
 }
 
 setup() {

@@ -58,7 +58,7 @@ END
   cp /boot/vmlinuz-* "$TOP/home/" && chmod 0 "$TOP"/home/vmlinuz-*
   run as_user 'k=$(echo vmlinuz-*); export KILN_KERNEL=$PWD/$k KILN_HOME=$PWD/other
     mkdir k && printf "FROM scratch\nDISK 64 MB GPT\nPARTITION 1 FORMAT ext4 MOUNT /\n" >k/Imagefile
-    if kiln image build k || kiln doctor; then exit 1; fi'
+    if kiln image build --runner vm k || kiln doctor; then exit 1; fi'
   echo "$output"
   [ "$status" = 0 ]
   [[ $output == *"error: KILN_KERNEL: cannot read kernel '$TOP/home/vmlinuz-"*"': Permission denied"* ]]
