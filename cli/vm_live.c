@@ -11,6 +11,7 @@
 #include "vm/login.h"
 #include "vm/seed.h"
 #include "vm/ssh_key.h"
+#include "vm/state.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -106,6 +107,8 @@ int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
     vm_spec_set(&ret->spec.ssh.key, json_str(ret->record, "key"));
     if (named_vm_runs(&ret->vm))
         return 0;
+    if (vm_state_refuse(&ret->vm, err) < 0)
+        return -1;
     error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
     return json_object_get(ret->vm.config, "fleet")
                ? error_hint(err, "'kiln up %s' starts it", name)

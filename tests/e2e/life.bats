@@ -445,6 +445,9 @@ make_qemu() { # FILE COMMANDS
   rm -f "$store/susp/qmp.sock"
   python3 -c 'import os, socket, sys; os.chdir(sys.argv[1]); socket.socket(socket.AF_UNIX).bind("qmp.sock")' "$store/susp"
   [ "$("$KILN" status susp || true)" = suspended ]
+  run "$KILN" exec susp true
+  [ "$status" = 1 ]
+  [[ $output == *"VM 'susp' is suspended to disk"*"'kiln resume susp' lets it go on"* ]]
   "$KILN" resume susp
   [ "$("$KILN" status susp)" = running ]
   "$KILN" rm --force susp
