@@ -232,7 +232,7 @@ int vm_warm_take_vm(const struct session *s, const struct args *a, const struct 
     }
     if (take(s, &m, image, ready ? ready : json_str(kept, "ready"), ret, err) < 0)
         return -1;
-    ret->wish.again = named_vm_was_started(vm);
+    ret->wish.again = started != NULL;
     if (ret->wanted && same_image(vm, kept, ret->id))
         return 0;
     ret->wanted = false;
