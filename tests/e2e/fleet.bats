@@ -457,6 +457,7 @@ dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --user=root --por
 dnsmasq=$!
 timeout 200 "$KILN" up
 "$KILN" status
+timeout 100 sh -c 'until "$KILN" status --json right | grep -q address; do sleep 0.2; done' # nothing waited for its boot
 address=$("$KILN" status --json right | python3 -c 'import json, sys; print(json.load(sys.stdin)["address"])')
 echo "right is $address"
 "$KILN" exec left sh -c "ls /run/here; ping -c 1 $address; ls /sys/class/net"
