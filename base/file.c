@@ -165,6 +165,15 @@ int pwrite_all(int fd, const void *bytes, size_t n, off_t at)
     return 0;
 }
 
+void fd_drain(int fd)
+{
+    char rest[4096];
+    ssize_t n;
+    do
+        n = read(fd, rest, sizeof rest);
+    while (n > 0 || (n < 0 && errno == EINTR));
+}
+
 ssize_t pread_all(int fd, void *bytes, size_t n, off_t at)
 {
     size_t have = 0;

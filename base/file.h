@@ -45,6 +45,7 @@ int write_all(int fd, const void *bytes, size_t n);            /* 0, or -1 with 
 ssize_t read_all(int fd, void *bytes, size_t n);               /* less than n only at the end */
 int pwrite_all(int fd, const void *bytes, size_t n, off_t at); /* 0, or -1 with errno */
 ssize_t pread_all(int fd, void *bytes, size_t n, off_t at);
+void fd_drain(int fd); /* reads to the end, or until an error, and drops it */
 
 /* Gives the empty file `to` the bytes of `from`: shared where the file system can, else copied without
  * the holes. */

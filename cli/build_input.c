@@ -120,6 +120,7 @@ static int unpack_here(bool *ret_text, struct error **err)
         return failed(u.in, err);
     if (archive_format(u.in) == ARCHIVE_FORMAT_EMPTY)
         return is_empty(err);
+    fd_drain(STDIN_FILENO); // what a tar adds after the end, or its writer would fail
     return archive_write_close(u.out) < ARCHIVE_WARN ? failed(u.out, err) : 0;
 }
 

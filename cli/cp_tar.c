@@ -2,6 +2,7 @@
 #include "cli/cp_tar.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/vector.h"
 #include "cli/command.h"
 
@@ -83,7 +84,7 @@ static int send_entry(struct writer *w, struct archive_entry *e, struct error **
         return 0;
     if (archive_entry_filetype(e) == AE_IFSOCK) {
         AUTO_FREE char *text = xasprintf("the socket '%s' is left out", path);
-        print_note("note", text);
+        print_note("note: ", text);
         return 0;
     }
     archive_entry_copy_pathname(e, name);
@@ -275,7 +276,7 @@ static int take_all(struct reader *r, struct error **err)
         return error_set(err, ERR_GUEST, "the guest sent nothing");
     if (r->left_out) {
         AUTO_FREE char *text = xasprintf("left out: devices, pipes and sockets (%zu)", r->left_out);
-        print_note("note", text);
+        print_note("note: ", text);
     }
     return 0;
 }
@@ -301,5 +302,8 @@ int cp_tar_read(int fd, const char *sent, const char *dir, const char *name, boo
                                                ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);
     if (archive_read_open_fd(r.tar, fd, CHUNK) != ARCHIVE_OK)
         return archive_failed(r.tar, "receive", sent, err);
-    return take_all(&r, err);
+    if (take_all(&r, err) < 0)
+        return -1;
+    fd_drain(fd); // what a tar adds after the end, or its writer would fail
+    return 0;
 }

@@ -282,7 +282,7 @@ static int copy_all_out(const struct cp_guest *g, const struct vm_copies *c, str
             continue;
         }
         bool worse = is_missing(first) && !is_missing(why);
-        print_note("error", worse ? first->message : why->message);
+        print_note("error: ", worse ? first->message : why->message);
         if (worse) {
             error_free(first);
             first = STEAL(why);

@@ -168,6 +168,9 @@ print(i["layer"])')
   echo content >a
   tar cf - Imagefile a | says 0 "Built image 'tarred'" build -t tarred -
   tar czf - ./Imagefile ./a | says 0 "(1 of 1 layers from the cache)" build -t tarred -
+  # what comes after the archive is read, or its writer would fail
+  { tar cf - Imagefile a; head -c 1M /dev/zero && touch whole; } | says 0 "(1 of 1 layers from the cache)" build -t tarred -
+  [ -e whole ]
   printf '%s\n' 'FROM base' 'RUN test ! -e /sys/class/net/eth0' 'RUN ! ip route | grep .' |
     says 0 "Built image 'text'" build -t text --network none -
   printf '%s\n' 'FROM base' 'COPY a /' 'XX' | says 1 "stdin:3:1: error" build -t x -f - .
