@@ -171,6 +171,13 @@ void buf_add_shell_word(struct buf *b, const char *word)
     buf_addc(b, '\'');
 }
 
+char *shell_word(const char *word)
+{
+    struct buf b = BUF_INIT;
+    buf_add_shell_word(&b, word);
+    return buf_detach(&b, NULL);
+}
+
 void buf_add_shell_words(struct buf *b, const char *const *words)
 {
     for (; *words; words++) {

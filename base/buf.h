@@ -68,6 +68,7 @@ char *str_dup(struct str s); /* owned C string; an embedded NUL ends it early */
 void buf_add_size(struct buf *b, unsigned long long bytes);
 /* A word as one types it into a shell: in single quotes unless it is plain. */
 void buf_add_shell_word(struct buf *b, const char *word);
+char *shell_word(const char *word); /* the same; owned */
 /* The same for each of a NULL-terminated list, with blanks between, also to what is there. */
 void buf_add_shell_words(struct buf *b, const char *const *words);
 

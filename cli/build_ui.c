@@ -323,8 +323,9 @@ void build_shown_result(struct build_shown *s, const struct build_result *r)
     printf("Built %s '%s'%s%s in %.2f s (%zu of %zu layers from the cache)\n",
            r->file ? "file" : "image", name, s->host ? " on " : "", s->host ? s->host : "",
            r->seconds, r->cached, r->steps);
+    AUTO_FREE char *word = shell_word(name);
     if (s->mode == SHOWN_TTY && !r->file && !s->host)
-        printf("next: kiln run %s\n", r->name);
+        printf("next: kiln run %s\n", word);
 }
 
 void build_shown_error(struct build_shown *s, const struct error *err)

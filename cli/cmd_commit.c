@@ -135,7 +135,7 @@ static int commit_running(const struct session *s, const struct args *a, struct 
                               "it goes when it ends; 'kiln run -d' or --name makes one that "
                               "can be committed");
         return error_hint(err, "end it there or with 'kiln stop %s', and commit it then",
-                          live.vm.name);
+                          live.vm.word);
     }
     sync_guest(s, a, &live);
     CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, live.vm.dir, err);

@@ -2,6 +2,7 @@
 //
 // kiln cp: cli/cp_copy.h with a VM that runs, cli/vm_copy.h with one that does not.
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "cli/cp_copy.h"
 #include "cli/vm_copy.h"
 #include "cli/vm_live.h"
@@ -52,12 +53,16 @@ static int check(const struct place *from, const struct place *to, struct error 
 {
     if (from->vm && to->vm) {
         error_set(err, ERR_USAGE, "cannot copy from one VM to another");
-        return error_hint(err, "kiln cp %s:%s - | kiln cp - %s:%s", from->vm, from->path, to->vm,
-                          to->path);
+        AUTO_FREE char *source = xasprintf("%s:%s", from->vm, from->path);
+        AUTO_FREE char *target = xasprintf("%s:%s", to->vm, to->path);
+        AUTO_FREE char *source_word = shell_word(source), *target_word = shell_word(target);
+        return error_hint(err, "kiln cp %s - | kiln cp - %s", source_word, target_word);
     }
     if (!from->vm && !to->vm) {
         error_set(err, ERR_USAGE, "neither of the two names a VM");
-        return error_hint(err, "kiln cp %s NAME:%s", from->path, to->path);
+        AUTO_FREE char *target = xasprintf("NAME:%s", to->path);
+        AUTO_FREE char *source_word = shell_word(from->path), *target_word = shell_word(target);
+        return error_hint(err, "kiln cp %s %s", source_word, target_word);
     }
     if (is_stream(to) && isatty(STDOUT_FILENO))
         return error_set(err, ERR_USAGE, "a tar stream does not go to a terminal");

@@ -308,7 +308,8 @@ static int find_step_layer(struct store *st, const char *name, const char *text,
         if (!*end && end != text && json_int(e, "n", 0) == n)
             return store_get(st, json_str(e, "id"), ret, err);
     error_set(err, ERR_NOT_FOUND, "'%s' has no step '%s' that made a layer", name, text);
-    return error_hint(err, "'kiln image history %s' lists the steps", name);
+    AUTO_FREE char *word = shell_word(name);
+    return error_hint(err, "'kiln image history %s' lists the steps", word);
 }
 
 /* What `kiln image log NAME failed` or the number of the failed step is about: its descriptor, -1
@@ -319,8 +320,10 @@ static int open_failed_log(struct store *st, const char *name, const char *text,
     bool by_word = !strcmp(text, "failed");
     AUTO_CLOSE int fd = history_failed(st, name, &n, by_word ? err : NULL);
     AUTO_FREE char *number = xasprintf("%zu", n);
-    if (fd < 0 && by_word)
-        return error_hint(err, "a step that succeeded has a number: 'kiln image history %s'", name);
+    if (fd < 0 && by_word) {
+        AUTO_FREE char *word = shell_word(name);
+        return error_hint(err, "a step that succeeded has a number: 'kiln image history %s'", word);
+    }
     return fd >= 0 && (by_word || !strcmp(text, number)) ? STEAL_FD(fd) : -1;
 }
 

@@ -62,7 +62,7 @@ static json_t *describe(const struct session *s, const char *name, bool all)
     if (halted && !strcmp(halted, "no-space"))
         session_notice(
             s, "VM '%s' is paused: no space is left in '%s'; 'kiln resume %s' lets it go on", name,
-            vm.dir, name);
+            vm.dir, vm.word);
     return v;
 }
 

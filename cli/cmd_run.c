@@ -93,10 +93,11 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
     bool copied = status < 0 || vm_copy_out_status(s, name, copies, status, &why) >= 0;
     // what the guest has not is not to be had by keeping the VM
     bool keep = !copied && (why->kind != ERR_NOT_FOUND || why->errnum != ENOENT);
+    AUTO_FREE char *word = shell_word(name);
     if (temporary && keep)
         session_notice(
             s, "VM '%s' is kept, with the files that were to be copied; 'kiln rm %s' removes it",
-            name, name);
+            name, word);
     else if (temporary)
         remove_vm(s, name);
     return copied ? status : error_propagate(err, STEAL(why));
@@ -113,12 +114,12 @@ static int check_again(const struct args *a, const char *name, const struct name
     AUTO_FREE char *wanted = xstrndup(a->pos[0], strcspn(a->pos[0], ","));
     if (!image || strcmp(image, wanted) != 0) {
         error_set(err, ERR_EXISTS, "VM '%s' exists, of the image '%s'", name, image ? image : "?");
-        return error_hint(err, "give another --name, or 'kiln rm %s' first", name);
+        return error_hint(err, "give another --name, or 'kiln rm %s' first", vm->word);
     }
     for (size_t i = 0; i < sizeof at_first / sizeof *at_first; i++)
         if (args_has(a, at_first[i])) {
             error_set(err, ERR_EXISTS, "VM '%s' exists: --%s is for a new one", name, at_first[i]);
-            return error_hint(err, "leave it out, or 'kiln rm %s' first", name);
+            return error_hint(err, "leave it out, or 'kiln rm %s' first", vm->word);
         }
     return 0;
 }

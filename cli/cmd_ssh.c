@@ -112,8 +112,9 @@ static int run_ssh(struct session *s, const struct args *a, struct error **err)
 
 static int run_exec(struct session *s, const struct args *a, struct error **err)
 {
+    AUTO_FREE char *word = shell_word(a->pos[0]);
     if (a->n_pos < 2)
-        return error_set(err, ERR_USAGE, "exec needs a command: kiln exec %s uname -a", a->pos[0]);
+        return error_set(err, ERR_USAGE, "exec needs a command: kiln exec %s uname -a", word);
     return log_in(s, a, true, err);
 }
 

@@ -67,7 +67,7 @@ static int check_lost(const struct named_vm *vm, struct error **err)
               "VM '%s' is not running: it ended while it was suspended, and its memory is lost",
               vm->name);
     return error_hint(err, "'kiln start -d %s' boots it; 'suspend --to-disk' keeps the memory",
-                      vm->name);
+                      vm->word);
 }
 
 static int resume_one(const struct session *s, const struct args *a, const char *name,

@@ -36,11 +36,12 @@ static char *what_else(const struct session *s, const char *name)
     CLEANUP(strv_clear) struct strv names = {0};
     if (is_in_vmfile(name))
         return xasprintf(VMFILE " has it: 'kiln up %s' makes and starts it", name);
+    AUTO_FREE char *word = shell_word(name);
     if (backend_has(s->backend, name))
         return xasprintf(
             "'%s' is an image: 'kiln run -d --name %s %s' starts a VM of it, 'kiln rmi "
             "%s' removes it",
-            name, name, name, name);
+            name, word, word, word);
     const char *near = named_vm_list(s->vmstore, &names, NULL) == 0 && names.len
                            ? nearest_name(str_of(name), (const char *const *)names.ptr)
                            : NULL;
@@ -64,6 +65,6 @@ int vm_find_instead(const struct session *s, const char *name, const char *then,
         named_vm_open(s->vmstore, name, &vm, NULL) < 0)
         return -1;
     const char *at = strstr(then, "%s");
-    return rehint(err,
-                  xasprintf("'%s' is a VM: %.*s%s%s", name, (int)(at - then), then, name, at + 2));
+    return rehint(
+        err, xasprintf("'%s' is a VM: %.*s%s%s", name, (int)(at - then), then, vm.word, at + 2));
 }

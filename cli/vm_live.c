@@ -91,7 +91,7 @@ int vm_live_check_halted(const struct named_vm *vm, struct error **err)
                   vm->name, vm->dir);
     else
         error_set(err, ERR_USER, "VM '%s' is %s", vm->name, why);
-    return error_hint(err, "'kiln resume %s' lets it go on%s", vm->name,
+    return error_hint(err, "'kiln resume %s' lets it go on%s", vm->word,
                       full ? " once there is some" : "");
 }
 
@@ -111,8 +111,8 @@ int vm_live_open(const struct session *s, const char *name, struct vm_live *ret,
         return -1;
     error_set(err, ERR_NOT_FOUND, "VM '%s' is not running", name);
     return json_object_get(ret->vm.config, "fleet")
-               ? error_hint(err, "'kiln up %s' starts it", name)
-               : error_hint(err, "'kiln start -d %s' starts it", name);
+               ? error_hint(err, "'kiln up %s' starts it", ret->vm.word)
+               : error_hint(err, "'kiln start -d %s' starts it", ret->vm.word);
 }
 
 /* --wait or --ssh-timeout; -1 = neither says how long. */
@@ -163,7 +163,7 @@ static int panicked(const struct vm_live *live, struct error **err)
     if (err && *err)
         (*err)->status = VM_EXIT_PANIC;
     return error_hint(err, "'kiln logs %s' shows its console, 'kiln stop --kill %s' ends it",
-                      live->vm.name, live->vm.name);
+                      live->vm.word, live->vm.word);
 }
 
 /* A vm_ssh_wait_fn that sees the VM's end. */
@@ -244,7 +244,7 @@ static int find_address(struct vm_live *live, long long deadline, struct error *
         error_set(err, ERR_USER, "VM '%s' has no port for SSH", name);
         return error_hint(
             err, "its QEMU arguments make a network of their own; 'kiln console %s' is there",
-            name);
+            live->vm.word);
     }
     for (;;) {
         free(live->address);
@@ -262,7 +262,7 @@ static int find_address(struct vm_live *live, long long deadline, struct error *
     return error_hint(err,
                       "no lease of dnsmasq and no entry of 'ip neigh' has %s; 'kiln console %s' is "
                       "there, and a second network \"user\" leads to SSH, too",
-                      nic->mac, name);
+                      nic->mac, live->vm.word);
 }
 
 struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, struct vm_live *live,
@@ -275,7 +275,7 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
     const char *key = a ? args_get(a, "ssh-key") : NULL;
     long long port = json_int(live->record, "ssh_port", 0);
     AUTO_FREE char *late =
-        xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.name);
+        xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.word);
     if (given_seconds(a, &seconds, err) < 0 || vm_live_check_halted(&live->vm, err) < 0)
         return NULL;
     long long deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout);

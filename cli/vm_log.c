@@ -82,7 +82,7 @@ int vm_log_show(const struct session *s, const struct named_vm *vm, const char *
     if (fd < 0 && errno == ENOENT) {
         error_set(err, ERR_NOT_FOUND, "VM '%s' has no console log", vm->name);
         return error_hint(err, "one is kept when it runs in the background: kiln start -d %s",
-                          vm->name);
+                          vm->word);
     }
     if (fd < 0 || lseek(fd, last_lines(fd, lines), SEEK_SET) < 0)
         return error_errno(err, "cannot read '%s'", path);

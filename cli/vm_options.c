@@ -318,9 +318,10 @@ static int check_rest(const struct args *a, struct error **err)
     const char *first = a->n_rest ? a->rest[0] : "-";
     if (*first == '-' || (access(first, R_OK) == 0 && access(first, X_OK) < 0))
         return 0;
+    AUTO_FREE char *word = shell_word(first);
     error_set(err, ERR_USAGE, "'%s': arguments after -- are for QEMU, and this is not an option",
               first);
-    return error_hint(err, "a command for the guest needs no --: kiln run IMAGE %s", first);
+    return error_hint(err, "a command for the guest needs no --: kiln run IMAGE %s", word);
 }
 
 int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err)

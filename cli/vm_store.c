@@ -186,7 +186,7 @@ int vm_store_chain(const struct session *s, const struct named_vm *vm, struct st
         return error_set(err, ERR_USER, "vm.json of VM '%s' names no layer", vm->name);
     if (access(vm->disk, F_OK) < 0 && errno == ENOENT) {
         error_set(err, ERR_NOT_FOUND, "the disk of VM '%s' is missing: '%s'", vm->name, vm->disk);
-        return error_hint(err, "'kiln rm %s' removes what is left of it", vm->name);
+        return error_hint(err, "'kiln rm %s' removes what is left of it", vm->word);
     }
     if (store_open(s, s->backend, st, err) < 0 || store_chain(*st, layer, files, err) < 0)
         return error_wrap(err, "VM '%s'", vm->name);

@@ -62,9 +62,9 @@ char *backend_nearest(const char *dir, const char *name)
 int backend_not_found(const char *dir, const char *name, struct error **err)
 {
     error_set(err, ERR_NOT_FOUND, "unable to find image '%s' in backend '%s'", name, dir);
-    AUTO_FREE char *near = backend_nearest(dir, name);
+    AUTO_FREE char *near = backend_nearest(dir, name), *word = shell_word(name);
     if (image_name_is_file(name))
-        return error_hint(err, "'kiln image import %s NAME' makes an image of this file", name);
+        return error_hint(err, "'kiln image import %s NAME' makes an image of this file", word);
     if (near)
         return error_hint(err, "did you mean '%s'?", near);
     AUTO_FREE char *elsewhere = image_name_elsewhere(name);
@@ -282,7 +282,8 @@ int backend_roots(const char *dir, struct strv *ret, struct error **err)
         bool known = i->layer && strlen(i->layer) == DIGEST_HEX; // whatever ails it or those below
         if (i->broken && !known && may_need_layer(i)) {
             error_set(err, ERR_USER, "cannot determine which layers are in use: %s", i->broken);
-            return error_hint(err, "'kiln image rm --force %s' removes the broken image", i->name);
+            AUTO_FREE char *word = shell_word(i->name);
+            return error_hint(err, "'kiln image rm --force %s' removes the broken image", word);
         }
         if (i->layer)
             strv_add(&ids, i->layer);

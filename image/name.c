@@ -68,8 +68,9 @@ int image_name_check(const char *name, struct error **err)
     if (!why)
         return 0;
     error_set(err, ERR_USER, "invalid image name '%.80s': it %s", name, why);
+    AUTO_FREE char *word = shell_word(name);
     if (image_name_is_file(name))
-        error_hint(err, "'kiln image import %s NAME' makes an image of this file", name);
+        error_hint(err, "'kiln image import %s NAME' makes an image of this file", word);
     return -1;
 }
 

@@ -29,6 +29,7 @@ enum { TICK_MS = 50 };
 void named_vm_clear(struct named_vm *vm)
 {
     free(vm->name);
+    free(vm->word);
     free(vm->dir);
     free(vm->disk);
     json_decref(vm->config);
@@ -69,8 +70,9 @@ char *named_vm_folder(const char *vmstore, const char *name)
 
 static int exists(const char *name, struct error **err)
 {
+    AUTO_FREE char *word = shell_word(name);
     error_set(err, ERR_EXISTS, "VM '%s' exists", name);
-    return error_hint(err, "choose another --name, or 'kiln rm %s' first", name);
+    return error_hint(err, "choose another --name, or 'kiln rm %s' first", word);
 }
 
 int named_vm_begin(const char *vmstore, const char *name, struct working *w, struct error **err)
@@ -104,6 +106,7 @@ int named_vm_open_any(const char *vmstore, const char *name, struct named_vm *re
     if (vm_name_check(name, err) < 0)
         return -1;
     vm.name = xstrdup(name);
+    vm.word = shell_word(name);
     vm.dir = named_vm_folder(vmstore, name);
     vm.disk = path_join(vm.dir, NAMED_VM_DISK);
     AUTO_FREE char *file = path_join(vm.dir, "vm.json");
@@ -125,7 +128,7 @@ int named_vm_open(const char *vmstore, const char *name, struct named_vm *ret, s
     AUTO_FREE char *file = path_join(vm.dir, "vm.json");
     if (!vm.config && !(vm.config = json_read_file(file, err))) {
         error_wrap(err, "VM '%s'", name);
-        return error_hint(err, "'kiln rm --force %s' removes it", name);
+        return error_hint(err, "'kiln rm --force %s' removes it", vm.word);
     }
     *ret = vm;
     vm = (struct named_vm)NAMED_VM_INIT;
@@ -164,6 +167,7 @@ int named_vm_commit_held(const char *vmstore, const char *name, struct working *
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     vm.name = xstrdup(name);
+    vm.word = shell_word(name);
     vm.dir = xstrdup(w->dir);
     AUTO_FREE char *lock = lock_path(&vm);
     vm.lock = lock_try(lock, LOCK_EXCLUSIVE, err);
@@ -268,7 +272,7 @@ int named_vm_lock(struct named_vm *vm, struct error **err)
         error_set(err, ERR_BUSY, "VM '%s' is running", vm->name);
         if (who > 0)
             (void)error_hint(err, "process %ld runs it; 'kiln stop %s' ends it", (long)who,
-                             vm->name);
+                             vm->word);
         return -1;
     }
     if (fd < 0)

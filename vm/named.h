@@ -39,12 +39,13 @@ struct session;
 
 struct named_vm {
     char *name, *dir, *disk;
+    char *word; /* the name as one types it to a shell, for hints that hold a command */
     json_t *config;
     int lock; /* held; -1 = not */
 };
 #define NAMED_VM_INIT \
     { \
-        NULL, NULL, NULL, NULL, -1 \
+        NULL, NULL, NULL, NULL, NULL, -1 \
     }
 void named_vm_clear(struct named_vm *vm); /* ends the lock */
 

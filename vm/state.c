@@ -47,7 +47,7 @@ int vm_state_refuse(const struct named_vm *vm, struct error **err)
         return 0;
     error_set(err, ERR_BUSY, "VM '%s' is suspended to disk", vm->name);
     return error_hint(err, "'kiln resume %s' lets it go on, 'kiln stop --kill %s' drops its memory",
-                      vm->name, vm->name);
+                      vm->word, vm->word);
 }
 
 int vm_state_drop(const char *dir, struct error **err)

@@ -105,7 +105,8 @@ int commit_image(const struct session *s, struct store *st, const struct commit_
     struct layer *layer = NULL;
     if (!r->replace && backend_has(s->backend, r->image)) {
         error_set(err, ERR_EXISTS, "image '%s' exists", r->image);
-        return error_hint(err, "choose another name, or 'kiln image rm %s' first", r->image);
+        AUTO_FREE char *word = shell_word(r->image);
+        return error_hint(err, "choose another name, or 'kiln image rm %s' first", word);
     }
     if (make_layer(st, r, &layer, err) < 0)
         return -1;

@@ -37,10 +37,10 @@ static void add_next_steps(const struct build *b, const struct stage_run *st, st
 {
     CLEANUP(buf_clear) struct buf hint = BUF_INIT;
     size_t before = step_before(b, st);
-    buf_addf(&hint, "'kiln image log %s failed' prints its output", b->name);
+    AUTO_FREE char *word = shell_word(b->name);
+    buf_addf(&hint, "'kiln image log %s failed' prints its output", word);
     if (before)
-        buf_addf(&hint, ", 'kiln shell %s@%zu' opens a shell in the state before it", b->name,
-                 before);
+        buf_addf(&hint, ", 'kiln shell %s@%zu' opens a shell in the state before it", word, before);
     if (b->o->on_error == ON_ERROR_FAIL)
         buf_adds(&hint, ", 'kiln image build --on-error=shell' in the state it left");
     error_hint(err, "%s", hint.data);

@@ -101,7 +101,8 @@ static int open_step(const struct session *s, struct store *st, const char *name
     if (!id) {
         error_set(err, ERR_NOT_FOUND,
                   n > last ? "'%s' has no step %ld" : "'%s' has no disk yet at step %ld", name, n);
-        return error_hint(err, "'kiln image history %s' lists the steps", name);
+        AUTO_FREE char *word = shell_word(name);
+        return error_hint(err, "'kiln image history %s' lists the steps", word);
     }
     return store_chain(st, id, &c->files, err);
 }
@@ -155,7 +156,8 @@ char *image_chain_layer(const struct session *s, struct store *st, struct image_
     if (c->files.len > 1) {
         error_set(err, ERR_USER, "'%s' is what a failed step left: nothing can stand on it",
                   c->ref);
-        error_hint(err, "'kiln shell %s' shows it", c->ref);
+        AUTO_FREE char *word = shell_word(c->ref);
+        error_hint(err, "'kiln shell %s' shows it", word);
         return NULL;
     }
     struct digest digest;

@@ -107,7 +107,8 @@ static void on_failure(struct build *b, struct draft *draft, const struct imagef
                        err ? err->message : "the failed step's state could not be kept");
         return;
     }
-    session_notice(b->s, "the failed step's state is kept: kiln shell %s@failed", b->name);
+    AUTO_FREE char *word = shell_word(b->name);
+    session_notice(b->s, "the failed step's state is kept: kiln shell %s@failed", word);
 }
 
 /* Why a step is not for the host (host/runner.h); NULL: it may try. A stage whose further steps want

@@ -91,6 +91,22 @@ work() { # LINE…: a build directory
   says 1 "'one' has no step 3"$'\n'"hint: 'kiln image history one'" shell one@3 -c ls
 }
 
+@test "a command in a hint can be pasted: names and paths with blanks are quoted" {
+  "$BATS_TEST_DIRNAME/store_layers.py" "$backend" 'o%3Bne' 'DISK 64 MB' >/dev/null
+  says 0 '' create --name 'v;m' 'o;ne'
+  says 1 "'kiln start -d 'v;m'' starts it" exec 'v;m' true
+  says 1 "'kiln rm 'v;m'' first" create --name 'v;m' 'o;ne'
+  says 1 "kiln start -d 'v;m'" logs 'v;m'
+  says 2 "kiln exec 'v;m' uname -a" exec 'v;m'
+  says 1 "'kiln start 'v;m'' boots it" run 'v;m'
+  says 1 "'kiln run -d --name 'o;ne' 'o;ne'' starts a VM of it, 'kiln rmi 'o;ne'' removes it" exec 'o;ne' true
+  says 2 "kiln cp 'v;m:/a' - | kiln cp - 'v;m:it'\\''s'" cp 'v;m:/a' 'v;m:it'\''s'
+  says 2 "kiln cp 'a b' NAME:/c" cp 'a b' /c
+  : >'a b.img'
+  says 1 "'kiln image import 'a b.img' NAME'" run 'a b.img'
+  says 2 "kiln run IMAGE 'ls;id'" run 'o;ne' -- 'ls;id'
+}
+
 @test "image history: a step is one line without control characters" {
   "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' $'RUN <<A\n\bred\nA' >/dev/null
   run "$KILN" image history one
