@@ -122,3 +122,59 @@ int certs_find(const struct session *s, const char *host, struct certs *ret, str
     }
     return 0;
 }
+
+struct certs_host {
+    struct certs_host *next;
+    struct certs certs;
+    char name[];
+};
+
+void certs_known_init(struct certs_known *k)
+{
+    *k = (struct certs_known){0};
+    pthread_mutex_init(&k->mutex, NULL);
+}
+
+void certs_known_clear(struct certs_known *k)
+{
+    for (struct certs_host *h = k->first, *next; h; h = next) {
+        next = h->next;
+        certs_clear(&h->certs);
+        free(h);
+    }
+    k->first = NULL;
+    pthread_mutex_destroy(&k->mutex);
+}
+
+static struct certs_host *look_for(const struct session *s, const char *name, struct error **err)
+{
+    size_t size = strlen(name) + 1;
+    struct certs_host *h = xcalloc(1, sizeof *h + size);
+    memcpy(h->name, name, size);
+    if (certs_find(s, name, &h->certs, err) < 0) {
+        certs_clear(&h->certs);
+        free(h);
+        return NULL;
+    }
+    if (h->certs.warnings.len)
+        session_warning(s, h->certs.warnings.data);
+    return h;
+}
+
+int certs_known_find(struct certs_known *k, const struct session *s, const char *host,
+                     const struct certs **ret, struct error **err)
+{
+    pthread_mutex_lock(&k->mutex);
+    struct certs_host *h = k->first;
+    while (h && strcmp(h->name, host) != 0)
+        h = h->next;
+    if (!h && (h = look_for(s, host, err))) {
+        h->next = k->first;
+        k->first = h;
+    }
+    pthread_mutex_unlock(&k->mutex);
+    if (!h)
+        return -1;
+    *ret = &h->certs;
+    return 0;
+}

@@ -91,17 +91,16 @@ int registry_request(struct registry *r, const struct request *q, struct answer 
     }
 }
 
-int registry_refused(const struct registry *r, const char *what, long status,
+int registry_refused(const struct registry *r, const char *what, const struct answer *a,
                      const struct buf *body, struct error **err)
 {
     json_auto_t *answer = body ? json_loadb(body->data, body->len, 0, NULL) : NULL;
     const json_t *first = json_array_get(json_object_get(answer, "errors"), 0);
     const char *message = json_str(first, "message"), *code = json_str(first, "code");
     AUTO_FREE char *said = printable_line(message ? message : code ? code : "");
-    error_set(err, status == 404 ? ERR_NOT_FOUND : ERR_USER,
-              "registry '%s' answers %ld to %s%s%.300s", r->ref.host, status, what,
-              *said ? ": " : "", said);
-    if (status == 401 || status == 403)
+    error_set(err, a->status == 404 ? ERR_NOT_FOUND : ERR_USER, "%s answers %ld to %s%s%.300s",
+              a->from, a->status, what, *said ? ": " : "", said);
+    if ((a->status == 401 || a->status == 403) && !a->from_elsewhere)
         error_hint(err, "'kiln login %s' logs in as a user who may do that", r->ref.host);
     return -1;
 }
@@ -161,6 +160,7 @@ int registry_open(const struct session *s, const struct reference *ref,
     r->have_credentials = -1;
     pthread_mutex_init(&r->mutex, NULL);
     pthread_mutex_init(&r->idle_mutex, NULL);
+    certs_known_init(&r->far);
     if (o->user) {
         r->have_credentials = 1;
         r->credentials.user = xstrdup(o->user);
@@ -192,6 +192,7 @@ void registry_free(struct registry *r)
     reference_clear(&r->ref);
     free(r->base);
     certs_clear(&r->certs);
+    certs_known_clear(&r->far);
     layout_free(r->layout);
     http_end(r);
     pthread_mutex_destroy(&r->mutex);
@@ -213,7 +214,7 @@ int registry_ping(struct registry *r, struct error **err)
                         .reply_max = REPLY_MAX};
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
-    return a.status == 200 ? 0 : registry_refused(r, "the login", a.status, &reply, err);
+    return a.status == 200 ? 0 : registry_refused(r, "the login", &a, &reply, err);
 }
 
 static int get_manifest(struct registry *r, const char *version, struct buf *ret,
@@ -228,7 +229,7 @@ static int get_manifest(struct registry *r, const char *version, struct buf *ret
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
     AUTO_FREE char *what = xasprintf("'%s:%s'", r->ref.repo, version);
-    return a.status == 200 ? 0 : registry_refused(r, what, a.status, ret, err);
+    return a.status == 200 ? 0 : registry_refused(r, what, &a, ret, err);
 }
 
 int registry_manifest(struct registry *r, const char *version, struct buf *ret,
@@ -258,7 +259,7 @@ static int put_manifest(struct registry *r, const char *version, const char *typ
         return -1;
     if (a.status == 201 || a.status == 200)
         return 0;
-    registry_refused(r, "the manifest", a.status, &reply, err);
+    registry_refused(r, "the manifest", &a, &reply, err);
     return a.status == 400 || a.status == 409 ? 1 : -1;
 }
 
@@ -291,7 +292,7 @@ static int is_there(struct registry *r, const char *url, const char *accept, str
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
     if (a.status != 200 && a.status != 404)
-        return registry_refused(r, "a look-up", a.status, NULL, err);
+        return registry_refused(r, "a look-up", &a, NULL, err);
     return a.status == 200;
 }
 
@@ -311,11 +312,10 @@ int registry_has_manifest(struct registry *r, const char *version, struct error 
     return is_there(r, url, ACCEPT, err);
 }
 
-static int wrong_content(const struct registry *r, const char *hex, struct error **err)
+static int wrong_content(const char *from, const char *hex, struct error **err)
 {
-    return error_set(err, ERR_USER,
-                     "registry '%s' sent other content than that of blob sha256:%.12s…",
-                     r->ref.host, hex);
+    return error_set(err, ERR_USER, "%s sent other content than that of blob sha256:%.12s…", from,
+                     hex);
 }
 
 int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf *ret,
@@ -330,9 +330,9 @@ int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf 
     if (registry_request(r, &q, &a, err) < 0)
         return -1;
     if (a.status != 200)
-        return registry_refused(r, "the request for a blob", a.status, ret, err);
+        return registry_refused(r, "the request for a blob", &a, ret, err);
     struct digest want, got = digest_of(ret->data, ret->len);
-    return digest_parse(hex, &want) && digest_eq(&want, &got) ? 0 : wrong_content(r, hex, err);
+    return digest_parse(hex, &want) && digest_eq(&want, &got) ? 0 : wrong_content(a.from, hex, err);
 }
 
 /* A blob that is fetched into a file. */
@@ -341,6 +341,7 @@ struct download {
     uint64_t size;
     int fd;
     struct sha256 *sha; /* of what the file has */
+    char *from;         /* owned: who sent the last part, for messages */
     _Atomic uint64_t *moved;
 };
 
@@ -371,12 +372,12 @@ static int begin(struct download *d, struct error **err)
     return n < 0 ? error_errno(err, "cannot read what was downloaded") : 0;
 }
 
-static int finish(const struct registry *r, const char *hex, struct download *d, struct error **err)
+static int finish(const char *hex, struct download *d, struct error **err)
 {
     struct digest want, got = sha256_finish(STEAL(d->sha));
     if (digest_parse(hex, &want) && digest_eq(&want, &got))
         return 0;
-    return empty(d, err) < 0 ? -1 : wrong_content(r, hex, err);
+    return empty(d, err) < 0 ? -1 : wrong_content(d->from, hex, err);
 }
 
 /* One answer's worth of bytes behind those that are there. */
@@ -392,13 +393,16 @@ static int fetch_part(struct registry *r, struct download *d, struct error **err
                         .reply_end = d->size, .moved = d->moved,      .reply_sha = d->sha};
     q.reply_fd = d->fd;
     struct error *why = NULL;
-    if (registry_request(r, &q, &a, &why) < 0) {
+    int rc = registry_request(r, &q, &a, &why);
+    free(d->from);
+    d->from = xstrdup(a.from ? a.from : r->ref.host); // none: nobody answered
+    if (rc < 0) {
         bool goes_on = a.written && why->kind == ERR_SYSTEM; // a broken connection
         error_propagate(err, why);
         return goes_on ? 1 : -1;
     }
     if (a.status != 200 && a.status != 206 && a.status != 416)
-        return registry_refused(r, "the request for a blob", a.status, &reply, err);
+        return registry_refused(r, "the request for a blob", &a, &reply, err);
     return !a.written && have ? empty(d, err) : 0;
 }
 
@@ -415,12 +419,12 @@ static int fetch_parts(struct registry *r, const char *hex, struct download *d, 
             return error_propagate(err, why);
         error_free(why);
         if (failures > REGISTRY_TRIES)
-            return error_set(err, ERR_USER, "registry '%s' sends too little of blob sha256:%.12s…",
-                             r->ref.host, hex);
+            return error_set(err, ERR_USER, "%s sends too little of blob sha256:%.12s…", d->from,
+                             hex);
         if (rc && registry_pause(r, failures - 1, 0, err) < 0)
             return -1;
     }
-    return finish(r, hex, d, err);
+    return finish(hex, d, err);
 }
 
 int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
@@ -430,7 +434,9 @@ int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
         return layout_blob_to(r->layout, hex, size, fd, moved, err);
     AUTO_FREE char *url = blob_url(r, hex);
     struct download d = {.url = url, .size = size, .fd = fd, .moved = moved};
+    d.from = xasprintf("registry '%s'", r->ref.host);
     int rc = begin(&d, err) < 0 ? -1 : fetch_parts(r, hex, &d, err);
     sha256_free(d.sha);
+    free(d.from);
     return rc;
 }

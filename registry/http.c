@@ -22,6 +22,7 @@ struct attempt {
     struct answer *answer;
     uint64_t sent;
     bool too_long, write_failed;
+    struct error *unusable; /* owned: the certificates for the address can't be used */
     char why[CURL_ERROR_SIZE];
 };
 
@@ -30,6 +31,7 @@ void answer_clear(struct answer *a)
     free(a->location);
     free(a->challenge);
     free(a->next);
+    free(a->from);
     memset(a, 0, sizeof *a);
 }
 
@@ -191,15 +193,32 @@ static int on_seek(void *arg, curl_off_t at, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
-/* The system's authorities stay trusted: libcurl looks for those in a folder, too. */
-static void set_certs(CURL *c, const struct attempt *t)
+/* Those of the folder of the host that is asked. NULL: there are none for plain HTTP; an error. */
+static const struct certs *certs_of(const struct attempt *t, struct error **err)
 {
-    const struct certs *certs = &t->r->certs;
-    struct curl_blob blob = {certs->authorities.data, certs->authorities.len, CURL_BLOB_COPY};
-    bool own = registry_owns(t->r, t->url);
-    if (blob.len && (own || (t->q->for_token && url_same_origin(t->url, t->q->url))))
+    const struct certs *certs = NULL;
+    if (registry_owns(t->r, t->url))
+        return &t->r->certs;
+    AUTO_FREE char *place = url_place(t->url);
+    if (!strncasecmp(t->url, "https://", 8))
+        (void)certs_known_find(&t->r->far, t->r->session, place, &certs, err);
+    return certs;
+}
+
+/* The system's authorities stay trusted: libcurl looks for those in a folder, too. The registry's own are
+ * for where it gives tokens, also. */
+static void set_certs(CURL *c, struct attempt *t)
+{
+    CLEANUP(buf_clear) struct buf authorities = BUF_INIT;
+    const struct certs *certs = certs_of(t, &t->unusable);
+    if (t->q->for_token && certs != &t->r->certs && url_same_origin(t->url, t->q->url))
+        buf_add(&authorities, t->r->certs.authorities.data, t->r->certs.authorities.len);
+    if (certs)
+        buf_add(&authorities, certs->authorities.data, certs->authorities.len);
+    struct curl_blob blob = {authorities.data, authorities.len, CURL_BLOB_COPY};
+    if (blob.len)
         curl_easy_setopt(c, CURLOPT_CAINFO_BLOB, &blob);
-    if (certs->cert && own) {
+    if (certs && certs->cert) {
         curl_easy_setopt(c, CURLOPT_SSLCERT, certs->cert);
         curl_easy_setopt(c, CURLOPT_SSLKEY, certs->key);
     }
@@ -278,24 +297,30 @@ static bool passes(CURLcode rc)
 }
 
 /* Who was asked, for messages. */
-static char *whom(const struct attempt *t)
+static void tell_whom(struct attempt *t)
 {
     AUTO_FREE char *place = url_place(t->url);
-    return registry_owns(t->r, t->url)
-               ? xasprintf("registry '%s'", t->r->ref.host)
-               : xasprintf("'%s', where registry '%s' leads", place, t->r->ref.host);
+    t->answer->from_elsewhere = !registry_owns(t->r, t->url);
+    free(t->answer->from);
+    t->answer->from = t->answer->from_elsewhere
+                          ? xasprintf("'%s' (registry '%s' leads there)", place, t->r->ref.host)
+                          : xasprintf("registry '%s'", t->r->ref.host);
 }
 
 /* What became of it: as http_once. */
 static int judge(struct attempt *t, CURLcode rc, long *pause, struct error **err)
 {
-    AUTO_FREE char *who = whom(t);
+    const char *who = t->answer->from;
     curl_off_t asked = 0;
     long status = t->answer->status;
     curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &asked);
     *pause = asked > 0 ? (asked < 60 ? (long)asked * 1000 : 60000) : 0;
     if (t->r->session && session_cancelled(t->r->session))
         return error_set(err, ERR_CANCELLED, "interrupted");
+    if (t->unusable) {
+        error_propagate(err, STEAL(t->unusable));
+        return error_wrap(err, "cannot talk to %s", who);
+    }
     if (t->too_long)
         return error_set(err, ERR_USER, "%s sent more bytes than it should", who);
     if (t->write_failed)
@@ -368,7 +393,7 @@ static CURLcode ask(struct attempt *t, const char *authorization)
     set_method(t->curl, t);
     curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->why);
     curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
-    CURLcode rc = curl_easy_perform(t->curl);
+    CURLcode rc = t->unusable ? CURLE_ABORTED_BY_CALLBACK : curl_easy_perform(t->curl);
     curl_slist_free_all(headers);
     return rc;
 }
@@ -397,10 +422,12 @@ int http_once(struct registry *r, const struct request *q, const char *authoriza
         .q = q, .r = r, .url = xstrdup(q->url), .curl = take_handle(r), .answer = ret};
     CURLcode rc = ask_and_follow(&t, authorization);
     curl_easy_getinfo(t.curl, CURLINFO_RESPONSE_CODE, &ret->status);
+    tell_whom(&t);
     int judged = judge(&t, rc, pause, err);
     if (q->moved && (judged || ret->status >= 400))
         *q->moved -= t.sent; // it will be sent again
     free(t.url);
+    error_free(t.unusable);
     give_back(r, t.curl);
     return judged;
 }

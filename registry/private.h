@@ -18,10 +18,11 @@ struct registry {
     const struct session *session;
     struct reference ref;
     struct registry_options options;
-    struct layout *layout; /* in place of all that follows; NULL = a registry */
-    bool http;             /* plain */
-    char *base;            /* "https://host" */
-    struct certs certs;    /* for that address; the authorities also for where it gives tokens */
+    struct layout *layout;  /* in place of all that follows; NULL = a registry */
+    bool http;              /* plain */
+    char *base;             /* "https://host" */
+    struct certs certs;     /* for that address; the authorities also for where it gives tokens */
+    struct certs_known far; /* for the hosts that it leads to */
     struct credentials credentials;
     int have_credentials;  /* -1 = not looked yet */
     pthread_mutex_t mutex; /* of what follows and the credentials */
@@ -55,6 +56,8 @@ struct answer {
     long status;
     char *location, *challenge; /* owned; challenge: the first Bearer one, or else any */
     char *next;                 /* owned: the Link to the next page; NULL = none */
+    char *from;                 /* owned: who answered, for messages */
+    bool from_elsewhere;        /* not the registry itself */
     uint64_t written;           /* bytes put into reply_fd */
     bool has_range;     /* it says up to which byte (range_end) an upload has come; 0 may mean */
     uint64_t range_end; /* that it has none */
@@ -75,8 +78,8 @@ bool registry_owns(const struct registry *r, const char *url);
  * success here. */
 int registry_request(struct registry *r, const struct request *q, struct answer *ret,
                      struct error **err);
-/* A status that was not expected, in words, with what the registry says in `body`. */
-int registry_refused(const struct registry *r, const char *what, long status,
+/* A status that was not expected, in words, with what `body` (may be NULL) says. */
+int registry_refused(const struct registry *r, const char *what, const struct answer *a,
                      const struct buf *body, struct error **err);
 /* Before attempt `failures` + 2, or as long as the registry asked for (ms). -1: interrupted. */
 int registry_pause(const struct registry *r, unsigned failures, long asked, struct error **err);

@@ -68,7 +68,7 @@ static int get_page(struct registry *r, struct strv *ret, char **next, struct er
     if (a.status == 404 && ret->len)
         return 0;
     return a.status == 200 ? add_page(r, &reply, ret, err)
-                           : registry_refused(r, what, a.status, &reply, err);
+                           : registry_refused(r, what, &a, &reply, err);
 }
 
 int registry_tags(struct registry *r, struct strv *ret, struct error **err)

@@ -69,7 +69,7 @@ static enum outcome open_session(struct upload *u, struct error **err)
     if (registry_request(u->r, &q, &a, err) < 0)
         return FAILED;
     if (a.status != 202 || !a.location)
-        return registry_refused(u->r, "the upload of a blob", a.status, &reply, err);
+        return registry_refused(u->r, "the upload of a blob", &a, &reply, err);
     forget_session(u);
     take_location(u, &a);
     u->at_least = a.chunk_min;
@@ -116,12 +116,12 @@ static enum outcome broke(struct upload *u, struct error *why, struct error **er
     return AGAIN;
 }
 
-static enum outcome refused(struct upload *u, long status, const struct buf *reply,
+static enum outcome refused(struct upload *u, const struct answer *a, const struct buf *reply,
                             struct error **err)
 {
-    registry_refused(u->r, "a blob", status, reply, err);
+    registry_refused(u->r, "a blob", a, reply, err);
     forget_session(u);
-    return status == 400 || status == 404 || status == 409 ? AGAIN : FAILED;
+    return a->status == 400 || a->status == 404 || a->status == 409 ? AGAIN : FAILED;
 }
 
 static enum outcome send_whole(struct upload *u, struct error **err)
@@ -139,30 +139,30 @@ static enum outcome send_whole(struct upload *u, struct error **err)
     if (a.status == 201 || a.status == 204)
         return DONE;
     if (a.status != 413 || u->no_chunks)
-        return refused(u, a.status, &reply, err);
+        return refused(u, &a, &reply, err);
     forget_session(u);
     use_chunks(u, u->size > CHUNK ? CHUNK : CHUNK_SMALL);
     return AT_ONCE;
 }
 
 /* A chunk was answered otherwise than with success. */
-static enum outcome chunk_refused(struct upload *u, long status, const struct buf *reply,
+static enum outcome chunk_refused(struct upload *u, const struct answer *a, const struct buf *reply,
                                   struct error **err)
 {
-    bool too_large = status == 413 || status == 416;
+    bool too_large = a->status == 413 || a->status == 416;
     uint64_t before = u->sent;
     if (too_large)
         look_where(u);
     if (u->session && u->sent != before) { // or libcurl sent it twice, on a new connection
-        registry_refused(u->r, "a chunk", status, reply, err);
+        registry_refused(u->r, "a chunk", a, reply, err);
         return AGAIN;
     }
     if (too_large && u->chunk > CHUNK_SMALL) {
         u->chunk = CHUNK_SMALL;
         return AT_ONCE;
     }
-    if (too_large || u->sent || status == 401 || status == 403)
-        return refused(u, status, reply, err);
+    if (too_large || u->sent || a->status == 401 || a->status == 403)
+        return refused(u, a, reply, err);
     forget_session(u);
     u->no_chunks = true; // 404, 405, 501…
     u->chunk = 0;
@@ -183,13 +183,13 @@ static enum outcome send_chunk(struct upload *u, struct error **err)
     if (registry_request(u->r, &q, &a, &why) < 0)
         return broke(u, why, err);
     if (a.status < 200 || a.status > 204)
-        return chunk_refused(u, a.status, &reply, err);
+        return chunk_refused(u, &a, &reply, err);
     take_location(u, &a);
     u->sent += n;
     if (!a.has_range || a.range_end == u->sent - 1)
         return DONE;
     forget_session(u); // it has something else than what was sent
-    error_set(err, ERR_SYSTEM, "registry '%s' lost a part of a blob", u->r->ref.host);
+    error_set(err, ERR_SYSTEM, "%s lost a part of a blob", a.from);
     return AGAIN;
 }
 
@@ -207,7 +207,7 @@ static enum outcome send_chunks(struct upload *u, struct error **err)
                         .reply_max = REPLY_MAX};
     if (registry_request(u->r, &q, &a, err) < 0)
         return FAILED;
-    return a.status == 201 || a.status == 204 ? DONE : refused(u, a.status, &reply, err);
+    return a.status == 201 || a.status == 204 ? DONE : refused(u, &a, &reply, err);
 }
 
 static enum outcome send_once(struct upload *u, struct error **err)

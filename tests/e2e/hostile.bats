@@ -65,6 +65,24 @@ nothing_here() {
     [ "$("$KILN" image ls -q)" = x ]
   done
   [ "$(cat evil/other)" = "GET $(tail -n 1 evil/log | cut -d ' ' -f 2) -" ]
+  # who answers is named, and a login at the registry is not what helps
+  local where="'$OTHER' (registry '$HOST' leads there)" status_there
+  for status_there in 400 403 404 410 503; do
+    pull denied-$status_there
+    [ "$status" -eq 1 ]
+    [[ $output == *": $where answers $status_there to the request"* ]]
+    [[ $output != *hint:* ]]
+    nothing_here
+  done
+  pull denied-403
+  [[ $output == *'to the request for a blob: no, said the storage'* ]]
+  pull normal
+  for status_there in 403 507; do
+    echo denied-$status_there >evil/mode
+    run -1 timeout 60 "$KILN" image push x "oci://$HOST/a/new:2"
+    echo "$output"
+    [[ $output == *": $where answers $status_there to "* ]]
+  done
   # what is asked before a push goes round in circles, too
   echo loop >evil/mode
   run -1 timeout 60 "$KILN" image push x "oci://$HOST/a/b:2"
@@ -140,11 +158,39 @@ tls_pull() {
   # what a redirect leads to is trusted as any other address is
   tls_pull elsewhere
   [ "$status" -eq 1 ]
-  [[ $output == *"cannot talk to '$FAR', where registry '$TLS' leads: "*certificate* ]]
+  [[ $output == *"cannot talk to '$FAR' (registry '$TLS' leads there): "*certificate* ]]
   SSL_CERT_FILE=$PWD/own.crt tls_pull elsewhere
   [ "$status" -eq 0 ]
   [[ $(cat tls/other) == 'GET /v2/'*' -' ]]
   [ "$(grep -cv ' cert$' tls/log)" -eq 0 ]
+  # but by the authorities in its own folder, and it is shown the certificate there alone
+  local far=.config/containers/certs.d/$FAR mode
+  mkdir -p "$far"
+  cp own.crt "$far/ca.crt"
+  tls_pull elsewhere
+  [ "$status" -eq 0 ]
+  [[ $(cat tls/other) == 'GET /v2/'*' -' ]]
+  echo away >tls/mode
+  KILN_REGISTRY_USER=u KILN_REGISTRY_PASSWORD=p:w "$KILN" image push x "oci://$TLS/a/b:2"
+  [ "$(grep -c '^PUT /upload.* -$' tls/other)" -ge 1 ]
+  [ "$(grep -c ' cert$' tls/other)" -eq 0 ]
+  cp own.crt "$far/client.cert"
+  tls_pull elsewhere
+  [ "$status" -eq 1 ]
+  [[ $output == *"cannot talk to '$FAR' (registry '$TLS' leads there): "*"client.cert' has no "*"client.key' beside it"* ]]
+  cp own.key "$far/client.key"
+  for mode in elsewhere elsewhere-token; do
+    tls_pull $mode
+    [ "$status" -eq 0 ]
+    [[ $(cat tls/other) == 'GET /'*' cert' ]]
+  done
+  # the registry's authorities are for its tokens, also then
+  cp foreign.crt "$far/ca.crt"
+  tls_pull elsewhere-token
+  [ "$status" -eq 0 ]
+  tls_pull elsewhere
+  [ "$status" -eq 1 ]
+  rm -r "$far"
   # SSL_CERT_FILE and CURL_CA_BUNDLE count besides certs.d
   cp foreign.crt "$dir/ca.crt"
   tls_pull normal

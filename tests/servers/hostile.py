@@ -11,6 +11,7 @@ header X-Evil is a line of its own there. What it does is in FOLDER/mode:
   loop         a manifest and a blob are at their own address, again and again
   file         a blob is at file:///etc/passwd
   elsewhere    a blob is at the other server, whose address has a user and a password
+  denied-N     so, and the other server answers N to that, and to what is sent to it
   headers      there is no end of headers
   early        a hundred answers "103 Early Hints" come first
   chunked      half of a blob comes in chunks, and then no more
@@ -70,6 +71,12 @@ def read(name):
             return f.read()
     except OSError:
         return None
+
+
+def denied():
+    """What the other server answers; 0: as always."""
+    mode = (read("mode") or b"").decode().strip()
+    return int(mode[7:]) if mode.startswith("denied-") else 0
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -146,7 +153,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         half = len(data) // 2
         if mode == "file":
             self.answer(307, Location="file:///etc/passwd")
-        elif mode in ("elsewhere", "away"):
+        elif mode in ("elsewhere", "away") or mode.startswith("denied"):
             user = "x:y@" if mode == "elsewhere" else ""
             self.answer(307, Location=f"{SCHEME}://{user}{Handler.other}{self.path}")
         elif mode == "chunked" and len(data) > 1000:
@@ -201,9 +208,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):  # pylint: disable=invalid-name
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.write_log()
-        if self.log == "log" and self.token("away"):
+        if self.log == "log" and not denied() and self.token("away"):
             return
-        if self.command == "POST":
+        if self.log == "other" and denied():
+            self.answer(denied())
+        elif self.command == "POST":
             self.answer(202, Location=f"{SCHEME}://{Handler.other}/upload")
         else:
             self.answer(201)
@@ -216,7 +225,9 @@ class Other(Handler):
 
     def do_GET(self):  # pylint: disable=invalid-name
         self.write_log()
-        if self.path.startswith("/token"):
+        if denied():
+            self.answer(denied(), b'{"errors": [{"message": "no, said the storage"}]}')
+        elif self.path.startswith("/token"):
             self.answer(200, b'{"token": "good"}')
         else:
             self.answer(200, BLOBS.get(self.path.rpartition("/")[2], b""))
