@@ -6,6 +6,7 @@
 #include "cli/args.h"
 
 #include "base/alloc.h"
+#include "base/login_name.h"
 #include "cli/words.h"
 #include "vm/accel.h"
 
@@ -128,6 +129,18 @@ int args_memory(const struct args *a, unsigned *ret_mb, struct error **err)
         return error_set(err, ERR_USAGE, "argument --memory: '%s' is not from 16M to 16T", v);
     if (v)
         *ret_mb = (unsigned)(bytes >> 20);
+    return 0;
+}
+
+int args_user(const struct args *a, const char *name, const char **ret, struct error **err)
+{
+    const char *user = args_get(a, name);
+    if (user && !is_user_name(user)) {
+        error_set(err, ERR_USAGE, "argument --%s: '%.60s' can't be the name of a user", name, user);
+        return error_hint(err, "%s", USER_NAME_RULE);
+    }
+    if (user && ret)
+        *ret = user;
     return 0;
 }
 

@@ -196,15 +196,16 @@ static int take_size(const struct args *a, struct vm_spec *spec, struct error **
 static int take_spec(const struct args *a, struct vm_spec *spec, struct error **err)
 {
     long long seconds = -1;
-    const char *accel = NULL;
-    if (take_size(a, spec, err) < 0 || vm_options_kernel(a, spec, err) < 0 ||
+    const char *accel = NULL, *user = NULL;
+    if (args_user(a, "ssh-user", &user, err) < 0 || vm_prepare_check(a, err) < 0 ||
+        take_size(a, spec, err) < 0 || vm_options_kernel(a, spec, err) < 0 ||
         args_accel(a, &accel, err) < 0 || args_seconds(a, "ssh-timeout", &seconds, err) < 0)
         return -1;
     if (seconds > 86400)
         return error_set(err, ERR_USAGE, "argument --ssh-timeout: at most a day");
     spec->ssh.timeout_ms = seconds < 0 ? -1 : (int)seconds * 1000;
     vm_spec_set(&spec->accel, accel);
-    vm_spec_set(&spec->ssh.user, args_get(a, "ssh-user"));
+    vm_spec_set(&spec->ssh.user, user);
     spec->uefi = args_has(a, "uefi");
     for (size_t i = 0; i < a->n_rest; i++)
         strv_add(&spec->qemu_args, a->rest[i]);
@@ -278,8 +279,7 @@ static int fetch_and_boot(struct session *s, struct making *m, struct error **er
     if (image_chain_open(s, &request, &chain, err) < 0 ||
         vm_options_disk_size(m->args, &chain.size, err) < 0)
         return -1;
-    vm_image_take_labels(chain.metadata, &m->spec);
-    return boot(s, m, &chain, err);
+    return vm_image_take_labels(chain.metadata, &m->spec, err) < 0 ? -1 : boot(s, m, &chain, err);
 }
 
 /* --- what goes into the guest --- */

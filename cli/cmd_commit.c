@@ -150,7 +150,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     struct backup unused = {.session = s};
     int rc;
-    if (image_name_check(a->pos[1], err) < 0 || vm_find(s, a->pos[0], &vm, err) < 0)
+    if (args_user(a, "user", NULL, err) < 0 || image_name_check(a->pos[1], err) < 0 ||
+        vm_find(s, a->pos[0], &vm, err) < 0)
         return -1;
     if (named_vm_runs(&vm)) {
         rc = commit_running(s, a, err);

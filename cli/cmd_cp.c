@@ -134,6 +134,8 @@ static int check_folder(const struct place *from, const struct place *to, struct
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     size_t n = a->n_pos - 1;
+    if (args_user(a, "user", NULL, err) < 0)
+        return -1;
     CLEANUP(place_clear) struct place to = place_parse(s->vmstore, a->pos[n]);
     AUTO_FREE char *folder = n > 1 && to.vm ? xasprintf("%s/.", to.path) : NULL;
     for (size_t i = 0; i < n; i++) {

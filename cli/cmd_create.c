@@ -51,7 +51,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     CLEANUP(vm_copies_clear) struct vm_copies copies = {0};
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     vm_spec_init(&spec);
-    if (vm_options_take(a, &spec, err) < 0 || vm_copies_take(a, false, &copies, err) < 0 ||
+    if (vm_options_take(a, &spec, err) < 0 || vm_prepare_check(a, err) < 0 ||
+        vm_copies_take(a, false, &copies, err) < 0 ||
         vm_store_create(s, a, &spec, name, &copies, false, NULL, &vm, err) < 0)
         return vm_find_instead(s, a->pos[0], "'kiln start %s' boots it", err);
     (void)json_object_set_new(a->result, "name", json_string(name));

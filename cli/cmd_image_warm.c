@@ -41,9 +41,9 @@ static int run(struct session *s, const struct args *a, struct error **err)
     bool wanted;
     vm_spec_init(&spec);
     if (vm_warm_wanted(s, a, &wanted, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
-        open_all(s, a, &chain, &extra, err) < 0 || vm_warm_take(s, a, a->pos[0], &warm, err) < 0)
+        open_all(s, a, &chain, &extra, err) < 0 || vm_warm_take(s, a, a->pos[0], &warm, err) < 0 ||
+        vm_image_take_labels(chain.metadata, &spec, err) < 0)
         return -1;
-    vm_image_take_labels(chain.metadata, &spec);
     if (vm_spec_has_user_network(&spec)) {
         spec.session = VM_SSH_COMMAND;
         vm_spec_set(&spec.command, "true");

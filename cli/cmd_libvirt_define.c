@@ -159,8 +159,7 @@ static int find_image(struct defining *d, struct error **err)
         image_chain_open(d->session, &request, &d->chain, err) < 0)
         return -1;
     d->layer = image_chain_layer(d->session, d->chain.store, &d->chain, err);
-    vm_image_take_labels(d->chain.metadata, &d->spec);
-    return d->layer ? 0 : -1;
+    return d->layer ? vm_image_take_labels(d->chain.metadata, &d->spec, err) : -1;
 }
 
 static void write_xml(const struct defining *d, struct buf *xml)

@@ -2,8 +2,8 @@
 //
 // kiln port: docker's, from the record of a VM that runs.
 #include "base/json.h"
+#include "cli/vm_forward.h"
 #include "cli/vm_live.h"
-#include "cli/vm_options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static const char *protocol(const json_t *forward)
 static int parse(const char *text, unsigned *ret_port, bool *ret_udp, struct error **err)
 {
     const char *at = text;
-    bool good = vm_options_port(&at, ret_port);
+    bool good = vm_forward_port(&at, ret_port);
     *ret_udp = good && !strcmp(at, "/udp");
     if (!good || (*at && !*ret_udp && strcmp(at, "/tcp") != 0))
         return error_set(err, ERR_USAGE, "'%s' is not a port of the guest, such as 80 or 53/udp",

@@ -210,7 +210,8 @@ static int run(struct session *s, const struct args *a, struct error **err)
     vm_spec_init(&spec);
     spec.tty = args_has(a, "tty") && !args_has(a, "detach");
     if (vm_options_check_command(a, err) < 0 || vm_options_take(a, &spec, err) < 0 ||
-        vm_options_check_detach(a, err) < 0 || vm_copies_take(a, true, &copies, err) < 0)
+        vm_options_check_detach(a, err) < 0 || vm_prepare_check(a, err) < 0 ||
+        vm_copies_take(a, true, &copies, err) < 0)
         return -1;
     CLEANUP(named_vm_clear) struct named_vm there = NAMED_VM_INIT;
     if (args_has(a, "name") && named_vm_open(s->vmstore, args_get(a, "name"), &there, NULL) == 0)

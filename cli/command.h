@@ -107,6 +107,8 @@ int args_size(const struct args *a, const char *name, unsigned long long *ret, s
 bool size_parse(const char *text, unsigned long long *ret); /* the same from any text */
 /* --memory in MB, where a bare number means MB; from 16M to 16T. As args_num. */
 int args_memory(const struct args *a, unsigned *ret_mb, struct error **err);
+/* A user of the guest, borrowed, left alone when it was not given; ret may be NULL. ERR_USAGE: none can have that name. */
+int args_user(const struct args *a, const char *name, const char **ret, struct error **err);
 /* --accel, borrowed, NULL when it was not given; it or KILN_ACCEL is checked: ERR_USAGE. */
 int args_accel(const struct args *a, const char **ret, struct error **err);
 /* Each value of an option that takes NAME or NAME=VALUE has a name: ERR_USAGE. */

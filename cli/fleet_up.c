@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/lock.h"
+#include "base/login_name.h"
 #include "cli/fleet_network.h"
 #include "cli/fleet_steps.h"
 #include "cli/fleet_volume.h"
@@ -162,7 +163,8 @@ static void add_options(const struct fleet_vm *vm, struct strv *words)
         strv_add(words, "--no-grow");
     if (vm->inject)
         strv_add(words, "--inject");
-    if (vm->cloud_init || (vm->inject && !strchr(hostname, '_'))) // what a VM's name may have
+    // a VM's name may be none of a host
+    if (vm->cloud_init || (vm->inject && is_host_name(hostname, HOST_NAME_BYTES)))
         strv_addf(words, "--hostname=%s", hostname);
     if (!vm->cloud_init)
         return;

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/login_name.h"
 #include "base/session.h"
 #include "vm/ssh_program.h"
 
@@ -91,6 +92,11 @@ static int take_login(const struct args *a, const struct strv *options, struct v
 {
     AUTO_FREE char *user = ssh_option(options, "User");
     AUTO_FREE char *key = ssh_option(options, "IdentityFile");
+    if (user && !is_user_name(user)) {
+        error_set(err, ERR_USAGE, "argument --ssh-option: '%.60s' can't be the name of a user",
+                  user);
+        return error_hint(err, "%s", USER_NAME_RULE);
+    }
     if (user && !given(a, "ssh-user"))
         vm_spec_set(&spec->ssh.user, user);
     return key && !given(a, "ssh-key") ? take_key(key, spec, err) : 0;

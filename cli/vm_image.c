@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "cli/vm_image.h"
-#include "cli/vm_options.h"
+#include "cli/vm_forward.h"
 #include "image/pull.h"
 
 #include "base/json.h"
+#include "base/login_name.h"
 
 #include <string.h>
 
@@ -22,11 +23,11 @@ static int publish(struct vm_spec *spec, const char *text, struct error **err)
 {
     unsigned first = 0, last = 0;
     const char *at = text;
-    bool good = vm_options_port(&at, &first);
+    bool good = vm_forward_port(&at, &first);
     last = first;
     if (good && *at == '-') {
         at++;
-        good = vm_options_port(&at, &last);
+        good = vm_forward_port(&at, &last);
     }
     bool udp = !strcmp(at, "/udp");
     if (!good || last < first || (!udp && *at && strcmp(at, "/tcp") != 0))
@@ -43,14 +44,24 @@ static int publish(struct vm_spec *spec, const char *text, struct error **err)
     return 0;
 }
 
-void vm_image_take_labels(const json_t *metadata, struct vm_spec *spec)
+int vm_image_take_labels(const json_t *metadata, struct vm_spec *spec, struct error **err)
 {
     const json_t *labels = json_object_get(json_object_get(metadata, "config"), "labels");
     const char *user = json_str(labels, IMAGE_LABEL_SSH_USER);
     const char *uefi = json_str(labels, IMAGE_LABEL_UEFI);
     spec->uefi |= uefi && !strcmp(uefi, "yes");
-    if (!spec->ssh.user && user && *user)
-        vm_spec_set(&spec->ssh.user, user);
+    if (spec->ssh.user || !user || !*user)
+        return 0;
+    if (!is_user_name(user)) {
+        error_set(err, ERR_USER,
+                  "the image's label " IMAGE_LABEL_SSH_USER
+                  " is '%.60s', which "
+                  "can't be the name of a user",
+                  user);
+        return error_hint(err, "--ssh-user names another; %s", USER_NAME_RULE);
+    }
+    vm_spec_set(&spec->ssh.user, user);
+    return 0;
 }
 
 int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *spec,
@@ -59,7 +70,8 @@ int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *
     const json_t *config = json_object_get(metadata, "config"), *port;
     const json_t *exposed = json_object_get(config, "expose");
     size_t i;
-    vm_image_take_labels(metadata, spec);
+    if (vm_image_take_labels(metadata, spec, err) < 0)
+        return -1;
     if (!args_has(a, "publish-all"))
         return 0;
     if (!vm_spec_has_user_network(spec))

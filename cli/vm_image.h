@@ -18,8 +18,8 @@
 int vm_image_take(const struct args *a, const json_t *metadata, struct vm_spec *spec,
                   struct error **err);
 
-/* Only these labels. */
-void vm_image_take_labels(const json_t *metadata, struct vm_spec *spec);
+/* Only these labels. ERR_USER: kiln.ssh-user, which is to be used, can't be the name of a user. */
+int vm_image_take_labels(const json_t *metadata, struct vm_spec *spec, struct error **err);
 
 #define PUBLISH_ALL_OPTION \
     { \

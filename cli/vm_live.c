@@ -130,7 +130,7 @@ int vm_live_await(const struct session *s, const struct args *a, const char *nam
 {
     enum { WAIT_S = 90, TICK_MS = 200 };
     long long seconds;
-    if (given_seconds(a, &seconds, err) < 0)
+    if (args_user(a, "user", NULL, err) < 0 || given_seconds(a, &seconds, err) < 0)
         return -1;
     long long deadline = now_ms() + (seconds < 0 ? WAIT_S : seconds) * 1000;
     for (bool told = false;; told = true) {
@@ -271,12 +271,13 @@ struct vm_ssh *vm_live_login(const struct session *s, const struct args *a, stru
     long long seconds = -1, timeout = live->timeout_ms
                                           ? live->timeout_ms
                                           : json_int(live->record, "ssh_timeout_ms", 0);
-    const char *user = a ? args_get(a, "user") : NULL;
+    const char *user = NULL;
     const char *key = a ? args_get(a, "ssh-key") : NULL;
     long long port = json_int(live->record, "ssh_port", 0);
     AUTO_FREE char *late =
         xasprintf("--wait waits longer; 'kiln logs %s' shows its console", live->vm.word);
-    if (given_seconds(a, &seconds, err) < 0 || vm_live_check_halted(&live->vm, err) < 0)
+    if ((a && args_user(a, "user", &user, err) < 0) || given_seconds(a, &seconds, err) < 0 ||
+        vm_live_check_halted(&live->vm, err) < 0)
         return NULL;
     long long deadline = now_ms() + (seconds >= 0 ? seconds * 1000 : timeout);
     if (!port && find_address(live, deadline, err) < 0)

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/vm_forward.h"
 #include "cli/vm_live.h"
 #include "cli/waiting.h"
 #include "image/pull.h"
@@ -18,7 +19,6 @@
 #include "vm/uefi.h"
 #include "vm/warm.h"
 
-#include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -160,53 +160,20 @@ static void take_session(const struct args *a, struct vm_spec *spec)
     spec->session = command ? VM_SSH_COMMAND : VM_SSH_CONSOLE;
 }
 
+static int take_user(const struct args *a, struct vm_spec *spec, struct error **err)
+{
+    const char *user = NULL;
+    if (args_user(a, "ssh-user", &user, err) < 0)
+        return -1;
+    if (user)
+        vm_spec_set(&spec->ssh.user, user);
+    return 0;
+}
+
 static void take_text(const struct args *a, const char *name, char **member)
 {
     if (args_has(a, name))
         vm_spec_set(member, args_get(a, name));
-}
-
-bool vm_options_port(const char **at, unsigned *ret)
-{
-    char *end;
-    unsigned long n = **at >= '0' && **at <= '9' ? strtoul(*at, &end, 10) : 0;
-    if (n < 1 || n > 65535)
-        return false;
-    *ret = (unsigned)n;
-    *at = end;
-    return true;
-}
-
-/* "8080:80", "8080:80/tcp", "53:53/udp" or "0.0.0.0:8080:80". */
-static int take_forward(struct vm_spec *spec, const char *text, struct error **err)
-{
-    const char *last = strrchr(text, ':'), *at = text;
-    const char *colon = last ? memrchr(text, ':', (size_t)(last - text)) : NULL;
-    AUTO_FREE char *address = colon ? xstrndup(text, (size_t)(colon - text)) : xstrdup("127.0.0.1");
-    struct in_addr ignored;
-    unsigned host, guest;
-    size_t n = strlen(text);
-    bool udp = n > 4 && !strcmp(text + n - 4, "/udp");
-    at = colon ? colon + 1 : text;
-    if (inet_pton(AF_INET, address, &ignored) != 1 || !vm_options_port(&at, &host) ||
-        *at++ != ':' || !vm_options_port(&at, &guest) || (*at && !udp && strcmp(at, "/tcp") != 0)) {
-        error_set(err, ERR_USAGE, "argument --publish: '%s' is not [ADDRESS:]PORT:GUEST-PORT[/udp]",
-                  text);
-        return error_hint(err, "-p 8080:80 makes port 80 of the guest port 8080 of 127.0.0.1");
-    }
-    if (!vm_spec_has_user_network(spec))
-        return error_set(err, ERR_USAGE, "argument --publish: needs --network user");
-    vm_spec_forward(spec, &(struct vm_forward){address, host, guest, udp});
-    return 0;
-}
-
-static int take_forwards(const struct args *a, struct vm_spec *spec, struct error **err)
-{
-    const char *text;
-    for (size_t i = 0; (text = args_nth(a, "publish", i)); i++)
-        if (take_forward(spec, text, err) < 0)
-            return -1;
-    return 0;
 }
 
 /* "user", "none", "tap,bridge=br0". Names of interfaces have at most 15 bytes. */
@@ -240,7 +207,7 @@ static int take_network(const struct args *a, struct vm_spec *spec, struct error
     if (driver && spec->nics.len)
         vm_spec_set(&spec->nics.ptr[0].driver, driver);
     if (vm_spec_has_user_network(spec) || spec->session == VM_SERIAL)
-        return take_forwards(a, spec, err);
+        return vm_forwards_take(a, spec, err);
     error_set(err, ERR_USAGE, "argument --network: SSH needs a network of the kind user");
     return error_hint(err, spec->nics.len ? "give --network user, too"
                                           : "without SSH options the serial console is yours");
@@ -330,13 +297,13 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
     enum accel wish;
     take_text(a, "accel", &spec->accel);
     take_text(a, "qemu-bin-name", &spec->qemu);
-    take_text(a, "ssh-user", &spec->ssh.user);
     take_session(a, spec);
     spec->uefi |= args_has(a, "uefi");
-    if (take_key(a, spec, err) < 0 || ssh_options_take(a, spec, err) < 0 ||
-        take_network(a, spec, err) < 0 || take_bus(a, spec, err) < 0 ||
-        vm_options_kernel(a, spec, err) < 0 || take_console(a, spec, err) < 0 ||
-        vm_volumes_take(a, spec, err) < 0 || args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
+    if (take_user(a, spec, err) < 0 || take_key(a, spec, err) < 0 ||
+        ssh_options_take(a, spec, err) < 0 || take_network(a, spec, err) < 0 ||
+        take_bus(a, spec, err) < 0 || vm_options_kernel(a, spec, err) < 0 ||
+        take_console(a, spec, err) < 0 || vm_volumes_take(a, spec, err) < 0 ||
+        args_num(a, "ssh-port", 1, 65535, &port, err) < 0 ||
         args_num(a, "cpus", 1, VM_CPUS_MAX, &cpus, err) < 0 ||
         args_memory(a, &spec->memory_mb, err) < 0 ||
         take_seconds(a, "ssh-timeout", &spec->ssh.timeout_ms, err) < 0 ||
@@ -347,7 +314,7 @@ int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **e
         return -1;
     spec->cpus = (unsigned)cpus;
     spec->ssh.port = (unsigned)port;
-    if (check_rest(a, err) < 0)
+    if (vm_forwards_check(spec, err) < 0 || check_rest(a, err) < 0)
         return -1;
     for (size_t i = 0; i < a->n_rest; i++)
         strv_add(&spec->qemu_args, a->rest[i]);

@@ -24,8 +24,6 @@
 
 /* Sets what the arguments say and leaves the rest. A key file becomes an absolute path. */
 int vm_options_take(const struct args *a, struct vm_spec *spec, struct error **err);
-/* A port number, from 1 to 65535, at *at, which is moved behind it; false: none is there. */
-bool vm_options_port(const char **at, unsigned *ret);
 /* --disk-size: *size, that of the image's disk in bytes, grows to it. ERR_USER if it is smaller. */
 int vm_options_disk_size(const struct args *a, uint64_t *size, struct error **err);
 /* --kernel, --initrd and --append. ERR_USAGE: the others without --kernel; ERR_NOT_FOUND… of a file. */

@@ -2,6 +2,7 @@
 #include "cli/vm_prepare.h"
 
 #include "base/alloc.h"
+#include "base/login_name.h"
 #include "base/session.h"
 #include "qcow2/head.h"
 #include "qcow2/qcow2.h"
@@ -29,6 +30,16 @@ static enum growth growth_of(const struct args *a)
     return args_has(a, "grow")                                   ? GROW_MUST
            : args_has(a, "disk-size") && !args_has(a, "no-grow") ? GROW_TRY
                                                                  : GROW_NO;
+}
+
+int vm_prepare_check(const struct args *a, struct error **err)
+{
+    const char *name = args_get(a, "hostname");
+    size_t most = has_seed(a) ? HOST_NAME_BYTES_FULL : HOST_NAME_BYTES;
+    if (!name || is_host_name(name, most))
+        return 0;
+    error_set(err, ERR_USAGE, "argument --hostname: '%.60s' can't be the name of a host", name);
+    return error_hint(err, HOST_NAME_RULE, most);
 }
 
 bool vm_prepare_wanted(const struct args *a, const struct vm_copies *copies)

@@ -15,6 +15,8 @@
 #include "cli/vm_copy.h"
 #include "vm/spec.h"
 
+/* ERR_USAGE: --hostname is none. */
+int vm_prepare_check(const struct args *a, struct error **err);
 /* copies: NULL = none. */
 bool vm_prepare_wanted(const struct args *a, const struct vm_copies *copies);
 /* disk: the new VM's, an overlay that is still empty; in the folder disk->scratch its key pair is made.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What cloud-init, inject, ssh and provision hold.
+#include "base/login_name.h"
 #include "fleet/internal.h"
 
 /* The braces are all there is. */
@@ -17,15 +18,13 @@ static bool only_body(struct fleet_reader *r, const struct kdl_node *node)
 
 static void read_hostname(struct fleet_reader *r, const struct kdl_node *node)
 {
-    static const char letters[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+    size_t most = r->vm->inject ? HOST_NAME_BYTES : HOST_NAME_BYTES_FULL;
     const char *name;
     if (!fleet_text(r, node, "\"NAME\"", &name))
         return;
-    size_t n = strlen(name);
-    if (n > 253 || strspn(name, letters) != n || *name == '-' || *name == '.')
+    if (!is_host_name(name, most))
         diag_help(fleet_error(r, node->args[0].span, "'%.60s' can't be a host name", name),
-                  "host names are letters, digits, '-' and '.'");
+                  HOST_NAME_RULE, most);
     else
         r->vm->hostname = name;
 }
@@ -67,7 +66,10 @@ void fleet_read_inject(struct fleet_reader *r, const struct kdl_node *node)
 
 static void read_user(struct fleet_reader *r, const struct kdl_node *node)
 {
-    (void)fleet_text(r, node, "\"NAME\"", &r->vm->user);
+    if (fleet_text(r, node, "\"NAME\"", &r->vm->user) && !is_user_name(r->vm->user))
+        diag_help(
+            fleet_error(r, node->args[0].span, "'%.60s' can't be the name of a user", r->vm->user),
+            "%s", USER_NAME_RULE);
 }
 
 static void read_private_key(struct fleet_reader *r, const struct kdl_node *node)

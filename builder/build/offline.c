@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/login_name.h"
 #include "base/session.h"
 #include "builder/build/environment.h"
 #include "builder/context/context.h"
@@ -14,7 +15,6 @@
 #include "builder/worker/runner.h"
 #include "qcow2/qcow2.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -135,13 +135,11 @@ static const char inject_script[] =
     "fi\n"
     "[ ! -e /etc/selinux/config ] || : >/.autorelabel\n";
 
-static bool good_name(const char *text, const char *also, size_t most)
+/* What useradd of any distribution takes. */
+static bool good_user(const char *name)
 {
-    size_t n = strlen(text);
-    for (const char *p = text; *p; p++)
-        if (!isalnum((unsigned char)*p) && !strchr(also, *p))
-            return false;
-    return n > 0 && n <= most && *text != '-' && *text != '.';
+    enum { MOST = 32 };
+    return is_user_name(name) && strlen(name) <= MOST && !strpbrk(name, "+@\\");
 }
 
 /* a runner_output_fn */
@@ -166,9 +164,9 @@ int offline_inject(struct offline *off, const struct offline_login *l, struct er
                           NULL};
     struct runner_wait w = {PATIENCE_MS, take_text, &said};
     int status;
-    if (l->user && !good_name(l->user, "_-.", 32))
+    if (l->user && !good_user(l->user))
         return error_set(err, ERR_USER, "'%s' can't be the name of a user", l->user);
-    if (l->hostname && !good_name(l->hostname, "-.", 64))
+    if (l->hostname && !is_host_name(l->hostname, HOST_NAME_BYTES))
         return error_set(err, ERR_USER, "'%s' can't be the name of a host", l->hostname);
     if (offline_shell(off, argv, w, &status, err) < 0)
         return -1;

@@ -181,7 +181,7 @@ make_folder() {
   [ "$status" = 2 ]
   [[ $output == *'--direct-copy: needs SSH'* ]]
   run "$KILN" create --hostname 'a b' --name bad tiny
-  [ "$status" = 1 ]
+  [ "$status" = 2 ]
   [[ $output == *"'a b' can't be the name of a host"* ]]
   nothing_left
 }

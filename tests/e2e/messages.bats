@@ -75,6 +75,25 @@ work() { # LINE…: a build directory
   says 1 "cannot read the SSH key '/nope'" run none --ssh-key /nope
   says 1 "the build directory '$dir/Imagefile' is a file" image build "$dir/Imagefile"
   says 1 "invalid image name '-x': it begins with '-'" image build --name -x "$dir"
+  for user in 'x;id' '' -x 'a b' 'a/b' 'a\'; do
+    says 2 "argument --user: '$user' can't be the name of a user"$'\n'"hint: users' names are" exec --user "$user" none true
+    for words in 'ssh none' 'cp here none:' 'commit none image'; do
+      # shellcheck disable=SC2086  # words
+      says 2 "argument --user: '$user'" $words --user "$user"
+    done
+    for command in run create; do says 2 "argument --ssh-user: '$user'" $command none --ssh-user "$user"; done
+  done
+  says 2 "argument --ssh-option: 'x;id'" run none -o 'User=x;id'
+  for user in 'DOM\joe' me@example.org _x 1 a+b; do says 1 "no VM 'none'" exec -u "$user" none true; done
+  for host in 'a b' -a a- a..b .a a. "$(printf 'a%.0s' {1..65})" ''; do
+    for command in run create; do says 2 "can't be the name of a host"$'\n'"hint: host names are up to 64" $command none --hostname "$host"; done
+  done
+  says 1 "unable to find image 'none'" create none --hostname web-1.example.org
+  says 2 "argument --publish: port 8080 of 127.0.0.1 leads to port 80 already" run -p 8080:80 -p 8080:81 none
+  says 2 "argument --publish: port 8080 of 127.0.0.1 leads to port 80 already" create -p 8080:80 -p 0.0.0.0:8080:81 none
+  says 2 "argument --publish: port 53/udp of 127.0.0.1 leads to port 53 already" run -p 53:53/udp -p 53:54/udp none
+  says 2 "leads to port 22 already"$'\n'"hint: --ssh-port" run --ssh-port 2222 -p 2222:80 none
+  says 1 "unable to find image 'none'" run -p 8080:80 -p 8080:80 -p 8080:80/udp -p 127.0.0.2:8080:81 --ssh-port 8081 none
   # a bare number means megabytes
   says 1 "unable to find image 'none'" run none --memory 512
 }
@@ -89,6 +108,17 @@ work() { # LINE…: a build directory
   echo "{\"steps\": [{\"n\": 2, \"id\": \"$id\", \"step\": \"x\"}]}" >"$backend/.builds/one.json"
   says 1 "'one' has no disk yet at step 1" shell one@1 -c ls
   says 1 "'one' has no step 3"$'\n'"hint: 'kiln image history one'" shell one@3 -c ls
+}
+
+@test "a port and a user that do not go with what was kept" {
+  "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' >/dev/null
+  says 0 '' create -p 8080:80 -p 8080:80 --name web one
+  [ "$(jq -c '[.spec.nics[0].forwards[].host_port]' "$KILN_HOME/vmstore/web/vm.json")" = '[8080]' ]
+  says 2 "port 8080 of 127.0.0.1 leads to port 80 already" start web -p 8080:81
+  says 2 "argument --ssh-user: 'x;id'" start web --ssh-user 'x;id'
+  says 0 '' image build -t labelled "$(work 'FROM one' 'LABEL kiln.ssh-user="x;id"')"
+  says 1 "the image's label kiln.ssh-user is 'x;id', which can't be the name of a user"$'\n'"hint: --ssh-user names another" create labelled
+  says 0 '' create --ssh-user root labelled
 }
 
 @test "a command in a hint can be pasted: names and paths with blanks are quoted" {
