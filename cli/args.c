@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct given {
     const struct option_spec *option;
@@ -195,13 +196,31 @@ static struct given *add_given(struct args *a, const struct option_spec *o, cons
     return &a->given[a->n_given++];
 }
 
+/* A flag; docker's users write --rm=false, too, which takes back what was given before. */
+static int take_flag(struct args *a, const struct option_spec *o, const char *value,
+                     struct error **err)
+{
+    bool on = !value || !strcasecmp(value, "true") || !strcmp(value, "1");
+    if (!on && strcasecmp(value, "false") != 0 && strcmp(value, "0") != 0)
+        return error_set(err, ERR_USAGE, "argument --%s: does not take a value", o->name);
+    if (on)
+        add_given(a, o, NULL);
+    else
+        (void)args_remove(a, a->n_given, o);
+    return 0;
+}
+
 /* A cluster of short options ("-vvf FILE"); returns how many further words it took, -1 on error. */
 static int take_letters(struct args *a, const char *word, const char *next, struct error **err)
 {
+    if (words_one_dash(a->command, word, err) < 0)
+        return -1;
     for (const char *p = word + 1; *p; p++) {
         const struct option_spec *o = find_option(a->command, NULL, 0, *p);
         if (!o)
             return words_no_option(a->command, word, err);
+        if (!o->value && p[1] == '=')
+            return take_flag(a, o, p + 2, err);
         if (!o->value) {
             add_given(a, o, NULL);
             continue;
@@ -237,8 +256,8 @@ static int take_long(struct args *a, const char *word, const char *next, struct 
     const struct option_spec *o = find_option(a->command, name, n, 0);
     if (!o)
         return words_no_option(a->command, word, err);
-    if (!o->value && eq)
-        return error_set(err, ERR_USAGE, "argument --%s: does not take a value", o->name);
+    if (!o->value)
+        return take_flag(a, o, eq ? eq + 1 : NULL, err);
     bool takes_next = o->value && !eq && (!option_value_optional(o) || is_listed(o->value, next));
     if (takes_next && !next)
         return error_set(err, ERR_USAGE, "argument --%s: expected one argument", o->name);

@@ -9,11 +9,11 @@
 #include "cli/build_results.h"
 #include "cli/build_serve.h"
 #include "cli/build_ui.h"
+#include "cli/cache_options.h"
 #include "cli/command.h"
 #include "cli/registry_options.h"
 #include "cli/store.h"
 #include "image/checksum.h"
-#include "registry/reference.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -209,9 +209,10 @@ static int check_words(const struct args *a, struct error **err)
     static const char *const ours[] = {"linux/amd64", "linux/x86_64", "linux/amd64/v1", "amd64",
                                        "local"};
     const char *network = args_get(a, "network"), *platform = args_get(a, "platform");
-    if (network && strcmp(network, "default") != 0 && strcmp(network, "none") != 0)
-        return error_set(err, ERR_USAGE, "argument --network: '%s' is not default or none",
-                         network);
+    if (network && strcmp(network, "default") != 0 && strcmp(network, "none") != 0) {
+        error_set(err, ERR_USAGE, "argument --network: '%s' is not default or none", network);
+        return error_hint(err, "a RUN reaches the network through the host anyway: leave it out");
+    }
     bool known = !platform;
     for (size_t i = 0; platform && i < sizeof ours / sizeof *ours; i++)
         known |= !strcmp(platform, ours[i]);
@@ -235,49 +236,6 @@ static const char *const *stage_list(const struct args *a, struct strv *into, si
             strv_add_take(into, xstrndup(v, strcspn(v, ",")));
     *n = into->len;
     return (const char *const *)into->ptr;
-}
-
-/* REF[,mode=min|all], as `docker buildx build` has it; *into keeps the reference. */
-static int take_cache_to(struct build_options *o, struct strv *into, struct error **err)
-{
-    size_t len = strcspn(o->cache_to, ",");
-    const char *mode = o->cache_to + len;
-    o->cache_all = !strcmp(mode, ",mode=all") || !strcmp(mode, ",mode=max");
-    if (*mode && !o->cache_all && strcmp(mode, ",mode=min") != 0)
-        return error_set(err, ERR_USER,
-                         "cache '%s': only mode=min or mode=all may follow the comma", o->cache_to);
-    strv_add_take(into, xstrndup(o->cache_to, len));
-    o->cache_to = into->ptr[into->len - 1];
-    return 0;
-}
-
-/* --cache-from and --cache-to, or the environment's; each is a repository without a tag. */
-static int take_caches(const struct args *a, struct strv *from, struct strv *to,
-                       struct build_options *o, struct error **err)
-{
-    const char *env_from = getenv("KILN_CACHE_FROM"), *env_to = getenv("KILN_CACHE_TO");
-    o->cache_from = all(a, "cache-from", from, &o->n_cache_from);
-    o->cache_to = args_get(a, "cache-to");
-    o->cache_strict = args_has(a, "cache-strict");
-    for (const char *p = from->len || !env_from ? "" : env_from; *(p += strspn(p, " "));) {
-        strv_add_take(from, xstrndup(p, strcspn(p, " ")));
-        p += strcspn(p, " ");
-    }
-    o->cache_from = (const char *const *)from->ptr;
-    o->n_cache_from = from->len;
-    if (!o->cache_to && env_to && *env_to)
-        o->cache_to = env_to;
-    if (o->cache_to && take_cache_to(o, to, err) < 0)
-        return -1;
-    for (size_t i = 0; i <= from->len; i++) {
-        CLEANUP(reference_clear) struct reference ref = {0};
-        const char *text = i < from->len ? from->ptr[i] : o->cache_to;
-        if (text && reference_parse(text, &ref, err) < 0)
-            return -1;
-        if (text && (ref.digest || strcmp(ref.tag, "latest") != 0))
-            return error_set(err, ERR_USER, "cache '%s': it is a repository, without a tag", text);
-    }
-    return 0;
 }
 
 /* `kiln image build --check` */
@@ -387,7 +345,7 @@ static int take_wanted(const struct args *a, struct wanted *w, struct error **er
 {
     struct build_options *o = &w->o;
     if (take_values(a, o, &w->max_size, err) < 0 ||
-        take_caches(a, &w->caches, &w->cache_to, o, err) < 0 ||
+        cache_options_take(a, &w->caches, &w->cache_to, o, err) < 0 ||
         build_extras_take(a, &w->extras, err) < 0 || build_extras_hosts(a, &w->extras, err) < 0 ||
         build_outputs_parse(a, &w->outputs, err) < 0 || parse_secrets(a, &w->secrets, err) < 0)
         return -1;

@@ -184,9 +184,14 @@ static int take_one_network(const char *text, struct vm_spec *spec, struct error
                                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     const char *bridge = strncmp(text, tap, sizeof tap - 1) == 0 ? text + sizeof tap - 1 : NULL;
     size_t n = bridge ? strspn(bridge, letters) : 0;
-    if (bridge ? !n || n > 15 || bridge[n] : strcmp(text, "user") != 0 && strcmp(text, "none") != 0)
-        return error_set(err, ERR_USAGE,
-                         "argument --network: '%s' is not user, none or tap,bridge=NAME", text);
+    if (bridge ? !n || n > 15 || bridge[n]
+               : strcmp(text, "user") != 0 && strcmp(text, "none") != 0) {
+        error_set(err, ERR_USAGE, "argument --network: '%s' is not user, none or tap,bridge=NAME",
+                  text);
+        return error_hint(err,
+                          "with user the guest reaches the network through the host, which is "
+                          "10.0.2.2 there; -p 8080:80 forwards a port to it");
+    }
     AUTO_FREE char *mac = bridge ? bridge_new_mac() : NULL;
     if (bridge)
         vm_spec_bridge(spec, bridge, mac);

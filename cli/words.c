@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Tables of words. Whoever adds a command adds no row here: suggestions come from the table of
-// commands, and an alias waits for its command.
+// Tables of words for commands; words_option.c has those for options. Whoever adds a command adds no
+// row here: suggestions come from the table of commands, and an alias waits for its command.
 #include "cli/words.h"
 
 #include "base/alloc.h"
@@ -36,6 +36,24 @@ const struct word_alias word_aliases[] = {
     {"container ls", "ls", NULL, true},
     {"container list", "ls", NULL, true},
     {"container ps", "ps", NULL, true},
+    {"container run", "run", NULL, true},
+    {"container create", "create", NULL, true},
+    {"container start", "start", NULL, true},
+    {"container stop", "stop", NULL, true},
+    {"container restart", "restart", NULL, true},
+    {"container kill", "stop", "--kill", true},
+    {"container rm", "rm", NULL, true},
+    {"container remove", "rm", NULL, true},
+    {"container exec", "exec", NULL, true},
+    {"container logs", "logs", NULL, true},
+    {"container cp", "cp", NULL, true},
+    {"container attach", "console", NULL, true},
+    {"container pause", "suspend", NULL, true},
+    {"container unpause", "resume", NULL, true},
+    {"container wait", "wait", NULL, true},
+    {"container rename", "rename", NULL, true},
+    {"container port", "port", NULL, true},
+    {"container commit", "commit", NULL, true},
     {"remove", "rm", NULL, true},
     {"kill", "stop", "--kill", false},
     {"attach", "console", NULL, false},
@@ -73,6 +91,9 @@ static const struct {
     {"vm",
      "VMs have no group of commands: 'kiln ls' lists them; see also 'kiln create', 'start', 'stop' "
      "and 'rm'"},
+    {"container",
+     "VMs have no group of commands: 'kiln ls' lists them, 'kiln rm' removes them; see 'kiln "
+     "--help'"},
     {"machine",
      "kiln needs no machine to run in: 'kiln create IMAGE' and 'kiln start NAME' make a VM"},
     {"builder",
@@ -145,7 +166,14 @@ static const struct {
     {"umount", "folders shared by -v are there until the VM stops"},
     {"find", "'kiln pull --list' shows the images that can be fetched by name"},
     {"template", "'kiln pull --list' shows the images that can be fetched by name"},
+    {"plugin", "kiln has no plugins"},
     {"plugins", "kiln has no plugins"},
+    {"config",
+     "options can be set in the environment and in files: 'man kiln', 'kiln run --config'"},
+    {"checkpoint",
+     "'kiln commit NAME IMAGE' keeps a VM's disk as an image, 'kiln suspend --to-disk' its memory"},
+    {"protect", "'kiln rm' removes only the VMs that it is told to"},
+    {"tunnel", "'kiln run -p 8080:80' forwards a port of the host to the guest"},
     {"networks",
      "VMs of one VMFile have networks of their own; else 'kiln run -p 8080:80' forwards a "
      "port"},
@@ -173,60 +201,6 @@ static const struct {
     {"info", "'kiln inspect NAME' shows what there is to know of an image"},
     {"verify", "'kiln system verify' reads every layer and compares its digest"},
     {"rename", "'kiln tag OLD NEW' and 'kiln rmi OLD' rename an image"},
-};
-
-static const char for_build[] = "image build", for_run[] = "run";
-static const struct {
-    const char *command, *option, *sentence;
-} missing_options[] = {
-    {for_build, "push",
-     "'kiln image push NAME oci://HOST/REPOSITORY' sends an image to a registry"},
-    {for_build, "squash", "'kiln image flatten NAME' makes one file of an image's layers"},
-    {for_build, "compress", "'kiln image export --compress zstd' writes a compressed image"},
-    {for_build, "sbom", "run a scanner in a RUN, and keep its report in the image"},
-    {for_build, "provenance", "--metadata-file writes what was built, and its layer"},
-    {for_build, "attest", "--metadata-file writes what was built, and its layer"},
-    {for_build, "annotation", "--label stores a text in the image"},
-    {for_build, "allow", "RUN --security=insecure needs no permission: it only affects its own VM"},
-    {for_build, "call", "'kiln image check' looks for mistakes without building"},
-    {for_build, "builder", "there is one builder, a VM that each build starts for itself"},
-    {for_build, "ulimit", "a RUN may call ulimit itself"},
-    {for_build, "shm-size", "/dev/shm of a RUN can use the builder VM's memory: --memory"},
-    {for_build, "volume", "RUN --mount=type=bind shows a folder of the build directory"},
-    {for_build, "disk-size", "DISK +10 GB after FROM makes the image's disk larger"},
-    {for_build, "force-rm", "kiln leaves nothing behind that must be removed: leave it out"},
-    {for_build, "env", "ENV in the Imagefile sets a variable, --build-arg one for the build only"},
-    {for_run, "mount", "--volume FOLDER:/GUEST shares a folder of the host with the guest"},
-    {for_run, "firmware", "--uefi boots by OVMF; after --, options go to QEMU: -- -bios FILE"},
-    {for_run, "bios", "--uefi boots by OVMF; after --, options go to QEMU: -- -bios FILE"},
-    {for_run, "env", "a VM boots its own system: 'kiln exec NAME env A=B COMMAND' sets a variable"},
-    {for_run, "entrypoint", "a VM boots its own init: --ssh-command runs a command in it"},
-    {for_run, "privileged", "root in the VM may do anything there, and nothing outside"},
-    {for_run, "user", "--ssh-user chooses the user who logs in"},
-    {for_run, "restart", "a VM is started again by 'kiln start', or by a unit of your systemd"},
-    {for_run, "quiet", "kiln says little of its own accord: 2>/dev/null hides that"},
-    {for_run, "image",
-     "the image is an argument: its name, or NAME,file=FILE for a disk image file"},
-    {for_run, "image-url", "the image is an argument: NAME,http=URL fetches it"},
-    {for_run, "disk", "--disk-size 20GB makes the disk larger"},
-    {for_run, "bridge", "--network tap,bridge=NAME puts the VM on a bridge"},
-    {"create", "start", "'kiln run -d --name NAME IMAGE' makes a VM and starts it"},
-    {"start", "extra-image",
-     "a VM gets its disks when it is made: run and create take --extra-image"},
-    {"image ls", "all", "all images are shown; 'kiln history --graph' draws the layers below them"},
-    {"image ls", "filter",
-     "--quiet prints names, one a line, for grep; --json all there is, for jq"},
-    {"ps", "filter", "--quiet prints names, one a line, for grep; --json all there is, for jq"},
-    {"ls", "filter", "--quiet prints names, one a line, for grep; --json all there is, for jq"},
-    {"prune", "filter", "--max-age 24h removes what was not used for a day"},
-    {"prune", "volumes", "cache mounts are among what --all removes"},
-    {"image export", "output", "the file is the second argument: kiln image export NAME FILE"},
-    {"image pull", "all-tags", "'kiln image ls --remote HOST/REPOSITORY' lists the tags to pull"},
-    {"image push", "all-tags",
-     "name each tag: oci://HOST/REPOSITORY:TAG oci://HOST/REPOSITORY:TAG"},
-    {"login", "password", "all users of the machine can read it there: --password-stdin"},
-    {"up", "build", "images that a VMFile says how to build are built when something changed"},
-    {"up", "scale", "write a further VM into the VMFile"},
 };
 
 int words_match(const char *name, char **argv, int argc)
@@ -298,6 +272,11 @@ static char *nearest_command(const char *typed, const char *group)
 
 int words_no_command(char **argv, int argc, bool group, struct error **err)
 {
+    static const struct command none = {.name = ""};
+    if (group && argv[1][0] == '-') {
+        words_no_option(&none, argv[1], err);
+        return error_hint(err, "'kiln %s --help' lists the commands", argv[0]);
+    }
     AUTO_FREE char *typed = argc > 1 ? xasprintf("%s %s", argv[0], argv[1]) : xstrdup(argv[0]);
     error_set(err, ERR_USAGE, "unknown command '%s'", group ? typed : argv[0]);
     for (size_t i = 0; i < sizeof missing_commands / sizeof *missing_commands; i++)
@@ -313,64 +292,4 @@ int words_no_command(char **argv, int argc, bool group, struct error **err)
     if (group)
         return error_hint(err, "'kiln %s --help' lists the commands", argv[0]);
     return error_hint(err, "'kiln --help' lists the commands");
-}
-
-static void add_names(struct strv *names, const struct option_spec *o)
-{
-    for (; o && o->name; o++) {
-        strv_add(names, o->name);
-        for (const char *p = o->alias; p && *p; p += strcspn(p, ","), p += *p == ',')
-            strv_add_take(names, xstrndup(p, strcspn(p, ",")));
-    }
-}
-
-/* Letters that docker has for what kiln has no option for. */
-static const char *long_name(char letter)
-{
-    switch (letter) {
-    case 'i':
-        return "interactive";
-    case 't':
-        return "tty";
-    case 'e':
-        return "env";
-    case 'h':
-        return "hostname";
-    case 'u':
-        return "user";
-    case 'p':
-        return "password";
-    case 'o':
-        return "output";
-    case 'q':
-        return "quiet";
-    case 'a':
-        return "all";
-    default:
-        return "";
-    }
-}
-
-int words_no_option(const struct command *c, const char *word, struct error **err)
-{
-    error_set(err, ERR_USAGE, "unrecognized arguments: %s", word);
-    size_t dashes = strspn(word, "-");
-    AUTO_FREE char *name = xstrndup(word + dashes, strcspn(word + dashes, "="));
-    const char *known = dashes == 1 && name[0] && !name[1] ? long_name(name[0]) : name;
-    bool boots = !strcmp(c->name, "create") || !strcmp(c->name, "start");
-    for (size_t i = 0; i < sizeof missing_options / sizeof *missing_options; i++)
-        if (!strcmp(missing_options[i].option, known) &&
-            (!strcmp(missing_options[i].command, c->name) ||
-             (boots && !strcmp(missing_options[i].command, for_run))))
-            return error_hint(err, "%s", missing_options[i].sentence);
-    if (!strcmp(known, "format"))
-        for (const struct option_spec *o = c->options; o && o->name; o++)
-            if (!strcmp(o->name, "json"))
-                return error_hint(err, "--json prints all there is, for jq");
-    CLEANUP(strv_clear) struct strv names = {0};
-    add_names(&names, c->options);
-    add_names(&names, common_options);
-    const char *near =
-        dashes == 2 ? nearest_name(str_of(name), (const char *const *)names.ptr) : NULL;
-    return near ? error_hint(err, "did you mean --%s?", near) : -1;
 }

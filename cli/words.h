@@ -27,5 +27,8 @@ void words_add_aliases(struct buf *out, const struct command *c);
 int words_no_command(char **argv, int argc, bool group, struct error **err);
 /* The same for an option such as "--platform=x" or "-it". */
 int words_no_option(const struct command *c, const char *word, struct error **err);
+/* ERR_USAGE for a long option after one dash, as packer and QEMU have them ("-force", "-smp"), which
+ * would else be read as a cluster of letters. */
+int words_one_dash(const struct command *c, const char *word, struct error **err);
 
 #endif

@@ -112,6 +112,69 @@ END
   says 2 "'host' is not default or none" build --network host .
 }
 
+@test "options of docker, packer, virt-builder and QEMU that kiln does not have get a sentence" {
+  while IFS='|' read -r words text; do
+    # shellcheck disable=SC2086  # words
+    says 2 "$text" $words
+  done <<'END'
+build --cpuset-cpus 0 .|--cpus
+build --security-opt x .|leave it out
+build --size 20G .|DISK +10 GB
+build --install nginx .|RUN apt-get update
+build -var x=y .|--build-arg NAME=VALUE
+build -force .|leave it out
+build -on-error=ask .|did you mean --on-error?
+build -target x .|did you mean --target?
+build --network host .|leave it out
+run -w /tmp base pwd|sh -c 'cd
+run --env-file f base|kiln exec NAME env
+run --platform linux/amd64 base|leave it out
+run --gpus all base|vfio-pci
+run --cap-add x base|may do anything there
+run --network host base|10.0.2.2
+run -m 512 -smp 2 base|--cpus 2
+run -hda x.qcow2|-drive file=FILE
+run -serial stdio base|stand at the end, after --
+run -rm base|did you mean --rm?
+create --cdrom x.iso base|-cdrom FILE
+start --vnc x|-vnc :1
+inspect -f x base|--json prints all
+-version|did you mean --version?
+image -help|did you mean --help?
+container prune|'kiln rm' removes them
+END
+  says 0 "Usage: kiln run " container run --help
+  says 1 "no VM 'none'" container kill none
+  says 0 "Usage: kiln image build" build -ftarget -tforce -h # letters with their values
+}
+
+@test "a flag takes true and false, and the last one counts" {
+  echo 'FROM base' >Imagefile
+  [ "$("$KILN" build -t flags -q=true --rm=true --no-cache=0 .)" = flags ]
+  says 0 "Built image 'flags'" build -t flags -q --quiet=FALSE --require-cached=1 .
+  says 2 "argument --quiet: does not take a value" build -t flags --quiet=maybe .
+  says 2 "argument --quiet: does not take a value" build -t flags --quiet= .
+  says 2 "argument --name: expected one argument" build --name
+}
+
+@test "--cache-from and --cache-to are also written as docker writes them" {
+  printf '%s\n' 'FROM base' 'RUN echo cached >/cached' >Imagefile
+  says 0 "Built" build -t cached --cache-strict --cache-to type=local,dest=cache,compression=zstd,mode=max .
+  [ -s cache/index.json ]
+  "$KILN" rmi cached
+  "$KILN" prune --all
+  says 0 "(1 of 1 layers from the cache)" build -t cached --cache-strict --cache-from type=local,src=cache .
+  KILN_CACHE_FROM='oci-layout:cache type=local,src=cache' KILN_CACHE_TO=type=local,dest=more says 0 "Built" build -t cached --cache-strict .
+  [ -s more/index.json ]
+  printf '%s\n' 'FROM base' 'RUN echo more >/more' >Imagefile
+  says 1 "cannot talk to registry 'localhost:1'" build -t cached --cache-strict --cache-from type=registry,ref=localhost:1/a/b .
+  says 1 "leave 'tag' out" build --cache-from type=registry,ref=localhost:1/a/b:tag .
+  says 1 "no cache of type 'gha'" build --cache-from type=gha .
+  says 1 "type=registry needs ref=" build --cache-to type=registry .
+  says 1 "type=local needs src=" build --cache-from type=local .
+  says 1 "only mode=min or mode=all" build --cache-to type=local,dest=x,mode=most .
+}
+
 @test "what is done is said, a VM's name is not taken for an image's, nor an image's for a VM's" {
   "$KILN" tag base second
   says 1 "no VM 'second'" exec second ls
