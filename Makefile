@@ -122,7 +122,7 @@ bench: all ; tools/bench $(BUILD)/kiln
 docs: ; $(call say,DOCS,build/docs/kiln.html) tools/manual build/docs/kiln.html
 picture: all
 	PATH="$$PWD/$(BUILD):$$PATH" tools/picture docs/build.svg 88x15 'kiln builds a web server on Debian' -- kiln build --no-cache examples/web
-fuzz-%: $(BUILD)/builder/appliance/agent_blob.o $(BUILD)/builder/host/ext4_blob.o $(BUILD)/vm/wake_blob.o
+fuzz-%: $(filter %_blob.o,$(LIB_O))
 	@mkdir -p build/corpus-$*
 	$(call say,LD,build/$@) $(CC) $(CFLAGS) -fsanitize=fuzzer,address -MF /dev/null -o build/$@ tests/fuzz/fuzz_$*.c \
 	  $(wildcard $(MODS:%=%/*.c)) $(patsubst %,builder/agent/%.c,layout manifest message) $(AGENT_T) $(CLI_T) $^ $(LIBS)
