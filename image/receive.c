@@ -63,8 +63,14 @@ static void note_state(struct receiver *r)
         return;
     AUTO_CLOSE int fd = spool ? open(r->part, O_RDONLY | O_CLOEXEC) : dup(r->fd);
     struct stat file;
+    if (fd < 0 || fstat(fd, &file) < 0)
+        return;
+    // zeros at the end were not written
+    if (!spool && (uint64_t)file.st_size < sink_size(r->sink) &&
+        ftruncate(fd, (off_t)sink_size(r->sink)) < 0)
+        return;
     // the note must not be there before what it promises
-    if (fd < 0 || fdatasync(fd) < 0 || fstat(fd, &file) < 0)
+    if (fdatasync(fd) < 0)
         return;
     json_auto_t *j =
         json_pack("{s:s, s:b, s:I, s:I, s:s*, s:s*}", "source", r->source, "part", spool, "bytes",

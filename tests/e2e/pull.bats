@@ -43,6 +43,14 @@ setup() {
 # (where it runs in the background the command stands in full: $! must be kiln)
 pull() { "$KILN" image pull --no-checksum "$@"; }
 
+# Waits until a pull of x in the background has noted what it has (every two seconds).
+noted() { timeout 60 sh -c "until [ -s '$KILN_HOME/backend/.working/pull-x/state.json' ]; do sleep 0.05; done"; }
+
+# Waits until a pull of x in the background has more than $2 bytes in its file $1.
+got() {
+  until [ "$(stat -c %s "$KILN_HOME/backend/.working/pull-x/$1" 2>/dev/null || echo 0)" -gt "$2" ]; do sleep 0.05; done
+}
+
 # The image NAME has the content of the disk.
 right() { qemu-img compare -q -f raw -F qcow2 "$FILES/disk" "$KILN_HOME/backend/$1"; }
 
@@ -353,12 +361,12 @@ assert len(t) == 4 and all(b - a >= 0.05 * 2**i for i, (a, b) in enumerate(zip(t
 
 @test "SIGKILL leaves no image, and the next pull resumes" {
   "$KILN" image pull --no-checksum "x,http=$URL/slow/500000/disk.qcow2" &
-  sleep 3
+  noted
   kill -KILL $!
   wait $! || true
   [ "$("$KILN" image ls | wc -l)" -eq 1 ]
   "$KILN" image pull --no-checksum "x,http=$URL/slow/500000/disk.qcow2" &
-  sleep 1.5
+  until [ "$(asked /slow/500000/disk.qcow2 | wc -l)" -eq 2 ]; do sleep 0.05; done
   kill -TERM $!
   wait $! && false
   pull "x,http=$URL/slow/500000/disk.qcow2"
@@ -370,7 +378,7 @@ assert len(t) == 4 and all(b - a >= 0.05 * 2**i for i, (a, b) in enumerate(zip(t
 
 @test "a pull that was stopped does not go on with a file that changed since" {
   "$KILN" image pull --no-checksum "x,http=$URL/slow/500000/changing.qcow2" &
-  sleep 1.5
+  got disk 200000
   kill -TERM $!
   wait $! && false
   [ -n "$(find "$KILN_HOME/backend/.working" -name state.json)" ]
@@ -381,7 +389,7 @@ assert len(t) == 4 and all(b - a >= 0.05 * 2**i for i, (a, b) in enumerate(zip(t
 
 @test "what is compressed resumes too if asked for" {
   "$KILN" image pull --no-checksum --resumable "x,http=$URL/slow/900000/disk.qcow2.xz" &
-  sleep 1
+  got part 150000
   kill -TERM $!
   wait $! && false
   # until then it is listed, and pruned only with --all, or after a week
@@ -397,7 +405,7 @@ assert d["unfinished_pull_bytes"] > 100000 and d["working_bytes"] < 100000, d'
 @test "interrupted pulls go after a week, or with prune --all" {
   for age in 0 8; do
     "$KILN" image pull --no-checksum "x,http=$URL/slow/300000/disk.qcow2" &
-    until [ -s "$KILN_HOME/backend/.working/pull-x/state.json" ]; do sleep 0.05; done
+    noted
     kill -TERM $!
     wait $! && false
     touch -d "$age days ago" "$KILN_HOME"/backend/.working/pull-x{,/*}
@@ -408,15 +416,15 @@ assert d["unfinished_pull_bytes"] > 100000 and d["working_bytes"] < 100000, d'
 }
 
 @test "two pulls of one name do the work once" {
-  "$KILN" image pull --no-checksum "x,http=$URL/slow/2000000/disk.qcow2.zst" &
+  "$KILN" image pull --no-checksum "x,http=$URL/slow/700000/disk.qcow2.zst" &
   one=$!
-  sleep 0.3
-  run pull "x,http=$URL/slow/2000000/disk.qcow2.zst"
+  until asked /slow/700000/disk.qcow2.zst | grep -q slow; do sleep 0.05; done
+  run pull "x,http=$URL/slow/700000/disk.qcow2.zst"
   [ "$status" -eq 0 ]
   [[ "$output" == *"Waiting for another process that is pulling 'x'"* ]]
   wait $one
   right x
-  [ "$(asked /slow/2000000/disk.qcow2.zst | wc -l)" -eq 1 ]
+  [ "$(asked /slow/700000/disk.qcow2.zst | wc -l)" -eq 1 ]
 }
 
 @test "images that name files of this host are refused" {
