@@ -246,13 +246,13 @@ static void add_nothing(struct buf *b, const json_t *item, const char *key)
 static const struct list_column columns[] = {
     {.field = "Step", .key = "n", .head = "STEP"},
     {.field = "Key", .key = "key", .head = "KEY"},
-    {.field = "Age", .alias = "CreatedSince", .key = "created", .add = list_add_age, .head = "AGE"},
+    {LIST_AGE("created"), .alias = "CreatedSince", .head = "AGE"},
     {.field = "Created", .alias = "CreatedAt", .key = "created", .add = list_add_time},
     {.field = "Seconds", .key = "seconds", .head = "SECONDS", .right = true},
     {.field = "Size", .key = "bytes", .add = list_add_size, .head = "SIZE", .right = true},
     {.field = "Instruction", .alias = "CreatedBy", .key = "step", .head = "INSTRUCTION"},
     {.field = "Layer", .alias = "ID", .key = "layer"},
-    {.field = "Comment", .key = "comment", .add = add_nothing},
+    {.field = "Comment", .key = "comment", .add = add_nothing, .text = true},
     {0},
 };
 

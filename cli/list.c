@@ -81,6 +81,19 @@ static void add_json(struct buf *b, const json_t *value)
     buf_adds(b, text ? text : "null");
 }
 
+/* Of a column's member, or its text. */
+static void add_column_json(struct buf *b, const struct list_column *c, const json_t *item)
+{
+    if (!c->text) {
+        add_json(b, json_object_get(item, c->key));
+        return;
+    }
+    CLEANUP(buf_clear) struct buf text = BUF_INIT;
+    c->add(&text, item, c->key);
+    json_auto_t *value = json_stringn(text.len ? text.data : "", text.len);
+    add_json(b, value);
+}
+
 /* The head of a column that is not in the plain table: "RealSize" is "REAL SIZE". */
 static void add_head(struct buf *b, const struct list_column *c)
 {
@@ -103,8 +116,10 @@ static void add_row(struct buf *b, const struct list_format *f, const json_t *it
             buf_adds(b, p->text);
         else if (!item && p->column)
             add_head(b, p->column);
+        else if (p->json && item && p->column)
+            add_column_json(b, p->column, item);
         else if (p->json && item)
-            add_json(b, p->column ? json_object_get(item, p->column->key) : item);
+            add_json(b, item);
         else if (item)
             add_cell(b, p->column, item);
 }

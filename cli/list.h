@@ -17,7 +17,7 @@
  *         return list_print(a, columns, items, err);
  *     }
  *
- * --format is a text with {{.Field}}, {{json .Field}} and {{json .}} in it, and \t, \n and \\; printed with
+ * --format is a text with {{.Field}}, {{json .Field}} (or {{.Field | json}}) and {{json .}} in it, and \t, \n and \\; printed with
  * a newline for each item. After "table " it is the rows of a table, whose columns are parted by \t; "json" is
  * {{json .}}, "table" and nothing are the table without --format. Fields are written in any case.
  */
@@ -36,6 +36,7 @@ struct list_column {
     void (*add)(struct buf *b, const json_t *item, const char *key);
     int least;  /* narrowest column of a table */
     bool right; /* flush right in a table */
+    bool text;  /* {{json .Field}} is its text, too: the member is another column's */
     bool blank; /* of the first: a blank stands before each row of the table without --format */
 };
 
@@ -52,8 +53,14 @@ int list_check(const struct args *a, const struct list_column *columns, struct e
 int list_print(const struct args *a, const struct list_column *columns, const json_t *items,
                struct error **err);
 
-/* A row of a command's table of options; the example has fields that its list has. */
 // clang-format off
+/* Columns that several commands have. */
+#define LIST_AGE(member) \
+    .field = "Age", .key = (member), .add = list_add_age, .text = true
+#define LIST_SIZE_COLUMNS \
+    {.field = "VirtSize", .head = "VIRT SIZE", .key = "virtual_size", .add = list_add_size, .right = true}, \
+    {.field = "RealSize", .alias = "Size", .head = "REAL SIZE", .key = "real_size", .add = list_add_size, .least = 10, .right = true}
+/* A row of a command's table of options; the example has fields that its list has. */
 #define LIST_FORMAT_OPTION(example) \
     {"format", 0, "TEMPLATE", "Print each as TEMPLATE says, '" example "'; 'table …': with a head; json: an object a line", NULL}
 // clang-format on

@@ -63,14 +63,29 @@ static struct str trim(struct str s)
     return s;
 }
 
+/* "json X" and "X | json" both mean X as JSON; *s becomes X. */
+static bool take_json(struct str *s)
+{
+    size_t end = s->len;
+    if (str_starts(*s, "json ")) {
+        *s = trim((struct str){s->ptr + 5, s->len - 5});
+        return true;
+    }
+    if (end <= 4 || memcmp(s->ptr + end - 4, "json", 4) != 0)
+        return false;
+    struct str before = trim((struct str){s->ptr, end - 4});
+    if (!before.len || before.ptr[before.len - 1] != '|')
+        return false;
+    *s = trim((struct str){before.ptr, before.len - 1});
+    return true;
+}
+
 /* What stands between {{ and }}. */
 static int add_action(struct list_format *f, struct str action, const struct list_column *columns,
                       struct error **err)
 {
     struct str s = trim(action);
-    bool json = str_starts(s, "json ");
-    if (json)
-        s = trim((struct str){s.ptr + 5, s.len - 5});
+    bool json = take_json(&s);
     AUTO_FREE char *word = s.len ? xstrndup(s.ptr + 1, s.len - 1) : NULL;
     bool whole = word && !*word && json;
     if (!word || s.ptr[0] != '.' || (!whole && !*word) || strpbrk(word, " .|(")) {

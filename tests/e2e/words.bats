@@ -335,8 +335,17 @@ hint: did you mean {{.Name}}? $fields" images --format '{{.Nmae}}'
 hint: $fields; --json prints all there is, for jq" images --format '{{.Digest}}:{{.Tag}}'
   "$KILN" tag base host:5000/a/b:1.2
   [ "$("$KILN" images --format '{{.Repository}} {{.Tag}}')" = $'a-second-one latest\nbase latest\nhost:5000/a/b 1.2' ]
+  # as JSON, too, and in both ways to write that
+  [ "$("$KILN" images --format '{{json .Repository}} {{json .Tag}}')" = $'"a-second-one" "latest"\n"base" "latest"\n"host:5000/a/b" "1.2"' ]
+  [ "$("$KILN" images --format '{{.Tag | json}} {{ .Name|json }} {{json .Size}}' | tail -1)" = \
+    "\"1.2\" \"host:5000/a/b:1.2\" $("$KILN" images --json | jq '.[2].real_size')" ]
+  [ "$("$KILN" images --format '{{. | json}}')" = "$("$KILN" images --format json)" ]
+  [[ $("$KILN" images --format '{{json .Age}} {{json .CreatedSince}}' | tail -1) =~ ^\"[0-9]+[smhd]\"\ \"[0-9]+[smhd]\"$ ]]
+  says 2 "'{{json .Name | json}}' is not {{.FIELD}}" images --format '{{json .Name | json}}'
+  says 2 "'{{| json}}' is not {{.FIELD}}" images --format '{{| json}}'
   "$KILN" rmi --quiet host:5000/a/b:1.2
   "$KILN" history base --format '{{json .}}' | jq -e '.n'
+  [[ $("$KILN" history base --format '{{json .Comment}} {{json .CreatedSince}}' | tail -1) =~ ^\"\"\ \"[0-9]+[smhd]\"$ ]]
   run -0 "$KILN" history base --format '{{json .Seconds}}{{.Comment}}'
   [[ $output =~ [0-9]-$ && ! $output =~ \.[0-9]{4} ]]
   says 2 "'{{if .Name}}' is not {{.FIELD}}" images --format '{{if .Name}}x{{end}}'
