@@ -69,6 +69,14 @@ static int boot_named(struct session *s, const struct args *a, struct named_vm *
     return vm_store_boot(s, vm, spec, args_has(a, "detach"), copies, warm ? &now.wish : NULL, err);
 }
 
+/* Of a start that failed or was interrupted: no guest ran, or in the background it ended with that. vm:
+ * not locked by us. */
+static bool is_unused(const struct named_vm *vm, bool detach)
+{
+    json_auto_t *record = named_vm_noted(vm);
+    return detach ? !named_vm_runs(vm) : !json_object_get(record, "ssh_port"); // QEMU has answered
+}
+
 /* request: for a saved boot to start from, or not wanted. */
 static int run_named(struct session *s, const struct args *a, struct vm_spec *spec,
                      const struct vm_copies *copies, const struct vm_warm_request *request,
@@ -88,7 +96,9 @@ static int run_named(struct session *s, const struct args *a, struct vm_spec *sp
         report(a, name);
     if (status >= 0 && detach)
         return status;
-    named_vm_clear(&vm); // whoever copies or removes takes the lock
+    auto_closep(&vm.lock); // whoever copies or removes takes it
+    vm.lock = -1;
+    temporary |= status < 0 && is_unused(&vm, detach);
     CLEANUP(error_freep) struct error *why = NULL;
     bool copied = status < 0 || vm_copy_out_status(s, name, copies, status, &why) >= 0;
     // what the guest has not is not to be had by keeping the VM

@@ -104,20 +104,6 @@ static int check_port(const char *address, unsigned port, bool udp, const char *
     return error_hint(err, "choose another one with %s", option);
 }
 
-/* Two of them for one port, which QEMU would not explain either. */
-static int check_twice(const struct vm_forwards *all, struct error **err)
-{
-    vec_foreach (const struct vm_forward *, f, all)
-        for (const struct vm_forward *g = all->ptr; g < f; g++) {
-            bool same = !strcmp(f->address, g->address) || !strcmp(f->address, "0.0.0.0") ||
-                        !strcmp(g->address, "0.0.0.0");
-            if (same && f->host_port && f->host_port == g->host_port && f->udp == g->udp)
-                return error_set(err, ERR_USER, "port %u of %s is given twice", f->host_port,
-                                 f->address);
-        }
-    return 0;
-}
-
 int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
 {
     struct vm_forward to_ssh = {(char *)"127.0.0.1", spec->ssh.port, SSH_PORT, false};
@@ -136,7 +122,7 @@ int vm_run_check_ports(const struct vm_spec *spec, struct error **err)
         if (check_port(f->address, f->host_port, f->udp, option, err) < 0)
             return -1;
     }
-    return check_twice(&all, err);
+    return 0;
 }
 
 int vm_run_explain(const struct vm_spec *spec, struct error **err)

@@ -321,7 +321,7 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
 }
 
 @test "a VM without a name goes when it has ended, one that cannot start leaves nothing" {
-  local name
+  local name how
   name=$("$KILN" run -d tiny)
   [[ $name == tiny-???? ]]
   "$KILN" stop --kill "$name"
@@ -329,6 +329,11 @@ print(said)' "$KILN" exec web sh -c 'echo ready; sed s/^/got-/'
   run "$KILN" run -d tiny -- -device none-such
   [ "$status" = 1 ]
   [[ $output == *"QEMU ended unexpectedly"*none-such* ]]
+  for how in -d --ssh; do # nor does one with a name, before its first start
+    run "$KILN" run $how --name fresh tiny -- -device none-such
+    [ "$status" = 1 ]
+    [ ! -e "$store/fresh" ]
+  done
   run "$KILN" run -d tiny --ssh-command true
   [ "$status" = 2 ]
   [[ $output == *'--detach and --ssh-command do not go together'*'kiln exec'* ]]
@@ -468,8 +473,8 @@ s = socket.socket(); s.bind(("127.0.0.1", 18087)); s.listen(); print(flush=True)
   done
   kill "$holder"
   run --separate-stderr "$KILN" run -d -p 18085:80 -p 18085:81 tiny
-  [ "$status" = 1 ]
-  [ "${stderr_lines[0]}" = "error: port 18085 of 127.0.0.1 is given twice" ]
+  [ "$status" = 2 ]
+  [ "${stderr_lines[0]}" = "error: argument --publish: port 18085 of 127.0.0.1 leads to port 80 already" ]
   # taken between the look at it and QEMU's start
   make_qemu "$BATS_TEST_TMPDIR/qemu" 'python3 -c "
 import socket, time
@@ -586,6 +591,9 @@ END
   done <<<'TERM run tiny
 INT run -d tiny
 HUP run -d tiny
+INT run -d --name fresh tiny
+TERM run -d --name fresh tiny --hostname fresh
+INT run --name fresh tiny
 TERM start -d slow
 INT start slow
 HUP start -d slow'
