@@ -4,12 +4,18 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/session.h"
 #include "cache/store.h"
 #include "cli/image_use.h"
+#include "image/backend.h"
 #include "image/convert.h"
+#include "image/name.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+static const char *const files[] = {"iidfile", "metadata-file"}; // options
 
 void build_outputs_free(struct build_outputs *o)
 {
@@ -94,12 +100,37 @@ static char *metadata(const struct build_result *r)
 void build_results_files(const struct args *a, const struct build_outputs *outputs,
                          struct strv *ret)
 {
-    static const char *const others[] = {"iidfile", "metadata-file"};
     vec_foreach (const struct build_output *, o, outputs)
         strv_add(ret, o->dest);
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (args_get(a, others[i]))
-            strv_add(ret, args_get(a, others[i]));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (args_get(a, files[i]))
+            strv_add(ret, args_get(a, files[i]));
+}
+
+static int check_file(const char *option, const char *path, struct error **err)
+{
+    struct stat st;
+    AUTO_FREE char *parent = path_parent(path);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        error_set(err, ERR_USER, "argument --%s: '%s' exists and is not a regular file", option,
+                  path);
+        return S_ISDIR(st.st_mode) ? error_hint(err, "name a file in it") : -1;
+    }
+    if (access(parent, W_OK | X_OK) < 0)
+        return error_errno(err, "argument --%s: cannot write to '%s'", option, parent);
+    return 0;
+}
+
+int build_results_check(const struct args *a, const struct build_outputs *outputs,
+                        struct error **err)
+{
+    vec_foreach (const struct build_output *, o, outputs)
+        if (check_file("output", o->dest, err) < 0)
+            return -1;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (args_get(a, files[i]) && check_file(files[i], args_get(a, files[i]), err) < 0)
+            return -1;
+    return 0;
 }
 
 int build_results_write(const struct session *s, const struct args *a,
@@ -119,4 +150,25 @@ int build_results_write(const struct session *s, const struct args *a,
     if (id_file && write_text(id_file, r->layer, err) < 0)
         return -1;
     return json_file ? write_text(json_file, text, err) : 0;
+}
+
+int build_names_check(const struct args *a, bool elsewhere, struct error **err)
+{
+    const char *name;
+    for (size_t i = 0; (name = args_nth(a, "name", i)); i++) {
+        if (i && (args_has(a, "local") || elsewhere))
+            return error_set(err, ERR_USAGE, "argument --name: only one with --local or --host");
+        if (image_name_check(name, err) < 0)
+            return error_hint(err, "--name gives the image another name");
+    }
+    return 0;
+}
+
+int build_names_tag(const struct session *s, const struct args *a, struct error **err)
+{
+    const char *name, *built = args_get(a, "name");
+    for (size_t i = 0; (name = args_nth(a, "name", i)); i++)
+        if (strcmp(name, built) != 0 && backend_tag(s->backend, built, name, err) < 0)
+            return -1;
+    return 0;
 }

@@ -95,6 +95,8 @@ int cache_options_take(const struct args *a, struct strv *from, struct strv *to,
             return -1;
         p += strlen(one);
     }
+    if (args_nth(a, "cache-to", 1))
+        return error_set(err, ERR_USAGE, "argument --cache-to: given twice; one cache gets layers");
     v = args_get(a, "cache-to");
     v = !v && env_to && *env_to ? env_to : v;
     if (v && take_one(v, true, to, &o->cache_all, err) < 0)

@@ -23,7 +23,8 @@
 enum { SECRET_MAX = 100 * 1024 };
 
 static const struct option_spec options[] = {
-    {"name", 'n', "NAME", "Name of the new image [default: the build directory's]", "tag,t"},
+    {"name", 'n', "NAME",
+     "Name of the new image, and any further ones [default: the build directory's]", "tag,t"},
     {"file", 'f', "IMAGEFILE",
      "Use this instead of BUILD-DIR/Imagefile (or, without one, Dockerfile); - is standard input",
      NULL},
@@ -383,7 +384,8 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
         return run_check(s, a, err);
     if (host.url && build_host_check(a, err) < 0)
         return -1;
-    if (take_agents(s, a, &w, err) < 0 ||
+    if (take_agents(s, a, &w, err) < 0 || build_names_check(a, host.url && !host.load, err) < 0 ||
+        build_results_check(a, &w.outputs, err) < 0 ||
         build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0 ||
         build_input_check(&in, w.o.file, err) < 0)
         return -1;
@@ -401,7 +403,8 @@ static int build(struct session *s, const struct args *a, bool *ret_began, struc
              : cli_prune_to_limit(s, w.max_size, err) < 0
                  ? -1
                  : build_image(s, &w.o, &shown.ui, &r, err);
-    if (rc < 0 || build_results_write(s, a, &w.outputs, &r, err) < 0) {
+    if (rc < 0 || build_names_tag(s, a, err) < 0 ||
+        build_results_write(s, a, &w.outputs, &r, err) < 0) {
         build_shown_error(&shown, err ? *err : NULL);
         return -1;
     }

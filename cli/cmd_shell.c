@@ -38,16 +38,17 @@ static void raw_output(void *arg, int stream, const char *bytes, size_t n)
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     const char *command = args_get(a, "command");
+    char **words = a->words ? a->words : a->n_rest ? a->rest : NULL;
     const char *const shell[] = {"/bin/sh", "-c", command, NULL};
     struct shell_options o = {
-        .ref = a->pos[0], .user = args_get(a, "user"), .terminal = !command && !a->n_rest};
+        .ref = a->pos[0], .user = args_get(a, "user"), .terminal = !command && !words};
     long long cpus = 0;
     if (args_pull(a, &o.pull, err) < 0 || registry_options_take(a, &o.transfer, err) < 0 ||
         args_memory(a, &o.memory_mb, err) < 0 || args_accel(a, &o.accel, err) < 0 ||
         args_num(a, "cpus", 1, 256, &cpus, err) < 0)
         return -1;
     o.cpus = (unsigned)cpus;
-    o.argv = command ? shell : (const char *const *)a->rest;
+    o.argv = command ? shell : (const char *const *)words;
     if (o.terminal && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))) {
         error_set(err, ERR_USER, "a shell needs a terminal");
         return error_hint(err, "-c CMD runs one command without one");
@@ -65,13 +66,13 @@ static int run(struct session *s, const struct args *a, struct error **err)
 const struct command cmd_shell = {
     .name = "shell",
     .summary = "A throw-away shell in an image, or in the state after a step",
-    .usage = "[options] NAME[@STEP|@failed] [-- COMMAND…]",
+    .usage = "[options] NAME[@STEP|@failed] [COMMAND…]",
     .detail =
         "The image's disk is in a builder VM (its own services do not run). Whatever is\n"
         "changed is gone when the shell ends. STEP is a number as 'kiln image history' shows it.\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,
-    .flags = CMD_REST,
+    .flags = CMD_REST | CMD_COMMAND,
     .run = run,
 };

@@ -175,6 +175,29 @@ END
   says 1 "only mode=min or mode=all" build --cache-to type=local,dest=x,mode=most .
 }
 
+@test "an image gets all of its names; files that can't be written are found before the build" {
+  printf '%s\n' 'FROM base' 'RUN echo names >/names' >Imagefile
+  says 1 "argument --output: '.' exists and is not a regular file" build -t one -o . .
+  says 1 "argument --output: cannot write to '/nodir'" build -t one -o /nodir/x.raw .
+  says 1 "argument --iidfile: cannot write to './nodir'" build -t one --iidfile ./nodir/id .
+  says 1 "argument --metadata-file: '/dev/null' exists" build -t one --metadata-file /dev/null .
+  says 1 "invalid image name ''" build -t one -t '' -t two .
+  says 2 "only one with --local" build -t one -t two --local .
+  says 2 "--cache-to: given twice" build --cache-to oci-layout:a --cache-to oci-layout:b .
+  says 1 "not cached: first build" build -t one --require-cached . # none of them built anything
+  says 0 "Built image 'team/two:1'" build -t one --tag two -t team/two:1 .
+  [ "$("$KILN" images -q | grep -Fx -e one -e two -e team/two:1 | wc -l)" = 3 ]
+  [ "$(for i in one two team/two:1; do "$KILN" inspect "$i" --json | jq -r .layer; done | sort -u | wc -l)" = 1 ]
+  "$KILN" rmi one two team/two:1
+}
+
+@test "shell takes a command's words with and without --" {
+  [ "$("$KILN" shell base echo a '$HOME  b')" = 'a $HOME  b' ]
+  [ "$("$KILN" shell base -- echo -c x)" = '-c x' ]
+  [ "$("$KILN" shell -u 0 base sh -c 'echo "$1"' sh -u)" = -u ]
+  run -3 "$KILN" shell base sh -c 'exit 3'
+}
+
 @test "what is done is said, a VM's name is not taken for an image's, nor an image's for a VM's" {
   "$KILN" tag base second
   says 1 "no VM 'second'" exec second ls
