@@ -119,3 +119,40 @@ grown() { # VM MEGABYTES: the root of a VM that has not run has more than so man
   [ "$status" = 2 ]
   [ -z "$("$KILN" ls -q)" ]
 }
+
+@test "a disk whose last file system fails when its partition has grown is as it was" {
+  cd "$BATS_TEST_TMPDIR"
+  mkdir work
+  cp -a "$BATS_FILE_TMPDIR/base/root" work/root
+  build 'FROM scratch' 'DISK 100 MB GPT' 'PARTITION 1 SIZE 60 MB FORMAT ext4 MOUNT /' 'PARTITION 2 FORMAT ext4' 'COPY root/ /'
+  "$KILN" image export x broken.raw
+  local start sectors
+  start=$(table broken.raw start) sectors=$(table broken.raw size)
+  dd if=/dev/urandom of=broken.raw bs=512 seek="$((start + 4))" count=128 conv=notrunc status=none # past its superblock
+  "$KILN" image import broken.raw broken
+  run "$KILN" create --name s --disk-size 500M --hostname kept broken
+  echo "$output"
+  [ "$status" = 0 ]
+  [[ $output == *"the guest has to use the larger disk itself: "* ]]
+  "$KILN" commit s s-image
+  "$KILN" image export s-image after.raw
+  [ "$(stat -c %s after.raw)" = $((500 << 20)) ]
+  [ "$(table after.raw size)" = "$sectors" ]
+  [ "$("$KILN" shell s-image -c 'cat /etc/hostname')" = kept ]
+  "$KILN" rm s
+}
+
+table() { /sbin/sfdisk -J "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["partitiontable"]["partitions"][1][sys.argv[1]])' "$2"; }
+
+@test "a VM with a seed: its disk is grown here, unless the guest has cloud-init and growpart" {
+  cd "$BATS_TEST_TMPDIR"
+  echo '#cloud-config' >user-data
+  "$KILN" create --name c --disk-size 500M --cloud-init user-data base
+  grown c 440
+  build 'FROM base' 'RUN mkdir -p /usr/bin; for p in growpart cloud-init; do printf "#!/bin/sh\n" >/usr/bin/$p; chmod 755 /usr/bin/$p; done'
+  "$KILN" create --name c --disk-size 500M --cloud-init user-data x
+  "$KILN" image rm c-image
+  "$KILN" commit c c-image
+  [ "$(megabytes / c-image)" -lt 100 ]
+  "$KILN" rm c
+}
