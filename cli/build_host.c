@@ -296,7 +296,7 @@ static int take_imagefile(struct context *ctx, const struct build_options *o, co
                           struct build_request *r, struct error **err)
 {
     if (file_read(path, IMAGEFILE_MAX, &r->imagefile, err) < 0)
-        return error_hint(err, "--file names another Imagefile");
+        return imagefile_hint(o->file, err);
     CLEANUP(strv_clear) struct strv below = {0};
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     bool standard_input = !strcmp(path, "/dev/stdin");

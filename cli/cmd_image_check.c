@@ -185,11 +185,14 @@ static int run(struct session *s, const struct args *a, struct error **err)
         build_input_open(s, a->n_pos ? a->pos[0] : NULL, &in, err) < 0 ||
         build_input_check(&in, args_get(a, "file"), err) < 0)
         return -1;
-    AUTO_FREE char *path = imagefile_path(in.dir, args_get(a, "file"));
+    const char *file = args_get(a, "file");
+    if (!file && imagefile_check_dir(in.dir, err) < 0)
+        return -1;
+    AUTO_FREE char *path = imagefile_path(in.dir, file);
     const char *shown = build_input_file(&in, args_get(a, "file"));
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     if (file_read(path, IMAGEFILE_MAX, &text, err) < 0)
-        return error_hint(err, "--file names another file than BUILD-DIR/Imagefile");
+        return imagefile_hint(file, err);
     CLEANUP(imagefile_freep)
     struct imagefile *f = imagefile_parse_checked(shown ? shown : path, text.data, text.len,
                                                   build_arg((void *)a, STR(IMAGEFILE_CHECK_ARG)));

@@ -349,6 +349,15 @@ static int run_log(struct session *s, const struct args *a, struct error **err)
     if (store_open(s, s->backend, &st, err) < 0)
         return -1;
     struct error *why = NULL;
+    if (a->n_pos < 2) {
+        AUTO_FREE char *word = shell_word(a->pos[0]);
+        error_set(err, ERR_USAGE, "an argument is missing: which step of '%s'", a->pos[0]);
+        return error_hint(
+            err,
+            "'kiln image history %s' lists the steps; 'failed' is the one that the last "
+            "build failed at",
+            word);
+    }
     AUTO_CLOSE int fd = open_log(st, a->pos[0], a->pos[1], &why);
     if (why)
         return error_propagate(err, why);
@@ -372,7 +381,7 @@ const struct command cmd_image_log = {
     .detail =
         "STEP is a number as the build shows it. 'failed', or its number, is the step that the\n"
         "last build failed at.\n",
-    .min_args = 2,
+    .min_args = 1,
     .max_args = 2,
     .options = done_options,
     .flags = CMD_RESULT,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/alloc.h"
 #include "base/json.h"
 #include "base/session.h"
 #include "cli/command.h"
@@ -8,9 +9,12 @@
 #include "cli/store.h"
 #include "image/backend.h"
 
+#include <fnmatch.h>
+#include <stdint.h>
 #include <string.h>
 
 static const struct option_spec options[] = {
+    {"all", 'a', NULL, "All images are listed anyway", NULL},
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
     LIST_FORMAT_OPTION("{{.Name}}\\t{{.RealSize}}"),
@@ -90,9 +94,22 @@ static int list_remote(const struct session *s, const struct args *a, const char
     return 0;
 }
 
+/* Whether one of the patterns means it; "debian" also means "debian:12". */
+static bool is_wanted(const struct args *a, const char *name)
+{
+    AUTO_FREE char *plain = xstrndup(name, (size_t)(tag_of(name) - name));
+    for (size_t i = 0; i < a->n_pos; i++)
+        if (!strcmp(a->pos[i], name) || !fnmatch(a->pos[i], name, 0) ||
+            !fnmatch(a->pos[i], plain, 0))
+            return true;
+    return !a->n_pos;
+}
+
 static int run(struct session *s, const struct args *a, struct error **err)
 {
     const char *remote = args_get(a, "remote");
+    if (remote && a->n_pos)
+        return error_set(err, ERR_USAGE, "--remote lists a whole repository, without NAME");
     if (remote)
         return list_remote(s, a, remote, err);
     CLEANUP(backend_images_free) struct backend_images images = {0};
@@ -100,20 +117,25 @@ static int run(struct session *s, const struct args *a, struct error **err)
     if (list_check(a, columns, err) < 0 || backend_list(s->backend, &images, err) < 0)
         return -1;
     vec_foreach (const struct backend_image *, i, &images)
-        (void)json_array_append_new(list, describe(i));
+        if (is_wanted(a, i->name))
+            (void)json_array_append_new(list, describe(i));
     return list_print(a, columns, list, err);
 }
 
 const struct command cmd_image_ls = {
     .name = "image ls",
     .summary = "List the images of the backend",
-    .usage = "[--quiet | --json | --format TEMPLATE] [--remote HOST/REPOSITORY | oci-layout:DIR]",
+    .usage =
+        "[--quiet | --json | --format TEMPLATE] [--remote HOST/REPOSITORY | oci-layout:DIR] "
+        "[NAME...]",
     .detail =
         "REAL SIZE is what an image takes on this disk, with every layer it stands on; images\n"
         "that share layers count them each. --remote asks a registry, and fetches no image.\n"
+        "NAME: only images of this name, with any tag; it may have * and ?.\n"
         "Fields of --format are .Name, .VirtSize, .RealSize, .Modified, .Age, .Type, .Layer, "
         ".Path,\n"
         ".Repository, .Tag (latest without one); with --remote .Name and .Tag.\n",
     .options = options,
+    .max_args = SIZE_MAX,
     .run = run,
 };

@@ -151,7 +151,15 @@ static const struct {
     {"create", "start", "'kiln run -d --name NAME IMAGE' makes a VM and starts it"},
     {"start", "extra-image",
      "a VM gets its disks when it is made: run and create take --extra-image"},
-    {"image ls", "all", "all images are shown; 'kiln history --graph' draws the layers below them"},
+    {"image ls", "sort", "images are listed by their names; --json prints all there is, for jq"},
+    {"image ls", "long", "--json prints all there is, for jq"},
+    {"image rm", "all", "name them: kiln rmi $(kiln images -q)"},
+    {"rm", "all", "name them: kiln rm $(kiln ls -q)"},
+    {"stop", "all", "name them: kiln stop $(kiln ps -q)"},
+    {"create", "detach",
+     "nothing is started: 'kiln run -d --name NAME IMAGE' makes a VM and starts it"},
+    {"start", "name",
+     "the VM is an argument; 'kiln run -d --name NAME IMAGE' makes one and starts it"},
     {"image ls", "filter",
      "--quiet prints names, one a line, for grep; --json all there is, for jq"},
     {"ps", "filter", "--quiet prints names, one a line, for grep; --json all there is, for jq"},
@@ -202,6 +210,8 @@ static const char *long_name(char letter)
         return "workdir";
     case 'l':
         return "label";
+    case 'd':
+        return "detach";
     case 'f':
         return "format";
     default:

@@ -90,7 +90,11 @@ enum format format_by_ending(const char *path)
         {".raw", FORMAT_RAW},     {".img", FORMAT_RAW},     {".bin", FORMAT_RAW},
         {".dd", FORMAT_RAW},      {".qcow2", FORMAT_QCOW2}, {".vmdk", FORMAT_VMDK},
         {".vhdx", FORMAT_VHDX},   {".vdi", FORMAT_VDI},     {".vhd", FORMAT_UNKNOWN},
-        {".vpc", FORMAT_UNKNOWN}, {".qed", FORMAT_UNKNOWN},
+        {".vpc", FORMAT_UNKNOWN}, {".qed", FORMAT_UNKNOWN}, {".ova", FORMAT_UNKNOWN},
+        {".ovf", FORMAT_UNKNOWN}, {".iso", FORMAT_UNKNOWN}, {".box", FORMAT_UNKNOWN},
+        {".tar", FORMAT_UNKNOWN}, {".tgz", FORMAT_UNKNOWN}, {".gz", FORMAT_UNKNOWN},
+        {".xz", FORMAT_UNKNOWN},  {".zst", FORMAT_UNKNOWN}, {".bz2", FORMAT_UNKNOWN},
+        {".zip", FORMAT_UNKNOWN},
     };
     const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
     for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)

@@ -26,7 +26,7 @@ const char *format_name(enum format f); /* as qemu-img calls it; "unknown" */
 /* The other way round; FORMAT_UNKNOWN = none has this name. */
 enum format format_by_name(const char *name);
 /* What the end of a file's name says (".raw" and ".img" are raw), upper case or lower; FORMAT_QCOW2 where it
- * says nothing, FORMAT_UNKNOWN for disks that kiln does not write, such as ".vhd". */
+ * says nothing, FORMAT_UNKNOWN for what kiln does not write, such as ".vhd" and ".tar.gz". */
 enum format format_by_ending(const char *path);
 /* Refuses what kiln never takes, with the reason: texts, archives, other formats (ERR_USER). To be
  * called when format_of gave FORMAT_UNKNOWN; always returns -1. */

@@ -127,6 +127,11 @@ char *image_name_elsewhere(const char *text)
     static const char docker[] = "docker://";
     if (!strncmp(text, "oci://", 6) || !strncmp(text, "oci-layout:", 11))
         return xasprintf("write '%s' alone; 'kiln image pull' has --name", text);
+    if (!strncmp(text, "file://", 7))
+        return xasprintf("write NAME,file=%s", text + 7);
+    if (strstr(text, "://") && strncmp(text, docker, strlen(docker)) != 0)
+        return xstrdup(
+            "kiln fetches from http, https, files (NAME,file=PATH) and registries (oci://…)");
     if (!strncmp(text, docker, strlen(docker)))
         text += strlen(docker);
     if (!strncmp(text, "oci:", 4))

@@ -417,7 +417,10 @@ static bool begin_stage(struct evaluation *e, size_t stage, bool *ret_scratch)
     take_image_env(e, image);
     // a name that lacks a variable's value is not the one that is meant
     bool whole = !e->unknown && e->f->diags.warnings == warnings;
-    AUTO_FREE char *help = whole ? missing_image(e, image) : NULL;
+    AUTO_FREE char *missing = whole ? missing_image(e, image) : NULL;
+    bool near = false;
+    AUTO_FREE char *above = imagefile_stage_advice(e->f, str_of(image), st->first, &near);
+    const char *help = missing && near ? above : missing;
     if (help)
         diag_help(
             diag_warn(&e->f->diags, &e->f->source, RULE_UNKNOWN_IMAGE,

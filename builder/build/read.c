@@ -49,31 +49,15 @@ static const char *check_option(const struct build_options *o)
     return NULL;
 }
 
-static int no_directory(const char *dir, struct error **err)
-{
-    error_set(err, ERR_NOT_FOUND, "build directory '%s' does not exist", dir);
-    if (imagefile_is_git(str_of(dir)))
-        return error_hint(err, "clone it first: git clone %s", dir);
-    if (is_url(dir))
-        return error_hint(err, "fetch it first: curl -L %s | kiln build -t NAME -", dir);
-    return error_hint(err,
-                      "it is the folder with the Imagefile: 'kiln build .' is the one you are in");
-}
-
 int build_read(struct build *b, struct error **err)
 {
     b->imagefile = imagefile_path(b->o->dir, b->o->file);
     b->file_path = xstrdup(b->o->shown_file ? b->o->shown_file : b->imagefile);
-    struct stat st;
-    if (stat(b->o->dir, &st) < 0 && errno == ENOENT)
-        return no_directory(b->o->dir, err);
-    if (stat(b->o->dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        error_set(err, ERR_USER, "the build directory '%s' is a file", b->o->dir);
-        return error_hint(err, "give the directory that it is in, and the file with --file");
-    }
+    if (imagefile_check_dir(b->o->dir, err) < 0)
+        return -1;
     CLEANUP(buf_clear) struct buf text = BUF_INIT;
     if (file_read(b->imagefile, IMAGEFILE_MAX, &text, err) < 0)
-        return error_hint(err, "--file names another Imagefile");
+        return imagefile_hint(b->o->file, err);
     const char *base = strrchr(b->file_path, '/');
     if (!b->o->file && !strcmp(base ? base + 1 : b->file_path, "Dockerfile"))
         session_notice(b->s, "no Imagefile here: using the Dockerfile");

@@ -103,7 +103,7 @@ END
   [ "${lines[0]}" = "other:1:1: error: FROM needs an image" ]
   run "$KILN" image check nowhere
   [ "$status" -eq 1 ]
-  [[ "$output" == "error: 'nowhere/Imagefile' does not exist"* ]]
+  [[ "$output" == "error: build directory 'nowhere' does not exist"* ]]
   run "$KILN" image check --nope
   [ "$status" -eq 2 ]
   [ "${lines[0]}" = "error: unrecognized arguments: --nope" ]

@@ -198,6 +198,38 @@ END
   run -3 "$KILN" shell base sh -c 'exit 3'
 }
 
+@test "images are listed by name; endings of no disk, folders and steps that lack" {
+  "$KILN" tag base base:2
+  "$KILN" tag base other
+  [ "$("$KILN" images -a -q base | tr '\n' ' ')" = 'base base:2 ' ]
+  [ "$("$KILN" images -q 'o*r' base:2 | tr '\n' ' ')" = 'base:2 other ' ]
+  [ "$("$KILN" images nosuch --json)" = '[]' ]
+  says 2 "without NAME" images --remote localhost:1/x base
+  "$KILN" rmi base:2 other
+  for end in ova tar raw.gz qcow2.xz box iso; do
+    says 2 "'x.$end' is none that kiln writes" export base "x.$end"
+    says 2 "'x.$end' is none that kiln writes" build -o "x.$end" .
+  done
+  says 1 "write NAME,file=/x/y.qcow2" pull file:///x/y.qcow2
+  says 1 "kiln fetches from http, https" pull ftp://localhost/x.qcow2
+  says 1 "kiln help imagefile" build
+  says 1 "kiln help imagefile" check
+  says 1 "--file starts in the current folder" build -f nosuch
+  echo 'FROM base' >Imagefile
+  says 1 "'Imagefile' is a file
+hint: give the directory" check Imagefile
+  says 1 "build directory 'nodir' does not exist" check nodir
+  touch x.pkr.hcl
+  says 1 "docs/from-packer.md" build x.pkr.hcl
+  says 2 "kiln image history base' lists the steps" image log base
+  printf '%s\n' 'FROM base AS first' 'FROM base AS second' 'FROM fisrt' >Imagefile
+  says 0 "the image 'fisrt' is not in the backend" check
+  [[ $output == *"did you mean first?"* ]]
+  says 2 "from-packer" packer build .
+  says 2 "kiln stop \$(kiln ps -q)" stop -a
+  says 2 "kiln run -d --name NAME IMAGE" create -d base
+}
+
 @test "what is done is said, a VM's name is not taken for an image's, nor an image's for a VM's" {
   "$KILN" tag base second
   says 1 "no VM 'second'" exec second ls
