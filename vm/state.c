@@ -117,10 +117,33 @@ static void go_on(const struct named_vm *vm, struct qmp *q)
     (void)qmp_command(q, "cont", NULL, ANSWER_MS, NULL, NULL);
 }
 
+/* QEMU names a device that has no state to write; those of shared folders are the ones kiln adds. */
+static int check_devices(const struct named_vm *vm, struct qmp *q, struct error **err)
+{
+    static const char *const folders[] = {"vhost-user-fs", "VirtFS"};
+    json_auto_t *told = NULL;
+    if (qmp_command(q, "query-migrate", NULL, ANSWER_MS, &told, err) < 0)
+        return -1;
+    const char *why =
+        json_string_value(json_array_get(json_object_get(told, "blocked-reasons"), 0));
+    if (!why)
+        return 0;
+    bool folder = strstr(why, folders[0]) || strstr(why, folders[1]);
+    if (folder)
+        error_set(err, ERR_USER, "VM '%s' has shared folders, and cannot be suspended to disk",
+                  vm->name);
+    else
+        error_set(err, ERR_USER, "VM '%s' cannot be suspended to disk: QEMU says '%s'", vm->name,
+                  why);
+    return error_hint(err, "'kiln suspend %s' keeps it in memory%s", vm->word,
+                      folder ? "; a VM that is started without --volume can be suspended to disk"
+                             : "");
+}
+
 int vm_state_save(const struct session *s, const struct named_vm *vm, struct error **err)
 {
     CLEANUP(qmp_freep) struct qmp *q = vm_detached_qmp(s, vm->dir, err);
-    if (!q || vm_state_drop(vm->dir, err) < 0 ||
+    if (!q || check_devices(vm, q, err) < 0 || vm_state_drop(vm->dir, err) < 0 ||
         qmp_command(q, "stop", NULL, ANSWER_MS, NULL, err) < 0)
         return -1;
     if (save(s, vm, q, err) < 0) {

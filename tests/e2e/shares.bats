@@ -94,6 +94,11 @@ try() {
 
 @test "virtiofs, where virtiofsd and the guest's kernel allow it" {
   try virtiofs
+  run "$KILN" suspend --to-disk vm
+  [ "$status" = 1 ]
+  [ "${lines[0]}" = "error: VM 'vm' has shared folders, and cannot be suspended to disk" ]
+  [[ ${lines[1]} == "hint: 'kiln suspend vm' keeps it in memory; a VM that is started without --volume"* ]]
+  [ "$("$KILN" status vm)" = running ]
   "$KILN" exec vm sh -c 'rm /lib/modules/net/*virtiofs*; sync'
   "$KILN" stop vm
 }
