@@ -149,7 +149,7 @@ void args_say(const struct args *a, const char *fmt, ...)
     vprintf(fmt, ap);
     va_end(ap);
     putchar('\n');
-    (void)fflush(stdout); // in order with errors
+    signals_flush_output(); // in order with errors
 }
 
 int args_each(const struct session *s, const struct args *a, args_each_fn *fn, struct error **err)

@@ -77,7 +77,7 @@ static int begin(struct fleet_runner *r, struct worker *w, struct error **err)
     pid_t us = getpid();
     if (pipe2(fds, O_CLOEXEC) < 0)
         return error_errno(err, "cannot make a pipe");
-    (void)fflush(NULL);
+    signals_flush_output();
     w->pid = fork();
     if (w->pid == 0)
         work(r, w->vm, fds[1], us);
@@ -122,7 +122,7 @@ static bool take_output(const struct fleet_runner *r, struct worker *w)
     }
     if (n <= 0 && w->line.len)
         print_line(r, w);
-    (void)fflush(stdout);
+    signals_flush_output();
     return n > 0;
 }
 

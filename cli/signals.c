@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <unistd.h>
 
 static struct interrupt interrupt = {.wake_fd = -1};
@@ -66,6 +67,12 @@ void signals_output_failed(int errnum)
         signals_reader_gone();
     else
         atomic_compare_exchange_strong(&output_errno, &none, errnum);
+}
+
+void signals_flush_output(void)
+{
+    if (fflush(stdout) != 0 && errno != EPIPE)
+        signals_output_failed(errno);
 }
 
 int signals_output_errno(void)

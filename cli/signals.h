@@ -21,6 +21,9 @@ void signals_reader_gone(void);
 /* Our output cannot be written, for this errno: EPIPE is signals_reader_gone; any other is remembered
  * until the end, when stdio only knows that something failed. */
 void signals_output_failed(int errnum);
+/* Writes out what stdout holds; why it cannot is remembered, too. That its reader has gone is not: what is
+ * being done goes on. */
+void signals_flush_output(void);
 /* The first of these; EIO = not told. */
 int signals_output_errno(void);
 

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/signals.h"
 #include "cli/vm_forward.h"
 #include "cli/vm_live.h"
 #include "cli/waiting.h"
@@ -110,7 +111,7 @@ static void started(void *arg, bool restored)
                                                   : "";
     fprintf(to, "%s%s%s\n", restored ? "Restoring" : "Booting", accel,
             waits ? ", waiting for SSH" : "");
-    fflush(to);
+    signals_flush_output();
     json_auto_t *record = b->named ? make_record(b) : NULL;
     if (b->named) // should we be killed before `up`: vm_detached_adopt does the rest
         note(b, getpid(), record);

@@ -191,6 +191,14 @@ work() { # LINE…: a build directory
     [[ $output == *"error: cannot write to standard output: No space left on device"* ]]
   done
   "$BATS_TEST_DIRNAME/store_layers.py" "$backend" one 'DISK 64 MB' 'RUN a' >/dev/null
+  echo 'vm "web" { image "one"; }' >VMFile.kdl
+  for command in 'up --dry-run' 'create --name web one' 'down --destroy' 'create --name web one' 'rm web'; do # their output is written early
+    # shellcheck disable=SC2086
+    run bash -c '"$KILN" "$@" >/dev/full' - $command
+    echo "$command: $status $output"
+    [ "$status" = 1 ]
+    [ "$output" = "error: cannot write to standard output: No space left on device" ]
+  done
   run bash -c '"$KILN" image build --name two "$1" >/dev/full' - "$(work 'FROM one' 'LABEL a=b')"
   echo "$output"
   [[ $output == *"error: cannot write to standard output: No space left on device"* ]]
