@@ -376,6 +376,26 @@ EOF
   run -1 "$KILN" image build --cache-strict --cache-from "oci://$PLAIN/team/app" --name app build
   [[ "$output" == *"has a disk of 67108864 bytes, not of 4096 as it says"* ]]
   nothing_here
+  local want
+  while IFS='|' read -r change want; do
+    push_manifest "k-$key" "$change"
+    run -1 "$KILN" image build --cache-strict --cache-from "oci://$PLAIN/team/app" --name app build
+    echo "$change: $output"
+    [[ "$output" == *"what the cache has under a key $want"* ]]
+    nothing_here
+  done <<'EOF'
+m["artifactType"] = "x"|is not valid: it is of another key
+m["annotations"]["dev.kiln.key"] = "0" * 64|is not valid: it is of another key
+del m["annotations"]["dev.kiln.key"]|is not valid: it is of another key
+layer(key="0" * 64)|is of another one
+m["layers"][-2]["annotations"]["dev.kiln.layer"] = "0" * 64|is not valid: it stands on another layer
+m["layers"] = m["layers"][-1:]|is not valid: it stands on another layer
+m["layers"].append(m["layers"][0])|is not valid: it stands on another layer
+m["layers"][-1]["annotations"]["dev.kiln.layer"] = "x"|is not valid: it does not say which layer it is
+m["layers"] = []|is not valid: it does not say which layer it is
+del m["annotations"]["dev.kiln.virtual-size"]|is not valid: the disk's size is missing
+m["annotations"]["dev.kiln.virtual-size"] = "-1"|is not valid: the disk's size is missing
+EOF
 }
 
 @test "layers that were made up, with digests that fit, are refused" {
