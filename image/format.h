@@ -18,9 +18,9 @@
 
 enum format { FORMAT_UNKNOWN, FORMAT_QCOW2, FORMAT_RAW, FORMAT_VMDK, FORMAT_VHDX, FORMAT_VDI };
 
-/* The first 64 KiB of a file (or all of it) are enough to tell. Raw: a boot sector or a filesystem
- * is there (MBR or GPT, ext, xfs, btrfs, ISO 9660, LVM, swap). */
-#define FORMAT_HEAD (64 * 1024)
+/* The first 68 KiB of a file (or all of it) are enough to tell. Raw: a partition table or a boot sector is
+ * there, or the whole is a file system, swap, or a part of LVM, RAID or LUKS. */
+#define FORMAT_HEAD (68 * 1024)
 enum format format_of(const void *head, size_t n);
 const char *format_name(enum format f); /* as qemu-img calls it; "unknown" */
 /* The other way round; FORMAT_UNKNOWN = none has this name. */

@@ -587,6 +587,41 @@ EOF2
   "$KILN" rm other
 }
 
+@test "a disk that is one file system, swap, or a part of LVM, RAID or LUKS as a whole is taken" {
+  local kind at bytes
+  for kind in ext4 xfs btrfs vfat; do
+    truncate -s 320M whole
+    "mkfs.$kind" "$([ $kind = vfat ] && echo -I || echo -q)" whole >/dev/null
+    "$KILN" image import whole "whole-$kind"
+    "$KILN" image export --format raw "whole-$kind" back
+    cmp whole back
+    gzip -c1 whole | "$KILN" image import - "piped-$kind"
+    rm whole back
+  done
+  while read -r kind at bytes; do
+    truncate -s 1M whole
+    printf '%b' "$bytes" | dd of=whole bs=1 seek=$((at)) conv=notrunc status=none
+    "$KILN" image import whole "whole-$kind"
+    rm whole
+  done <<'EOF'
+f2fs 0x400 \x10\x20\xf5\xf2
+erofs 0x400 \xe2\xe1\xf5\xe0
+jfs 0x8000 JFS1
+ufs2 0x1055c \x19\x01\x54\x19
+udf 0x8001 BEA01
+swap 4086 SWAPSPACE2
+lvm 512 LABELONE
+raid 4096 \xfc\x4e\x2b\xa9
+luks 0 LUKS\xba\xbe
+EOF
+  # one byte away it is none
+  truncate -s 1M whole
+  printf _BHRfS_M | dd of=whole bs=1 seek=65601 conv=notrunc status=none
+  run -1 "$KILN" image import whole none
+  [[ "$output" == *"nor a raw disk with a partition table or file system"* ]]
+  rm whole
+}
+
 @test "export and import in every format; flatten; names that exist" {
   "$KILN" image import disk.xz x
   for f in qcow2 raw vmdk vhdx vdi; do
