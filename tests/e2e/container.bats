@@ -40,12 +40,15 @@ look() {
 }
 
 @test "layers as a container sees them: whiteouts, opaque folders, links, owners, devices, capabilities" {
-  local expected='. directory 755 0:0 10
+  local expected='. directory 755 0:0 11
 ./a directory 755 0:0 2
 ./a/added regular file 644 0:0 1
 ./a/keep regular file 644 0:0 1
 ./b directory 755 0:0 2
 ./b/3 regular file 644 0:0 1
+./c directory 755 0:0 2
+./c/3 regular file 644 0:0 2
+./c3 regular file 644 0:0 2
 ./dev directory 755 0:0 2
 ./dev/loop9 block special file 660 0:6 1
 ./dev/null character special file 666 0:0 1
@@ -73,7 +76,7 @@ look() {
 ./lib -> usr/lib'
   look oci-layout:img:1 >seen
   cat seen
-  [ "$(head -n 31 seen)" = "$expected" ]
+  [ "$(head -n 34 seen)" = "$expected" ]
   grep -q 'brw-rw---- 1 root 6 7, 9' seen
   grep -q 'crw-rw-rw- 1 root root 1, 3' seen
   grep -q "$(printf shared | md5sum | cut -d ' ' -f 1)  ./three" seen
@@ -129,8 +132,16 @@ look() {
   echo "$output"
   [ "$status" = 1 ]
   [[ $output == *"cannot talk to registry '127.0.0.1:$port'"* ]]
-  # a kept layer that is damaged is noticed, and is then gone
+  # a kept manifest that is damaged is not used, and is then gone
   local layer="$KILN_HOME/cache/remote/" name
+  cp "$layer$digest" "$BATS_TEST_TMPDIR/manifest"
+  sed -i '1s/./ /' "$layer$digest"
+  printf 'FROM base\nADD oci://127.0.0.1:%s/team/app@sha256:%s /img/\n' "$port" "$digest" >Imagefile
+  run -1 "$KILN" image build --no-cache --name looked .
+  [[ $output == *"cannot talk to registry '127.0.0.1:$port'"* ]]
+  [ ! -e "$layer$digest" ]
+  cp "$BATS_TEST_TMPDIR/manifest" "$layer$digest"
+  # a kept layer, too
   name=$(python3 -c 'import json, sys; print(max(json.load(open(sys.argv[1]))["layers"], key=lambda l: l["size"])["digest"][7:])' \
     "$(grep -l '"layers"' "$layer"* | head -n 1)")
   printf x | dd of="$layer$name" bs=1 seek=40 conv=notrunc status=none

@@ -106,11 +106,13 @@ def layers(path):
     base.add("./fifo", kind=tarfile.FIFOTYPE, mode=0o600).add("./ping", "ping", pax=CAPABILITY)
     base.add("./fifo2", kind=tarfile.LNKTYPE, link="fifo").add("./own/", owner=(1000, 50), mode=0o2750)
     base.add("./own/suid", "suid", mode=0o4755, owner=(1000, 50)).add("./abs", kind=tarfile.SYMTYPE, link="/a")
-    base.add("./kept", "base").add("./tmp/", mode=0o1777).add("./large", "large " * 50000)
+    base.add("./c/").add("./c/1", "1").add("./kept", "base").add("./tmp/", mode=0o1777).add("./large", "large " * 50000)
     second, docker = (second_layer(marker) for marker in (".wh.nothing", ".wh.docker"))
     third = Layer()
     fourth = Layer()
     fourth.add("b/").add("b/3", "3").add(".wh.b", "").add(".wh.absent", "").add("none/.wh.x", "")
+    # a folder that is only hidden here stays for what this layer has in it, before the marker and behind it
+    fourth.add("c/3", "c3").add(".wh.c", "").add("c3", kind=tarfile.LNKTYPE, link="c/3")
     fourth.add("/kept", "fourth").add("kept2", kind=tarfile.LNKTYPE, link="/kept")
     diffs = [x.done() for x in (base, second, third, fourth)]
     out = Layout(path)
