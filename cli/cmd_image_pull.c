@@ -172,6 +172,7 @@ static int take_stdin(const struct session *s, struct working *w, char **ret, st
     AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_errno(err, "cannot create '%s'", path);
+    bool empty = true;
     for (ssize_t n; (n = read(STDIN_FILENO, chunk, CHUNK)) != 0;) {
         if (session_cancelled(s))
             return error_set(err, ERR_CANCELLED, "interrupted");
@@ -181,7 +182,10 @@ static int take_stdin(const struct session *s, struct working *w, char **ret, st
             return error_errno(err, "cannot read standard input");
         if (write_all(fd, chunk, (size_t)n) < 0)
             return error_errno(err, "cannot write '%s'", path);
+        empty = false;
     }
+    if (empty)
+        return error_set(err, ERR_USER, "standard input is empty: there is no image to import");
     *ret = STEAL(path);
     return 0;
 }

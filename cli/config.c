@@ -187,5 +187,7 @@ int config_apply(const struct session *s, struct args *a, struct error **err)
     AUTO_FREE char *file = args_has(a, "config") ? xstrdup(args_get(a, "config")) : NULL;
     if (a->command != &cmd_start && take_defaults(s, &c, err) < 0)
         return -1;
+    if (file && access(file, R_OK) < 0)
+        return error_errno(err, "argument --config: cannot read '%s'", file);
     return file ? take_file(&c, file, err) : 0;
 }

@@ -2,6 +2,7 @@
 #include "cli/known_list.h"
 
 #include "base/json.h"
+#include "base/session.h"
 #include "cli/store.h"
 #include "image/backend.h"
 #include "image/known.h"
@@ -39,6 +40,9 @@ int known_list(const struct session *s, const struct args *a, struct error **err
     json_auto_t *list = json_array();
     if (known_images_read(s, &known, err) < 0)
         return -1;
+    if (!known.len && s->tables.len)
+        session_notice(s, "no image is known by name: kiln's images.d belongs in '%s'",
+                       s->tables.ptr[s->tables.len - 1]);
     vec_foreach (const struct known_image *, k, &known)
         if (!a->n_pos || fnmatch(a->pos[0], k->name, 0) == 0)
             json_array_append_new(list, entry(s, k));

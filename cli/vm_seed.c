@@ -10,13 +10,21 @@
 
 enum { PART_MAX = 16 << 20 };
 
+/* The file that an option names. */
+static int read_file(const struct args *a, const char *option, struct buf *ret, struct error **err)
+{
+    if (file_read(args_get(a, option), PART_MAX, ret, err) < 0)
+        return error_wrap(err, "argument --%s", option);
+    return 0;
+}
+
 /* The keys for the guest: those of a file, or the VM's own. */
 static int take_keys(const struct args *a, const struct vm_spec *spec, const char *dir,
                      struct buf *ret, struct error **err)
 {
     const char *file = args_get(a, "public-key");
     if (file)
-        return file_read(file, PART_MAX, ret, err);
+        return read_file(a, "public-key", ret, err);
     AUTO_FREE char *private =
         spec->ssh.key ? vm_ssh_key_read(spec->ssh.key, err) : vm_ssh_key_in(dir, err);
     AUTO_FREE char *line = private ? vm_ssh_key_public(private, err) : NULL;
@@ -41,9 +49,9 @@ int vm_seed_make(const struct args *a, const char *name, struct vm_spec *spec, c
         return error_set(err, ERR_USAGE, "argument --public-key: write the key into the user-data");
     if (!raw && !spec->ssh.user)
         vm_spec_set(&spec->ssh.user, "vm");
-    if ((raw ? file_read(file, PART_MAX, &user_data, err) : take_keys(a, spec, dir, &keys, err)) <
+    if ((raw ? read_file(a, "cloud-init", &user_data, err) : take_keys(a, spec, dir, &keys, err)) <
             0 ||
-        (network && file_read(network, PART_MAX, &config, err) < 0))
+        (network && read_file(a, "network-config", &config, err) < 0))
         return -1;
     AUTO_FREE char *path = path_join(dir, VM_SEED);
     struct vm_seed seed = {.name = name,

@@ -230,6 +230,20 @@ hint: give the directory" check Imagefile
   says 2 "kiln run -d --name NAME IMAGE" create -d base
 }
 
+@test "an error about a file names its option; empty input and an empty list of known images" {
+  says 1 "argument --config: cannot read 'none.toml'" run --config none.toml base
+  says 1 "argument --cloud-init: 'none' does not exist" run --cloud-init none base
+  echo '#cloud-config' >user-data
+  says 1 "argument --network-config: 'none' does not exist" run --cloud-init user-data --network-config none base
+  says 1 "argument --public-key: 'none' does not exist" create --name keyed --cloud-init - --public-key none base
+  [ -z "$("$KILN" ls -q)" ]
+  says 1 "standard input is empty" import - empty </dev/null
+  mkdir lone
+  cp "$KILN" lone/kiln
+  HOME=$PWD run -0 env -u XDG_CONFIG_HOME lone/kiln pull --list
+  [[ $output == *"kiln's images.d belongs in '$PWD/lone/share/kiln/images.d'"* ]]
+}
+
 @test "what is done is said, a VM's name is not taken for an image's, nor an image's for a VM's" {
   "$KILN" tag base second
   says 1 "no VM 'second'" exec second ls
