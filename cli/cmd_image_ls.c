@@ -15,6 +15,7 @@
 
 static const struct option_spec options[] = {
     {"all", 'a', NULL, "All images are listed anyway", NULL},
+    {"no-trunc", 0, NULL, "Accepted for docker's users: nothing is shortened", NULL},
     {"quiet", 'q', NULL, "Names only", NULL},
     {"json", 0, NULL, "Print the list as JSON", NULL},
     LIST_FORMAT_OPTION("{{.Name}}\\t{{.RealSize}}"),

@@ -8,11 +8,12 @@
 #include "cli/vm_live.h"
 #include "cli/vm_log.h"
 
+#include <string.h>
 #include <unistd.h>
 
 static const struct option_spec options[] = {
     {"follow", 'f', NULL, "Go on until the VM ends", NULL},
-    {"lines", 'n', "K", "Only the last K lines", "tail"},
+    {"lines", 'n', "K|all", "Only the last K lines [default: all]", "tail"},
     {"console", 0, NULL, "Only the serial console", NULL},
     {"provision", 0, NULL, "Only what the provisions of 'kiln up' printed", NULL},
     {0},
@@ -22,7 +23,10 @@ static int run(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(named_vm_clear) struct named_vm vm = NAMED_VM_INIT;
     long long lines = -1;
-    if (args_num(a, "lines", 0, 1000000000, &lines, err) < 0 || vm_find(s, a->pos[0], &vm, err) < 0)
+    const char *given = args_get(a, "lines");
+    bool some = given && strcmp(given, "all") != 0;
+    if ((some && args_num(a, "lines", 0, 1000000000, &lines, err) < 0) ||
+        vm_find(s, a->pos[0], &vm, err) < 0)
         return -1;
     bool console = args_has(a, "console"), provision = args_has(a, "provision");
     bool follow = args_has(a, "follow");

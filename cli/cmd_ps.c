@@ -26,6 +26,7 @@ static const struct option_spec options[] = {
     LIST_FORMAT_OPTION("{{.Name}}\\t{{.State}}"),
     {"pid", 0, NULL, "Accepted for transient's users: the process is shown anyway", NULL},
     {"ssh", 0, NULL, "Accepted for transient's users: the port is shown anyway", NULL},
+    {"no-trunc", 0, NULL, "Accepted for docker's users: nothing is shortened", NULL},
     {0},
 };
 

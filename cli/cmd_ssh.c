@@ -11,6 +11,8 @@
 #include "vm/ssh_program.h"
 
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TTY_OPTION \
@@ -31,6 +33,9 @@ static const struct option_spec exec_options[] = {
     LOGIN_OPTIONS_WITH(0),
     {"interactive", 'i', NULL, "For docker's users: standard input always reaches the guest", NULL},
     TTY_OPTION,
+    {"env", 'e', "NAME[=VALUE]",
+     "Set a variable for the program; without a value, to that of kiln's", NULL},
+    {"workdir", 'w', "DIR", "Run the program in this folder of the guest", NULL},
     SSH_PROGRAM_OPTIONS,
     {0},
 };
@@ -59,8 +64,33 @@ static char *find_name(const struct session *s, const struct args *a, struct err
     return NULL;
 }
 
+/* What stands before a program of exec: cd DIR && env NAME=VALUE… */
+static void add_surroundings(const struct args *a, struct buf *ret)
+{
+    const char *dir = args_get(a, "workdir"), *given;
+    CLEANUP(strv_clear) struct strv env = {0};
+    for (size_t i = 0; (given = args_nth(a, "env", i)); i++) {
+        const char *value = strchr(given, '=') ? NULL : getenv(given);
+        if (strchr(given, '='))
+            strv_add(&env, given);
+        else if (value)
+            strv_addf(&env, "%s=%s", given, value);
+    }
+    if (dir) {
+        buf_adds(ret, "cd -- ");
+        buf_add_shell_word(ret, dir);
+        buf_adds(ret, " &&");
+    }
+    if (env.len) {
+        buf_adds(ret, ret->len ? " env" : "env");
+        buf_add_shell_words(ret, (const char *const *)env.ptr);
+    }
+}
+
 static void make_command(const struct args *a, bool quote, struct buf *ret)
 {
+    if (quote)
+        add_surroundings(a, ret);
     if (quote)
         buf_add_shell_words(ret, (const char *const *)a->pos + 1);
     size_t first = !quote && args_has(a, "name") ? 0 : 1;
@@ -115,7 +145,7 @@ static int run_exec(struct session *s, const struct args *a, struct error **err)
     AUTO_FREE char *word = shell_word(a->pos[0]);
     if (a->n_pos < 2)
         return error_set(err, ERR_USAGE, "exec needs a command: kiln exec %s uname -a", word);
-    return log_in(s, a, true, err);
+    return args_names(a, "env", err) < 0 ? -1 : log_in(s, a, true, err);
 }
 
 const struct command cmd_ssh = {

@@ -6,8 +6,17 @@
 #include "cli/vm_store.h"
 #include "cli/vm_warm.h"
 
-static const struct option_spec options[] = {DETACH_OPTION, COPY_OPTIONS, WARM_OPTIONS,
-                                             VM_OPTIONS,    JSON_OPTION,  {0}};
+static const struct option_spec options[] = {
+    DETACH_OPTION,
+    {"attach", 0, NULL, "Accepted for docker's users: the default", NULL},
+    {"interactive", 'i', NULL, "Accepted for docker's users: standard input reaches the guest",
+     NULL},
+    COPY_OPTIONS,
+    WARM_OPTIONS,
+    VM_OPTIONS,
+    JSON_OPTION,
+    {0},
+};
 
 static int run(struct session *s, const struct args *a, struct error **err)
 {

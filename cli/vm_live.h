@@ -76,7 +76,7 @@ int vm_live_stop_timeout(const struct args *a, int *ret_ms, struct error **err);
     {"user", 'u', "USER", "User to log in as [default: as the VM was started]", "ssh-user"}, \
     {"ssh-key", (key_letter), "FILE", "Private key [default: as the VM was started]", "key"}
 #define LOGIN_OPTIONS LOGIN_OPTIONS_WITH('i')
-#define STOP_TIMEOUT_OPTION {"timeout", 't', "SECONDS", "How long it may take until the VM is killed [default: 40]", NULL}
+#define STOP_TIMEOUT_OPTION {"timeout", 't', "SECONDS", "How long it may take until the VM is killed [default: 40]", "time"}
 // clang-format on
 
 #endif

@@ -10,7 +10,7 @@
 
 static const char for_build[] = "image build", for_run[] = "run";
 static const struct {
-    const char *command, *option, *sentence;
+    const char *command, *option, *sentence; /* option: one letter is that of this command */
 } missing_options[] = {
     {for_build, "push",
      "'kiln image push NAME oci://HOST/REPOSITORY' sends an image to a registry"},
@@ -164,6 +164,60 @@ static const struct {
      "--quiet prints names, one a line, for grep; --json all there is, for jq"},
     {"ps", "filter", "--quiet prints names, one a line, for grep; --json all there is, for jq"},
     {"ls", "filter", "--quiet prints names, one a line, for grep; --json all there is, for jq"},
+    {"ps", "last,n,latest,l",
+     "VMs are listed by their names; --json has the time of each start, for jq"},
+    {"ps", "size,s", "'kiln ls' shows what the VMs' disks take"},
+    {"logs", "since,until,timestamps,t",
+     "the console has no times of its own: --lines 100 shows its end, --follow what comes"},
+    {"logs", "details", "there are no more details: 'kiln ps --json' has what is known of a VM"},
+    {"cp", "archive,a",
+     "modes, times and links are kept anyway; a copy belongs to you, or to the --user of the "
+     "guest"},
+    {"cp", "quiet,q", "cp says nothing of its own accord: leave it out"},
+    {"cp", "recursive,r,R", "folders are copied with all they hold: leave it out"},
+    {"exec", "detach,d", "sh -c 'setsid COMMAND >/dev/null 2>&1 </dev/null &' leaves it running"},
+    {"exec", "privileged", "--user root may do anything in the guest"},
+    {"exec", "env-file", "--env NAME=VALUE may be given several times"},
+    {"exec", "detach-keys", "what is run ends with the connection: leave it out"},
+    {"console", "detach-keys,no-stdin,sig-proxy", "Ctrl-] leaves the console; the VM goes on"},
+    {for_run, "attach,detach-keys,sig-proxy",
+     "without --detach the VM is yours until it ends; 'kiln console' joins one in the background"},
+    {for_run, "stop-timeout,stop-signal",
+     "--shutdown-timeout says how long the guest may take to power off"},
+    {for_run, "annotation,label-file", "LABEL in the Imagefile stores a text in the image"},
+    {for_run, "expose",
+     "--publish 8080:80 forwards a port; EXPOSE in the Imagefile names those of -P"},
+    {for_run, "domainname", "--hostname takes the name with its domain"},
+    {for_run, "dns-search,dns-option",
+     "the guest's own /etc/resolv.conf, or its DHCP client, says that"},
+    {for_run, "volumes-from,volume-driver",
+     "--volume FOLDER:/GUEST shares a folder of the host with the guest"},
+    {for_run, "storage-opt", "--disk-size 20GB makes the disk larger"},
+    {for_run,
+     "cpuset-cpus,c,memory-reservation,pids-limit,cgroupns,cgroup-parent,runtime,uts,isolation",
+     "--memory and --cpus say how large the VM is"},
+    {for_run, "group-add", "RUN usermod in the Imagefile puts a user of the guest into a group"},
+    {for_run, "health-cmd,health-interval,no-healthcheck",
+     "'kiln exec NAME COMMAND' tells whether a VM does its work"},
+    {"create", "interactive,tty,i,t",
+     "nothing is started: 'kiln start NAME' boots the VM, with its console"},
+    {"stop", "signal,s", "a guest is asked by its power button, and killed with --kill"},
+    {"restart", "signal,s", "a guest is asked by its power button: leave it out"},
+    {"rm", "volumes,link,l", "a VM's disks go with it: leave it out"},
+    {"start", "checkpoint,checkpoint-dir",
+     "'kiln suspend --to-disk' and 'kiln resume' keep the memory"},
+    {"wait", "condition,interval",
+     "wait returns when the VMs have ended; 'kiln ssh --wait NAME' waits for a start"},
+    {"image inspect", "size,s,type",
+     "the size is shown anyway, and VMs are in 'kiln ls --json': leave it out"},
+    {"image ls", "digests,tree",
+     "'kiln history --graph' draws the layers; --json has the id of each image's"},
+    {"image history", "quiet,q", "--format '{{.Layer}}' prints the ids of the layers"},
+    {"image history", "human,H", "--json has the bytes of each size"},
+    {"image rm", "no-prune", "layers stay until 'kiln prune': leave it out"},
+    {"commit", "message,m,author,a,change,c",
+     "an Imagefile that begins with FROM IMAGE adds LABEL and the like"},
+    {"commit", "pause,p", "the disk is taken as it is at one moment anyway: leave it out"},
     {"prune", "filter", "--max-age 24h removes what was not used for a day"},
     {"prune", "volumes", "cache mounts are among what --all removes"},
     {"image export", "output", "the file is the second argument: kiln image export NAME FILE"},
@@ -219,12 +273,22 @@ static const char *long_name(char letter)
     }
 }
 
+/* Whether the word is one of a list with commas between. */
+static bool is_among(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; n && *p; p += strcspn(p, ","), p += *p == ',')
+        if (strcspn(p, ",") == n && !strncmp(p, word, n))
+            return true;
+    return false;
+}
+
 /* What there is instead of an option that kiln has not; NULL = nothing is known of it. */
 static const char *instead(const struct command *c, const char *option)
 {
     bool boots = !strcmp(c->name, "create") || !strcmp(c->name, "start");
     for (size_t i = 0; i < sizeof missing_options / sizeof *missing_options; i++)
-        if (!strcmp(missing_options[i].option, option) &&
+        if (is_among(missing_options[i].option, option) &&
             (!strcmp(missing_options[i].command, c->name) ||
              (boots && !strcmp(missing_options[i].command, for_run))))
             return missing_options[i].sentence;
@@ -237,7 +301,10 @@ int words_no_option(const struct command *c, const char *word, struct error **er
     size_t dashes = strspn(word, "-");
     AUTO_FREE char *name = xstrndup(word + dashes, strcspn(word + dashes, "="));
     const char *known = dashes == 1 && name[0] && !name[1] ? long_name(name[0]) : name;
-    const char *sentence = instead(c, known);
+    const char *own = dashes == 1 ? instead(c, name) : NULL;
+    if (dashes == 1 && !own && name[0]) // of a cluster, -it, or with its value, -n3
+        own = instead(c, (const char[]){name[0], '\0'});
+    const char *sentence = own ? own : instead(c, known);
     if (sentence)
         return error_hint(err, "%s", sentence);
     if (!strcmp(known, "format"))

@@ -91,6 +91,18 @@ field() { # NAME FIELD: of a VM that runs
   [ "$status" = 1 ]
 }
 
+@test "exec: variables and a folder for the program" {
+  local said
+  # shellcheck disable=SC2016
+  said=$(FROM_HOST="a 'b" "$KILN" exec -e 'A=x $y; z' -e FROM_HOST -e NONE_SUCH --env B= -w /etc web sh -c 'pwd; echo "$A|$FROM_HOST|${NONE_SUCH-unset}|${B-unset}"')
+  [ "$said" = $'/etc\nx $y; z|a \'b|unset|' ]
+  run "$KILN" exec -w '/no such' web true
+  [ "$status" != 0 ]
+  [[ $output == *"/no such"* ]]
+  [ "$("$KILN" exec -w /proc web pwd)" = /proc ]
+  [ "$("$KILN" logs --tail all web | wc -c)" = "$("$KILN" logs web | wc -c)" ]
+}
+
 @test "output that cannot be written is an error" {
   local command
   for command in 'exec web echo hi' 'exec web yes' 'ssh web echo hi' 'cp web:/etc/passwd -' 'logs web'; do

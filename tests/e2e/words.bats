@@ -139,12 +139,43 @@ run -rm base|did you mean --rm?
 create --cdrom x.iso base|-cdrom FILE
 start --vnc x|-vnc :1
 inspect -f x base|--json prints all
+ps -l|--json has the time
+ps -n3|--json has the time
+ps -s|'kiln ls' shows
+logs -t x|no times of its own
+logs --since 1m x|no times of its own
+cp -a x:/a .|a copy belongs to you
+exec -d x true|setsid COMMAND
+exec --env-file f x true|may be given several times
+exec -e =x x true|'=x' has no name
+run --stop-timeout 5 base|--shutdown-timeout
+run --expose 80 base|EXPOSE in the Imagefile
+run -c 2 base|how large the VM is
+run --attach stdout base|'kiln console' joins
+create -it base|'kiln start NAME' boots
+stop -s KILL x|--kill
+kill -s KILL x|--kill
+restart -s 9 x|leave it out
+rm -l x|a VM's disks go with it
+rm --volumes x|a VM's disks go with it
+wait --condition removed x|when the VMs have ended
+commit -m text x y|an Imagefile that begins with FROM
+attach --detach-keys x y|Ctrl-]
+images --digests|--json has the id
+history -q base|--format '{{.Layer}}'
 -version|did you mean --version?
 image -help|did you mean --help?
 container prune|'kiln rm' removes them
 END
   says 0 "Usage: kiln run " container run --help
   says 1 "no VM 'none'" container kill none
+  for words in 'logs --tail all none' 'stop --time 3 none' 'restart --time 3 none' 'start --attach -i none' 'exec -eA=b -w /srv none pwd'; do
+    # shellcheck disable=SC2086
+    says 1 "no VM 'none'" $words
+  done
+  says 0 NAME ps --no-trunc
+  says 0 NAME images --no-trunc
+  says 2 "'some' is not a whole number" logs --tail some none
   says 0 "Usage: kiln image build" build -ftarget -tforce -h # letters with their values
 }
 
