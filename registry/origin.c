@@ -56,6 +56,20 @@ char *url_without_user(const char *url)
     return ret;
 }
 
+char *url_resolve(const char *base, const char *location)
+{
+    CURLU *u = parse(base);
+    char *text = NULL, *ret;
+    if (u && curl_url_set(u, CURLUPART_URL, location, 0) == CURLUE_OK) {
+        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+        curl_url_get(u, CURLUPART_URL, &text, 0);
+    }
+    ret = url_without_user(text ? text : location);
+    curl_free(text);
+    curl_url_cleanup(u);
+    return ret;
+}
+
 bool url_same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};

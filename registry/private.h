@@ -69,6 +69,8 @@ void answer_clear(struct answer *a);
 char *url_host(const char *url);  /* an IPv6 one with its brackets; NULL = none */
 char *url_place(const char *url); /* HOST[:PORT], for messages */
 char *url_without_user(const char *url);
+/* Where a Location that answers `base` leads (RFC 9110, 10.2.2), without user, password and fragment. */
+char *url_resolve(const char *base, const char *location);
 /* Protocol, host and port. */
 bool url_same_origin(const char *a, const char *b);
 /* Whether the address is of the registry itself. */

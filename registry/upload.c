@@ -33,11 +33,6 @@ struct upload {
 
 enum outcome { FAILED = -1, DONE, AGAIN /* counts as a failure */, AT_ONCE };
 
-static char *absolute(const struct registry *r, const char *location)
-{
-    return xasprintf("%s%s", *location == '/' ? r->base : "", location);
-}
-
 static void set_sent(struct upload *u, uint64_t sent)
 {
     if (u->moved)
@@ -51,12 +46,14 @@ static void forget_session(struct upload *u)
     set_sent(u, 0);
 }
 
-static void take_location(struct upload *u, const struct answer *a)
+/* asked: the address that was answered so. */
+static void take_location(struct upload *u, const char *asked, const struct answer *a)
 {
     if (!a->location)
         return;
+    char *session = url_resolve(asked, a->location);
     free(u->session);
-    u->session = absolute(u->r, a->location);
+    u->session = session;
 }
 
 static enum outcome open_session(struct upload *u, struct error **err)
@@ -71,7 +68,7 @@ static enum outcome open_session(struct upload *u, struct error **err)
     if (a.status != 202 || !a.location)
         return registry_refused(u->r, "the upload of a blob", &a, &reply, err);
     forget_session(u);
-    take_location(u, &a);
+    take_location(u, url, &a);
     u->at_least = a.chunk_min;
     return DONE;
 }
@@ -98,7 +95,7 @@ static void look_where(struct upload *u)
         forget_session(u);
         return;
     }
-    take_location(u, &a);
+    take_location(u, u->session, &a);
     set_sent(u, a.range_end ? a.range_end + 1 : 0); // 0-0 stands for nothing, too
 }
 
@@ -157,8 +154,8 @@ static enum outcome chunk_refused(struct upload *u, const struct answer *a, cons
         registry_refused(u->r, "a chunk", a, reply, err);
         return AGAIN;
     }
-    if (too_large && u->chunk > CHUNK_SMALL) {
-        u->chunk = CHUNK_SMALL;
+    if (too_large && u->chunk > CHUNK_SMALL && u->chunk > u->at_least) {
+        use_chunks(u, CHUNK_SMALL);
         return AT_ONCE;
     }
     if (too_large || u->sent || a->status == 401 || a->status == 403)
@@ -184,7 +181,7 @@ static enum outcome send_chunk(struct upload *u, struct error **err)
         return broke(u, why, err);
     if (a.status < 200 || a.status > 204)
         return chunk_refused(u, &a, &reply, err);
-    take_location(u, &a);
+    take_location(u, u->session, &a);
     u->sent += n;
     if (!a.has_range || a.range_end == u->sent - 1)
         return DONE;
@@ -279,7 +276,7 @@ int registry_mount_blob(struct registry *r, const char *hex, const char *from, s
     if (a.status != 202 || !a.location)
         return a.status == 201;
     // an upload was begun in its place: not wanted
-    AUTO_FREE char *session = absolute(r, a.location);
+    AUTO_FREE char *session = url_resolve(url, a.location);
     struct request end = {REQUEST_INIT, .method = "DELETE", .url = session};
     CLEANUP(error_freep) struct error *why = NULL;
     (void)registry_request(r, &end, &ended, &why);

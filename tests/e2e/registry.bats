@@ -478,7 +478,7 @@ EOF
 
 @test "blobs go up in chunks where they must, and on where a connection broke" {
   local m
-  for m in whole chunks small resume; do
+  for m in whole chunks small located resume; do
     echo $m >bad/mode
     rm -f bad/log
     on_a image push --jobs 1 big "oci://$BAD/up/$m:1"
@@ -490,6 +490,7 @@ EOF
     whole) run ! grep -q '^PATCH' bad/log ;;
     chunks) [ "$(grep -c '^PUT .* 413 ' bad/log)" -ge 1 ] && run ! grep -q '^PATCH .* 416 ' bad/log ;;
     small) [ "$(grep -c '^PATCH .* 416 ' bad/log)" -ge 1 ] && [ "$(grep -c '^PATCH .* 202 ' bad/log)" -ge 3 ] ;;
+    located) [ "$(grep -c '^P[AU].*uploads/.* 20[12] ' bad/log)" = "$(grep -c '^P[AU].*uploads/.*?state=a%2Bb.* 20[12] ' bad/log)" ] ;;
     # what came before each break is not sent again: the whole, its second half in a chunk that breaks, the rest
     resume) [ "$(grep -c ' breaks ' bad/log)" -eq 2 ] && [ "$(grep -c '^PATCH .* 202 ' bad/log)" -eq 1 ] &&
       [ "$(grep -c '^GET .*/uploads/.* 204 ' bad/log)" -eq 2 ] ;;

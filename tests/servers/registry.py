@@ -19,8 +19,9 @@ AUTHORIZATION", to FOLDER/log. What it does wrong is in FOLDER/mode:
   whole        what sends a blob in chunks is answered 405
   chunks       a blob of more than a kilobyte that comes as a whole is answered 413
   small        so, and a chunk of more than 4 MiB is answered 416
+  located      as chunks, and upload addresses are relative, without a protocol, or absolute, all with a query and a fragment
   resume       the connection breaks in the middle of the first blob that is sent as a whole, and of the first chunk; what
-               came is kept (in these four modes, this server has the upload sessions)
+               came is kept (in these five modes, this server has the upload sessions)
 """
 import base64
 import http.client
@@ -31,7 +32,7 @@ import sys
 import threading
 
 LARGE = 20000  # bytes: a layer, not a config
-UPLOADS = ("whole", "chunks", "small", "resume")
+UPLOADS = ("whole", "chunks", "small", "located", "resume")
 UPSTREAM, FOLDER = sys.argv[1], sys.argv[2]
 LOCK, STATE = threading.Lock(), {"n": 0, "cuts": 0, "tokens": {}, "sessions": {}, "broke": set()}
 
@@ -111,6 +112,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply(401, [("WWW-Authenticate", challenge)])
         return True
 
+    def location(self, now, path):
+        if now != "located":
+            return path
+        with LOCK:
+            STATE["n"] += 1
+        host = self.headers["Host"]
+        before = (path.rpartition("/")[2], f"//{host}{path}", f"http://x:y@{host}{path}")[STATE["n"] % 3]
+        return before + "?state=a%2Bb#part"
+
     def upload(self, now, length):
         """An upload with sessions of this server's own; the whole blob goes up when it is here."""
         sessions, path = STATE["sessions"], self.path.partition("?")[0]
@@ -118,12 +128,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with LOCK:
                 path += f"s{len(sessions)}"
                 sessions[path] = b""
-            return self.reply(202, [("Location", path)])
+            return self.reply(202, [("Location", self.location(now, path))])
         have = sessions[path]
         if self.command == "DELETE":
             return self.reply(204, [])
         if self.command == "GET":
-            return self.reply(204, [("Location", path), ("Range", f"0-{max(len(have) - 1, 0)}")])
+            return self.reply(204, [("Location", self.location(now, path)), ("Range", f"0-{max(len(have) - 1, 0)}")])
         chunk = self.command == "PATCH"
         limit = 4 << 20 if chunk and now == "small" else 1 << 30 if chunk or now in ("whole", "resume") else 1024
         if length > limit or (chunk and now == "whole"):
@@ -141,7 +151,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         if chunk:
-            return self.reply(202, [("Location", path), ("Range", f"0-{len(have) - 1}")])
+            return self.reply(202, [("Location", self.location(now, path)), ("Range", f"0-{len(have) - 1}")])
         up = http.client.HTTPConnection(UPSTREAM, timeout=60)
         up.request("POST", path[:path.rindex("/") + 1])
         got = up.getresponse()
