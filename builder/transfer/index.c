@@ -58,19 +58,37 @@ int index_check_platform(const char *platform, struct error **err)
                            platform);
 }
 
+/* What a processor without a variant is; NULL = nothing in particular. */
+static const char *plain_variant(const char *arch)
+{
+    static const char *const words[][2] = {{"amd64", "v1"}, {"arm64", "v8"}, {"arm", "v7"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(arch, words[i][0]))
+            return words[i][1];
+    return NULL;
+}
+
+/* Whether the entry's variant is the one that is wanted, or, where none is, the plain one. */
+static bool same_variant(const char *variant, const struct platform *want)
+{
+    const char *plain = plain_variant(want->arch), *wanted = want->variant ? want->variant : plain;
+    variant = variant ? variant : plain;
+    return variant && wanted ? !strcmp(variant, wanted) : variant == wanted;
+}
+
 /* How well the entry fits; 0 = not at all. */
 static int fitness(const json_t *entry, const struct platform *want, size_t entries)
 {
     const json_t *p = json_object_get(entry, "platform");
     const char *os = json_str(p, "os"), *arch = json_str(p, "architecture");
-    const char *variant = json_str(p, "variant");
+    bool same = same_variant(json_str(p, "variant"), want);
     const char *disk = json_str(json_object_get(entry, "annotations"), "disktype");
     if (!p)
         return entries == 1;
     if (!os || !arch || strcmp(os, want->os) != 0 || strcmp(arch_word(arch), want->arch) != 0 ||
-        (want->variant && (!variant || strcmp(variant, want->variant) != 0)))
+        (want->variant && !same))
         return 0;
-    return !disk || !strcmp(disk, "qemu") ? 2 : 1;
+    return (!disk || !strcmp(disk, "qemu") ? 3 : 1) + same;
 }
 
 static int none_fits(const json_t *entries, const char *platform, struct error **err)

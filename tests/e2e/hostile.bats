@@ -36,12 +36,12 @@ setup() {
   rm -f evil/*
 }
 
-# pull MODE: as the registry then is; fails within a minute.
+# pull MODE [PLATFORM]: as the registry then is; fails within a minute.
 pull() {
   echo "$1" >evil/mode
   rm -rf "$KILN_HOME/backend" evil/log evil/other
-  run timeout 60 "$KILN" image pull --name x "oci://$HOST/a/b:1"
-  echo "$1: $output"
+  run timeout 60 "$KILN" image pull ${2:+--platform "$2"} --name x "oci://$HOST/a/b:1"
+  echo "$*: $output"
 }
 
 nothing_here() {
@@ -341,6 +341,33 @@ EOF2
     [ "$status" -eq 0 ]
     [ ! -e evil/other ]
   done
+  # of several variants the plain one, which need not be written; the others are not there
+  local platform
+  while IFS='|' read -r platform change; do
+    manifest "d = put(json.dumps(m).encode(), kind)
+def of(platform, good=True):
+    names = dict(zip(('os', 'architecture', 'variant'), platform.split('/')))
+    return dict(d if good else {'digest': 'sha256:' + '0' * 64}, platform=names)
+m = index($change)"
+    pull made "$platform"
+    [ "$status" -eq 0 ]
+  done <<'EOF2'
+linux/amd64|of("linux/amd64/v3", False), of("linux/amd64"), of("linux/amd64/v2", False)
+linux/amd64|of("linux/amd64/v3", False), of("linux/amd64/v1")
+linux/amd64/v2|of("linux/amd64", False), of("linux/amd64/v2")
+linux/arm64/v8|of("linux/arm/v8", False), of("linux/arm64")
+linux/arm64|of("linux/arm64/v9", False), of("linux/arm64/v8")
+linux/arm|of("linux/arm/v5", False), of("linux/arm/v6", False), of("linux/arm/v7")
+linux/arm/v7|of("linux/arm/v6", False), of("linux/arm")
+linux/riscv64|of("linux/riscv64/x", False), of("linux/riscv64")
+linux/arm|of("linux/arm/v6")
+EOF2
+  manifest 'm = index(*[{"digest": "sha256:" + "0" * 64, "platform": {"os": "linux", "architecture": "arm64"}}])'
+  pull made linux/arm64/v9
+  [ "$status" -eq 1 ]
+  [[ $output == *"no image for 'linux/arm64/v9', but for linux/arm64"* ]]
+  manifest 'm = nested(1)'
+  pull made
   run -0 "$KILN" image inspect "oci://$HOST/a/b:1"
   [[ $output != *$'\e'* && $output != *$'\a'* ]]
 }
