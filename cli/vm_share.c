@@ -17,6 +17,22 @@ static int wrong(const char *text, struct error **err)
     return error_hint(err, "-v ./src:/src shows the folder src at /src in the guest");
 }
 
+/* "ro", or words of docker and podman about what is not so here: labels of SELinux, caches of a Mac. */
+static bool take_mode(const char *mode, bool *ret_ro)
+{
+    static const char *const ignored[] = {"rw", "z", "Z", "cached", "delegated", "consistent"};
+    for (struct str rest = str_of(mode); rest.len;) {
+        struct str word = str_cut(&rest, ',');
+        bool known = str_eq(word, STR("ro"));
+        *ret_ro |= known;
+        for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+            known |= str_eq(word, str_of(ignored[i]));
+        if (!known)
+            return false;
+    }
+    return *mode;
+}
+
 /* "src:/src", "/a/b:/c:ro". */
 static int take_volume(struct vm_spec *spec, const char *text, struct error **err)
 {
@@ -29,18 +45,23 @@ static int take_volume(struct vm_spec *spec, const char *text, struct error **er
     *guest++ = '\0';
     if (mode)
         *mode++ = '\0';
-    if (mode && strcmp(mode, "ro") != 0 && strcmp(mode, "rw") != 0)
+    bool ro = false;
+    if (mode && !take_mode(mode, &ro))
         return wrong(text, err);
     if (!guest[strspn(guest, "/.")]) {
         error_set(err, ERR_USAGE, "argument --volume: '%s' is the guest's root folder", guest);
         return error_hint(err, "name a folder below it, as in -v ./src:/src");
     }
     AUTO_FREE char *host = realpath(copy, NULL); // as `start` may run in another directory
-    if (!host || stat(host, &st) < 0)
-        return error_errno(err, "argument --volume: cannot open '%s'", copy);
+    if (!host || stat(host, &st) < 0) {
+        error_errno(err, "argument --volume: cannot open '%s'", copy);
+        AUTO_FREE char *word = shell_word(copy);
+        return error_hint(err, "make the folder first: mkdir -p %s; volumes have no other names",
+                          word);
+    }
     if (!S_ISDIR(st.st_mode))
         return error_set(err, ERR_USER, "argument --volume: '%s' is not a folder", copy);
-    vm_spec_share(spec, &(struct vm_share){host, guest, mode && !strcmp(mode, "ro")});
+    vm_spec_share(spec, &(struct vm_share){host, guest, ro});
     return 0;
 }
 

@@ -275,6 +275,18 @@ hint: give the directory" check Imagefile
   [[ $output == *"kiln's images.d belongs in '$PWD/lone/share/kiln/images.d'"* ]]
 }
 
+@test "a share's mode as docker and podman write it" {
+  mkdir src
+  "$KILN" create --name shared -v ./src:/a:z -v ./src:/b:ro,Z -v "$PWD/src:/c:rw,cached" base
+  [ "$("$KILN" ls --json | jq -c '[.[] | select(.name == "shared") | .spec.shares[] | [.guest, .read_only // false]]')" = \
+    '[["/a",false],["/b",true],["/c",false]]' ]
+  "$KILN" rm shared
+  says 2 "is not FOLDER:/GUEST[:ro]" create -v ./src:/a:zz base
+  says 2 "is not FOLDER:/GUEST[:ro]" create -v ./src:/a: base
+  says 1 "mkdir -p data; volumes have no other names" create -v data:/a base
+  says 2 "{{.ID}}" history -q base
+}
+
 @test "what is done is said, a VM's name is not taken for an image's, nor an image's for a VM's" {
   "$KILN" tag base second
   says 1 "no VM 'second'" exec second ls
