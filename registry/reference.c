@@ -90,6 +90,8 @@ int reference_check_host(const char *host, struct error **err)
     if (good)
         return 0;
     error_set(err, ERR_USER, "'%s' is not the name of a registry host", host);
+    if (!strcmp(host, "docker:") || !strcmp(host, "http:") || !strcmp(host, "https:"))
+        return error_hint(err, "write oci://HOST/REPOSITORY in place of %s//HOST/REPOSITORY", host);
     return error_hint(err, "write HOST or HOST:PORT, as in ghcr.io or localhost:5000");
 }
 

@@ -166,6 +166,15 @@ history -q base|--format '{{.Layer}}'
 -version|did you mean --version?
 image -help|did you mean --help?
 container prune|'kiln rm' removes them
+exec -w /tmp vm pwd|sh -c 'cd
+exec -e A=b vm env|kiln exec NAME env
+cp -r dir vm:/tmp|leave it out
+stop --time 5 vm|--timeout 5
+kill -s TERM vm|--kill cuts the power
+commit -m text vm image|LABEL
+-D images|--verbose
+--json images|'kiln images --json'
+-H ssh://x images|kiln build --host
 END
   says 0 "Usage: kiln run " container run --help
   says 1 "no VM 'none'" container kill none
@@ -285,6 +294,12 @@ hint: give the directory" check Imagefile
   says 2 "is not FOLDER:/GUEST[:ro]" create -v ./src:/a: base
   says 1 "mkdir -p data; volumes have no other names" create -v data:/a base
   says 2 "{{.ID}}" history -q base
+}
+
+@test "a registry's address with another scheme" {
+  for scheme in docker http https; do
+    says 1 "write oci://HOST/REPOSITORY in place of $scheme://" push base "$scheme://localhost:1/a"
+  done
 }
 
 @test "what is done is said, a VM's name is not taken for an image's, nor an image's for a VM's" {
