@@ -151,38 +151,16 @@ static const struct {
     {"create", "start", "'kiln run -d --name NAME IMAGE' makes a VM and starts it"},
     {"start", "extra-image",
      "a VM gets its disks when it is made: run and create take --extra-image"},
-    {"", "debug", "--verbose says more, twice still more"},
+    {"", "debug,D", "--verbose says more, twice still more"},
     {"", "log-level", "--verbose says more, twice still more"},
-    {"", "host", "'kiln build --host ssh://HOST' builds on another machine"},
+    {"", "host,H", "'kiln build --host ssh://HOST' builds on another machine"},
     {"", "context", "'kiln build --host ssh://HOST' builds on another machine"},
     {"", "config", "it stands behind the command: 'kiln run --config FILE'"},
     {"", "json", "it stands behind the command: 'kiln images --json'"},
     {"", "format", "it stands behind the command: 'kiln images --format json'"},
     {"", "quiet", "it stands behind the command: 'kiln build --quiet'"},
-    {"exec", "env", "'kiln exec NAME env A=B COMMAND' sets a variable"},
-    {"exec", "workdir", "a command can change it: kiln exec NAME sh -c 'cd /srv && make'"},
-    {"exec", "privileged", "--user root may do anything there"},
-    {"exec", "detach", "the guest's shell can: kiln exec NAME sh -c 'nohup COMMAND >log 2>&1 &'"},
-    {"cp", "recursive", "folders are copied whole: leave it out"},
-    {"cp", "all", "folders are copied whole: leave it out"},
-    {"stop", "time", "--timeout 5 gives the guest five seconds"},
-    {"stop", "signal", "--kill cuts the power; without it the guest is asked to power off"},
-    {"ps", "no-trunc", "nothing is cut: leave it out"},
-    {"ps", "size", "'kiln ls' shows sizes"},
-    {"commit", "message",
-     "an image has no comment: a LABEL in an Imagefile that is FROM it can say it"},
-    {"commit", "author",
-     "an image has no author: a LABEL in an Imagefile that is FROM it can say it"},
-    {"commit", "change", "instructions go into an Imagefile that is FROM the image"},
-    {"logs", "since", "the console has no times: --lines N shows its end"},
-    {"logs", "until", "the console has no times: --lines N shows its end"},
-    {"logs", "timestamps", "the console has no times: 'kiln exec NAME journalctl' may know them"},
     {"image pull", "quiet", "2>/dev/null hides what it says"},
     {"image push", "quiet", "2>/dev/null hides what it says"},
-    {"image history", "quiet", "--format '{{.ID}}' prints the keys of the layers alone"},
-    {"image history", "human", "sizes are for people anyway; --json has them in bytes"},
-    {"image inspect", "type", "it is an image; 'kiln ls --json' tells of VMs"},
-    {"image inspect", "size", "sizes are shown anyway; --json has them in bytes"},
     {"image ls", "sort", "images are listed by their names; --json prints all there is, for jq"},
     {"image ls", "long", "--json prints all there is, for jq"},
     {"image rm", "all", "name them: kiln rmi $(kiln images -q)"},
@@ -292,16 +270,6 @@ static const char *long_name(char letter)
         return "quiet";
     case 'a':
         return "all";
-    case 'D':
-        return "debug";
-    case 'H':
-        return "host";
-    case 'm':
-        return "message";
-    case 'r':
-        return "recursive";
-    case 's':
-        return "signal";
     case 'w':
         return "workdir";
     case 'l':

@@ -166,11 +166,7 @@ history -q base|--format '{{.Layer}}'
 -version|did you mean --version?
 image -help|did you mean --help?
 container prune|'kiln rm' removes them
-exec -w /tmp vm pwd|sh -c 'cd
-exec -e A=b vm env|kiln exec NAME env
 cp -r dir vm:/tmp|leave it out
-stop --time 5 vm|--timeout 5
-kill -s TERM vm|--kill cuts the power
 commit -m text vm image|LABEL
 -D images|--verbose
 --json images|'kiln images --json'
@@ -293,7 +289,6 @@ hint: give the directory" check Imagefile
   says 2 "is not FOLDER:/GUEST[:ro]" create -v ./src:/a:zz base
   says 2 "is not FOLDER:/GUEST[:ro]" create -v ./src:/a: base
   says 1 "mkdir -p data; volumes have no other names" create -v data:/a base
-  says 2 "{{.ID}}" history -q base
 }
 
 @test "a registry's address with another scheme" {
