@@ -90,9 +90,13 @@ nothing_here() {
 }
 
 @test "Retry-After is waited for" {
-  pull wait
-  [ "$status" -eq 0 ]
-  [ "$(cat evil/waited)" -ge 1990 ]
+  local mode
+  for mode in wait wait-until; do
+    pull $mode
+    [ "$status" -eq 0 ]
+    [ "$(cat evil/waited)" -ge 1990 ]
+    rm evil/waited
+  done
 }
 
 @test "challenges: the one for Bearer is found among others; the password goes to no other host, nor a token with a line break" {

@@ -292,7 +292,7 @@ assert o["blobs"] == len(raw["layers"]) and o["size"] == sum(l["size"] for l in 
 
 @test "a registry that lies is refused, and nothing is kept" {
   local want
-  for want in corrupt:'sent other content' bomb:'more bytes than it should' evil:'answers 403'; do
+  for want in corrupt:'sent other content' config:'sent other content' bomb:'more bytes than it should' evil:'answers 403'; do
     echo "${want%%:*}" >bad/mode
     run --separate-stderr "$KILN" image pull "oci://$BAD/team/app:1"
     echo "$want: $stderr"

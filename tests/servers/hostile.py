@@ -20,6 +20,7 @@ header X-Evil is a line of its own there. What it does is in FOLDER/mode:
   packed       a blob says that it is packed by gzip
   wait         the first request for a blob is answered 429, with Retry-After: 2; FOLDER/waited has
                how many ms later it comes again
+  wait-until   so, and Retry-After has the date of three seconds later
   token        a token is wanted, among challenges of other schemes; the user is u with the password p:w
   ftp          so, and it is to be asked for at ftp://
   far          so, and it is to be asked for at another host, over plain HTTP
@@ -35,6 +36,7 @@ header X-Evil is a line of its own there. What it does is in FOLDER/mode:
   FILE         the manifest is in FOLDER/FILE, and what it names as blobs is in FOLDER by its digest's letters
 """
 import base64
+import email.utils
 import hashlib
 import http.server
 import json
@@ -104,11 +106,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
         self.close_connection |= length is not None
 
-    def first(self):
-        """Whether this path is asked for the first time."""
+    def first(self, mode):
+        """Whether this path is asked for the first time in this mode."""
         with LOCK:
-            new = self.path not in SEEN
-            SEEN.add(self.path)
+            new = (mode, self.path) not in SEEN
+            SEEN.add((mode, self.path))
         return new
 
     def token(self, mode):
@@ -168,9 +170,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, data[:half])
         elif mode == "packed":
             self.answer(200, data, Content_Encoding="gzip")
-        elif mode == "wait" and self.first():
+        elif mode in ("wait", "wait-until") and self.first(mode):
             REFUSED.append(time.monotonic())
-            self.answer(429, Retry_After="2")
+            date = email.utils.formatdate(time.time() + 3, usegmt=True)
+            self.answer(429, Retry_After="2" if mode == "wait" else date)
         else:
             if REFUSED:
                 with open(FOLDER + "/waited", "w", encoding="ascii") as f:

@@ -6,6 +6,7 @@ Prints its port. Passes every request on to UPSTREAM (HOST:PORT) and writes a li
 AUTHORIZATION", to FOLDER/log. What it does wrong is in FOLDER/mode:
 
   corrupt      a byte of each large blob is another one
+  config       so, and of each small one, in their place
   short        of each large blob only the first half comes, with the length of the whole, always
   cut          so the first two times
   hang         half of each large blob comes, and no more; FOLDER/hangs is then made
@@ -184,7 +185,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def spoil(self, now, got, data, fields):
         blob = self.command == "GET" and "/blobs/" in self.path and got.status in (200, 206)
-        if now == "corrupt" and blob and len(data) > LARGE:
+        if blob and now == ("corrupt" if len(data) > LARGE else "config") and data:
             data = data[:-1] + bytes([data[-1] ^ 1])
         if now == "swap" and "/manifests/sha256:" in self.path and data:
             data = data.replace(b'"schemaVersion": 2', b'"schemaVersion":  2').replace(b'":2', b'": 2')
