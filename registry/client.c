@@ -342,6 +342,7 @@ struct download {
     int fd;
     struct sha256 *sha; /* of what the file has */
     char *from;         /* owned: who sent the last part, for messages */
+    bool kept;          /* it has what an earlier download left */
     _Atomic uint64_t *moved;
 };
 
@@ -363,6 +364,7 @@ static int begin(struct download *d, struct error **err)
     ssize_t n;
     off_t have = lseek(d->fd, 0, SEEK_END);
     d->sha = sha256_new();
+    d->kept = have > 0;
     if (d->moved && have > 0)
         *d->moved += (uint64_t)have;
     if (have > (off_t)d->size)
@@ -372,12 +374,17 @@ static int begin(struct download *d, struct error **err)
     return n < 0 ? error_errno(err, "cannot read what was downloaded") : 0;
 }
 
+/* 1: what was kept may be damaged; it is begun again without that. */
 static int finish(const char *hex, struct download *d, struct error **err)
 {
     struct digest want, got = sha256_finish(STEAL(d->sha));
     if (digest_parse(hex, &want) && digest_eq(&want, &got))
         return 0;
-    return empty(d, err) < 0 ? -1 : wrong_content(d->from, hex, err);
+    if (empty(d, err) < 0)
+        return -1;
+    bool again = d->kept;
+    d->kept = false;
+    return again ? 1 : wrong_content(d->from, hex, err);
 }
 
 /* One answer's worth of bytes behind those that are there. */
@@ -435,7 +442,10 @@ int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,
     AUTO_FREE char *url = blob_url(r, hex);
     struct download d = {.url = url, .size = size, .fd = fd, .moved = moved};
     d.from = xasprintf("registry '%s'", r->ref.host);
-    int rc = begin(&d, err) < 0 ? -1 : fetch_parts(r, hex, &d, err);
+    int rc = begin(&d, err);
+    if (rc == 0)
+        while ((rc = fetch_parts(r, hex, &d, err)) > 0)
+            ;
     sha256_free(d.sha);
     free(d.from);
     return rc;

@@ -67,7 +67,7 @@ int registry_blob(struct registry *r, const char *hex, size_t limit, struct buf 
                   struct error **err);
 /*
  * The blob of exactly `size` bytes into fd, of which it may have a first part already (what an
- * interrupted one left), which is read again. It is whole and checked on success; on an error that
+ * interrupted one left), which is read again; if that is damaged all of it is fetched. It is whole and checked on success; on an error that
  * says that the content is wrong the file is emptied. *moved (may be NULL) grows by what it had and by what comes.
  */
 int registry_blob_to(struct registry *r, const char *hex, uint64_t size, int fd,

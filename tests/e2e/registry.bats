@@ -459,7 +459,8 @@ EOF
   [[ "$stderr" == *"cannot talk to registry"* ]]
 }
 
-@test "a pull that was killed goes on where it was" {
+# kill_half_way: a pull of which half a blob is here.
+kill_half_way() {
   echo hang >bad/mode
   "$KILN" image pull --jobs 1 "oci://$BAD/team/app:1" 3>&- &
   local pid=$!
@@ -469,7 +470,19 @@ EOF
   kill -KILL $pid
   wait $pid || true
   [ "$("$KILN" image ls | wc -l)" -eq 1 ]
-  rm bad/mode bad/log
+  rm bad/mode bad/log bad/hangs
+}
+
+@test "a pull that was killed goes on where it was" {
+  kill_half_way
+  "$KILN" image pull "oci://$BAD/team/app:1"
+  grep -q '^GET .*/blobs/.* 206 ' bad/log
+  "$KILN" system verify
+  [ -z "$(find "$KILN_HOME/backend/.working" -path '*pull-*')" ]
+  # what is here and is not what it was is fetched again, once
+  rm -rf "$KILN_HOME/backend"
+  kill_half_way
+  printf kiln | dd of="$(find "$KILN_HOME/backend/.working" -path '*pull-*/*' ! -name 'raw-*' -size +8k)" bs=1 seek=5000 conv=notrunc status=none
   "$KILN" image pull "oci://$BAD/team/app:1"
   grep -q '^GET .*/blobs/.* 206 ' bad/log
   "$KILN" system verify
