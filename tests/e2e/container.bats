@@ -28,6 +28,7 @@ setup_file() {
 setup() { cd "$BATS_FILE_TMPDIR/build" || return; }
 
 teardown() {
+  [ -z "${server:-}" ] || kill "$server"
   no_leftovers "$KILN_HOME"
   [ -z "$(ls -A "$KILN_HOME/cache/remote/.working" 2>/dev/null)" ]
 }
@@ -111,7 +112,7 @@ look() {
   printf '%s\n' 'version: 0.1' 'log: {level: error, accesslog: {disabled: true}}' \
     "storage: {filesystem: {rootdirectory: $BATS_TEST_TMPDIR/data}}" "http: {addr: '127.0.0.1:$port'}" >"$BATS_TEST_TMPDIR/r.yml"
   docker-registry serve "$BATS_TEST_TMPDIR/r.yml" >"$BATS_TEST_TMPDIR/r.log" 2>&1 3>&- &
-  local server=$!
+  server=$!
   until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.05; done
   skopeo --insecure-policy copy -q --all --dest-tls-verify=false oci:img:both "docker://127.0.0.1:$port/team/app:1"
   skopeo --insecure-policy copy -q --format v2s2 --dest-tls-verify=false docker-archive:docker.tar "docker://127.0.0.1:$port/v2/app:1"
@@ -125,6 +126,7 @@ look() {
   look "--checksum=sha256:$digest oci://127.0.0.1:$port/team/app:1" >/dev/null
   kill "$server"
   wait "$server" || true
+  server=
   # the digest names all of it, and it is here
   look "oci://127.0.0.1:$port/team/app@sha256:$digest" | diff - "$BATS_FILE_TMPDIR/seen"
   "$KILN" image build --no-cache --name looked . >/dev/null

@@ -11,7 +11,7 @@ AUTHORIZATION", to FOLDER/log. What it does wrong is in FOLDER/mode:
   cut          so the first two times
   hang         half of each large blob comes, and no more; FOLDER/hangs is then made
   swap         a manifest asked for by digest is another one
-  busy         each third request is answered 429, each fourth 503
+  busy         of four requests for one thing the first is answered 429, the second 503
   redirect     blobs are at another port, which writes a line a request to FOLDER/other
   evil         everything is refused, in words with terminal commands
   token        each wants a token of /token, for which the user is u with the password p:w; a token is good for five requests
@@ -35,7 +35,7 @@ import threading
 LARGE = 20000  # bytes: a layer, not a config
 UPLOADS = ("whole", "chunks", "small", "located", "resume")
 UPSTREAM, FOLDER = sys.argv[1], sys.argv[2]
-LOCK, STATE = threading.Lock(), {"n": 0, "cuts": 0, "tokens": {}, "sessions": {}, "broke": set()}
+LOCK, STATE = threading.Lock(), {"n": 0, "tries": {}, "cuts": 0, "tokens": {}, "sessions": {}, "broke": set()}
 
 
 def mode():
@@ -73,14 +73,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def refuse_first(self, now):
         """Whether the request was answered here."""
         with LOCK:
-            STATE["n"] += 1
-            n = STATE["n"]
+            key = (self.command, self.path)
+            tries = STATE["tries"][key] = STATE["tries"].get(key, 0) + 1
         if now == "evil":
             text = json.dumps({"errors": [{"code": "DENIED", "message": "\x1b[2Jgo away"}]}).encode()
             self.reply(403, [("Content-Type", "application/json")], text)
-        elif now == "busy" and n % 3 == 0:
+        elif now == "busy" and tries % 4 == 1:
             self.reply(429, [("Retry-After", "0")])
-        elif now == "busy" and n % 4 == 0:
+        elif now == "busy" and tries % 4 == 2:
             self.reply(503, [])
         elif now == "bomb" and "/manifests/" in self.path:
             self.reply(200, [], b" " * (5 << 20))
