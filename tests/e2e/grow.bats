@@ -130,16 +130,16 @@ grown() { # VM MEGABYTES: the root of a VM that has not run has more than so man
   start=$(table broken.raw start) sectors=$(table broken.raw size)
   dd if=/dev/urandom of=broken.raw bs=512 seek="$((start + 4))" count=128 conv=notrunc status=none # past its superblock
   "$KILN" image import broken.raw broken
-  run "$KILN" create --name s --disk-size 500M --hostname kept broken
+  run "$KILN" create --name f --disk-size 500M --hostname kept broken
   echo "$output"
   [ "$status" = 0 ]
   [[ $output == *"the guest has to use the larger disk itself: "* ]]
-  "$KILN" commit s s-image
-  "$KILN" image export s-image after.raw
+  "$KILN" commit f f-image
+  "$KILN" image export f-image after.raw
   [ "$(stat -c %s after.raw)" = $((500 << 20)) ]
   [ "$(table after.raw size)" = "$sectors" ]
-  [ "$("$KILN" shell s-image -c 'cat /etc/hostname')" = kept ]
-  "$KILN" rm s
+  [ "$("$KILN" shell f-image -c 'cat /etc/hostname')" = kept ]
+  "$KILN" rm f
 }
 
 table() { /sbin/sfdisk -J "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["partitiontable"]["partitions"][1][sys.argv[1]])' "$2"; }
