@@ -59,7 +59,7 @@ static void add_tag(struct buf *b, const json_t *item, const char *key)
 
 static const struct list_column columns[] = {
     {.field = "Name", .alias = "ID", .head = "NAME", .key = "name", .blank = true},
-    LIST_SIZE_COLUMNS,
+    LIST_SIZE_COLUMNS(0),
     {.field = "Modified", .alias = "CreatedAt", .key = "modified", .add = list_add_time},
     {LIST_AGE("modified"), .alias = "CreatedSince"},
     {.field = "Type", .key = "type"},

@@ -190,6 +190,12 @@ static int take_stdin(const struct session *s, struct working *w, char **ret, st
     return 0;
 }
 
+static int exists(const char *name, struct error **err)
+{
+    error_set(err, ERR_EXISTS, "image '%s' exists", name);
+    return error_hint(err, "--force replaces it");
+}
+
 static int run_import(struct session *s, const struct args *a, struct error **err)
 {
     CLEANUP(working_clear) struct working w = WORKING_INIT;
@@ -200,6 +206,8 @@ static int run_import(struct session *s, const struct args *a, struct error **er
     if (image_name_check(spec.name, err) < 0)
         return -1;
     if (!strcmp(spec.source, "-")) {
+        if (!args_has(a, "force") && backend_has(s->backend, spec.name))
+            return exists(spec.name, err); // before all of it is read
         free(STEAL(spec.source));
         if (take_stdin(s, &w, &spec.source, err) < 0)
             return -1;
@@ -207,11 +215,7 @@ static int run_import(struct session *s, const struct args *a, struct error **er
     if (pull(s, a, &spec, &pulled, err) < 0)
         return -1;
     add_result(a, spec.name, pulled);
-    if (!pulled) {
-        error_set(err, ERR_EXISTS, "image '%s' exists", spec.name);
-        return error_hint(err, "--force replaces it");
-    }
-    return 0;
+    return pulled ? 0 : exists(spec.name, err);
 }
 
 const struct command cmd_image_pull = {

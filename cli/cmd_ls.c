@@ -55,7 +55,7 @@ static const struct list_column columns[] = {
     {.field = "Name", .alias = "Names,ID", .head = "NAME", .key = "name", .blank = true},
     {.field = "Image", .head = "IMAGE", .key = "image", .add = vm_disks_add_images, .least = 5},
     {.field = "State", .alias = "Status", .head = "STATE", .key = "state", .least = 7},
-    LIST_SIZE_COLUMNS,
+    LIST_SIZE_COLUMNS(10),
     {.field = "Created", .alias = "CreatedAt", .key = "created", .add = list_add_time},
     {LIST_AGE("created"), .alias = "CreatedSince,RunningFor"},
     {.field = "Disk", .key = "disk"},

@@ -57,8 +57,9 @@ int list_print(const struct args *a, const struct list_column *columns, const js
 /* Columns that several commands have. */
 #define LIST_AGE(member) \
     .field = "Age", .key = (member), .add = list_add_age, .text = true
-#define LIST_SIZE_COLUMNS \
-    {.field = "VirtSize", .head = "VIRT SIZE", .key = "virtual_size", .add = list_add_size, .right = true}, \
+/* virtual: the least width of the first */
+#define LIST_SIZE_COLUMNS(virtual) \
+    {.field = "VirtSize", .head = "VIRT SIZE", .key = "virtual_size", .add = list_add_size, .least = (virtual), .right = true}, \
     {.field = "RealSize", .alias = "Size", .head = "REAL SIZE", .key = "real_size", .add = list_add_size, .least = 10, .right = true}
 /* A row of a command's table of options; the example has fields that its list has. */
 #define LIST_FORMAT_OPTION(example) \

@@ -128,10 +128,11 @@ there() { KILN_HOME=$TOP/there "$KILN" "$@"; }
   local signal
   for signal in INT KILL; do
     printf '%s\n' 'FROM base' "RUN echo started $signal; sleep 1000" >ctx/Imagefile
-    build long >out 2>&1 &
+    # env: SIGINT may be ignored where the tests run
+    env --default-signal=INT "$KILN" image build --host "$HOST" -t long ctx >out 2>&1 3>&- &
     local pid=$!
     timeout 60 sh -c "until grep -qx 'started $signal' out; do sleep 0.1; done"
-    kill -$signal $(pgrep -P $pid -x kiln || echo $pid)
+    kill -$signal $pid
     wait $pid || true
     ended_there
   done
